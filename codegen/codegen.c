@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * codegen.c: the steps from model to artifact, and the care for files.
+ *
+ * Intermediate objects live in a temporary folder; the output is written beside its final place under another
+ * name and moved there when it is whole, so a failure leaves nothing and replaces nothing.
+ */
+#include "codegen/codegen.h"
+#include "codegen/plan.h"
+
+#include "ir/infer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct files {
+    const char *folder, *module, *weights, *partial, *header, *partial_header;
+} files;
+
+static const char *header_path(tm_arena *arena, const char *output) {
+    const char *slash = strrchr(output, '/');
+    const char *dot = strrchr(output, '.');
+    int stem = dot != NULL && (slash == NULL || dot > slash) ? (int)(dot - output) : (int)strlen(output);
+    return tm_arena_format(arena, "%.*s.h", stem, output);
+}
+
+static tm_code open_files(tm_model *model, const char *output, files *f) {
+    const char *base = getenv("TMPDIR");
+    char *folder = tm_arena_format(model->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+    if (mkdtemp(folder) == NULL)
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, "set TMPDIR to a folder that can be written",
+                         "cannot create %s: %s", folder, strerror(errno));
+    f->folder = folder;
+    f->module = tm_arena_format(model->arena, "%s/module.o", folder);
+    f->weights = tm_arena_format(model->arena, "%s/weights.o", folder);
+    f->partial = tm_arena_format(model->arena, "%s.%d.part", output, (int)getpid());
+    f->header = header_path(model->arena, output);
+    f->partial_header = tm_arena_format(model->arena, "%s.%d.part", f->header, (int)getpid());
+    return TM_OK;
+}
+
+static tm_code publish(tm_model *model, const char *partial, const char *output) {
+    if (rename(partial, output) == 0)
+        return TM_OK;
+    return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output, strerror(errno));
+}
+
+static tm_code write_artifact(tm_model *model, const tm_codegen_options *options, const files *f, const char *output) {
+    tm_plan *plan;
+    TM_TRY(tm_plan_prepare_outputs(model));
+    TM_TRY(tm_plan_create(model, &plan));
+    bool text = options->emit == TM_EMIT_ASM || options->emit == TM_EMIT_LLVM;
+    uint64_t hash = 0;
+    const char *symbol = tm_arena_format(model->arena, "tamis_weights_%s", options->name);
+    TM_TRY(tm_write_weights(plan, options->target.target, symbol, f->weights, &hash));
+    TM_TRY(tm_emit_module(model, plan, options, hash, text ? f->partial : f->module));
+    if (!text)
+        TM_TRY(tm_link(model, options, f->module, f->weights, f->partial));
+    if (options->emit == TM_EMIT_OBJ || options->emit == TM_EMIT_LIB) {
+        TM_TRY(tm_write_header(plan, options, f->partial_header));
+        TM_TRY(publish(model, f->partial_header, f->header));
+    }
+    return publish(model, f->partial, output);
+}
+
+tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output) {
+    files f;
+    TM_TRY(open_files(model, output, &f));
+    tm_code code = write_artifact(model, options, &f, output);
+    unlink(f.module);
+    unlink(f.weights);
+    unlink(f.partial);
+    unlink(f.partial_header);
+    rmdir(f.folder);
+    return code;
+}

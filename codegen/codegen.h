@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * codegen.h: from an optimised model to an artifact.
+ *
+ *     model --plan--> storage --emit--> LLVM module --> module.o \
+ *       constants ------------------> weights.o (own ELF writer) --> ld.lld --> model.so
+ *       kernels: libkernels.a of the target's lowest level      /
+ */
+#ifndef TM_CODEGEN_H
+#define TM_CODEGEN_H
+
+#include "codegen/target.h"
+#include "ir/graph.h"
+
+typedef enum tm_emit_kind { TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM } tm_emit_kind;
+
+typedef struct tm_codegen_options {
+    tm_emit_kind emit;
+    int level; /* -O0..-O3 */
+    tm_target_choice target;
+    const char *name;        /* C identifier: tamis_artifact_NAME, NAME_run */
+    const char *data_folder; /* where the kernel archives are: <folder>/<triple>/<level>/libkernels.a */
+    uint64_t model_hash;
+    bool strict_math;
+} tm_codegen_options;
+
+/* Writes the artifact (and for obj and lib the header beside it) whole or not at all. The model must be
+ * inferred and verified; it is changed (Copy nodes). */
+TM_MUST_USE tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output);
+
+/* ---- parts, between the files of codegen/ ---- */
+struct tm_plan;
+
+/* weights.c: an ELF relocatable object with the constants, at their planned offsets, in a read-only section under
+ * the hidden symbol `symbol`. Streams from the constants; sets the xxh3 of the section. */
+TM_MUST_USE tm_code tm_write_weights(const struct tm_plan *plan, const tm_target *target, const char *symbol, const char *path, uint64_t *out_hash);
+/* header.c */
+TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen_options *options, const char *path);
+/* link.c */
+TM_MUST_USE tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights, const char *output);
+/* llvm/module.c: writes an object file (or asm, llvm text) of the module. */
+TM_MUST_USE tm_code tm_emit_module(tm_model *model, const struct tm_plan *plan, const tm_codegen_options *options, uint64_t weights_hash, const char *path);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * link.c: joins module, weights and kernels by ld.lld.
+ *
+ * The archive of the target's lowest level gives the kernels: the linker takes the members and sections that are
+ * used and drops the rest. Nothing else of the target is needed: the few functions of the C library
+ * (memcpy and the like) stay undefined and are found in the process that loads the artifact.
+ */
+#include "codegen/codegen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Runs a program (found by PATH) with its output in `log`; the exit status, or -1. */
+static int run(const char *const *arguments, const char *log) {
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    pid_t child;
+    int error = posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0)
+        return -1;
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+static const char *read_log(tm_arena *arena, const char *log) {
+    char *text = tm_arena_alloc(arena, 4096);
+    FILE *file = fopen(log, "r");
+    size_t bytes = file != NULL ? fread(text, 1, 4095, file) : 0;
+    if (file != NULL)
+        fclose(file);
+    text[bytes] = 0;
+    return text;
+}
+
+/* Tries the versioned name of the tool first: that is what the Debian package installs. */
+static tm_code run_tool(tm_model *model, const char **arguments, const char *versioned, const char *plain, const char *log) {
+    arguments[0] = versioned;
+    int status = run(arguments, log);
+    if (status == -1 || status == 127) {
+        arguments[0] = plain;
+        status = run(arguments, log);
+    }
+    if (status == 0)
+        return TM_OK;
+    if (status == -1 || status == 127)
+        return tm_report(model->diagnostics, TM_E_LINK, NULL, "install the package lld-19 (and llvm-19 for objects)",
+                         "neither %s nor %s can be started", versioned, plain);
+    return tm_report(model->diagnostics, TM_E_LINK, NULL, NULL, "%s failed: %s", arguments[0], read_log(model->arena, log));
+}
+
+static tm_code link_shared(tm_model *model, const tm_codegen_options *options, const char *archive, const char *module,
+                           const char *weights, const char *log, const char *output) {
+    const char *arguments[] = {NULL, "-shared", "-O2", "--gc-sections", "--strip-all", "--build-id=none", "--hash-style=gnu",
+                               "--icf=all", "--eh-frame-hdr", "-z", "noseparate-code", "-z", "now", "-z", "noexecstack",
+                               "--unresolved-symbols=ignore-all", "-soname", tm_arena_format(model->arena, "%s.so", options->name),
+                               "-o", output, module, archive, weights, NULL};
+    return run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
+}
+
+static tm_code link_object(tm_model *model, const tm_codegen_options *options, const char *archive, const char *module,
+                           const char *weights, const char *log, const char *output) {
+    const char *joined = tm_arena_format(model->arena, "%s.joined", module);
+    const char *keep = tm_arena_format(model->arena, "--keep-global-symbol=%s_run", options->name);
+    const char *keep_bytes = tm_arena_format(model->arena, "--keep-global-symbol=%s_workspace_bytes", options->name);
+    const char *keep_artifact = tm_arena_format(model->arena, "--keep-global-symbol=tamis_artifact_%s", options->name);
+    const char *arguments[] = {NULL, "-r", "--build-id=none", "-o", joined, module, archive, weights, NULL};
+    tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
+    if (code == TM_OK) {
+        const char *localize[] = {NULL, keep, keep_bytes, keep_artifact, joined, output, NULL};
+        code = run_tool(model, localize, "llvm-objcopy-19", "llvm-objcopy", log);
+    }
+    unlink(joined);
+    return code;
+}
+
+tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights, const char *output) {
+    const tm_target_choice *target = &options->target;
+    const char *archive = tm_arena_format(model->arena, "%s/%s/%s/libkernels.a", options->data_folder, target->target->triple,
+                                          target->levels[0].folder);
+    if (access(archive, R_OK) != 0)
+        return tm_report(model->diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "this tamis was built without the target's kernels",
+                         "no kernel archive %s", archive);
+    const char *log = tm_arena_format(model->arena, "%s.log", module);
+    tm_code code;
+    if (options->emit == TM_EMIT_SO)
+        code = link_shared(model, options, archive, module, weights, log, output);
+    else if (options->emit == TM_EMIT_OBJ)
+        code = link_object(model, options, archive, module, weights, log, output);
+    else {
+        const char *object = tm_arena_format(model->arena, "%s.%s.o", module, options->name);
+        code = link_object(model, options, archive, module, weights, log, object);
+        if (code == TM_OK) {
+            const char *arguments[] = {NULL, "rcsD", output, object, NULL};
+            code = run_tool(model, arguments, "llvm-ar-19", "llvm-ar", log);
+        }
+        unlink(object);
+    }
+    unlink(log);
+    return code;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * emit_tables.c: the artifact's description as constant data: tamis_artifact and what it points to.
+ *
+ * LLVM lays literal structs out as C does for these members; tm_emit_tables checks the sizes against
+ * sizeof, so a change of include/tamis/artifact.h that was not made here is found at once.
+ */
+#include "codegen/llvm/emit.h"
+
+#include "tamis/compiler.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static LLVMValueRef i8(const tm_emit *e, int value) {
+    return LLVMConstInt(e->i8, (unsigned long long)value, 0);
+}
+
+static LLVMValueRef row(const tm_emit *e, LLVMValueRef *members, unsigned count) {
+    return LLVMConstStructInContext(e->context, members, count, 0);
+}
+
+/* A private constant array; NULL pointer when empty. */
+static LLVMValueRef array(tm_emit *e, const char *name, LLVMTypeRef type, LLVMValueRef *items, size_t count) {
+    if (count == 0)
+        return LLVMConstNull(e->ptr);
+    LLVMValueRef value = LLVMConstArray2(type, items, count);
+    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMTypeOf(value), name);
+    LLVMSetInitializer(global, value);
+    LLVMSetLinkage(global, LLVMPrivateLinkage);
+    LLVMSetGlobalConstant(global, 1);
+    LLVMSetAlignment(global, 8);
+    return global;
+}
+
+static LLVMValueRef strings(tm_emit *e, const char *name, const char *const *texts, size_t count) {
+    LLVMValueRef *items = TM_NEW_ARRAY(e->arena, LLVMValueRef, count + 1);
+    for (size_t i = 0; i < count; i++)
+        items[i] = tm_emit_string(e, texts[i]);
+    return array(e, name, e->ptr, items, count);
+}
+
+static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
+    int rank = value->kind == TAMIS_KIND_TENSOR ? value->rank : -1;
+    int64_t dims[TAMIS_MAX_RANK + 1];
+    const char *texts[TAMIS_MAX_RANK + 1];
+    for (int i = 0; i < rank; i++) {
+        tm_text text;
+        tm_text_init(&text, e->arena);
+        tm_dim_print(value->dims[i], &text);
+        dims[i] = value->dims[i]->kind == TM_DIM_CONST ? value->dims[i]->constant : -1;
+        texts[i] = tm_text_get(&text);
+    }
+    int32_t frame = tm_plan_frame(e->plan, value);
+    const tm_plan_value *entry = &e->plan->values.items[frame];
+    bool late = output && e->plan->values.items[entry->root].storage != TM_STORAGE_OUTPUT;
+    LLVMValueRef members[] = {tm_emit_string(e, value->name), tm_emit_i32(e, frame), tm_emit_i32(e, rank),
+                              i8(e, (int)value->type), i8(e, (int)value->kind), i8(e, late), i8(e, 0),
+                              rank > 0 ? tm_emit_bytes(e, "", dims, (size_t)rank * 8, 8) : LLVMConstNull(e->ptr),
+                              strings(e, "", texts, rank > 0 ? (size_t)rank : 0)};
+    return row(e, members, 9);
+}
+
+static LLVMValueRef ports(tm_emit *e, tm_value *const *values, size_t count, bool output) {
+    LLVMValueRef *items = TM_NEW_ARRAY(e->arena, LLVMValueRef, count + 1);
+    for (size_t i = 0; i < count; i++)
+        items[i] = port(e, values[i], output);
+    return array(e, output ? "outputs" : "inputs", count > 0 ? LLVMTypeOf(items[0]) : e->i8, items, count);
+}
+
+/* Packed as plain bytes: value_infos and the template have no pointers. */
+static LLVMValueRef value_infos(tm_emit *e) {
+    size_t count = e->plan->values.count;
+    tm_value_info *infos = TM_NEW_ARRAY(e->arena, tm_value_info, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        const tm_plan_value *entry = &e->plan->values.items[i];
+        bool tensor = entry->value->kind == TAMIS_KIND_TENSOR;
+        infos[i] = (tm_value_info){.argument = entry->argument,
+                                   .dims_offset = entry->dims_offset,
+                                   .rank = (int16_t)(tensor ? entry->value->rank : -1),
+                                   .type = (uint8_t)entry->value->type,
+                                   .kind = (uint8_t)entry->value->kind,
+                                   .storage = entry->storage};
+        if (entry->storage == TM_STORAGE_ALIAS && entry->unfixed)
+            infos[i].storage = TM_STORAGE_NONE; /* its pointer is copied by the driver */
+    }
+    return tm_emit_bytes(e, "values", infos, count * sizeof(tm_value_info), 8);
+}
+
+static LLVMValueRef dims_template(tm_emit *e) {
+    int64_t *dims = TM_NEW_ARRAY(e->arena, int64_t, e->plan->dims_count + 1);
+    for (size_t i = 0; i < e->plan->values.count; i++) {
+        const tm_plan_value *entry = &e->plan->values.items[i];
+        for (int d = 0; entry->value->kind == TAMIS_KIND_TENSOR && d < entry->value->rank; d++)
+            if (entry->value->dims[d]->kind == TM_DIM_CONST)
+                dims[entry->dims_offset + d] = entry->value->dims[d]->constant;
+    }
+    return tm_emit_bytes(e, "dims", dims, (size_t)e->plan->dims_count * 8, 8);
+}
+
+/* i32 cpu_level(): the highest level all of whose bits the CPU has, or -1. */
+static LLVMValueRef cpu_level(tm_emit *e) {
+    LLVMTypeRef type = LLVMFunctionType(e->i32, NULL, 0, 0);
+    LLVMValueRef function = LLVMAddFunction(e->module, "tm_model_cpu_level", type);
+    LLVMSetLinkage(function, LLVMInternalLinkage);
+    LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
+    LLVMValueRef bits = tm_emit_call(e, "tm_cpu_features", e->i32, NULL, 0);
+    LLVMValueRef level = tm_emit_i32(e, -1);
+    for (int i = 0; i < e->options->target.level_count; i++) {
+        LLVMValueRef mask = tm_emit_i32(e, e->options->target.levels[i].cpu_bits);
+        LLVMValueRef has = LLVMBuildICmp(e->builder, LLVMIntEQ, LLVMBuildAnd(e->builder, bits, mask, ""), mask, "");
+        level = LLVMBuildSelect(e->builder, has, tm_emit_i32(e, i), level, "");
+    }
+    LLVMBuildRet(e->builder, level);
+    return function;
+}
+
+static const char *manifest(tm_emit *e) {
+    tm_text text;
+    tm_text_init(&text, e->arena);
+    tm_text_add(&text, "{\"producer\": \"tamis %s\", \"target\": \"%s\", \"levels\": [", TAMIS_VERSION, e->options->target.target->triple);
+    for (int i = 0; i < e->options->target.level_count; i++)
+        tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
+    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\"}", e->options->level, e->options->strict_math ? "strict" : "fast");
+    return tm_text_get(&text);
+}
+
+static LLVMValueRef weights(tm_emit *e) {
+    if (e->plan->weights_bytes == 0)
+        return LLVMConstNull(e->ptr);
+    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMArrayType2(e->i8, (uint64_t)e->plan->weights_bytes),
+                                        tm_arena_format(e->arena, "tamis_weights_%s", e->options->name));
+    LLVMSetVisibility(global, LLVMHiddenVisibility);
+    LLVMSetGlobalConstant(global, 1);
+    return global;
+}
+
+static void artifact_function(tm_emit *e, const char *name, LLVMValueRef artifact) {
+    LLVMValueRef function = LLVMAddFunction(e->module, name, LLVMFunctionType(e->ptr, NULL, 0, 0));
+    LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
+    LLVMBuildRet(e->builder, artifact);
+}
+
+tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
+    const tm_graph *graph = e->model->main;
+    const tm_target_choice *target = &e->options->target;
+    const char *levels[4];
+    for (int i = 0; i < target->level_count; i++)
+        levels[i] = target->levels[i].name;
+    LLVMValueRef members[] = {
+        tm_emit_i32(e, TAMIS_MAGIC), tm_emit_i32(e, TAMIS_ABI_VERSION), tm_emit_i32(e, sizeof(tamis_artifact)),
+        tm_emit_i32(e, target->level_count), tm_emit_string(e, e->options->name), tm_emit_string(e, "tamis " TAMIS_VERSION),
+        tm_emit_string(e, target->target->triple), strings(e, "levels", levels, (size_t)target->level_count),
+        tm_emit_i32(e, (int64_t)graph->inputs.count), tm_emit_i32(e, (int64_t)graph->outputs.count),
+        ports(e, graph->inputs.items, graph->inputs.count, false), ports(e, graph->outputs.items, graph->outputs.count, true),
+        tm_emit_i32(e, (int64_t)e->plan->values.count), tm_emit_i32(e, e->plan->buffer_count),
+        tm_emit_i32(e, e->plan->dims_count), tm_emit_i32(e, (int64_t)e->plan->slots.count),
+        tm_emit_i32(e, e->plan->slot_dims), tm_emit_i32(e, e->plan->allocates),
+        tm_emit_i32(e, (int64_t)e->node_names.count), tm_emit_i32(e, 0), value_infos(e), dims_template(e),
+        strings(e, "nodes", e->node_names.items, e->node_names.count), weights(e), tm_emit_i64(e, e->plan->weights_bytes),
+        tm_emit_i64(e, (int64_t)weights_hash), tm_emit_i64(e, (int64_t)e->options->model_hash), tm_emit_string(e, manifest(e)),
+        cpu_level(e), LLVMGetNamedFunction(e->module, "tm_model_prepare"), LLVMGetNamedFunction(e->module, "tm_model_execute")};
+    LLVMValueRef value = row(e, members, sizeof(members) / sizeof(members[0]));
+    LLVMTargetDataRef layout = LLVMGetModuleDataLayout(e->module);
+    if (LLVMABISizeOfType(layout, LLVMTypeOf(value)) != sizeof(tamis_artifact))
+        return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "the artifact table does not match artifact.h");
+    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMTypeOf(value), "artifact");
+    LLVMSetInitializer(global, value);
+    LLVMSetLinkage(global, LLVMInternalLinkage);
+    LLVMSetGlobalConstant(global, 1);
+    artifact_function(e, tm_arena_format(e->arena, "tamis_artifact_%s", e->options->name), global);
+    if (e->options->emit == TM_EMIT_SO)
+        artifact_function(e, "tamis_artifact", global);
+    return TM_OK;
+}

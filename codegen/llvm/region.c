@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region.c: the functions of a region: sharing, levels, counting and the body's frame.
+ *
+ * Regions with equal bodies, types and dims are one function: the key is the body's text with values numbered in
+ * order and dims as constants or "the k-th distinct expression", because generated code reads other dims
+ * from the frame. Twelve equal layers are emitted once.
+ */
+#include "codegen/llvm/region.h"
+
+#include "ir/text.h"
+
+#include <string.h>
+
+static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_contract, &tm_region_kind_attention};
+
+/* ---- key ---- */
+
+typedef struct key {
+    tm_text text;
+    TM_VECTOR(tm_dim) dims;
+    TM_VECTOR(const tm_value *) values;
+} key;
+
+static void add_type(key *k, const tm_value *value) {
+    tm_text_add(&k->text, "%s[", tm_type_text(value->type));
+    for (int i = 0; i < value->rank; i++) {
+        if (value->dims[i]->kind == TM_DIM_CONST) {
+            tm_text_add(&k->text, "%lld,", (long long)value->dims[i]->constant);
+            continue;
+        }
+        size_t n = 0;
+        while (n < k->dims.count && k->dims.items[n] != value->dims[i])
+            n++;
+        if (n == k->dims.count)
+            tm_push(k->text.arena, &k->dims, value->dims[i]);
+        tm_text_add(&k->text, "?%zu,", n);
+    }
+    tm_text_add(&k->text, "]");
+}
+
+static size_t value_number(key *k, const tm_value *value) {
+    size_t n = 0;
+    while (n < k->values.count && k->values.items[n] != value)
+        n++;
+    if (n == k->values.count) {
+        tm_push(k->text.arena, &k->values, value);
+        add_type(k, value);
+        if (value->constant != NULL)
+            for (int64_t b = 0; b < value->constant->bytes; b++)
+                tm_text_add(&k->text, "%02x", ((const uint8_t *)value->constant->data)[b]);
+    }
+    return n;
+}
+
+static void add_attribute(key *k, const tm_attribute_spec *spec, const tm_attribute *a) {
+    if (!a->present)
+        return;
+    tm_text_add(&k->text, " %s=%lld,%a,", spec->name, (long long)a->i, a->f);
+    if (a->s != NULL)
+        tm_text_add_escaped(&k->text, a->s, (size_t)a->s_size);
+    for (int64_t i = 0; i < a->count && a->ints != NULL; i++)
+        tm_text_add(&k->text, "%lld,", (long long)a->ints[i]);
+    for (int64_t i = 0; i < a->count && a->floats != NULL; i++)
+        tm_text_add(&k->text, "%a,", a->floats[i]);
+}
+
+static const char *make_key(tm_emit *e, const tm_node *node) {
+    key k = {0};
+    tm_text_init(&k.text, e->arena);
+    const tm_graph *body = tm_node_graph(node, "body");
+    tm_text_add(&k.text, "%s ", tm_node_string(node, "kind"));
+    for (size_t i = 0; i < body->inputs.count; i++)
+        tm_text_add(&k.text, "(%zu%s)", value_number(&k, body->inputs.items[i]), tm_value_is_constant(node->inputs[i]) ? "c" : "");
+    for (const tm_node *n = body->first; n != NULL; n = n->next) {
+        tm_text_add(&k.text, ";%d", (int)n->op);
+        const tm_op_info *info = tm_op_get(n->op);
+        for (int i = 0; i < info->attribute_count; i++)
+            add_attribute(&k, &info->attributes[i], &n->attributes[i]);
+        for (int i = 0; i < n->input_count; i++)
+            tm_text_add(&k.text, " %zd", n->inputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->inputs[i]));
+        for (int i = 0; i < n->output_count; i++)
+            tm_text_add(&k.text, " >%zd", n->outputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->outputs[i]));
+    }
+    for (size_t i = 0; i < body->outputs.count; i++)
+        tm_text_add(&k.text, "!%zu", value_number(&k, body->outputs.items[i]));
+    return tm_text_get(&k.text);
+}
+
+/* ---- functions ---- */
+
+static void level_attributes(tm_region *r, LLVMValueRef function) {
+    LLVMAddTargetDependentFunctionAttr(function, "target-cpu", r->level->cpu);
+    LLVMAddTargetDependentFunctionAttr(function, "target-features", r->level->features);
+    if (r->level->vector_bits >= 512)
+        LLVMAddTargetDependentFunctionAttr(function, "prefer-vector-width", "512");
+    LLVMSetLinkage(function, LLVMInternalLinkage);
+}
+
+static LLVMValueRef begin_function(tm_region *r, const char *name, LLVMTypeRef type) {
+    tm_emit *e = r->e;
+    LLVMValueRef function = LLVMAddFunction(e->module, name, type);
+    level_attributes(r, function);
+    r->function = e->function = function;
+    LLVMPositionBuilderAtEnd(e->builder, tm_emit_block(e, "entry"));
+    r->point = TM_NEW_ARRAY(e->arena, LLVMValueRef, e->model->value_count + 1);
+    r->mask = NULL;
+    return function;
+}
+
+static tm_code emit_level(tm_region *r, const tm_region_kind *kind, const char *name) {
+    tm_emit *e = r->e;
+    LLVMTypeRef body_type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){e->ptr, e->i64, e->i64}, 3, 0);
+    LLVMValueRef body = begin_function(r, tm_arena_format(e->arena, "%s_body", name), body_type);
+    LLVMValueRef argument = LLVMGetParam(body, 0);
+    r->run = tm_emit_load(e, e->ptr, argument, 0);
+    r->call = tm_emit_load(e, e->ptr, argument, 8);
+    TM_TRY(kind->body(r, LLVMGetParam(body, 1), LLVMGetParam(body, 2)));
+    LLVMBuildRet(e->builder, tm_emit_i32(e, 0));
+
+    LLVMValueRef function = begin_function(r, name, e->kernel_type);
+    r->run = LLVMGetParam(function, 0);
+    r->call = LLVMGetParam(function, 1);
+    LLVMValueRef units, grain;
+    TM_TRY(kind->count(r, &units, &grain));
+    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_region_parallel", e->i32, (LLVMValueRef[]){r->run, r->call, units, grain, body}, 5));
+    return TM_OK;
+}
+
+/* Picks the level's function; levels are few, so compares in a row. */
+static void emit_dispatcher(tm_emit *e, const char *name, LLVMValueRef *levels, int count) {
+    LLVMValueRef function = LLVMAddFunction(e->module, name, e->kernel_type);
+    LLVMSetLinkage(function, LLVMInternalLinkage);
+    e->function = function;
+    LLVMPositionBuilderAtEnd(e->builder, tm_emit_block(e, "entry"));
+    LLVMValueRef arguments[2] = {LLVMGetParam(function, 0), LLVMGetParam(function, 1)};
+    LLVMValueRef level = count > 1 ? tm_emit_load(e, e->i32, arguments[0], TM_OFFSET(level)) : NULL;
+    for (int i = count - 1; i > 0; i--) {
+        LLVMBasicBlockRef yes = tm_emit_block(e, ""), no = tm_emit_block(e, "");
+        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSGE, level, tm_emit_i32(e, i), ""), yes, no);
+        LLVMPositionBuilderAtEnd(e->builder, yes);
+        LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, e->kernel_type, levels[i], arguments, 2, ""));
+        LLVMPositionBuilderAtEnd(e->builder, no);
+    }
+    LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, e->kernel_type, levels[0], arguments, 2, ""));
+}
+
+static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
+    const tm_region_kind *kind = NULL;
+    const char *wanted = tm_node_string(node, "kind");
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(kinds[i]->name, wanted) == 0)
+            kind = kinds[i];
+    if (kind == NULL)
+        return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "no region kind '%s'", wanted);
+    LLVMValueRef levels[4];
+    for (int i = 0; i < e->options->target.level_count; i++) {
+        tm_region r = {.e = e, .node = node, .body = tm_node_graph(node, "body"), .level = &e->options->target.levels[i],
+                       .level_number = i, .fast = !e->options->strict_math};
+        r.lanes = r.level->vector_bits >= 128 ? r.level->vector_bits / 32 : 4;
+        const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->folder);
+        TM_TRY(emit_level(&r, kind, level_name));
+        levels[i] = LLVMGetNamedFunction(e->module, level_name);
+    }
+    emit_dispatcher(e, name, levels, e->options->target.level_count);
+    return TM_OK;
+}
+
+static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {
+    for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        if (node->op != TM_OP_Region) {
+            for (int i = 0; i < tm_node_subgraph_count(node); i++)
+                TM_TRY(emit_graph_regions(e, tm_node_subgraph(node, i), known));
+            continue;
+        }
+        const char *k = make_key(e, node);
+        char *name = tm_map_get(known, k);
+        if (name == NULL) {
+            name = tm_arena_format(e->arena, "tm_region_%zu", known->count);
+            tm_map_set(known, k, name);
+            TM_TRY(emit_region(e, node, name));
+        }
+        node->region = name;
+    }
+    return TM_OK;
+}
+
+tm_code tm_emit_regions(tm_emit *e) {
+    tm_map known;
+    tm_map_init(&known, e->arena);
+    return emit_graph_regions(e, e->model->main, &known);
+}

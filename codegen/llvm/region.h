@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region.h: the loop-nest builder: what all kinds of regions share.
+ *
+ * A region becomes, for each level, two functions:
+ *
+ *     i32 tm_region_K_LEVEL(run, call)            counts the work units, and runs them, in parallel when there are many
+ *     i32 tm_region_K_LEVEL_body(arg, begin, end) the loops for units begin..end; arg holds run and call
+ *
+ * and one dispatcher tm_region_K(run, call) that picks by run->level. Inside the loops, values of the body graph
+ * are vectors of `lanes` elements at the current point (tm_region_value); inputs are loaded by the kind's callback.
+ */
+#ifndef TM_CODEGEN_LLVM_REGION_H
+#define TM_CODEGEN_LLVM_REGION_H
+
+#include "codegen/llvm/emit.h"
+
+typedef struct tm_region tm_region;
+
+/* Loads body input `input` at the current point: a vector of `lanes` elements (bool: of i1). */
+typedef LLVMValueRef (*tm_region_load)(tm_region *r, int input);
+
+struct tm_region {
+    tm_emit *e;
+    tm_node *node;
+    tm_graph *body;
+    const tm_level *level;
+    int level_number;
+    int lanes;
+    LLVMValueRef function, run, call;
+    tm_region_load load;
+    void *kind; /* the kind's own state */
+    LLVMValueRef mask;   /* <lanes x i1> of the current point, or NULL: all lanes */
+    LLVMValueRef *point; /* values of the body at the current point, by value id */
+    bool fast;           /* may contract multiply and add */
+};
+
+/* One kind of loops. */
+typedef struct tm_region_kind {
+    const char *name;
+    /* Number of independent units of work, and how many are worth a task (both i64). */
+    tm_code (*count)(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain);
+    /* Loops over units begin..end. */
+    tm_code (*body)(tm_region *r, LLVMValueRef begin, LLVMValueRef end);
+} tm_region_kind;
+
+extern const tm_region_kind tm_region_kind_map;
+extern const tm_region_kind tm_region_kind_row;
+extern const tm_region_kind tm_region_kind_contract;
+extern const tm_region_kind tm_region_kind_attention;
+
+/* Emits the functions of all regions of the model; node->region becomes the dispatcher's name. */
+TM_MUST_USE tm_code tm_emit_regions(tm_emit *e);
+/* After all functions: links the vector math that was called, from the level's bitcode. */
+TM_MUST_USE tm_code tm_link_math(tm_emit *e);
+
+/* ---- loops ---- */
+typedef struct tm_loop {
+    LLVMBasicBlockRef head, exit;
+    LLVMValueRef index, step;
+} tm_loop;
+tm_loop tm_loop_begin(tm_region *r, LLVMValueRef from, LLVMValueRef to, int64_t step); /* body follows */
+void tm_loop_end(tm_region *r, tm_loop *loop);
+/* if (condition) { ... } */
+LLVMBasicBlockRef tm_if_begin(tm_region *r, LLVMValueRef condition);
+void tm_if_end(tm_region *r, LLVMBasicBlockRef after);
+/* A slot on the stack, in the entry block. */
+LLVMValueRef tm_region_alloca(tm_region *r, LLVMTypeRef type, int64_t count, unsigned alignment);
+
+/* ---- integers ---- */
+LLVMValueRef tm_int(tm_region *r, int64_t value); /* i64 */
+LLVMValueRef tm_add(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef tm_sub(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef tm_mul(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef tm_min(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef tm_max(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef tm_ceildiv(tm_region *r, LLVMValueRef a, int64_t b);
+LLVMValueRef tm_less(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+
+/* ---- the region's operands: input i, or output i counted after the inputs ---- */
+LLVMValueRef tm_operand_data(tm_region *r, int operand);           /* pointer */
+LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis);  /* i64: constant or read from the frame */
+/* Product of dims from..to. */
+LLVMValueRef tm_operand_product(tm_region *r, int operand, int from, int to);
+
+/* ---- vectors ---- */
+LLVMTypeRef tm_vector_type(tm_region *r, tamis_type type); /* <lanes x T>; bool: <lanes x i1> */
+LLVMTypeRef tm_element_type(tm_region *r, tamis_type type); /* in memory: bool is i8 */
+LLVMValueRef tm_splat(tm_region *r, LLVMValueRef scalar);
+LLVMValueRef tm_splat_f32(tm_region *r, double value);
+/* Mask of the lanes below `count` (i64); NULL when count >= lanes is known at compile time. */
+LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count);
+/* Contiguous load or store of `lanes` elements at data[index], under r->mask. */
+LLVMValueRef tm_load_vector(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
+void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index);
+/* One element, in all lanes. */
+LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
+LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
+LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments, unsigned count);
+/* tm_<name>_f32x<lanes>: "exp", "tanh", "erf", "log", "sigmoid", "sin", "cos". */
+LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
+/* Sum or maximum over lanes, in a fixed order; a scalar f32. */
+LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);
+LLVMValueRef tm_reduce_max(tm_region *r, LLVMValueRef vector);
+
+/* ---- values ---- */
+/* Forgets the values of the last point. */
+void tm_region_new_point(tm_region *r);
+/* The body's value at the current point. */
+LLVMValueRef tm_region_value(tm_region *r, const tm_value *value);
+/* Gives a value of the body (a reduction's result, an accumulator) at the current point. */
+void tm_region_set(tm_region *r, const tm_value *value, LLVMValueRef vector);
+
+#endif

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * plan.c: frame numbers, lifetimes, storage.
+ *
+ * Every node has a position in one global order: bodies of control flow stand between the begin and the end of
+ * their node. A value lives from the position that makes it to its last use; a use inside a body by
+ * a value from outside lasts to the end of the outermost control-flow node in between, because the body may run
+ * again:
+ *
+ *     1 Add -> %a          %a lives 1..5: the loop reads it in every round
+ *     2 Loop begin
+ *     3   Mul(%a, ...) -> %b     %b lives 3..4
+ *     4   Neg(%b)
+ *     5 Loop end
+ *
+ * Views (Reshape and the like) share the memory of their root, whose life they prolong. Memory is then given in
+ * decreasing order of size: a value takes the slot of nearest size in which no member's life meets its own.
+ * That is within a few percent of the lower bound on real graphs and needs no solver.
+ */
+#include "codegen/plan.h"
+
+#include "ir/infer.h"
+
+#include <string.h>
+
+typedef struct planner {
+    tm_plan *plan;
+    tm_model *model;
+    int64_t position;
+} planner;
+
+bool tm_value_is_late(const tm_value *value) {
+    if (value->kind != TAMIS_KIND_TENSOR)
+        return true;
+    for (int i = 0; i < value->rank; i++)
+        if (value->dims[i]->late)
+            return true;
+    return false;
+}
+
+tm_value *tm_value_root(tm_value *value) {
+    while (value->producer != NULL && tm_op_has(value->producer->op, TM_VIEW))
+        value = value->producer->inputs[0];
+    return value;
+}
+
+/* ---- outputs ---- */
+
+static tm_code copy_output(tm_graph *graph, int index) {
+    tm_value *value = graph->outputs.items[index];
+    tm_node *copy = tm_node_create(graph, NULL, TM_OP_Copy, NULL, 1, &value);
+    tm_value *output = tm_node_add_output(copy, value->name);
+    output->name = value->name; /* the interface keeps its name, even where an input has it too */
+    tm_graph_set_output(graph, index, output);
+    return tm_infer_node(graph->model, copy);
+}
+
+tm_code tm_plan_prepare_outputs(tm_model *model) {
+    tm_graph *graph = model->main;
+    for (size_t i = 0; i < graph->outputs.count; i++) {
+        tm_value *root = tm_value_root(graph->outputs.items[i]);
+        bool shared = root->producer == NULL;
+        for (size_t k = 0; k < i && !shared; k++)
+            shared = tm_value_root(graph->outputs.items[k]) == root;
+        if (shared)
+            TM_TRY(copy_output(graph, (int)i));
+    }
+    return TM_OK;
+}
+
+/* ---- numbering and positions ---- */
+
+void tm_plan_use_symbols(tm_plan *plan, tm_dim dim) {
+    if (dim == NULL)
+        return;
+    if (dim->kind == TM_DIM_SYMBOL)
+        plan->symbol_used[dim->symbol->number] = true;
+    tm_plan_use_symbols(plan, dim->a);
+    tm_plan_use_symbols(plan, dim->b);
+    tm_plan_use_symbols(plan, dim->c);
+}
+
+static tm_plan_value *number(planner *p, tm_value *value, int dims_factor) {
+    tm_plan *plan = p->plan;
+    if (plan->frame[value->id] >= 0)
+        return &plan->values.items[plan->frame[value->id]];
+    tm_plan_value entry = {.value = value,
+                           .root = (int32_t)plan->values.count,
+                           .late = tm_value_is_late(value),
+                           .dims_offset = plan->dims_count,
+                           .begin = p->position,
+                           .end = p->position};
+    int rank = value->kind == TAMIS_KIND_TENSOR ? value->rank : 0;
+    plan->dims_count += rank * dims_factor;
+    plan->frame[value->id] = (int32_t)plan->values.count;
+    for (int i = 0; i < rank; i++)
+        tm_plan_use_symbols(plan, value->dims[i]);
+    tm_push(plan->arena, &plan->values, entry);
+    return &plan->values.items[plan->values.count - 1];
+}
+
+static int32_t buffers(planner *p, int count) {
+    int32_t first = p->plan->buffer_count;
+    p->plan->buffer_count += count;
+    return first;
+}
+
+int64_t tm_stored_bytes(const tm_constant *constant) {
+    if (constant->panel == 0)
+        return constant->bytes;
+    int64_t panels = (constant->dims[1] + constant->panel - 1) / constant->panel;
+    return panels * constant->panel * constant->dims[0] * (int64_t)sizeof(float);
+}
+
+static void number_constant(planner *p, tm_value *value) {
+    tm_plan *plan = p->plan;
+    if (plan->frame[value->id] >= 0)
+        return;
+    tm_plan_value *entry = number(p, value, 1);
+    entry->storage = TM_STORAGE_CONSTANT;
+    if (value->type == TAMIS_TYPE_STRING) {
+        entry->storage = TM_STORAGE_NONE;
+        entry->unfixed = true;
+        return;
+    }
+    int64_t alignment = tm_stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
+    plan->weights_bytes = (plan->weights_bytes + alignment - 1) & ~(alignment - 1);
+    entry->argument = plan->weights_bytes;
+    plan->weights_bytes += tm_stored_bytes(value->constant);
+}
+
+static void number_graph(planner *p, tm_graph *graph);
+
+/* Body inputs by kind: Loop has (iteration, condition, carried...), Scan has (state..., slices...). */
+static void number_body_inputs(planner *p, tm_node *node, tm_graph *body) {
+    size_t scalars = node->op == TM_OP_Loop ? 2 : 0;
+    size_t slices = node->op == TM_OP_Scan ? (size_t)tm_node_int(node, "num_scan_inputs") : 0;
+    for (size_t i = 0; i < body->inputs.count; i++) {
+        bool carried = i >= scalars && i < body->inputs.count - slices;
+        tm_plan_value *entry = number(p, body->inputs.items[i], carried ? 2 : 1);
+        if (i < scalars) {
+            entry->storage = TM_STORAGE_WORKSPACE;
+            continue;
+        }
+        entry->storage = TM_STORAGE_BUFFER;
+        entry->unfixed = true;
+        entry->argument = buffers(p, carried ? 2 : 1);
+        p->plan->allocates |= carried;
+    }
+}
+
+static void number_output(planner *p, tm_node *node, int i) {
+    tm_plan_value *entry = number(p, node->outputs[i], 1);
+    if (tm_op_has(node->op, TM_VIEW)) {
+        int32_t source = tm_plan_frame(p->plan, node->inputs[0]);
+        const tm_plan_value *of = &p->plan->values.items[source];
+        entry->storage = TM_STORAGE_ALIAS;
+        entry->argument = source;
+        entry->root = of->root;
+        entry->unfixed = p->plan->values.items[of->root].unfixed;
+        return;
+    }
+    tm_graph *body = node->op == TM_OP_Loop ? tm_node_subgraph(node, 0) : NULL;
+    bool appended = body != NULL && (size_t)i + 2 >= body->inputs.count;
+    if (!entry->late && !appended) {
+        entry->storage = TM_STORAGE_WORKSPACE;
+        return;
+    }
+    entry->storage = TM_STORAGE_BUFFER;
+    entry->argument = -1; /* shared by lifetime later */
+    entry->unfixed = true;
+    p->plan->allocates = true;
+}
+
+static void number_node(planner *p, tm_node *node) {
+    p->position++;
+    for (int i = 0; i < node->input_count; i++)
+        if (tm_value_is_constant(node->inputs[i]))
+            number_constant(p, node->inputs[i]);
+    bool control = tm_op_has(node->op, TM_CONTROL);
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL)
+            number_output(p, node, i);
+    if (!control)
+        return;
+    int64_t begin = p->position;
+    for (int i = 0; i < tm_node_subgraph_count(node); i++) {
+        tm_graph *body = tm_node_subgraph(node, i);
+        number_body_inputs(p, node, body);
+        number_graph(p, body);
+    }
+    p->position++;
+    /* Body inputs and outputs of control flow live from its begin to its end. */
+    for (int i = 0; i < tm_node_subgraph_count(node); i++) {
+        tm_graph *body = tm_node_subgraph(node, i);
+        for (size_t k = 0; k < body->inputs.count; k++) {
+            tm_plan_value *entry = &p->plan->values.items[tm_plan_frame(p->plan, body->inputs.items[k])];
+            entry->begin = begin;
+            entry->end = p->position;
+        }
+    }
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL)
+            p->plan->values.items[tm_plan_frame(p->plan, node->outputs[i])].end = p->position;
+}
+
+static void number_graph(planner *p, tm_graph *graph) {
+    for (tm_node *node = graph->first; node != NULL; node = node->next)
+        number_node(p, node);
+    for (size_t i = 0; i < graph->outputs.count; i++)
+        if (tm_value_is_constant(graph->outputs.items[i]))
+            number_constant(p, graph->outputs.items[i]);
+}
+
+/* ---- lifetimes ---- */
+
+typedef struct lifetimes {
+    planner *p;
+    int64_t position;
+    TM_VECTOR(tm_graph *) graphs; /* open graphs, outermost first */
+    TM_VECTOR(int64_t) ends;      /* end position of the control node that holds graphs[i] */
+} lifetimes;
+
+static void extend(tm_plan *plan, int32_t frame, int64_t end) {
+    tm_plan_value *entry = &plan->values.items[frame];
+    if (entry->end < end)
+        entry->end = end;
+    tm_plan_value *root = &plan->values.items[entry->root];
+    if (root->end < end)
+        root->end = end;
+}
+
+static int64_t count_positions(const tm_graph *graph) {
+    int64_t n = 0;
+    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
+        n++;
+        if (!tm_op_has(node->op, TM_CONTROL))
+            continue;
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            n += count_positions(tm_node_subgraph(node, i));
+        n++;
+    }
+    return n;
+}
+
+/* A use at `position` of a value defined in an outer graph lasts to the end of that graph's control node. */
+static void use(lifetimes *l, const tm_value *value, int64_t position) {
+    if (value == NULL || tm_plan_frame(l->p->plan, value) < 0)
+        return;
+    for (size_t i = 0; i + 1 < l->graphs.count; i++)
+        if (l->graphs.items[i] == value->graph) {
+            position = l->ends.items[i + 1];
+            break;
+        }
+    extend(l->p->plan, tm_plan_frame(l->p->plan, value), position);
+}
+
+static void live_graph(lifetimes *l, tm_graph *graph, int64_t end) {
+    tm_arena *arena = l->p->plan->arena;
+    tm_push(arena, &l->graphs, graph);
+    tm_push(arena, &l->ends, end);
+    for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        l->position++;
+        int64_t last = l->position;
+        if (tm_op_has(node->op, TM_CONTROL)) {
+            for (int i = 0; i < tm_node_subgraph_count(node); i++)
+                last += count_positions(tm_node_subgraph(node, i));
+            last++;
+        }
+        for (int i = 0; i < node->input_count; i++)
+            use(l, node->inputs[i], last);
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            live_graph(l, tm_node_subgraph(node, i), last);
+        if (tm_op_has(node->op, TM_CONTROL))
+            l->position++;
+    }
+    for (size_t i = 0; i < graph->outputs.count; i++)
+        use(l, graph->outputs.items[i], end);
+    l->graphs.count--;
+    l->ends.count--;
+}
+
+/* ---- memory ---- */
+
+static int64_t hint_bytes(const tm_value *value, const int64_t *symbols) {
+    int64_t count = 1, bytes = 0;
+    for (int i = 0; i < value->rank; i++) {
+        int64_t dim = 16;
+        if (!tm_dim_evaluate(value->dims[i], symbols, &dim) || dim < 0)
+            dim = 16;
+        if (!tm_mul_i64(count, dim, &count))
+            return INT64_MAX / 4;
+    }
+    return tm_type_size(value->type, count, &bytes) ? bytes : INT64_MAX / 4;
+}
+
+static bool meets(const tm_plan *plan, const tm_plan_slot *slot, const tm_plan_value *entry) {
+    for (size_t i = 0; i < slot->members.count; i++) {
+        const tm_plan_value *other = &plan->values.items[slot->members.items[i]];
+        if (entry->begin <= other->end && other->begin <= entry->end)
+            return true;
+    }
+    return false;
+}
+
+typedef struct sized {
+    int32_t frame;
+    int64_t hint;
+} sized;
+
+static void sort_by_size(sized *list, size_t count) { /* stable merge by decreasing size */
+    if (count < 2)
+        return;
+    size_t half = count / 2;
+    sort_by_size(list, half);
+    sort_by_size(list + half, count - half);
+    for (size_t i = 0, k = half; i < k && k < count; i++)
+        if (list[i].hint < list[k].hint) {
+            sized moved = list[k];
+            memmove(list + i + 1, list + i, (k - i) * sizeof(sized));
+            list[i] = moved;
+            k++;
+        }
+}
+
+static void place(tm_plan *plan, int32_t frame, int64_t hint) {
+    tm_plan_value *entry = &plan->values.items[frame];
+    tm_plan_slot *best = NULL;
+    for (size_t i = 0; i < plan->slots.count; i++) {
+        tm_plan_slot *slot = &plan->slots.items[i];
+        if ((best == NULL || slot->hint < best->hint) && !meets(plan, slot, entry))
+            best = slot;
+    }
+    if (best == NULL) {
+        tm_push(plan->arena, &plan->slots, (tm_plan_slot){.hint = hint});
+        best = &plan->slots.items[plan->slots.count - 1];
+    }
+    tm_push(plan->arena, &best->members, frame);
+    entry->argument = best - plan->slots.items;
+}
+
+/* Buffers are shared like slots, without sizes: they grow. */
+static void place_buffers(tm_plan *plan) {
+    TM_VECTOR(tm_plan_slot) shared = {0};
+    int32_t first = plan->buffer_count;
+    for (size_t v = 0; v < plan->values.count; v++) {
+        tm_plan_value *entry = &plan->values.items[v];
+        if (entry->storage != TM_STORAGE_BUFFER || entry->argument >= 0)
+            continue;
+        size_t i = 0;
+        while (i < shared.count && meets(plan, &shared.items[i], entry))
+            i++;
+        if (i == shared.count)
+            tm_push(plan->arena, &shared, (tm_plan_slot){0});
+        tm_push(plan->arena, &shared.items[i].members, (int32_t)v);
+        entry->argument = first + (int64_t)i;
+    }
+    plan->buffer_count += (int32_t)shared.count;
+}
+
+static void place_workspace(tm_plan *plan) {
+    size_t symbol_count = tm_dims_symbol_count(plan->model->dims);
+    int64_t *symbols = TM_NEW_ARRAY(plan->arena, int64_t, symbol_count + 1);
+    for (size_t i = 0; i < symbol_count; i++) {
+        const tm_symbol *symbol = tm_dims_symbol_at(plan->model->dims, i);
+        symbols[i] = symbol->low > 16 ? symbol->low : symbol->high < 16 ? symbol->high : 16;
+    }
+    sized *list = TM_NEW_ARRAY(plan->arena, sized, plan->values.count + 1);
+    size_t count = 0;
+    for (size_t v = 0; v < plan->values.count; v++)
+        if (plan->values.items[v].storage == TM_STORAGE_WORKSPACE)
+            list[count++] = (sized){(int32_t)v, hint_bytes(plan->values.items[v].value, symbols)};
+    sort_by_size(list, count);
+    for (size_t i = 0; i < count; i++)
+        place(plan, list[i].frame, list[i].hint);
+}
+
+/* Outputs of fixed size are written straight into the caller's memory. */
+static void place_outputs(tm_plan *plan) {
+    tm_graph *graph = plan->model->main;
+    for (size_t i = 0; i < graph->outputs.count; i++) {
+        tm_plan_value *entry = &plan->values.items[tm_plan_frame(plan, graph->outputs.items[i])];
+        tm_plan_value *root = &plan->values.items[entry->root];
+        extend(plan, tm_plan_frame(plan, graph->outputs.items[i]), INT64_MAX);
+        if (root->storage == TM_STORAGE_WORKSPACE && !entry->late) {
+            root->storage = TM_STORAGE_OUTPUT;
+            root->argument = (int64_t)i;
+        }
+    }
+}
+
+tm_code tm_plan_create(tm_model *model, tm_plan **out_plan) {
+    tm_plan *plan = TM_NEW(model->arena, tm_plan);
+    plan->model = model;
+    plan->arena = model->arena;
+    plan->frame = TM_NEW_ARRAY(plan->arena, int32_t, model->value_count + 1);
+    for (int32_t i = 0; i < model->value_count; i++)
+        plan->frame[i] = -1;
+    plan->symbol_used = TM_NEW_ARRAY(plan->arena, bool, tm_dims_symbol_count(model->dims) + 1);
+    planner p = {.plan = plan, .model = model};
+    for (size_t i = 0; i < model->main->inputs.count; i++) {
+        tm_plan_value *entry = number(&p, model->main->inputs.items[i], 1);
+        entry->storage = TM_STORAGE_INPUT;
+        entry->argument = (int64_t)i;
+    }
+    number_graph(&p, model->main);
+    for (size_t i = 0; i < model->constraints.count; i++) {
+        tm_plan_use_symbols(plan, model->constraints.items[i].a);
+        tm_plan_use_symbols(plan, model->constraints.items[i].b);
+    }
+    lifetimes l = {.p = &p};
+    live_graph(&l, model->main, count_positions(model->main) + 1);
+    place_outputs(plan);
+    place_workspace(plan);
+    place_buffers(plan);
+    plan->symbol_dims = plan->dims_count;
+    plan->dims_count += (int32_t)tm_dims_symbol_count(model->dims);
+    plan->slot_dims = plan->dims_count;
+    plan->dims_count += (int32_t)plan->slots.count;
+    *out_plan = plan;
+    return TM_OK;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * plan.h: where every value lives while a model runs.
+ *
+ * The plan numbers the values that compiled code touches (the frame), gives each a storage class, and
+ * lets values whose lifetimes do not meet share memory. Sizes may be symbolic: a slot's size is the
+ * maximum of its members' size expressions, and prepare() turns the sizes into offsets.
+ */
+#ifndef TM_CODEGEN_PLAN_H
+#define TM_CODEGEN_PLAN_H
+
+#include "ir/graph.h"
+
+typedef struct tm_plan_value {
+    tm_value *value;
+    tm_storage storage;
+    int64_t argument;     /* see tm_storage */
+    int32_t dims_offset;
+    int32_t root;         /* frame number of the value whose memory it has (itself, unless a view) */
+    bool late;            /* some dim is known only while running, or a handle */
+    bool unfixed;         /* its data pointer changes while running */
+    int64_t begin, end;   /* lifetime in positions, inclusive */
+} tm_plan_value;
+
+typedef struct tm_plan_slot {
+    TM_VECTOR(int32_t) members; /* frame numbers */
+    int64_t hint;               /* bytes, under example dims */
+} tm_plan_slot;
+
+typedef struct tm_plan {
+    tm_model *model;
+    tm_arena *arena;
+    TM_VECTOR(tm_plan_value) values;
+    int32_t *frame;        /* value id -> frame number, or -1 */
+    TM_VECTOR(tm_plan_slot) slots;
+    int32_t buffer_count;
+    int32_t dims_count;    /* dims of values, then symbols, then slot offsets */
+    int32_t symbol_dims;   /* first entry of the symbols */
+    int32_t slot_dims;     /* first entry of the slot offsets */
+    bool *symbol_used;     /* by symbol number */
+    int64_t weights_bytes; /* constants, with padding */
+    bool allocates;
+} tm_plan;
+
+/* Makes outputs distinct values with memory of their own (adds Copy nodes): call before inference and plan. */
+TM_MUST_USE tm_code tm_plan_prepare_outputs(tm_model *model);
+TM_MUST_USE tm_code tm_plan_create(tm_model *model, tm_plan **out_plan);
+static inline int32_t tm_plan_frame(const tm_plan *plan, const tm_value *value) {
+    return value == NULL ? -1 : plan->frame[value->id];
+}
+/* Is any dim late, or is it a handle? */
+bool tm_value_is_late(const tm_value *value);
+/* The value whose bytes a view shows (follows TM_VIEW nodes), or the value itself. */
+tm_value *tm_value_root(tm_value *value);
+/* Bytes of a constant in the weights section. */
+int64_t tm_stored_bytes(const tm_constant *constant);
+/* Marks the symbols of an expression in plan->symbol_used. */
+void tm_plan_use_symbols(tm_plan *plan, tm_dim dim);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * target.c: the table of targets.
+ *
+ * A level is a set of CPU features that kernels and regions are compiled for; the artifact carries one or
+ * several and picks the best that the CPU has. Names that LLVM does not know never reach it: an unknown CPU
+ * silently gives soft-float code on aarch64 and ends the process on riscv64.
+ */
+#include "codegen/target.h"
+
+#include <string.h>
+
+/* Bits of runtime/support_cpu.c. */
+enum { CPU_V3 = 1, CPU_V4 = 2 };
+
+static const tm_target targets[] = {
+    {.triple = "x86_64-linux-gnu",
+     .elf_machine = 62,
+     .initialize = "X86",
+     .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, CPU_V3, "v3"},
+                {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 512, 32, CPU_V3 | CPU_V4, "v4"}},
+     .level_count = 2,
+     .default_levels = 2},
+    {.triple = "aarch64-linux-gnu",
+     .elf_machine = 183,
+     .initialize = "AArch64",
+     .levels = {{"armv8-a", "generic", "+neon,+fp-armv8", 128, 32, 0, "generic"}},
+     .level_count = 1,
+     .default_levels = 1},
+    {.triple = "riscv64-linux-gnu",
+     .elf_machine = 243,
+     .elf_flags = 5, /* RVC, double-float ABI */
+     .abi = "lp64d",
+     .initialize = "RISCV",
+     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, 0, "generic"}},
+     .level_count = 1,
+     .default_levels = 1},
+};
+
+const tm_target *tm_target_at(size_t i) {
+    return i < sizeof(targets) / sizeof(targets[0]) ? &targets[i] : NULL;
+}
+
+static const char *native_triple(void) {
+#if defined(__aarch64__)
+    return "aarch64-linux-gnu";
+#elif defined(__riscv)
+    return "riscv64-linux-gnu";
+#else
+    return "x86_64-linux-gnu";
+#endif
+}
+
+/* "x86_64", "x86_64-linux-gnu" and "x86_64-unknown-linux-gnu" name the same target. */
+static bool triple_matches(const char *asked, const char *triple) {
+    size_t arch = strcspn(triple, "-");
+    if (strncmp(asked, triple, arch) != 0)
+        return false;
+    const char *rest = asked + arch;
+    return *rest == 0 || strcmp(rest, "-linux-gnu") == 0 || strcmp(rest, "-unknown-linux-gnu") == 0 ||
+           strcmp(rest, "-pc-linux-gnu") == 0 || strcmp(rest, "-linux") == 0;
+}
+
+const tm_target *tm_target_find(const char *triple) {
+    if (triple == NULL)
+        triple = native_triple();
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+        if (triple_matches(triple, targets[i].triple))
+            return &targets[i];
+    return NULL;
+}
+
+static const tm_level *find_level(const tm_target *target, const char *name, size_t size) {
+    for (int i = 0; i < target->level_count; i++)
+        if (strlen(target->levels[i].name) == size && memcmp(target->levels[i].name, name, size) == 0)
+            return &target->levels[i];
+    return NULL;
+}
+
+tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, tm_target_choice *out_choice) {
+    *out_choice = (tm_target_choice){.target = tm_target_find(triple)};
+    if (out_choice->target == NULL)
+        return tm_report(diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "`tamis targets` lists the targets",
+                         "no target '%s'", triple);
+    const tm_target *target = out_choice->target;
+    if (cpu == NULL) {
+        for (int i = 0; i < target->default_levels; i++)
+            out_choice->levels[out_choice->level_count++] = target->levels[i];
+        return TM_OK;
+    }
+    bool wanted[4] = {false};
+    for (const char *at = cpu; *at != 0;) {
+        size_t size = strcspn(at, ",");
+        const tm_level *level = find_level(target, at, size);
+        if (level == NULL)
+            return tm_report(diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "`tamis targets` lists the levels",
+                             "target %s has no level '%.*s'", target->triple, (int)(size > 64 ? 64 : size), at);
+        wanted[level - target->levels] = true;
+        at += size;
+        at += *at == ',';
+    }
+    for (int i = 0; i < target->level_count; i++)
+        if (wanted[i])
+            out_choice->levels[out_choice->level_count++] = target->levels[i];
+    if (out_choice->level_count == 0)
+        return tm_report(diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, NULL, "-mcpu names no level");
+    return TM_OK;
+}

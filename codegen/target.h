@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * target.h: the machines tamis compiles for: a triple with its levels, lowest first.
+ */
+#ifndef TM_CODEGEN_TARGET_H
+#define TM_CODEGEN_TARGET_H
+
+#include "base/base.h"
+
+typedef struct tm_level {
+    const char *name;     /* as in -mcpu: "x86-64-v3" */
+    const char *cpu;      /* LLVM's CPU name */
+    const char *features; /* LLVM's feature string */
+    int vector_bits;      /* preferred width of a vector register; 0: scalar */
+    int vector_registers;
+    uint32_t cpu_bits;    /* what tm_cpu_features() must report, see runtime/support_cpu.c */
+    const char *folder;   /* of its kernel archive: "v3" */
+} tm_level;
+
+typedef struct tm_target {
+    const char *triple; /* "x86_64-linux-gnu" */
+    uint16_t elf_machine;
+    uint32_t elf_flags;
+    const char *abi; /* LLVM's target-abi, or NULL */
+    const char *initialize; /* LLVM back end: "X86", "AArch64", "RISCV" */
+    tm_level levels[4];
+    int level_count;
+    int default_levels; /* the first so many are the default list */
+} tm_target;
+
+/* The chosen target with the levels asked for. */
+typedef struct tm_target_choice {
+    const tm_target *target;
+    tm_level levels[4];
+    int level_count;
+} tm_target_choice;
+
+const tm_target *tm_target_at(size_t i); /* NULL at the end */
+const tm_target *tm_target_find(const char *triple); /* NULL: none; NULL triple: this machine */
+/* `cpu`: comma-separated level names, or NULL for the default list. Files E_UNSUPPORTED_TARGET. */
+TM_MUST_USE tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, tm_target_choice *out_choice);
+
+#endif

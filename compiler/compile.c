@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * compile.c: the public compile call: import, passes, code generation, with one arena for all of it.
+ *
+ *     file -> tm_import -> tm_passes_run -> tm_codegen -> artifact
+ *
+ * Running out of memory anywhere below jumps back to here; the arena's end closes files, mappings and LLVM objects.
+ */
+#include "tamis/compiler.h"
+
+#include "codegen/codegen.h"
+#include "compiler/internal.h"
+#include "frontend/import.h"
+#include "ir/text.h"
+#include "passes/passes.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+struct tamis_result {
+    tm_arena arena; /* of the diagnostics and texts */
+    tm_diagnostics diagnostics;
+    tm_text log;
+    tm_code code;
+    const char *text, *json;
+};
+
+void tamis_compile_options_init(tamis_compile_options *options) {
+    *options = (tamis_compile_options){.emit = TAMIS_EMIT_SO, .level = 2, .bisect_limit = -1};
+}
+
+static void set_limits(tm_import_options *import, const tamis_compile_options *options) {
+    tm_import_limits *limits = &import->limits;
+    const struct {
+        int64_t *to;
+        int64_t from;
+    } pairs[] = {{&limits->depth, options->limit_depth},         {&limits->nodes, options->limit_nodes},
+                 {&limits->initializers, options->limit_initializers}, {&limits->file_bytes, options->limit_file_bytes},
+                 {&limits->tensor_bytes, options->limit_tensor_bytes}, {&limits->memory_bytes, options->limit_memory_bytes},
+                 {&limits->name_bytes, options->limit_name_bytes}};
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+        if (pairs[i].from > 0)
+            *pairs[i].to = pairs[i].from;
+    import->external_folder = options->external_folder;
+    import->allow_links_in = options->allow_links_in;
+}
+
+tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        tm_symbol *symbol = tm_dims_find_symbol(model->dims, facts[i].name);
+        if (symbol == NULL || symbol->origin != TM_SYMBOL_INPUT)
+            return tm_report(model->diagnostics, TM_E_USAGE, NULL, "`tamis inspect` lists the dims of the inputs",
+                             "--dim: no input has a dim '%s'", facts[i].name);
+        if (facts[i].low < 0 || facts[i].low > facts[i].high)
+            return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL, "--dim %s: the range is empty or negative", facts[i].name);
+        tm_symbol_set_range(symbol, facts[i].low, facts[i].high);
+        if (facts[i].low == facts[i].high)
+            tm_pin_symbol(model, symbol, facts[i].low);
+    }
+    return TM_OK;
+}
+
+static tm_dim replace_symbol(void *context, tm_symbol *symbol) {
+    void **pair = context;
+    return symbol == pair[0] ? pair[1] : NULL;
+}
+
+/* Only graph inputs (and declared hints) hold input symbols before inference. */
+void tm_pin_symbol(tm_model *model, tm_symbol *symbol, int64_t value) {
+    void *pair[2] = {symbol, (void *)(uintptr_t)tm_dim_constant(model->dims, value)};
+    for (size_t i = 0; i < model->values.count; i++) {
+        tm_value *v = model->values.items[i];
+        for (int d = 0; v != NULL && v->dims != NULL && d < v->rank; d++)
+            if (v->dims[d] != NULL)
+                v->dims[d] = tm_dim_substitute(model->dims, v->dims[d], replace_symbol, pair);
+    }
+}
+
+const char *tm_artifact_name(tm_arena *arena, const char *output) {
+    const char *slash = strrchr(output, '/');
+    char *name = tm_arena_format(arena, "%s", slash != NULL ? slash + 1 : output);
+    char *dot = strchr(name, '.');
+    if (dot != NULL)
+        *dot = 0;
+    for (char *c = name; *c != 0; c++)
+        if (!isalnum((unsigned char)*c))
+            *c = '_';
+    return isalpha((unsigned char)name[0]) ? name : tm_arena_format(arena, "model_%s", name);
+}
+
+static uint64_t hash_file(const char *path) {
+    FILE *file = fopen(path, "rb");
+    XXH3_state_t *state = XXH3_createState();
+    char buffer[65536];
+    uint64_t hash = 0;
+    if (file != NULL && state != NULL) {
+        XXH3_64bits_reset(state);
+        for (size_t bytes; (bytes = fread(buffer, 1, sizeof(buffer), file)) > 0;)
+            XXH3_64bits_update(state, buffer, bytes);
+        hash = XXH3_64bits_digest(state);
+    }
+    XXH3_freeState(state);
+    if (file != NULL)
+        fclose(file);
+    return hash;
+}
+
+static tm_code write_text(tm_model *model, const char *output, const tm_text *text) {
+    FILE *file = strcmp(output, "-") == 0 ? stdout : fopen(output, "wb");
+    if (file == NULL)
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output, strerror(errno));
+    bool failed = fwrite(text->data, 1, text->size, file) != text->size;
+    failed |= file == stdout ? fflush(file) != 0 : fclose(file) != 0;
+    return failed ? tm_report(model->diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output) : TM_OK;
+}
+
+static tm_code optimize(tm_model *model, const tamis_compile_options *options, tm_text *log) {
+    tm_pass_options passes = {.level = options->level,
+                              .disabled = options->disabled_passes,
+                              .disabled_count = options->disabled_pass_count,
+                              .bisect_limit = options->bisect_limit,
+                              .print_after = options->print_after,
+#ifndef NDEBUG
+                              .verify = true
+#endif
+    };
+    TM_TRY(tm_apply_dim_facts(model, options->dims, options->dim_count));
+    return tm_passes_run(model, &passes, log);
+}
+
+static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options, uint64_t hash) {
+    if (options->emit == TAMIS_EMIT_IR) {
+        tm_text text;
+        tm_text_init(&text, model->arena);
+        tm_print_model(model, 0, &text);
+        return write_text(model, output, &text);
+    }
+    static const tm_emit_kind kinds[] = {TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM};
+    tm_codegen_options codegen = {.emit = kinds[options->emit],
+                                  .level = options->level,
+                                  .name = options->name != NULL ? options->name : tm_artifact_name(model->arena, output),
+                                  .data_folder = tm_data_folder(model->arena),
+                                  .model_hash = hash,
+                                  .strict_math = options->strict_math};
+    TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu, &codegen.target));
+    return tm_codegen(model, &codegen, output);
+}
+
+typedef struct source {
+    const char *path; /* or memory: */
+    const void *data;
+    size_t bytes;
+} source;
+
+static tm_code compile(tamis_result *result, const source *from, const char *output, const tamis_compile_options *options) {
+    tm_import_options import;
+    tm_import_options_init(&import);
+    set_limits(&import, options);
+    tm_model *model;
+    uint64_t hash;
+    if (from->path != NULL) {
+        TM_TRY(tm_import_file(&result->arena, &result->diagnostics, from->path, &import, &model));
+        hash = hash_file(from->path);
+    } else {
+        TM_TRY(tm_import_memory(&result->arena, &result->diagnostics, "<memory>", from->data, from->bytes, &import, &model));
+        hash = XXH3_64bits(from->data, from->bytes);
+    }
+    TM_TRY(optimize(model, options, &result->log));
+    return generate(model, output, options, hash);
+}
+
+static void finish(tamis_result *result) {
+    tm_text text;
+    tm_text_init(&text, &result->arena);
+    json_object *list = json_object_new_array();
+    for (size_t i = 0; i < result->diagnostics.list.count; i++) {
+        const tm_diagnostic *d = &result->diagnostics.list.items[i];
+        tm_diagnostic_print(d, &text);
+        json_object *item = json_object_new_object();
+        json_object_object_add(item, "code", json_object_new_int((int)d->code));
+        json_object_object_add(item, "message", json_object_new_string(d->message != NULL ? d->message : ""));
+        if (d->place.node != NULL)
+            json_object_object_add(item, "node", json_object_new_string(d->place.node));
+        if (d->place.op != NULL)
+            json_object_object_add(item, "op", json_object_new_string(d->place.op));
+        if (d->hint != NULL)
+            json_object_object_add(item, "hint", json_object_new_string(d->hint));
+        json_object_array_add(list, item);
+    }
+    result->text = tm_arena_string(&result->arena, tm_text_get(&text));
+    result->json = tm_arena_string(&result->arena, json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN));
+    json_object_put(list);
+}
+
+static int compile_any(const source *from, const char *output, const tamis_compile_options *options, tamis_result **out_result) {
+    tamis_result *result = calloc(1, sizeof(*result));
+    *out_result = result;
+    if (result == NULL)
+        return TM_E_OUT_OF_MEMORY;
+    tm_arena_init(&result->arena);
+    result->text = "error E0001: out of memory\n";
+    result->json = "[{\"code\": 1, \"message\": \"out of memory\"}]";
+    if (setjmp(result->arena.recovery) != 0) {
+        tm_arena_deinit(&result->arena);
+        tm_arena_init(&result->arena);
+        tm_text_init(&result->log, &result->arena);
+        result->code = TM_E_OUT_OF_MEMORY;
+        return (int)result->code;
+    }
+    result->arena.has_recovery = true;
+    tm_diagnostics_init(&result->diagnostics, &result->arena);
+    tm_text_init(&result->log, &result->arena);
+    result->code = compile(result, from, output, options);
+    finish(result);
+    return (int)result->code;
+}
+
+int tamis_compile_file(const char *model, const char *output, const tamis_compile_options *options, tamis_result **out_result) {
+    return compile_any(&(source){.path = model}, output, options, out_result);
+}
+
+int tamis_compile_memory(const void *model, size_t bytes, const char *output, const tamis_compile_options *options, tamis_result **out_result) {
+    return compile_any(&(source){.data = model, .bytes = bytes}, output, options, out_result);
+}
+
+void tamis_result_destroy(tamis_result *result) {
+    if (result == NULL)
+        return;
+    tm_arena_deinit(&result->arena);
+    free(result);
+}
+
+const char *tamis_result_text(const tamis_result *result) {
+    return result->text;
+}
+
+const char *tamis_result_log(const tamis_result *result) {
+    return tm_text_get(&result->log);
+}
+
+const char *tamis_result_json(const tamis_result *result) {
+    return result->json;
+}
+
+int tamis_result_exit_code(const tamis_result *result) {
+    return tm_code_exit(result->code);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * forms.c: single ops whose attributes changed name, type or default.
+ */
+#include "frontend/opset/opset.h"
+
+#include <string.h>
+
+/* The target type was a word: "FLOAT", "INT64". */
+tm_code tm_opset_cast(tm_draft *draft) {
+    static const struct {
+        const char *name;
+        int number;
+    } types[] = {
+#define TM_TYPE(number, name, text, suffix, bits) {#name, number},
+#include "tamis/types.def"
+#undef TM_TYPE
+    };
+    const char *to = tm_draft_string(draft, "to", NULL);
+    if (to == NULL)
+        return TM_OK;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, to) == 0) {
+            tm_draft_set_int(draft, "to", types[i].number);
+            return TM_OK;
+        }
+    return tm_draft_fail(draft, TM_E_ATTRIBUTE, "'to' names no element type");
+}
+
+/* Tile-1(x, tiles, axis) repeats along one axis; today's has a number for each. */
+tm_code tm_opset_tile(tm_draft *draft) {
+    tm_value *tiles = tm_draft_input(draft, 1);
+    tm_value *axis = tm_draft_input(draft, 2);
+    if (axis == NULL)
+        return TM_OK;
+    int64_t count, at;
+    int rank;
+    TM_TRY(tm_draft_rank(draft, draft->inputs.items[0], &rank));
+    bool known = tm_value_is_constant(tiles) && tm_value_is_constant(axis) && tm_constant_count(tiles->constant) == 1 &&
+                 tm_constant_count(axis->constant) == 1 && tm_constant_int(tiles->constant, 0, &count) &&
+                 tm_constant_int(axis->constant, 0, &at);
+    if (!known || at < 0 || at >= rank)
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "Tile of opset 1 with tiles or axis that are not constant");
+    int64_t repeats[TAMIS_MAX_RANK];
+    for (int i = 0; i < rank; i++)
+        repeats[i] = i == at ? count : 1;
+    draft->inputs.count = 1;
+    tm_draft_set_input(draft, 1, tm_draft_constant_ints(draft, repeats, rank));
+    return TM_OK;
+}
+
+tm_code tm_opset_concat(tm_draft *draft) {
+    tm_draft_set_int(draft, "axis", tm_draft_int(draft, "axis", 1));
+    return TM_OK;
+}
+
+tm_code tm_opset_scatter(tm_draft *draft) {
+    draft->op = "ScatterElements";
+    return TM_OK;
+}
+
+tm_code tm_opset_integer_p(tm_draft *draft) {
+    double p = tm_draft_float(draft, "p", 2.0);
+    if (p < 1.0 || p > 1024.0 || p != (double)(int64_t)p)
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "p is not a whole number");
+    tm_draft_set_int(draft, "p", (int64_t)p);
+    return TM_OK;
+}
+
+/* The constants had fewer digits. */
+tm_code tm_opset_selu(tm_draft *draft) {
+    tm_draft_set_float(draft, "alpha", tm_draft_float(draft, "alpha", 1.6732));
+    tm_draft_set_float(draft, "gamma", tm_draft_float(draft, "gamma", 1.0507));
+    return TM_OK;
+}
+
+/* Upsample and Resize-10: output i reads input floor(i / scale), or between its neighbours. */
+tm_code tm_opset_upsample(tm_draft *draft) {
+    const tm_draft_attribute *list = tm_draft_find(draft, "scales");
+    tm_value *scales = tm_draft_input(draft, 1);
+    if (draft->version < 7) {
+        double values[4] = {1.0, 1.0, tm_draft_float(draft, "height_scale", 1.0),
+                            tm_draft_float(draft, "width_scale", 1.0)};
+        scales = tm_opset_floats(draft, values, 4);
+    } else if (list != NULL && list->kind == TM_ATTRIBUTE_FLOATS) {
+        scales = tm_opset_floats(draft, list->value.floats, list->value.count);
+    }
+    if (scales == NULL)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "the scales are missing");
+    const char *mode = tm_draft_string(draft, "mode", "nearest");
+    tm_draft_clear_attributes(draft);
+    tm_draft_set_string(draft, "mode", strcmp(mode, "bilinear") == 0 ? "linear" : mode);
+    tm_draft_set_string(draft, "coordinate_transformation_mode", "asymmetric");
+    tm_draft_set_string(draft, "nearest_mode", "floor");
+    tm_value *x = draft->inputs.items[0];
+    tm_draft_set_inputs(draft, 3, (tm_value *[]){x, NULL, scales});
+    draft->op = "Resize";
+    return TM_OK;
+}
+
+tm_code tm_opset_grid_sample(tm_draft *draft) {
+    const char *mode = tm_draft_string(draft, "mode", "bilinear");
+    if (strcmp(mode, "bilinear") == 0)
+        tm_draft_set_string(draft, "mode", "linear");
+    else if (strcmp(mode, "bicubic") == 0)
+        tm_draft_set_string(draft, "mode", "cubic");
+    return TM_OK;
+}
+
+tm_code tm_opset_roi_align(tm_draft *draft) {
+    tm_draft_set_string(draft, "coordinate_transformation_mode", "output_half_pixel");
+    return TM_OK;
+}
+
+/* output_sequence said whether output 0 is wanted; today that is whether it has a name. The default of
+ * GRU-1's direction was misspelt in the standard. */
+tm_code tm_opset_recurrent(tm_draft *draft) {
+    tm_draft_remove(draft, "output_sequence");
+    if (strcmp(tm_draft_string(draft, "direction", ""), "foward") == 0)
+        tm_draft_set_string(draft, "direction", "forward");
+    return TM_OK;
+}
+
+tm_code tm_opset_scan(tm_draft *draft) {
+    return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
+                         "Scan of opset 8 has a batch axis; export the model for opset 9 or later");
+}
+
+/* One list of words served both directions; the position of a word is its number. */
+tm_code tm_opset_label_encoder(tm_draft *draft) {
+    const tm_draft_attribute *classes = tm_draft_find(draft, "classes_strings");
+    if (classes == NULL || classes->kind != TM_ATTRIBUTE_STRINGS)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "classes_strings is missing");
+    int64_t count = classes->value.count;
+    int64_t *numbers = TM_NEW_ARRAY(draft->importer->scratch, int64_t, count);
+    for (int64_t i = 0; i < count; i++)
+        numbers[i] = i;
+    tamis_type type = tm_draft_type(draft, draft->inputs.items[0]);
+    if (type != TAMIS_TYPE_STRING && type != TAMIS_TYPE_INT64)
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "the type of LabelEncoder's input is not known");
+    tm_draft_rename(draft, "classes_strings", type == TAMIS_TYPE_STRING ? "keys_strings" : "values_strings");
+    tm_draft_set_ints(draft, type == TAMIS_TYPE_STRING ? "values_int64s" : "keys_int64s", numbers, count);
+    return TM_OK;
+}

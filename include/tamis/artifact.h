@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * artifact.h: where compiler and artifact meet. The compiler emits these structures and calls,
+ * the C kernels and the runtime read them. It is standalone (C11, no other header of tamis but
+ * types.def) and versioned: any change of layout or meaning raises TAMIS_ABI_VERSION.
+ *
+ * How a compiled model is laid out
+ *
+ *   A model is a list of values (tensors, sequences, optionals) and a driver function. All values
+ *   have a number; the *frame* `run->values` holds one tamis_tensor for each. The driver calls
+ *   kernels one after the other,
+ *
+ *       code = tm_k_Add_f32(run, &call_17);       a library kernel: C, from the target's archive
+ *       code = tm_region_3(run, &call_18);        a generated region: same signature
+ *
+ *   and a *call record* (constant data) names the values that a call reads and writes and holds the
+ *   attributes. So a kernel needs no other argument, equal regions share code, and the evaluator of
+ *   the compiler calls the very same kernels by making the same records.
+ *
+ *   All dims of all values live in one int64 table, `run->dims`; tamis_tensor.dims points into it.
+ *   prepare() computes every dim that depends on input dims only, checks them, and sizes the
+ *   workspace; execute() runs. Dims that depend on data are stored when their op has run; memory
+ *   for such values comes from tm_reserve(), which keeps its buffers from run to run.
+ *
+ * Thread safety: a tm_run belongs to one thread at a time; the code and constants are shared.
+ */
+#ifndef TAMIS_ARTIFACT_H
+#define TAMIS_ARTIFACT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TAMIS_ABI_VERSION 1u
+#define TAMIS_MAGIC 0x31534d54u /* "TMS1" */
+#define TAMIS_MAX_RANK 16       /* import refuses more */
+#define TAMIS_ALIGNMENT 64      /* of workspace, constants, and buffers that tamis allocates */
+
+/* Element types, numbered as ONNX's TensorProto.DataType. */
+typedef enum tamis_type {
+    TAMIS_TYPE_UNDEFINED = 0,
+#define TM_TYPE(number, name, text, suffix, bits) TAMIS_TYPE_##name = number,
+#include "types.def"
+#undef TM_TYPE
+    TAMIS_TYPE_COUNT = 27
+} tamis_type;
+
+typedef enum tamis_kind {
+    TAMIS_KIND_NONE = 0,
+    TAMIS_KIND_TENSOR = 1,
+    TAMIS_KIND_SEQUENCE = 2,
+    TAMIS_KIND_OPTIONAL = 3,
+    TAMIS_KIND_MAP = 4
+} tamis_kind;
+
+/* An element of a string tensor. Bytes are borrowed: from the caller, the constants, or the run's
+ * arena (valid until the next execute()). Not NUL-terminated. */
+typedef struct tamis_string {
+    const char *data;
+    int64_t size;
+} tamis_string;
+
+/* One value. Dense, row-major, contiguous. Sub-byte elements are packed, low bits first.
+ * For sequences and optionals `data` is a tm_sequence (see runtime/sequence.h); NULL = empty. */
+typedef struct tamis_tensor {
+    void *data;
+    int64_t *dims;
+    int32_t rank; /* -1: not known before the value is made (sequences and their like) */
+    uint8_t type; /* tamis_type; of the elements for sequences */
+    uint8_t kind; /* tamis_kind */
+    uint16_t reserved;
+} tamis_tensor;
+
+/* Failures of compiled code. 0 is success. */
+typedef enum tm_run_code {
+    TM_RUN_OK = 0,
+    TM_RUN_INPUT_RANK = 1,    /* detail: expected, found; node = input number */
+    TM_RUN_INPUT_TYPE = 2,    /* detail: expected, found; node = input number */
+    TM_RUN_INPUT_DIM = 3,     /* detail: expected, found; node = input number */
+    TM_RUN_DIM_RANGE = 4,     /* a dim is negative or overflows: detail: dim, bound */
+    TM_RUN_DIM_MISMATCH = 5,  /* two dims that must agree differ: detail: both */
+    TM_RUN_INDEX_RANGE = 6,   /* detail: index, bound */
+    TM_RUN_MEMORY = 7,        /* detail: bytes, 0 */
+    TM_RUN_VALUE = 8,         /* an input's value is not allowed: detail: value, bound */
+    TM_RUN_UNSUPPORTED = 9,   /* a combination the kernel does not do: detail: two hints */
+    TM_RUN_CPU = 10,          /* the CPU lacks the lowest level */
+    TM_RUN_DIVIDE = 11,       /* integer division by zero: detail: index, 0 */
+    TM_RUN_SEQUENCE = 12      /* position outside of a sequence: detail: position, length */
+} tm_run_code;
+
+typedef struct tm_run tm_run;
+
+/* What the host provides. All members must be set (see tamis_default_host()). */
+typedef struct tamis_host {
+    void *user;
+    /* Memory aligned to TAMIS_ALIGNMENT, or NULL. */
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *memory, size_t bytes);
+    /* Calls body(arg, begin, end) on disjoint ranges that cover 0..count, on any threads, and returns
+     * when all are done: the code of the lowest range that failed, else 0. Ranges are cut at
+     * multiples of `grain`. */
+    int32_t (*parallel_for)(void *user, int64_t count, int64_t grain,
+                            int32_t (*body)(void *arg, int64_t begin, int64_t end), void *arg);
+} tamis_host;
+
+/* A buffer that grows and is kept from run to run. */
+typedef struct tm_buffer {
+    void *data;
+    int64_t bytes;
+} tm_buffer;
+
+struct tm_arena_chunk;
+
+/* One execution context: the record that every kernel gets. Generated code knows this layout. */
+struct tm_run {
+    tamis_tensor *values;
+    int64_t *dims;         /* dims of all values; then the symbols */
+    const uint8_t *weights;
+    uint8_t *workspace;
+    tm_buffer *buffers;
+    const tamis_host *host;
+    const int32_t *value_buffers; /* value number -> buffer number, or -1 */
+    int64_t workspace_bytes;      /* set by prepare() */
+    int32_t level;                /* index of the level chosen for this CPU */
+    int32_t flags;                /* TM_RUN_STRICT: keep subnormals, IEEE order */
+    int32_t code;                 /* failure: code, node, detail */
+    int32_t node;
+    int64_t detail[2];
+    struct tm_arena_chunk *arena; /* memory of sequences and strings, reset by each execute() */
+    uint64_t random_state;
+};
+
+#define TM_RUN_STRICT 1
+
+/* A call record: values[0..n_in) are read, values[n_in..n_in+n_out) written; -1 is an omitted one.
+ * Attributes stand at `attributes` bytes from the record's start, laid out as the op's struct
+ * tm_attrs_OP (8 bytes a field, in the order of the op's row in ir/ops.def). */
+typedef struct tm_call {
+    int32_t node; /* for messages */
+    uint16_t n_in;
+    uint16_t n_out;
+    int32_t attributes;
+    int32_t reserved;
+    int32_t values[];
+} tm_call;
+
+/* A list attribute: `count` items at `offset` bytes from the start of the attributes. Items are int64,
+ * double, bytes (strings are lists of bytes; a list of strings is a list of tm_list), or one
+ * tm_tensor_attribute. offset 0: the attribute is absent and has no default. */
+typedef struct tm_list {
+    int32_t offset;
+    int32_t count;
+} tm_list;
+
+typedef struct tm_tensor_attribute {
+    int64_t type;
+    int64_t rank;
+    int64_t dims[TAMIS_MAX_RANK];
+    /* then the elements, 8-byte aligned (strings: a tm_list each, as in a list of strings) */
+} tm_tensor_attribute;
+
+typedef int32_t (*tm_kernel)(tm_run *run, const tm_call *call);
+
+/* Description of an input or output. */
+typedef struct tamis_port {
+    const char *name;
+    int32_t value; /* number in the frame */
+    int32_t rank;  /* -1 for sequences of unknown rank */
+    uint8_t type;
+    uint8_t kind;
+    uint8_t late; /* output whose dims are known only after execute(); its data belong to the run */
+    uint8_t reserved;
+    const int64_t *dims;          /* a constant, or -1 */
+    const char *const *dim_texts; /* the expressions: "batch", "2*seq+1", "100" */
+} tamis_port;
+
+/* How a value of the frame gets its memory. */
+typedef enum tm_storage {
+    TM_STORAGE_NONE = 0,      /* handle, or not stored */
+    TM_STORAGE_INPUT = 1,     /* argument: input number */
+    TM_STORAGE_OUTPUT = 2,    /* argument: output number */
+    TM_STORAGE_CONSTANT = 3,  /* argument: byte offset in the weights */
+    TM_STORAGE_WORKSPACE = 4, /* argument: number of the slot, its offset in dims[slot_dims + slot] */
+    TM_STORAGE_BUFFER = 5,    /* argument: buffer number; grown by tm_reserve */
+    TM_STORAGE_ALIAS = 6      /* argument: the value whose memory it shares (lower storage first) */
+} tm_storage;
+
+typedef struct tm_value_info {
+    int64_t argument;
+    int32_t dims_offset; /* into run->dims */
+    int16_t rank;
+    uint8_t type;
+    uint8_t kind;
+    int32_t storage;
+    int32_t reserved;
+} tm_value_info;
+
+/* What an artifact exports: `const tamis_artifact *tamis_artifact_NAME(void)`, and for a shared object
+ * also under the fixed name tamis_artifact(). Everything in it is constant. */
+typedef struct tamis_artifact {
+    uint32_t magic;
+    uint32_t abi_version;
+    uint32_t struct_bytes; /* sizeof(tamis_artifact), checked */
+    uint32_t level_count;
+    const char *name;
+    const char *producer; /* "tamis 0.1.0" */
+    const char *target;   /* "x86_64-linux-gnu" */
+    const char *const *levels;
+    int32_t input_count;
+    int32_t output_count;
+    const tamis_port *inputs;
+    const tamis_port *outputs;
+    int32_t value_count;
+    int32_t buffer_count;
+    int32_t dims_count; /* entries of run->dims */
+    int32_t slot_count;
+    int32_t slot_dims; /* entry of run->dims where the workspace offsets start */
+    int32_t allocates; /* 1: a run may allocate (data-dependent dims) */
+    int32_t node_count;
+    int32_t reserved;
+    const tm_value_info *value_infos;
+    const int64_t *dims_template;
+    const char *const *node_names; /* for messages: "Add /layer/Add_3" */
+    const uint8_t *weights;
+    int64_t weights_bytes;
+    uint64_t weights_hash; /* xxh3-64 */
+    uint64_t model_hash;   /* xxh3-64 of the model's bytes and the options */
+    const char *manifest;  /* JSON */
+    int32_t (*cpu_level)(void); /* best level this CPU has, or -1 */
+    int32_t (*prepare)(tm_run *run); /* input entries of the frame have dims; computes the rest */
+    int32_t (*execute)(tm_run *run);
+} tamis_artifact;
+
+typedef const tamis_artifact *(*tamis_artifact_function)(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

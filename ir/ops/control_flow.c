@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * control_flow.c: inference of If, and what it shares with Loop, Scan and sequences.
+ *
+ * A dim of an inner value may be an expression of outer symbols; then it is good outside as it stands. One
+ * that uses a symbol bound inside (a NonZero in a branch) is replaced by a FREE symbol of the
+ * outer output, bound once the If has run:
+ *
+ *     %y: f32[y] = If(%c) { then: f32[n] from NonZero inside   else: f32[4] }
+ *
+ * Where the condition is itself shape arithmetic, a dim that differs becomes select(condition, a, b),
+ * provided that neither expression can fail: dims of values are all evaluated, also those of the branch not
+ * taken. If the condition is known, only its branch counts; the other one may be wrong in any way, as
+ * exports of squeeze are (a Squeeze of a dim that is not 1 in the branch never taken).
+ */
+#include "ir/ops/control_flow.h"
+
+#include <string.h>
+
+typedef struct symbol_search {
+    const tm_graph *graph;
+    bool found;
+} symbol_search;
+
+static tm_dim find_inside(void *context, tm_symbol *symbol) {
+    symbol_search *search = context;
+    const tm_value *value = symbol->value;
+    if (symbol->origin != TM_SYMBOL_INPUT &&
+        (value == NULL || value->graph == NULL || tm_graph_contains(search->graph, value->graph)))
+        search->found = true;
+    return NULL;
+}
+
+bool tm_dim_is_inside(tm_dim dim, const tm_graph *graph) {
+    symbol_search search = {graph, false};
+    if (dim->late) /* substitution visits each symbol once, however deep the expression */
+        (void)tm_dim_substitute(graph->model->dims, dim, find_inside, &search);
+    return search.found;
+}
+
+tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body, tm_value *value, int axis) {
+    return tm_dim_is_inside(dim, body) ? tm_infer_free_of(context, value, axis, NULL) : dim;
+}
+
+void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims) {
+    tm_value_set_tensor(value, type, rank, dims);
+    value->kind = kind;
+    value->elements = NULL;
+    value->element_count = 0;
+}
+
+void tm_value_set_like(tm_value *to, const tm_value *from) {
+    tm_value_set_handle(to, from->kind, from->type, from->rank, from->dims);
+}
+
+tm_infer_mark tm_infer_mark_get(const tm_infer_context *context) {
+    return (tm_infer_mark){context->model->diagnostics->list.count, context->model->constraints.count};
+}
+
+void tm_infer_mark_restore(tm_infer_context *context, tm_infer_mark mark) {
+    context->model->diagnostics->list.count = mark.diagnostics;
+    context->model->constraints.count = mark.constraints;
+}
+
+/* ---- If ---- */
+
+#define JOINED_DEPTH 8 /* deeper expressions are not looked into */
+
+/* Evaluating it cannot fail, whatever the symbols are (short of overflow). */
+static bool cannot_fail(tm_dim dim, int depth) {
+    switch (dim->kind) {
+    case TM_DIM_CONST:
+    case TM_DIM_SYMBOL:
+        return true;
+    case TM_DIM_ADD:
+    case TM_DIM_MUL:
+    case TM_DIM_MIN:
+    case TM_DIM_MAX:
+    case TM_DIM_EQUAL:
+    case TM_DIM_LESS:
+        return depth > 0 && cannot_fail(dim->a, depth - 1) && cannot_fail(dim->b, depth - 1);
+    case TM_DIM_FLOORDIV:
+    case TM_DIM_TRUNCDIV:
+    case TM_DIM_FLOORMOD:
+        return depth > 0 && cannot_fail(dim->a, depth - 1) && tm_dim_is_constant(dim->b) &&
+               dim->b->constant > 0;
+    case TM_DIM_BROADCAST:
+    case TM_DIM_SELECT:
+        break;
+    }
+    return false;
+}
+
+typedef struct branches {
+    tm_graph *then_graph, *else_graph;
+    tm_dim condition; /* known expression, or NULL */
+} branches;
+
+/* One expression for what is `a` after the then branch and `b` after the other; NULL: there is none. */
+static tm_dim join_expressions(tm_infer_context *context, const branches *both, tm_dim a, tm_dim b) {
+    if (tm_dim_is_inside(a, both->then_graph) || tm_dim_is_inside(b, both->else_graph))
+        return NULL;
+    if (tm_dim_same(a, b))
+        return a;
+    if (both->condition != NULL && cannot_fail(a, JOINED_DEPTH) && cannot_fail(b, JOINED_DEPTH))
+        return tm_dim_select(context->dims, both->condition, a, b);
+    return NULL;
+}
+
+static void join_elements(tm_infer_context *context, tm_node *node, int output, const branches *both,
+                          const tm_value *a, const tm_value *b) {
+    if (a->elements == NULL || b->elements == NULL || a->element_count != b->element_count)
+        return;
+    tm_dim *elements = TM_NEW_ARRAY(context->arena, tm_dim, a->element_count > 0 ? a->element_count : 1);
+    for (int64_t i = 0; i < a->element_count; i++) {
+        elements[i] = join_expressions(context, both, a->elements[i], b->elements[i]);
+        if (elements[i] == NULL)
+            return;
+    }
+    tm_infer_set_elements(context, node, output, elements, a->element_count);
+}
+
+static void take_output(tm_infer_context *context, tm_node *node, int output, const tm_graph *branch) {
+    tm_value *value = node->outputs[output];
+    const tm_value *from = branch->outputs.items[output];
+    tm_dim dims[TAMIS_MAX_RANK];
+    for (int axis = 0; axis < from->rank; axis++)
+        dims[axis] = tm_dim_export(context, from->dims[axis], branch, value, axis);
+    tm_value_set_handle(value, from->kind, from->type, from->rank, dims);
+    bool known = from->elements != NULL;
+    for (int64_t i = 0; known && i < from->element_count; i++)
+        known = !tm_dim_is_inside(from->elements[i], branch);
+    if (known)
+        tm_infer_set_elements(context, node, output, from->elements, from->element_count);
+}
+
+/* Where the branches' ranks differ, only one of them can run: the one with the declared rank, or, as
+ * exporters write squeeze(dim) of a dim they do not know, the one that squeezes. If the other one is taken
+ * after all, the run fails. */
+static const tm_graph *branch_of_rank(const branches *both, int output, int declared) {
+    const tm_value *a = both->then_graph->outputs.items[output];
+    const tm_value *b = both->else_graph->outputs.items[output];
+    if (declared == a->rank || declared == b->rank)
+        return declared == a->rank ? both->then_graph : both->else_graph;
+    if (a->producer != NULL && a->producer->op == TM_OP_Squeeze)
+        return both->then_graph;
+    return b->producer != NULL && b->producer->op == TM_OP_Squeeze ? both->else_graph : NULL;
+}
+
+static tm_code join_output(tm_infer_context *context, tm_node *node, int output, const branches *both) {
+    tm_value *value = node->outputs[output];
+    const tm_value *a = both->then_graph->outputs.items[output];
+    const tm_value *b = both->else_graph->outputs.items[output];
+    tm_dim dims[TAMIS_MAX_RANK];
+    int declared = value->rank;
+    if (a->kind != b->kind || a->type != b->type)
+        return tm_infer_fail(node, TM_E_TYPE, "the branches give output %d different types, %s and %s",
+                             output, tm_type_text(a->type), tm_type_text(b->type));
+    int rank = a->rank;
+    if (a->kind != TAMIS_KIND_TENSOR && rank < 0)
+        rank = b->rank;
+    bool differ = a->rank != b->rank && (a->kind == TAMIS_KIND_TENSOR || (a->rank >= 0 && b->rank >= 0));
+    if (differ) {
+        const tm_graph *right = branch_of_rank(both, output, declared);
+        if (right == NULL)
+            return tm_infer_fail(
+                node, TM_E_UNKNOWN_RANK,
+                "the branches give output %d, '%s', %d and %d dims, and its rank is not declared", output,
+                value->name, a->rank, b->rank);
+        take_output(context, node, output, right);
+        return TM_OK;
+    }
+    for (int axis = 0; axis < rank; axis++) {
+        tm_dim dim = NULL;
+        if (a->rank >= 0 && b->rank >= 0)
+            dim = join_expressions(context, both, a->dims[axis], b->dims[axis]);
+        else
+            dim = tm_dim_export(context, (a->rank >= 0 ? a : b)->dims[axis],
+                                a->rank >= 0 ? both->then_graph : both->else_graph, value, axis);
+        dims[axis] = dim != NULL ? dim : tm_infer_free_of(context, value, axis, NULL);
+    }
+    tm_value_set_handle(value, a->kind, a->type, rank, dims);
+    join_elements(context, node, output, both, a, b);
+    return TM_OK;
+}
+
+tm_code tm_infer_if(tm_infer_context *context, tm_node *node) {
+    branches both = {tm_node_graph(node, "then_branch"), tm_node_graph(node, "else_branch"), NULL};
+    const tm_dim *elements = NULL;
+    int64_t count = 0;
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need_type(node, 0, (const tamis_type[]){TAMIS_TYPE_BOOL, TAMIS_TYPE_UNDEFINED}));
+    if (both.then_graph == NULL || both.else_graph == NULL)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "a branch is missing");
+    if ((int)both.then_graph->outputs.count != node->output_count ||
+        (int)both.else_graph->outputs.count != node->output_count)
+        return tm_infer_fail(node, TM_E_ARITY, "the branches have %zu and %zu outputs, the node %d",
+                             both.then_graph->outputs.count, both.else_graph->outputs.count,
+                             node->output_count);
+    if (tm_infer_known_elements(context, node->inputs[0], &elements, &count) && count == 1)
+        both.condition = elements[0];
+    if (both.condition != NULL && tm_dim_is_constant(both.condition)) {
+        bool yes = both.condition->constant != 0;
+        tm_infer_mark mark = tm_infer_mark_get(context);
+        (void)tm_infer_graph(context, yes ? both.else_graph : both.then_graph);
+        tm_infer_mark_restore(context, mark);
+        TM_TRY(tm_infer_graph(context, yes ? both.then_graph : both.else_graph));
+        for (int i = 0; i < node->output_count; i++)
+            if (node->outputs[i] != NULL)
+                take_output(context, node, i, yes ? both.then_graph : both.else_graph);
+        return TM_OK;
+    }
+    tm_code then_code = tm_infer_graph(context, both.then_graph);
+    tm_code else_code = tm_infer_graph(context, both.else_graph);
+    TM_TRY(then_code);
+    TM_TRY(else_code);
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL)
+            TM_TRY(join_output(context, node, i, &both));
+    return TM_OK;
+}
+
+/* ---- carried values of Loop and Scan ---- */
+
+/* A carried input's dim becomes FREE; says whether that is news. */
+static bool free_dim(tm_infer_context *context, tm_value *input, int axis) {
+    tm_dim dim = tm_infer_free_of(context, input, axis, NULL);
+    bool news = input->dims[axis] != dim;
+    input->dims[axis] = dim;
+    return news;
+}
+
+/* Makes carried inputs more general where the body gave something else back. */
+static bool generalise(tm_infer_context *context, const tm_carried *carried) {
+    bool changed = false;
+    for (int k = 0; k < carried->count; k++) {
+        tm_value *input = carried->body->inputs.items[carried->first_input + k];
+        const tm_value *output = carried->body->outputs.items[carried->first_output + k];
+        if (output->type != input->type || output->kind != input->kind)
+            continue;
+        if (input->rank < 0 && output->rank >= 0) {
+            tm_dim dims[TAMIS_MAX_RANK];
+            for (int axis = 0; axis < output->rank; axis++)
+                dims[axis] = tm_dim_export(context, output->dims[axis], carried->body, input, axis);
+            tm_value_set_handle(input, output->kind, output->type, output->rank, dims);
+            changed = true;
+        }
+        for (int axis = 0; output->rank == input->rank && axis < input->rank; axis++)
+            if (input->dims[axis] != output->dims[axis] && free_dim(context, input, axis))
+                changed = true;
+    }
+    return changed;
+}
+
+static tm_code check_carried(tm_node *node, const tm_carried *carried) {
+    for (int k = 0; k < carried->count; k++) {
+        const tm_value *input = carried->body->inputs.items[carried->first_input + k];
+        const tm_value *output = carried->body->outputs.items[carried->first_output + k];
+        if (output->type != input->type || output->kind != input->kind)
+            return tm_infer_fail(node, TM_E_TYPE, "carried value '%s' is %s at first but %s after the body",
+                                 input->name, tm_type_text(input->type), tm_type_text(output->type));
+        bool ranks = input->kind == TAMIS_KIND_TENSOR || (input->rank >= 0 && output->rank >= 0);
+        if (ranks && input->rank != output->rank)
+            return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
+                                 "carried value '%s' has %d dims at first but %d after the body", input->name,
+                                 input->rank, output->rank);
+    }
+    return TM_OK;
+}
+
+/* The body is inferred until its carried dims stay. They start as those of the initial values; a round that
+ * fails may have failed because these were too special (a cache of length 0), so then all are freed once
+ * before the failure counts. Each round frees a dim or learns a rank, so it ends. */
+tm_code tm_infer_carried(tm_infer_context *context, tm_node *node, const tm_carried *carried) {
+    tm_graph *body = carried->body;
+    bool all_free = false;
+    for (int k = 0; k < carried->count; k++)
+        tm_value_set_like(body->inputs.items[carried->first_input + k], carried->initial[k]);
+    for (;;) {
+        tm_infer_mark mark = tm_infer_mark_get(context);
+        tm_code code = tm_infer_graph(context, body);
+        bool changed = generalise(context, carried);
+        if (!changed && code == TM_OK)
+            return check_carried(node, carried);
+        if (!changed && all_free)
+            return code;
+        if (!changed) {
+            all_free = true;
+            for (int k = 0; k < carried->count; k++) {
+                tm_value *input = body->inputs.items[carried->first_input + k];
+                for (int axis = 0; axis < input->rank; axis++)
+                    if (free_dim(context, input, axis))
+                        changed = true;
+            }
+            if (!changed)
+                return code;
+        }
+        tm_infer_mark_restore(context, mark);
+        for (int k = 0; k < carried->count; k++)
+            body->inputs.items[carried->first_input + k]->elements = NULL;
+    }
+}
+
+void tm_infer_carried_outputs(tm_infer_context *context, tm_node *node, const tm_carried *carried) {
+    for (int k = 0; k < carried->count && k < node->output_count; k++) {
+        tm_value *value = node->outputs[k];
+        const tm_value *initial = carried->initial[k];
+        const tm_value *input = carried->body->inputs.items[carried->first_input + k];
+        tm_dim dims[TAMIS_MAX_RANK];
+        if (value == NULL)
+            continue;
+        for (int axis = 0; axis < input->rank; axis++) {
+            bool stays = initial->rank < 0 || input->dims[axis] == initial->dims[axis];
+            dims[axis] = stays ? tm_dim_export(context, input->dims[axis], carried->body, value, axis)
+                               : tm_infer_free_of(context, value, axis, NULL);
+        }
+        tm_value_set_handle(value, input->kind, input->type, input->rank, dims);
+    }
+}

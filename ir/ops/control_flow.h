@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * control_flow.h: what inference of If, Loop, Scan and of sequences share.
+ */
+#ifndef TM_IR_OPS_CONTROL_FLOW_H
+#define TM_IR_OPS_CONTROL_FLOW_H
+
+#include "ir/infer.h"
+
+/* Does the dim use a symbol that is bound in `graph` or inside it? Such a dim means nothing outside. */
+bool tm_dim_is_inside(tm_dim dim, const tm_graph *graph);
+/* `dim` where it may stand outside of `body`, else the FREE symbol of (value, axis). */
+tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body, tm_value *value, int axis);
+/* Makes `to` what `from` is: kind, type, rank and dims; no elements. */
+void tm_value_set_like(tm_value *to, const tm_value *from);
+/* Sets kind SEQUENCE (or OPTIONAL) with dims of an element; rank -1: not known. */
+void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims);
+
+/* Diagnostics and constraints as they are now, to be gone back to. */
+typedef struct tm_infer_mark {
+    size_t diagnostics;
+    size_t constraints;
+} tm_infer_mark;
+tm_infer_mark tm_infer_mark_get(const tm_infer_context *context);
+void tm_infer_mark_restore(tm_infer_context *context, tm_infer_mark mark);
+
+/* Values carried from one run of a body to the next: number k starts as `initial[k]`, is input
+ * first_input + k of the body and output first_output + k. */
+typedef struct tm_carried {
+    tm_graph *body;
+    tm_value **initial;
+    int count;
+    int first_input;
+    int first_output;
+} tm_carried;
+/* Types the body: the least general dims of the carried inputs under which the body gives them back. */
+TM_MUST_USE tm_code tm_infer_carried(tm_infer_context *context, tm_node *node, const tm_carried *carried);
+/* Sets output k of the node for each carried value k. */
+void tm_infer_carried_outputs(tm_infer_context *context, tm_node *node, const tm_carried *carried);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inference of BatchNormalization and LayerNormalization, which have more than one output. The other
+ * normalisations keep type and dims of their input (tm_infer_same).
+ */
+#include "ir/infer.h"
+
+static const tamis_type float_types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE, TAMIS_TYPE_FLOAT16,
+                                         TAMIS_TYPE_BFLOAT16, 0};
+
+tm_code tm_infer_batch_normalization(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    tm_value *x = tm_infer_input(node, 0);
+    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    tm_dim channels = x->rank > 1 ? x->dims[1] : tm_infer_const(context, 1);
+    for (int i = 1; i < 5; i++) {
+        TM_TRY(tm_infer_need(node, i, 1));
+        TM_TRY(tm_infer_need_type(node, i, float_types));
+        TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, i)->dims[0], channels,
+                              "channels and their parameters"));
+    }
+    tm_infer_set_like(node, 0, x->type, x);
+    tm_infer_set(node, 1, tm_infer_input(node, 3)->type, 1, &channels);
+    tm_infer_set(node, 2, tm_infer_input(node, 4)->type, 1, &channels);
+    return TM_OK;
+}
+
+tm_code tm_infer_layer_normalization(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need(node, 1, -1));
+    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    tm_value *x = tm_infer_input(node, 0);
+    int axis;
+    TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), x->rank, &axis));
+    for (int i = 1; i < 3; i++) {
+        tm_value *parameter = tm_infer_input(node, i);
+        if (parameter == NULL)
+            continue;
+        TM_TRY(tm_infer_need(node, i, -1));
+        TM_TRY(tm_infer_same_type(node, 0, i));
+        if (parameter->rank > x->rank)
+            return tm_infer_fail(node, TM_E_SHAPE, "scale or bias has more dims than the input");
+        for (int d = 0; d < parameter->rank; d++) {
+            tm_dim have = parameter->dims[parameter->rank - 1 - d];
+            if (!tm_dim_is(have, 1))
+                TM_TRY(
+                    tm_infer_equal(context, node, have, x->dims[x->rank - 1 - d], "dims of scale or bias"));
+        }
+    }
+    tamis_type stash = (tamis_type)tm_node_int(node, "stash_type");
+    if (stash != TAMIS_TYPE_FLOAT && stash != TAMIS_TYPE_BFLOAT16 && stash != TAMIS_TYPE_FLOAT16 &&
+        stash != TAMIS_TYPE_DOUBLE)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "stash_type is not a float type");
+    tm_dim dims[TAMIS_MAX_RANK];
+    for (int d = 0; d < x->rank; d++)
+        dims[d] = d < axis ? x->dims[d] : tm_infer_const(context, 1);
+    tm_infer_set_like(node, 0, x->type, x);
+    tm_infer_set(node, 1, stash, x->rank, dims);
+    tm_infer_set(node, 2, stash, x->rank, dims);
+    return TM_OK;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inference of reductions, arg-reductions and running sums.
+ *
+ * The axes of a reduction are an input and may be known only when the model runs. Their number is known
+ * then all the same, so the dims remain expressions: with r[d] = 1 where some axis equals d,
+ *
+ *     keepdims:  out[d] = select(r[d], 1, in[d])
+ *     else:      out[o] = sum over d of  (1 - r[d]) * (d - r[0] - ... - r[d-1] == o) * in[d]
+ *
+ * which folds to plain dims as soon as the axes are constants. ReduceSum, ReduceProd, ReduceMax and
+ * ReduceMin of known elements give known elements: sizes computed in the graph go through them.
+ */
+#include "ir/infer.h"
+
+static const tamis_type reduce_types[] = {TAMIS_TYPE_FLOAT,    TAMIS_TYPE_DOUBLE, TAMIS_TYPE_FLOAT16,
+                                          TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_INT32,  TAMIS_TYPE_INT64,
+                                          TAMIS_TYPE_UINT32,   TAMIS_TYPE_UINT64, 0};
+static const tamis_type extremum_types[] = {TAMIS_TYPE_FLOAT,    TAMIS_TYPE_DOUBLE, TAMIS_TYPE_FLOAT16,
+                                            TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_INT32,  TAMIS_TYPE_INT64,
+                                            TAMIS_TYPE_UINT32,   TAMIS_TYPE_UINT64, TAMIS_TYPE_INT8,
+                                            TAMIS_TYPE_UINT8,    TAMIS_TYPE_BOOL,   0};
+static const tamis_type axis_types[] = {TAMIS_TYPE_INT64, TAMIS_TYPE_INT32, 0};
+
+/* Sets reduced[d] to 0, 1 or an expression that is one of them. */
+static tm_code reduced_flags(tm_infer_context *context, tm_node *node, int rank, tm_dim *reduced,
+                             int64_t *out_axis_count) {
+    tm_value *axes = tm_infer_input(node, 1);
+    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1);
+    int64_t count = 0;
+    if (axes != NULL) {
+        TM_TRY(tm_infer_need(node, 1, -1));
+        TM_TRY(tm_infer_need_type(node, 1, axis_types));
+        if (axes->rank > 1)
+            return tm_infer_fail(node, TM_E_SHAPE, "axes must have one dim");
+        if (axes->rank == 1 && !tm_dim_is_constant(axes->dims[0]))
+            return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "the number of axes is not known");
+        count = axes->rank == 0 ? 1 : axes->dims[0]->constant;
+    }
+    if (count == 0) {
+        bool all = tm_node_int(node, "noop_with_empty_axes") == 0;
+        for (int d = 0; d < rank; d++)
+            reduced[d] = all ? one : zero;
+        *out_axis_count = all ? rank : 0;
+        return TM_OK;
+    }
+    if (count > rank)
+        return tm_infer_fail(node, TM_E_SHAPE, "%lld axes for a tensor of %d dims", (long long)count, rank);
+    for (int d = 0; d < rank; d++)
+        reduced[d] = zero;
+    for (int64_t i = 0; i < count; i++) {
+        tm_dim axis = tm_infer_element(context, axes, i);
+        if (tm_dim_is_constant(axis)) {
+            int at;
+            TM_TRY(tm_infer_axis(node, axis->constant, rank, &at));
+            if (reduced[at] == one)
+                return tm_infer_fail(node, TM_E_SHAPE, "axis %d is given twice", at);
+        }
+        axis = tm_dim_floormod(context->dims, axis, tm_infer_const(context, rank));
+        for (int d = 0; d < rank; d++) {
+            tm_dim hit = tm_dim_equal(context->dims, axis, tm_infer_const(context, d));
+            reduced[d] = tm_dim_max(context->dims, reduced[d], hit);
+        }
+    }
+    *out_axis_count = count;
+    return TM_OK;
+}
+
+/* The d-th dim that is not reduced, when reduced dims are dropped. */
+static tm_dim dropped_dim(tm_infer_context *context, const tm_value *data, const tm_dim *reduced,
+                          int output) {
+    tm_dims *dims = context->dims;
+    tm_dim result = tm_infer_const(context, 0), one = tm_infer_const(context, 1);
+    tm_dim before = tm_infer_const(context, 0);
+    for (int d = 0; d < data->rank; d++) {
+        tm_dim at = tm_dim_sub(dims, tm_infer_const(context, d), before);
+        tm_dim here = tm_dim_mul(dims, tm_dim_sub(dims, one, reduced[d]),
+                                 tm_dim_equal(dims, at, tm_infer_const(context, output)));
+        result = tm_dim_add(dims, result, tm_dim_mul(dims, here, data->dims[d]));
+        before = tm_dim_add(dims, before, reduced[d]);
+    }
+    return result;
+}
+
+/* Known elements of a whole 0- or 1-D integer tensor reduced to one. */
+static void reduce_elements(tm_infer_context *context, tm_node *node, tm_value *data, const tm_dim *reduced) {
+    const tm_dim *elements;
+    int64_t count;
+    if (data->rank > 1 || !tm_infer_known_elements(context, data, &elements, &count))
+        return;
+    if (data->rank == 0 || tm_dim_is(reduced[0], 0)) {
+        tm_infer_set_elements(context, node, 0, elements, count);
+        return;
+    }
+    if (!tm_dim_is(reduced[0], 1) || count == 0)
+        return;
+    tm_dim result = elements[0];
+    for (int64_t i = 1; i < count; i++) {
+        switch (node->op) {
+        case TM_OP_ReduceSum:
+            result = tm_dim_add(context->dims, result, elements[i]);
+            break;
+        case TM_OP_ReduceProd:
+            result = tm_dim_mul(context->dims, result, elements[i]);
+            break;
+        case TM_OP_ReduceMax:
+            result = tm_dim_max(context->dims, result, elements[i]);
+            break;
+        case TM_OP_ReduceMin:
+            result = tm_dim_min(context->dims, result, elements[i]);
+            break;
+        default:
+            return;
+        }
+    }
+    tm_infer_set_elements(context, node, 0, &result, 1);
+}
+
+tm_code tm_infer_reduce(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    bool extremum = node->op == TM_OP_ReduceMax || node->op == TM_OP_ReduceMin;
+    TM_TRY(tm_infer_need_type(node, 0, extremum ? extremum_types : reduce_types));
+    tm_value *data = tm_infer_input(node, 0);
+    tm_dim reduced[TAMIS_MAX_RANK], dims[TAMIS_MAX_RANK];
+    int64_t axis_count;
+    TM_TRY(reduced_flags(context, node, data->rank, reduced, &axis_count));
+    int rank = data->rank;
+    if (tm_node_int(node, "keepdims") != 0) {
+        for (int d = 0; d < rank; d++)
+            dims[d] = tm_dim_select(context->dims, reduced[d], tm_infer_const(context, 1), data->dims[d]);
+    } else {
+        rank -= (int)axis_count;
+        for (int o = 0; o < rank; o++)
+            dims[o] = dropped_dim(context, data, reduced, o);
+    }
+    tm_infer_set(node, 0, data->type, rank, dims);
+    if (tm_type_is_integer(data->type) &&
+        (extremum || node->op == TM_OP_ReduceSum || node->op == TM_OP_ReduceProd))
+        reduce_elements(context, node, data, reduced);
+    return TM_OK;
+}
+
+tm_code tm_infer_arg_reduce(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    tm_value *data = tm_infer_input(node, 0);
+    if (!tm_type_is_integer(data->type) && !tm_type_is_float(data->type))
+        return tm_infer_fail(node, TM_E_TYPE, "%s is not a number type", tm_type_text(data->type));
+    int axis;
+    TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), data->rank, &axis));
+    bool keep = tm_node_int(node, "keepdims") != 0;
+    tm_dim dims[TAMIS_MAX_RANK];
+    int rank = 0;
+    for (int d = 0; d < data->rank; d++) {
+        if (d != axis)
+            dims[rank++] = data->dims[d];
+        else if (keep)
+            dims[rank++] = tm_infer_const(context, 1);
+    }
+    tm_infer_set(node, 0, TAMIS_TYPE_INT64, rank, dims);
+    return TM_OK;
+}
+
+/* Running sum of the known elements of a 1-D tensor, as exporters compute offsets of segments. */
+static void cumulative_elements(tm_infer_context *context, tm_node *node, tm_value *data) {
+    const tm_dim *elements;
+    int64_t count;
+    if (data->rank != 1 || !tm_infer_known_elements(context, data, &elements, &count))
+        return;
+    bool sum = node->op == TM_OP_CumSum;
+    bool exclusive = tm_node_int(node, "exclusive") != 0, reverse = tm_node_int(node, "reverse") != 0;
+    tm_dim *out = TM_NEW_ARRAY(context->arena, tm_dim, count > 0 ? count : 1);
+    tm_dim state = tm_infer_const(context, sum ? 0 : 1);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = reverse ? count - 1 - i : i;
+        tm_dim next = sum ? tm_dim_add(context->dims, state, elements[at])
+                          : tm_dim_mul(context->dims, state, elements[at]);
+        out[at] = exclusive ? state : next;
+        state = next;
+    }
+    tm_infer_set_elements(context, node, 0, out, count);
+}
+
+tm_code tm_infer_cumulative(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need(node, 1, -1));
+    TM_TRY(tm_infer_need_type(node, 0, reduce_types));
+    TM_TRY(tm_infer_need_type(node, 1, axis_types));
+    tm_value *data = tm_infer_input(node, 0);
+    if (data->rank == 0)
+        return tm_infer_fail(node, TM_E_SHAPE, "the input has no dims");
+    int64_t axis, count;
+    if (tm_infer_constant_elements(context, tm_infer_input(node, 1), &axis, 1, &count) && count == 1) {
+        int at;
+        TM_TRY(tm_infer_axis(node, axis, data->rank, &at));
+    }
+    tm_infer_set_like(node, 0, data->type, data);
+    if (tm_type_is_integer(data->type))
+        cumulative_elements(context, node, data);
+    return TM_OK;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * fold_constants.c: values that are known when the model is compiled become constants.
+ *
+ * Two ways to know a value: all inputs of its node are constant, then the node is evaluated with the same
+ * C kernel that the artifact would call; or inference knows all its elements as numbers, as for the
+ * shape arithmetic of static dims:
+ *
+ *     %s: i64[2] = Shape(%x)          with %x: f32[2, 3]      const %s: i64[2] = {2, 3}
+ *     %w: f32[4] = Mul(%a, %b)        with constants          const %w: f32[4] = {...}
+ *
+ * Why through kernels: an op has one meaning, so folding cannot give another answer than running. A node
+ * whose evaluation fails stays, and fails when the model runs, as the standard has it.
+ *
+ * Random ops, control flow and handles are not folded. Neither are nodes whose result is large and larger
+ * than their inputs: an Expand of one number to a gigabyte is better run than stored.
+ */
+#include "ir/evaluate.h"
+#include "ir/infer.h"
+#include "passes/passes.h"
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+#define LARGE_BYTES ((int64_t)16 << 20)
+
+/* What the value binds is known now: later inference sees numbers in place of the symbols. */
+static void pin_symbols(tm_value *value) {
+    for (size_t i = 0; i < value->symbols.count; i++) {
+        tm_symbol *symbol = value->symbols.items[i];
+        int64_t known = 0;
+        if (symbol->origin == TM_SYMBOL_FREE) {
+            if (symbol->index < value->constant->rank)
+                tm_symbol_set_range(symbol, value->constant->dims[symbol->index], value->constant->dims[symbol->index]);
+        } else if (symbol->index < tm_constant_count(value->constant) &&
+                   tm_constant_int(value->constant, symbol->index, &known)) {
+            tm_symbol_set_range(symbol, known, known);
+        }
+    }
+}
+
+static void replace_by(tm_value *value, const tm_constant *constant) {
+    tm_value *known = tm_value_create_constant(value->graph, NULL, constant);
+    tm_rewrite_replace(value, known);
+    pin_symbols(known);
+}
+
+/* ---- values with known elements ---- */
+
+static bool all_known(const tm_value *value) {
+    if (value->elements == NULL || value->constant != NULL || value->kind != TAMIS_KIND_TENSOR || value->rank < 0)
+        return false;
+    int64_t count = 1;
+    for (int i = 0; i < value->rank; i++)
+        if (!tm_dim_is_constant(value->dims[i]) || !tm_mul_i64(count, value->dims[i]->constant, &count))
+            return false;
+    for (int64_t i = 0; i < value->element_count; i++)
+        if (!tm_dim_is_constant(value->elements[i]))
+            return false;
+    return count == value->element_count && tm_type_bits(value->type) >= 8;
+}
+
+static const tm_constant *constant_of_elements(tm_arena *arena, const tm_value *value) {
+    int64_t dims[TAMIS_MAX_RANK] = {0};
+    size_t size = (size_t)tm_type_bits(value->type) / 8;
+    for (int i = 0; i < value->rank; i++)
+        dims[i] = value->dims[i]->constant;
+    char *data = tm_arena_alloc_array(arena, (size_t)value->element_count + 1, size);
+    for (int64_t i = 0; i < value->element_count; i++)
+        memcpy(data + (size_t)i * size, &value->elements[i]->constant, size); /* low bytes first */
+    return tm_constant_create(arena, value->type, value->rank, dims, data);
+}
+
+static void fold_known_elements(tm_pass_context *context, tm_node *node) {
+    for (int i = 0; i < node->output_count; i++) {
+        tm_value *value = node->outputs[i];
+        if (value == NULL || tm_value_unused(value) || !all_known(value) || !tm_pass_allow(context))
+            continue;
+        replace_by(value, constant_of_elements(context->model->arena, value));
+    }
+}
+
+/* ---- nodes with constant inputs ---- */
+
+static bool is_foldable(const tm_node *node) {
+    if (tm_op_has(node->op, TM_RANDOM | TM_CONTROL | TM_HANDLE) || tm_node_subgraph_count(node) > 0)
+        return false;
+    bool used = false;
+    for (int i = 0; i < node->output_count; i++)
+        used = used || (node->outputs[i] != NULL && !tm_value_unused(node->outputs[i]));
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] != NULL && node->inputs[i]->constant == NULL)
+            return false;
+    return used;
+}
+
+static bool is_too_large(const tm_node *node) {
+    int64_t in = 0, out = 0;
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] != NULL && !tm_add_i64(in, node->inputs[i]->constant->bytes, &in))
+            return true;
+    for (int i = 0; i < node->output_count; i++) {
+        const tm_value *value = node->outputs[i];
+        int64_t count = 1, bytes = 0;
+        if (value == NULL)
+            continue;
+        for (int k = 0; k < value->rank; k++)
+            if (tm_dim_is_constant(value->dims[k]) && !tm_mul_i64(count, value->dims[k]->constant, &count))
+                return true;
+        if (!tm_type_size(value->type, count, &bytes) || !tm_add_i64(out, bytes, &out))
+            return true;
+    }
+    return out > LARGE_BYTES && out > in;
+}
+
+static void fold_node(tm_pass_context *context, tm_node *node) {
+    const tm_constant **results = TM_NEW_ARRAY(context->model->arena, const tm_constant *, (size_t)node->output_count + 1);
+    if (!is_foldable(node) || is_too_large(node) ||
+        tm_evaluate_node(context->model, node, true, results) != TM_OK || !tm_pass_allow(context))
+        return;
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL && results[i] != NULL)
+            replace_by(node->outputs[i], results[i]);
+}
+
+static void fold_graph(tm_pass_context *context, tm_graph *graph) {
+    for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            fold_graph(context, tm_node_subgraph(node, i));
+        if (!tm_op_has(node->op, TM_RANDOM))
+            fold_known_elements(context, node);
+        fold_node(context, node);
+    }
+}
+
+tm_code tm_pass_fold_constants(tm_pass_context *context) {
+    fold_graph(context, context->model->main);
+    return TM_OK;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * rewrite.c: replacing values without losing the model's interface.
+ *
+ * The names of a model's outputs are its interface. When an output is replaced,
+ *
+ *     %t = Relu(%x)                          %y = Relu(%x)
+ *     %y = Identity(%t)          becomes     return %y
+ *     return %y
+ *
+ * the replacement takes over the name. That cannot be done when the replacement has a name that must stay:
+ * when it is an input or another output of the model. Then the node that copies it stays.
+ */
+#include "passes/rewrite.h"
+
+bool tm_rewrite_is_output(const tm_value *value) {
+    for (size_t i = 0; i < value->uses.count; i++)
+        if (value->uses.items[i].node == NULL && value->uses.items[i].graph->outer == NULL)
+            return true;
+    return false;
+}
+
+bool tm_rewrite_can_replace(const tm_value *from, const tm_value *to) {
+    if (from == to || !tm_graph_contains(to->graph, from->graph))
+        return false;
+    if (!tm_rewrite_is_output(from))
+        return true;
+    bool is_input = to->producer == NULL && to->constant == NULL;
+    return !is_input && to->graph == from->graph && !tm_rewrite_is_output(to);
+}
+
+void tm_rewrite_replace(tm_value *from, tm_value *to) {
+    if (tm_rewrite_is_output(from)) {
+        const char *name = from->name;
+        from->name = to->name;
+        to->name = name;
+    }
+    tm_value_replace(from, to);
+}
+
+void tm_rewrite_permutation(const tm_node *transpose, int64_t out_perm[TAMIS_MAX_RANK]) {
+    const tm_attribute *perm = tm_node_attribute(transpose, "perm");
+    int rank = transpose->inputs[0]->rank;
+    for (int i = 0; i < rank; i++)
+        out_perm[i] = perm->present && perm->count == rank ? perm->ints[i] : rank - 1 - i;
+}
+
+bool tm_rewrite_same_type(const tm_value *a, const tm_value *b) {
+    if (a->kind != b->kind || a->type != b->type || a->rank != b->rank)
+        return false;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dims[i] != b->dims[i])
+            return false;
+    return true;
+}

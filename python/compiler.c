@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * compile(): the compiler library's call. libtamis (with what it needs) is loaded by the first
+ * compilation, not by `import tamis`, so that programs which only run artifacts start fast and need the
+ * runtime only.
+ */
+#include "module.h"
+
+#include "tamis/compiler.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    void (*options_init)(tamis_compile_options *);
+    int (*compile_file)(const char *, const char *, const tamis_compile_options *, tamis_result **);
+    int (*compile_memory)(const void *, size_t, const char *, const tamis_compile_options *, tamis_result **);
+    void (*destroy)(tamis_result *);
+    const char *(*text)(const tamis_result *);
+    const char *(*log)(const tamis_result *);
+} library;
+
+/* Function pointers by name, without a cast that ISO C does not have. */
+static bool find(void *handle, const char *name, void *out_function) {
+    void *symbol = dlsym(handle, name);
+    memcpy(out_function, &symbol, sizeof symbol);
+    return symbol != NULL;
+}
+
+static int load_library(void) {
+    if (library.options_init != NULL)
+        return 0;
+    /* The name is looked for along the run path of this module. */
+    void *handle = dlopen("libtamis.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        const char *reason = dlerror();
+        PyErr_Format(PyExc_ImportError, "the compiler library libtamis cannot be loaded: %s", reason != NULL ? reason : "?");
+        return -1;
+    }
+    if (find(handle, "tamis_compile_file", &library.compile_file) && find(handle, "tamis_compile_memory", &library.compile_memory) &&
+        find(handle, "tamis_result_destroy", &library.destroy) && find(handle, "tamis_result_text", &library.text) &&
+        find(handle, "tamis_result_log", &library.log) && find(handle, "tamis_compile_options_init", &library.options_init))
+        return 0;
+    PyErr_SetString(PyExc_ImportError, "the compiler library libtamis is of another version");
+    return -1;
+}
+
+/* {"batch": 1, "seq": (1, 512)} */
+static int take_dims(PyObject *dict, tamis_dim_fact *facts) {
+    PyObject *key, *value;
+    Py_ssize_t at = 0, i = 0;
+    while (PyDict_Next(dict, &at, &key, &value)) {
+        tamis_dim_fact *fact = &facts[i++];
+        fact->name = PyUnicode_AsUTF8AndSize(key, NULL);
+        if (PyTuple_Check(value)) {
+            long long low, high;
+            if (!PyArg_ParseTuple(value, "LL", &low, &high))
+                return -1;
+            fact->low = low;
+            fact->high = high;
+        } else {
+            fact->low = fact->high = PyLong_AsLongLong(value);
+        }
+        if (fact->name == NULL || PyErr_Occurred() != NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static int take_emit(const char *text, tamis_emit *out) {
+    static const char *const names[] = {"so", "obj", "lib", "asm", "llvm", "ir"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], text) == 0) {
+            *out = (tamis_emit)i;
+            return 0;
+        }
+    PyErr_Format(PyExc_ValueError, "emit is so, obj, lib, asm, llvm or ir, not '%s'", text);
+    return -1;
+}
+
+/* `disable` is a list of str; its strings live as long as the list. */
+static int take_disabled(PyObject *list, const char **names) {
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        names[i] = PyUnicode_AsUTF8AndSize(PyList_GetItem(list, i), NULL);
+        if (names[i] == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *finish(int code, tamis_result *result) {
+    PyObject *answer = NULL;
+    if (result == NULL)
+        return tm_python_fail(code, "out of memory");
+    if (code != 0)
+        tm_python_fail(code, library.text(result));
+    else
+        answer = PyUnicode_FromString(library.log(result));
+    library.destroy(result);
+    return answer;
+}
+
+static PyObject *run_compiler(PyObject *model, const char *output, const tamis_compile_options *options) {
+    tamis_result *result = NULL;
+    int code;
+    if (PyBytes_Check(model)) {
+        char *data;
+        Py_ssize_t bytes;
+        if (PyBytes_AsStringAndSize(model, &data, &bytes) != 0)
+            return NULL;
+        PyThreadState *state = PyEval_SaveThread();
+        code = library.compile_memory(data, (size_t)bytes, output, options, &result);
+        PyEval_RestoreThread(state);
+        return finish(code, result);
+    }
+    PyObject *path = NULL;
+    if (!PyUnicode_FSConverter(model, &path))
+        return NULL;
+    const char *name = PyBytes_AsString(path);
+    PyThreadState *state = PyEval_SaveThread();
+    code = library.compile_file(name, output, options, &result);
+    PyEval_RestoreThread(state);
+    Py_DECREF(path);
+    return finish(code, result);
+}
+
+PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords) {
+    (void)module;
+    static char *names[] = {"model",   "output",       "emit",        "level",       "target",          "cpu", "name",
+                            "dims",    "strict_math",  "disable",     "bisect_limit", "print_after", "external_folder", NULL};
+    PyObject *model, *output = NULL, *dims, *disable, *answer = NULL;
+    const char *emit, *target, *cpu, *name, *print_after, *external_folder;
+    int level, strict;
+    long long bisect_limit;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!pO!Lzz", names, &model, PyUnicode_FSConverter, &output, &emit,
+                                     &level, &target, &cpu, &name, &PyDict_Type, &dims, &strict, &PyList_Type, &disable,
+                                     &bisect_limit, &print_after, &external_folder))
+        return NULL;
+    tamis_compile_options options;
+    tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
+    const char **disabled = PyMem_Calloc((size_t)PyList_Size(disable) + 1, sizeof *disabled);
+    if (facts == NULL || disabled == NULL) {
+        PyErr_NoMemory();
+    } else if (load_library() == 0 && take_dims(dims, facts) == 0 && take_disabled(disable, disabled) == 0) {
+        library.options_init(&options);
+        options.level = level;
+        options.target = target;
+        options.cpu = cpu;
+        options.name = name;
+        options.dims = facts;
+        options.dim_count = (size_t)PyDict_Size(dims);
+        options.strict_math = strict != 0;
+        options.disabled_passes = disabled;
+        options.disabled_pass_count = (size_t)PyList_Size(disable);
+        options.bisect_limit = bisect_limit;
+        options.print_after = print_after;
+        options.external_folder = external_folder;
+        if (take_emit(emit, &options.emit) == 0)
+            answer = run_compiler(model, PyBytes_AsString(output), &options);
+    }
+    PyMem_Free(facts);
+    PyMem_Free((void *)disabled);
+    Py_DECREF(output);
+    return answer;
+}

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The module tamis._tamis: `Session`, an artifact loaded and ready to run, `compile`, and `Error`.
+ *
+ *     session = Session(path, threads, strict, seed)
+ *     session.inputs                      [(name, kind, "float", ["batch", 4]), ...]
+ *     session.run(None, {"x": array})     list of new arrays
+ *     session.run_list([array, ...])      by position
+ *
+ * run() lets other threads go on while the model runs. A tamis_session belongs to one call at a time, so
+ * calls that overlap take another one from the idle list, or make it.
+ */
+#include "module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+PyObject *tm_python_error;
+
+PyObject *tm_python_fail(int code, const char *message) {
+    PyObject *error = PyObject_CallFunction(tm_python_error, "s", message);
+    PyObject *number = PyLong_FromLong(code);
+    if (error != NULL && number != NULL && PyObject_SetAttrString(error, "code", number) == 0)
+        PyErr_SetObject(tm_python_error, error);
+    Py_XDECREF(number);
+    Py_XDECREF(error);
+    return NULL;
+}
+
+enum { MAX_IDLE = 16 };
+
+typedef struct session_object {
+    PyObject_HEAD
+    tamis_model *model;
+    const tamis_artifact *artifact;
+    tamis_session_options options;
+    tamis_session *idle[MAX_IDLE];
+    int idle_count;
+    PyObject *input_names, *output_names; /* tuples */
+} session_object;
+
+static PyObject *names_of(const tamis_port *ports, int32_t count) {
+    PyObject *names = PyTuple_New(count);
+    for (int32_t i = 0; names != NULL && i < count; i++) {
+        PyObject *name = PyUnicode_InternFromString(ports[i].name);
+        if (name == NULL || PyTuple_SetItem(names, i, name) != 0)
+            Py_CLEAR(names);
+    }
+    return names;
+}
+
+static int session_init(PyObject *self, PyObject *arguments, PyObject *keywords) {
+    static char *names[] = {"path", "threads", "strict", "seed", NULL};
+    session_object *session = (session_object *)self;
+    PyObject *path = NULL;
+    int threads = 0, strict = 0;
+    unsigned long long seed = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&|ipK", names, PyUnicode_FSConverter, &path, &threads, &strict, &seed))
+        return -1;
+    if (session->model != NULL) {
+        Py_DECREF(path);
+        PyErr_SetString(PyExc_RuntimeError, "a session is made once");
+        return -1;
+    }
+    tamis_error error;
+    int code = tamis_model_load(PyBytes_AsString(path), &session->model, &error);
+    Py_DECREF(path);
+    if (code != 0) {
+        tm_python_fail(error.code, error.message);
+        return -1;
+    }
+    session->artifact = tamis_model_artifact(session->model);
+    tamis_session_options_init(&session->options);
+    session->options.threads = threads;
+    session->options.strict_math = strict;
+    session->options.seed = seed;
+    session->input_names = names_of(session->artifact->inputs, session->artifact->input_count);
+    session->output_names = names_of(session->artifact->outputs, session->artifact->output_count);
+    return session->input_names != NULL && session->output_names != NULL ? 0 : -1;
+}
+
+static void session_dealloc(PyObject *self) {
+    session_object *session = (session_object *)self;
+    for (int i = 0; i < session->idle_count; i++)
+        tamis_session_destroy(session->idle[i]);
+    tamis_model_destroy(session->model);
+    Py_XDECREF(session->input_names);
+    Py_XDECREF(session->output_names);
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static tamis_session *take_session(session_object *self) {
+    if (self->idle_count > 0)
+        return self->idle[--self->idle_count];
+    tamis_session *session = NULL;
+    tamis_error error;
+    if (tamis_session_create(self->model, &self->options, &session, &error) != 0)
+        tm_python_fail(error.code, error.message);
+    return session;
+}
+
+static void return_session(session_object *self, tamis_session *session) {
+    if (self->idle_count < MAX_IDLE)
+        self->idle[self->idle_count++] = session;
+    else
+        tamis_session_destroy(session);
+}
+
+/* ---- inputs ---- */
+
+/* Arrays of one input; `count` items from `first` in the call's items. */
+typedef struct call {
+    session_object *owner;
+    tamis_session *session;
+    tm_python_item *items;
+    int64_t item_count, item_capacity;
+    tm_python_result *results;
+    bool *wanted; /* outputs asked for */
+} call;
+
+static int bind_tensor(call *c, int input, PyObject *object) {
+    tm_python_item *item = &c->items[c->item_count++];
+    const tamis_port *port = &c->owner->artifact->inputs[input];
+    tamis_error error;
+    if (tm_python_take(object, port, item) != 0)
+        return -1;
+    if (tamis_session_set_input(c->session, input, (tamis_type)port->type, item->tensor.rank, item->dims, item->tensor.data, &error) == 0)
+        return 0;
+    tm_python_fail(error.code, error.message);
+    return -1;
+}
+
+static int bind_sequence(call *c, int input, PyObject *object) {
+    const tamis_port *port = &c->owner->artifact->inputs[input];
+    bool is_list = PyList_Check(object) || PyTuple_Check(object);
+    Py_ssize_t count = object == Py_None ? 0 : is_list ? PySequence_Size(object) : 1;
+    tamis_tensor *tensors = PyMem_Calloc((size_t)count + 1, sizeof *tensors);
+    int code = tensors != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; i < count && code == 0; i++) {
+        PyObject *element = is_list ? PySequence_GetItem(object, i) : Py_NewRef(object);
+        tm_python_item *item = &c->items[c->item_count++];
+        code = element != NULL ? tm_python_take(element, port, item) : -1;
+        Py_XDECREF(element);
+        tensors[i] = item->tensor;
+    }
+    tamis_error error;
+    if (code == 0 && tamis_session_set_input_sequence(c->session, input, tensors, count, &error) != 0) {
+        tm_python_fail(error.code, error.message);
+        code = -1;
+    }
+    PyMem_Free(tensors);
+    return code;
+}
+
+static int bind_input(call *c, int input, PyObject *object) {
+    if (c->owner->artifact->inputs[input].kind == TAMIS_KIND_TENSOR)
+        return bind_tensor(c, input, object);
+    return bind_sequence(c, input, object);
+}
+
+/* How many items the inputs have, sequences counted by length. */
+static int64_t count_items(session_object *self, PyObject *const *objects) {
+    int64_t count = 0;
+    for (int32_t i = 0; i < self->artifact->input_count; i++) {
+        bool is_list = PyList_Check(objects[i]) || PyTuple_Check(objects[i]);
+        bool is_tensor = self->artifact->inputs[i].kind == TAMIS_KIND_TENSOR;
+        count += !is_tensor && is_list ? PySequence_Size(objects[i]) : 1;
+    }
+    return count;
+}
+
+/* ---- outputs ---- */
+
+static bool writes_directly(const tamis_artifact *artifact, int output) {
+    const tamis_port *port = &artifact->outputs[output];
+    return port->kind == TAMIS_KIND_TENSOR && !port->late && tm_python_is_plain(port->type) &&
+           artifact->value_infos[port->value].storage == TM_STORAGE_OUTPUT;
+}
+
+static int make_results(call *c) {
+    const tamis_artifact *artifact = c->owner->artifact;
+    for (int32_t i = 0; i < artifact->output_count; i++) {
+        void *data = NULL;
+        int64_t bytes = 0;
+        if (c->wanted[i] && writes_directly(artifact, i)) {
+            const tamis_tensor *value = tamis_session_output(c->session, i);
+            if (tm_python_make(value->type, value->rank, value->dims, &c->results[i]) != 0)
+                return -1;
+            data = c->results[i].view.buf;
+            bytes = c->results[i].view.len;
+        }
+        tamis_session_set_output(c->session, i, data, bytes, NULL);
+    }
+    return 0;
+}
+
+static PyObject *give_output(call *c, int output) {
+    const tamis_port *port = &c->owner->artifact->outputs[output];
+    if (c->results[output].array != NULL)
+        return tm_python_finish(&c->results[output], port->type);
+    const tamis_tensor *value = tamis_session_output(c->session, output);
+    if (port->kind == TAMIS_KIND_TENSOR)
+        return tm_python_give(value);
+    int64_t count;
+    const tamis_tensor *items = tamis_session_output_sequence(c->session, output, &count);
+    if (port->kind == TAMIS_KIND_OPTIONAL && count == 0)
+        return Py_NewRef(Py_None);
+    if (port->kind == TAMIS_KIND_OPTIONAL && items[0].kind == TAMIS_KIND_TENSOR)
+        return tm_python_give(&items[0]);
+    PyObject *list = PyList_New(0);
+    for (int64_t i = 0; list != NULL && i < count; i++) {
+        PyObject *item = tm_python_give(&items[i]);
+        if (item == NULL || PyList_Append(list, item) != 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *give_outputs(call *c, PyObject *order) {
+    const tamis_artifact *artifact = c->owner->artifact;
+    Py_ssize_t count = order != NULL ? PySequence_Size(order) : artifact->output_count;
+    PyObject *list = PyList_New(0);
+    for (Py_ssize_t k = 0; list != NULL && k < count; k++) {
+        Py_ssize_t i = k;
+        if (order != NULL) {
+            PyObject *name = PySequence_GetItem(order, k);
+            i = name != NULL ? PySequence_Index(c->owner->output_names, name) : -1;
+            Py_XDECREF(name);
+        }
+        PyObject *array = i >= 0 ? give_output(c, (int)i) : NULL;
+        if (array == NULL || PyList_Append(list, array) != 0)
+            Py_CLEAR(list);
+        Py_XDECREF(array);
+    }
+    return list;
+}
+
+/* ---- a call ---- */
+
+static int run_call(call *c, PyObject *const *objects) {
+    tamis_error error;
+    for (int32_t i = 0; i < c->owner->artifact->input_count; i++)
+        if (bind_input(c, i, objects[i]) != 0)
+            return -1;
+    int code = tamis_session_prepare(c->session, &error);
+    if (code == 0) {
+        if (make_results(c) != 0)
+            return -1;
+        PyThreadState *state = PyEval_SaveThread();
+        code = tamis_session_run(c->session, &error);
+        PyEval_RestoreThread(state);
+    }
+    if (code != 0) {
+        tm_python_fail(error.code, error.message);
+        return -1;
+    }
+    return 0;
+}
+
+/* `objects` in the order of the inputs; `order`: names of the wanted outputs, or NULL for all. */
+static PyObject *run_objects(session_object *self, PyObject *const *objects, const bool *wanted, PyObject *order) {
+    const tamis_artifact *artifact = self->artifact;
+    size_t items = (size_t)count_items(self, objects), outputs = (size_t)artifact->output_count;
+    size_t item_bytes = items * sizeof(tm_python_item), result_bytes = outputs * sizeof(tm_python_result);
+    char small[4096], *memory = small;
+    if (item_bytes + result_bytes > sizeof small && (memory = PyMem_Malloc(item_bytes + result_bytes)) == NULL)
+        return PyErr_NoMemory();
+    call c = {.owner = self,
+              .items = (tm_python_item *)(void *)memory,
+              .results = (tm_python_result *)(void *)(memory + item_bytes),
+              .wanted = (bool *)(uintptr_t)wanted};
+    memset(c.results, 0, result_bytes);
+    PyObject *list = NULL;
+    c.session = take_session(self);
+    if (c.session != NULL) {
+        if (run_call(&c, objects) == 0)
+            list = give_outputs(&c, order);
+        return_session(self, c.session);
+    }
+    for (int64_t i = 0; i < c.item_count; i++)
+        tm_python_release(&c.items[i]);
+    for (size_t i = 0; i < outputs; i++)
+        tm_python_drop(&c.results[i]);
+    if (memory != small)
+        PyMem_Free(memory);
+    return list;
+}
+
+/* Which outputs `names` (None: all) asks for; -1: exception. */
+static int mark_wanted(session_object *self, PyObject *names, bool *wanted) {
+    int32_t count = self->artifact->output_count;
+    memset(wanted, names == Py_None, (size_t)count);
+    Py_ssize_t asked = names != Py_None ? PySequence_Size(names) : 0;
+    for (Py_ssize_t k = 0; k < asked; k++) {
+        PyObject *name = PySequence_GetItem(names, k);
+        Py_ssize_t i = name != NULL ? PySequence_Index(self->output_names, name) : -1;
+        if (i < 0) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_ValueError, "the model has no output %R", name);
+            Py_XDECREF(name);
+            return -1;
+        }
+        wanted[i] = true;
+        Py_DECREF(name);
+    }
+    return asked < 0 ? -1 : 0;
+}
+
+static int find_feeds(session_object *self, PyObject *feeds, PyObject **objects) {
+    int32_t count = self->artifact->input_count;
+    Py_ssize_t found = 0;
+    for (int32_t i = 0; i < count; i++) {
+        PyObject *name = PyTuple_GetItem(self->input_names, i);
+        objects[i] = PyDict_GetItemWithError(feeds, name);
+        if (objects[i] != NULL)
+            found++;
+        else if (PyErr_Occurred() != NULL)
+            return -1;
+        else if (self->artifact->inputs[i].kind == TAMIS_KIND_OPTIONAL)
+            objects[i] = Py_None;
+        else {
+            PyErr_Format(PyExc_ValueError, "input %R is missing; the model has %R", name, self->input_names);
+            return -1;
+        }
+    }
+    if (found == PyDict_Size(feeds))
+        return 0;
+    PyErr_Format(PyExc_ValueError, "a feed is not an input of the model, which has %R", self->input_names);
+    return -1;
+}
+
+static PyObject *session_run(PyObject *self, PyObject *arguments) {
+    session_object *session = (session_object *)self;
+    PyObject *names, *feeds, *small_objects[16], **objects = small_objects, *list = NULL;
+    bool small_wanted[64], *wanted = small_wanted;
+    if (!PyArg_ParseTuple(arguments, "OO!", &names, &PyDict_Type, &feeds))
+        return NULL;
+    if (session->artifact->input_count > 16)
+        objects = PyMem_Calloc((size_t)session->artifact->input_count, sizeof(PyObject *));
+    if (session->artifact->output_count > 64)
+        wanted = PyMem_Calloc((size_t)session->artifact->output_count, 1);
+    if (objects == NULL || wanted == NULL)
+        PyErr_NoMemory();
+    else if (mark_wanted(session, names, wanted) == 0 && find_feeds(session, feeds, objects) == 0)
+        list = run_objects(session, objects, wanted, names != Py_None ? names : NULL);
+    if (objects != small_objects)
+        PyMem_Free(objects);
+    if (wanted != small_wanted)
+        PyMem_Free(wanted);
+    return list;
+}
+
+/* ---- description ---- */
+
+static PyObject *dims_of(const tamis_port *port) {
+    if (port->rank < 0)
+        return Py_NewRef(Py_None);
+    PyObject *dims = PyList_New(0);
+    for (int32_t i = 0; dims != NULL && i < port->rank; i++) {
+        PyObject *dim = port->dims[i] >= 0 ? PyLong_FromLongLong(port->dims[i]) : PyUnicode_FromString(port->dim_texts[i]);
+        if (dim == NULL || PyList_Append(dims, dim) != 0)
+            Py_CLEAR(dims);
+        Py_XDECREF(dim);
+    }
+    return dims;
+}
+
+static PyObject *describe(const tamis_port *ports, int32_t count) {
+    static const char *const kinds[] = {"none", "tensor", "seq", "optional", "map"};
+    PyObject *list = PyList_New(0);
+    for (int32_t i = 0; list != NULL && i < count; i++) {
+        PyObject *dims = dims_of(&ports[i]);
+        PyObject *row = dims != NULL ? Py_BuildValue("(sssO)", ports[i].name, kinds[ports[i].kind], tm_python_type_name(ports[i].type), dims)
+                                     : NULL;
+        if (row == NULL || PyList_Append(list, row) != 0)
+            Py_CLEAR(list);
+        Py_XDECREF(dims);
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+static PyObject *session_inputs(PyObject *self, void *closure) {
+    (void)closure;
+    const tamis_artifact *artifact = ((session_object *)self)->artifact;
+    return describe(artifact->inputs, artifact->input_count);
+}
+
+static PyObject *session_outputs(PyObject *self, void *closure) {
+    (void)closure;
+    const tamis_artifact *artifact = ((session_object *)self)->artifact;
+    return describe(artifact->outputs, artifact->output_count);
+}
+
+static PyObject *session_about(PyObject *self, void *closure) {
+    (void)closure;
+    const tamis_artifact *a = ((session_object *)self)->artifact;
+    return Py_BuildValue("{ssssssslss}", "name", a->name, "producer", a->producer, "target", a->target, "weights_bytes",
+                         (long)a->weights_bytes, "manifest", a->manifest != NULL ? a->manifest : "");
+}
+
+static PyMethodDef session_methods[] = {
+    {"run", session_run, METH_VARARGS, "run(output_names or None, feeds) -> list of arrays"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef session_getters[] = {
+    {"inputs", session_inputs, NULL, "list of (name, kind, type, dims)", NULL},
+    {"outputs", session_outputs, NULL, "list of (name, kind, type, dims)", NULL},
+    {"about", session_about, NULL, "fields of the artifact's header", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot session_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t) "An artifact loaded and ready to run."},
+    {Py_tp_init, session_init},
+    {Py_tp_dealloc, session_dealloc},
+    {Py_tp_methods, session_methods},
+    {Py_tp_getset, session_getters},
+    {0, NULL},
+};
+
+PyType_Spec tm_python_session_spec = {
+    .name = "tamis._tamis.Session",
+    .basicsize = sizeof(session_object),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = session_slots,
+};
+
+/* ---- module ---- */
+
+static PyObject *set_threads(PyObject *module, PyObject *argument) {
+    (void)module;
+    long threads = PyLong_AsLong(argument);
+    if (PyErr_Occurred() != NULL)
+        return NULL;
+    tamis_set_threads((int)threads);
+    return Py_NewRef(Py_None);
+}
+
+static PyMethodDef module_methods[] = {
+    {"compile", (PyCFunction)(void (*)(void))tm_python_compile, METH_VARARGS | METH_KEYWORDS,
+     "compile(model, output, ...): see tamis.compile"},
+    {"set_threads", set_threads, METH_O, "set_threads(n): threads of the pool, 0 automatic"},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "tamis._tamis",
+    .m_doc = "The C part of the package tamis.",
+    .m_size = -1,
+    .m_methods = module_methods,
+};
+
+PyMODINIT_FUNC PyInit__tamis(void);
+PyMODINIT_FUNC PyInit__tamis(void) {
+    PyObject *module = PyModule_Create(&module_definition);
+    if (module == NULL || tm_python_arrays_init() != 0)
+        return NULL;
+    tm_python_error = PyErr_NewExceptionWithDoc("tamis.Error", "A model, artifact or run that failed; `code` is its number.",
+                                                PyExc_RuntimeError, NULL);
+    PyObject *session = PyType_FromSpec(&tm_python_session_spec);
+    if (tm_python_error == NULL || session == NULL || PyModule_AddObjectRef(module, "Error", tm_python_error) != 0 ||
+        PyModule_AddObjectRef(module, "Session", session) != 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    Py_DECREF(session);
+    return module;
+}

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compile(), and the cache of compiled models.
+
+The key of the cache is a hash of the model's bytes, the options and the version. A model with external data adds
+names, sizes and times of the files beside it, which is as much as can be known without reading gigabytes.
+"""
+
+import hashlib
+import os
+import tempfile
+
+from . import _tamis
+
+_VERSION = "0.1.0"
+
+
+def compile(model, output, *, emit="so", level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
+            disable=(), bisect_limit=-1, print_after=None, external_folder=None):
+    """Compiles a model (a path, or the bytes of one) into the file `output`.
+
+    emit: so, obj, lib, asm, llvm or ir.   level: 0 to 3.   target: a triple, cpu: its levels ("x86-64-v3,x86-64-v4").
+    dims: facts about symbolic dims, {"batch": 1, "seq": (1, 512)}.
+    Returns what print_after asked for. Raises tamis.Error with all diagnostics.
+    """
+    if isinstance(model, (bytearray, memoryview)):
+        model = bytes(model)
+    return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, list(disable),
+                          bisect_limit, print_after, external_folder)
+
+
+def cache_folder():
+    """$XDG_CACHE_HOME/tamis or ~/.cache/tamis."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "tamis")
+
+
+def _cpu_name():
+    """Artifacts are for this machine's CPU features; a shared home may be seen by several machines."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(("flags", "Features", "isa")):
+                    return line
+    except OSError:
+        pass
+    return ""
+
+
+def _key(data, folder, options):
+    digest = hashlib.sha256(data)
+    digest.update(repr((_VERSION, sorted(options.items()), _cpu_name())).encode())
+    if folder is not None and b"location" in data:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.is_file():
+                status = entry.stat()
+                digest.update(repr((entry.name, status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
+def compile_cached(model, options, use_cache=True):
+    """The path of a compiled artifact, and whether the caller must delete it."""
+    if isinstance(model, bytes):
+        data, folder = model, None
+    else:
+        with open(model, "rb") as file:
+            data = file.read()
+        folder = os.path.dirname(os.path.abspath(model))
+    if use_cache:
+        path = os.path.join(cache_folder(), _key(data, folder, options) + ".so")
+        if os.path.exists(path):
+            return path, False
+        try:
+            os.makedirs(cache_folder(), exist_ok=True)
+            use_cache = os.access(cache_folder(), os.W_OK)
+        except OSError:
+            use_cache = False
+    if not use_cache:
+        handle, path = tempfile.mkstemp(prefix="tamis-", suffix=".so")
+        os.close(handle)
+    try:
+        compile(model, path, name="model", **options)
+    except BaseException:
+        if not use_cache:
+            os.unlink(path)
+        raise
+    return path, not use_cache

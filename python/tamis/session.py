@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""InferenceSession: a model ready to run, under ONNX Runtime's names."""
+
+import os
+import tempfile
+
+from . import _tamis
+from .compiler import compile_cached
+
+
+class SessionOptions:
+    """Options of a session; those of compilation matter only when a model, not an artifact, is given."""
+
+    def __init__(self):
+        self.intra_op_num_threads = 0  # 0: as many as the process may use
+        self.strict_math = False       # keep subnormals and the order of operations
+        self.seed = 0                  # of random operators
+        self.optimization_level = 2    # 0 to 3
+        self.cpu = None                # CPU levels of the artifact, as -mcpu
+        self.dims = {}                 # facts about dims: {"batch": 1, "seq": (1, 512)}
+        self.disabled_passes = []
+        self.use_cache = True          # keep compiled models in the user's cache folder
+
+    def _compile_options(self):
+        return {"level": self.optimization_level, "cpu": self.cpu, "dims": dict(self.dims), "strict_math": self.strict_math,
+                "disable": list(self.disabled_passes)}
+
+
+class NodeArg:
+    """An input or output: name, type as "tensor(float)", shape with names for symbolic dims."""
+
+    __slots__ = ("name", "type", "shape")
+
+    def __init__(self, name, kind, element, dims):
+        self.name = name
+        self.type = f"tensor({element})" if kind == "tensor" else f"{kind}(tensor({element}))"
+        self.shape = dims
+
+    def __repr__(self):
+        return f"NodeArg(name={self.name!r}, type={self.type!r}, shape={self.shape!r})"
+
+
+def _is_artifact(start):
+    return start == b"\x7fELF"
+
+
+class InferenceSession:
+    """Loads an artifact, or compiles a model and loads that.
+
+    path_or_bytes: the path of a model or artifact, or the bytes of either. Providers are accepted and ignored.
+    """
+
+    def __init__(self, path_or_bytes, sess_options=None, providers=None, provider_options=None):
+        options = sess_options if sess_options is not None else SessionOptions()
+        path, temporary = self._artifact(path_or_bytes, options)
+        try:
+            self._session = _tamis.Session(path, options.intra_op_num_threads, options.strict_math, options.seed)
+        finally:
+            if temporary:
+                os.unlink(path)
+        self._inputs = [NodeArg(*row) for row in self._session.inputs]
+        self._outputs = [NodeArg(*row) for row in self._session.outputs]
+        self._run = self._session.run
+
+    @staticmethod
+    def _artifact(source, options):
+        """The path of an artifact, and whether it has to be deleted after loading."""
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = bytes(source)
+            if not _is_artifact(data[:4]):
+                return compile_cached(data, options._compile_options(), options.use_cache)
+            handle, path = tempfile.mkstemp(prefix="tamis-", suffix=".so")
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            return path, True
+        with open(source, "rb") as file:
+            if _is_artifact(file.read(4)):
+                return source, False
+        return compile_cached(source, options._compile_options(), options.use_cache)
+
+    def run(self, output_names, input_feed, run_options=None):
+        """Runs the model on {name: array}; a list of new arrays, of all outputs when output_names is None."""
+        return self._run(output_names or None, input_feed)
+
+    def get_inputs(self):
+        return self._inputs
+
+    def get_outputs(self):
+        return self._outputs
+
+    def get_providers(self):
+        return ["TamisExecutionProvider"]
+
+    @property
+    def about(self):
+        """Name, producer, target and manifest of the artifact."""
+        return self._session.about

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From an artifact to a tamis_model: opens the shared object, finds `tamis_artifact`, checks it.
+ *
+ * Why the ELF header is read before dlopen: dlopen's words for a file of another machine ("wrong ELF
+ * class") do not say what was expected, and it runs the constructors of any library it is
+ * given. Every refusal here names the field, what was expected, what was found, and what to do.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "runtime/runtime_internal.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#define HOST_MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define HOST_MACHINE EM_AARCH64
+#elif defined(__riscv)
+#define HOST_MACHINE EM_RISCV
+#else
+#error "tamis has no runtime for this machine"
+#endif
+
+static const char *const recompile = "compile the model again with this version of tamis";
+
+static const char *machine_name(unsigned machine, char *buffer, size_t bytes) {
+    switch (machine) {
+    case EM_X86_64: return "x86-64";
+    case EM_AARCH64: return "aarch64";
+    case EM_RISCV: return "riscv64";
+    case EM_386: return "i386";
+    case EM_ARM: return "arm";
+    default: snprintf(buffer, bytes, "machine %u", machine); return buffer;
+    }
+}
+
+static int refuse(tamis_error *error, const char *path, const char *field, const char *expected, const char *found,
+                  const char *hint) {
+    return tm_host_fail(error, TM_HOST_ARTIFACT, "%s: artifact refused: %s\n    expected %s\n    found    %s\n    hint: %s",
+                        path, field, expected, found, hint);
+}
+
+static int refuse_number(tamis_error *error, const char *path, const char *field, uint64_t expected, uint64_t found) {
+    char expected_text[32], found_text[32];
+    snprintf(expected_text, sizeof expected_text, "%llu", (unsigned long long)expected);
+    snprintf(found_text, sizeof found_text, "%llu", (unsigned long long)found);
+    return refuse(error, path, field, expected_text, found_text, recompile);
+}
+
+static int check_elf(const char *path, tamis_error *error) {
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return tm_host_fail(error, TM_HOST_OPEN, "%s: cannot open: %s", path, strerror(errno));
+    Elf64_Ehdr header;
+    memset(&header, 0, sizeof header);
+    size_t bytes = fread(&header, 1, sizeof header, file);
+    fclose(file);
+    if (bytes < EI_NIDENT || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+        return refuse(error, path, "file type", "an ELF shared object made by `tamis compile`", "another kind of file",
+                      "an .onnx file has to be compiled first");
+    if (header.e_ident[EI_CLASS] != ELFCLASS64)
+        return refuse(error, path, "ELF class", "64 bit", "not 64 bit", "compile for this machine (--target)");
+    if (header.e_ident[EI_DATA] != ELFDATA2LSB)
+        return refuse(error, path, "byte order", "little endian", "big endian", "compile for this machine (--target)");
+    if (bytes < sizeof header)
+        return refuse(error, path, "ELF header", "64 bytes", "a file that is cut short", "copy the file again");
+    if (header.e_machine != HOST_MACHINE) {
+        char expected[32], found[32];
+        return refuse(error, path, "machine", machine_name(HOST_MACHINE, expected, sizeof expected),
+                      machine_name(header.e_machine, found, sizeof found), "compile for this machine (--target)");
+    }
+    if (header.e_type != ET_DYN)
+        return refuse(error, path, "ELF type", "shared object", header.e_type == ET_REL ? "relocatable object" : "another",
+                      "link the object into a program, or compile with --emit=so");
+    return 0;
+}
+
+static int check_artifact(const tamis_artifact *artifact, const char *path, int32_t *out_level, tamis_error *error) {
+    if (artifact == NULL)
+        return refuse(error, path, "tamis_artifact()", "a description", "NULL", recompile);
+    if (artifact->magic != TAMIS_MAGIC)
+        return refuse_number(error, path, "magic", TAMIS_MAGIC, artifact->magic);
+    if (artifact->abi_version != TAMIS_ABI_VERSION)
+        return refuse_number(error, path, "abi_version", TAMIS_ABI_VERSION, artifact->abi_version);
+    if (artifact->struct_bytes != sizeof *artifact)
+        return refuse_number(error, path, "struct_bytes", sizeof *artifact, artifact->struct_bytes);
+    *out_level = artifact->cpu_level();
+    if (*out_level < 0)
+        return tm_host_fail(error, TM_HOST_CPU,
+                            "%s: artifact refused: the CPU lacks a feature\n    expected %s or better\n"
+                            "    found    a lesser CPU\n    hint: compile with a lower -mcpu",
+                            path, artifact->level_count > 0 ? artifact->levels[0] : artifact->target);
+    return 0;
+}
+
+static int create(const tamis_artifact *artifact, void *library, const char *path, tamis_model **out_model,
+                  tamis_error *error) {
+    int32_t level = 0;
+    int code = check_artifact(artifact, path, &level, error);
+    if (code != 0)
+        return code;
+    tamis_model *model = calloc(1, sizeof *model);
+    if (model == NULL)
+        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory");
+    model->artifact = artifact;
+    model->library = library;
+    model->level = level;
+    *out_model = model;
+    return 0;
+}
+
+int tamis_model_load(const char *path, tamis_model **out_model, tamis_error *out_error) {
+    *out_model = NULL;
+    int code = check_elf(path, out_error);
+    if (code != 0)
+        return code;
+    /* A path without a slash would be searched in the library folders. */
+    char *resolved = realpath(path, NULL);
+    if (resolved == NULL)
+        return tm_host_fail(out_error, TM_HOST_OPEN, "%s: cannot open: %s", path, strerror(errno));
+    void *library = dlopen(resolved, RTLD_NOW | RTLD_LOCAL);
+    free(resolved);
+    if (library == NULL) {
+        const char *reason = dlerror();
+        return refuse(out_error, path, "loading", "a shared object that loads", reason != NULL ? reason : "a failure", recompile);
+    }
+    tamis_artifact_function function;
+    void *symbol = dlsym(library, "tamis_artifact");
+    memcpy(&function, &symbol, sizeof function);
+    if (symbol == NULL)
+        code = refuse(out_error, path, "symbol", "tamis_artifact", "a library without it", "compile the model with `tamis compile`");
+    else
+        code = create(function(), library, path, out_model, out_error);
+    if (code != 0)
+        dlclose(library);
+    return code;
+}
+
+int tamis_model_create(const tamis_artifact *artifact, tamis_model **out_model, tamis_error *out_error) {
+    *out_model = NULL;
+    return create(artifact, NULL, artifact != NULL && artifact->magic == TAMIS_MAGIC ? artifact->name : "artifact", out_model,
+                  out_error);
+}
+
+void tamis_model_destroy(tamis_model *model) {
+    if (model == NULL)
+        return;
+    if (model->library != NULL)
+        dlclose(model->library);
+    free(model);
+}
+
+const tamis_artifact *tamis_model_artifact(const tamis_model *model) { return model->artifact; }
+
+static int find_port(const tamis_port *ports, int32_t count, const char *name) {
+    for (int32_t i = 0; i < count; i++)
+        if (strcmp(ports[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int tamis_model_find_input(const tamis_model *model, const char *name) {
+    return find_port(model->artifact->inputs, model->artifact->input_count, name);
+}
+
+int tamis_model_find_output(const tamis_model *model, const char *name) {
+    return find_port(model->artifact->outputs, model->artifact->output_count, name);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * runtime_internal.h: what the files of libtamis_runtime (host_*.c) share.
+ *
+ *   host_load.c      an artifact from a file or from the program -> tamis_model
+ *   host_session.c   the frame: inputs, prepare, memory, run -> tamis_session
+ *   host_sequence.c  sequences and optionals as inputs and outputs
+ *   host_pool.c      the default host: memory and threads
+ *   host_message.c   texts of tamis_error
+ *
+ * These files are compiled for the host only; they never become part of an artifact.
+ */
+#ifndef TM_RUNTIME_INTERNAL_H
+#define TM_RUNTIME_INTERNAL_H
+
+#include "runtime/sequence.h"
+#include "tamis/runtime.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+enum { /* numbers of base/errors.def; the runtime does not include base/ */
+    TM_HOST_OUT_OF_MEMORY = 1,
+    TM_HOST_USAGE = 3,
+    TM_HOST_OPEN = 10,
+    TM_HOST_ARTIFACT = 400,
+    TM_HOST_CPU = 401,
+    TM_HOST_RUN = 402
+};
+
+struct tamis_model {
+    const tamis_artifact *artifact;
+    void *library; /* of dlopen, or NULL */
+    int32_t level; /* index of the level chosen for this CPU */
+};
+
+/* What a session keeps for an input or output. */
+typedef struct tm_bound_input {
+    bool set;
+    tm_sequence *sequence; /* memory of a sequence input, dims of the items behind it */
+    size_t sequence_bytes;
+} tm_bound_input;
+
+typedef struct tm_bound_output {
+    void *given; /* the caller's memory, or NULL */
+    int64_t given_bytes;
+    void *own;
+    int64_t own_bytes;
+} tm_bound_output;
+
+struct tamis_session {
+    tm_run run; /* first: kernels get a pointer to it */
+    tamis_model *model;
+    tamis_host host;
+    int threads; /* host.user of the default host: the session's limit, 0 none */
+    size_t bytes; /* of this allocation: the session and all its tables */
+    tm_bound_input *inputs;
+    tm_bound_output *outputs;
+    bool prepared; /* dims are computed for the bound inputs */
+    bool bound;    /* data pointers of all values are set */
+    void *own_workspace;
+    int64_t own_workspace_bytes;
+    void *given_workspace;
+    int64_t given_workspace_bytes;
+};
+
+/* Fills *error (which may be NULL) and returns the code. */
+int tm_host_fail(tamis_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The message of a failed prepare() or execute(), from run->code, node and detail. */
+int tm_host_fail_run(tamis_error *error, const tamis_session *session);
+/* Text of an element type, "f32"; "?" when there is none such. */
+const char *tm_host_type_text(int type);
+/* "f32[batch, 4]" of a port or "f32[2, 4]" of dims (texts NULL) into `out`. */
+void tm_host_print_shape(char *out, size_t out_bytes, int type, int rank, const int64_t *dims, const char *const *texts);
+/* Bytes of `count` elements, -1 on overflow. */
+int64_t tm_host_type_bytes(int type, int64_t count);
+/* Number of elements, -1 when a dim is negative or the product overflows. */
+int64_t tm_host_count(int rank, const int64_t *dims);
+
+/* Copies `count` items into the input's memory as a tm_sequence; item data are borrowed. */
+int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, tamis_error *error);
+void tm_host_release_sequences(tamis_session *session);
+
+/* Floating-point mode of compiled code: subnormals count as zero. */
+uint64_t tm_host_float_mode_enter(void);
+void tm_host_float_mode_set(uint64_t mode);
+uint64_t tm_host_float_mode_get(void);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * support.h: the part of the runtime that stands inside every artifact, as driver functions and
+ * hosts see it (kernels see runtime/kernel.h). All of it works on a tm_run and never allocates
+ * but through run->host.
+ */
+#ifndef TM_RUNTIME_SUPPORT_H
+#define TM_RUNTIME_SUPPORT_H
+
+#include "tamis/artifact.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+/* ---- for hosts ---- */
+
+/* Bytes of the memory block that tm_run_init lays a context out in (frame, dims, buffer table). */
+int64_t tm_run_bytes(const tamis_artifact *artifact);
+/* Lays out a context in `memory` (tm_run_bytes, aligned to TAMIS_ALIGNMENT): frame entries with rank,
+ * type and dims pointers, dims from the template, empty buffers. The tm_run itself is the caller's. */
+void tm_run_init(tm_run *run, const tamis_artifact *artifact, void *memory, const tamis_host *host);
+/* Gives back buffers and arena. */
+void tm_run_deinit(tm_run *run, const tamis_artifact *artifact);
+/* After prepare(), with inputs and outputs bound and run->workspace set: gives every value of fixed
+ * storage its data pointer. */
+void tm_run_bind(tm_run *run, const tamis_artifact *artifact);
+/* Forgets the arena's content (handles of the last run); keeps its memory. */
+void tm_arena_reset(tm_run *run);
+void tm_arena_destroy(tm_run *run);
+
+/* The typed entry functions of generated headers: one call from arrays to answers. `memory` holds
+ * tm_direct_bytes(artifact, dims); `dims` are all dims of all inputs, one after the other. Returns 0 or a
+ * tm_run_code. Runs on the calling thread. */
+int64_t tm_direct_bytes(const tamis_artifact *artifact, const int64_t *dims);
+int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const void *const *inputs,
+                      void *const *outputs, void *memory);
+
+/* ---- for drivers (emitted code) ---- */
+
+/* Fails when a != b; returns 0 or the code. `node` is for the message. */
+int32_t tm_check_equal(tm_run *run, int32_t node, int64_t a, int64_t b);
+/* A dim of an input outside of its declared range, or not what the expression says. `input` is its number. */
+int32_t tm_check_range(tm_run *run, int32_t input, int64_t given, int64_t low, int64_t high);
+int32_t tm_check_input_dim(tm_run *run, int32_t input, int64_t expected, int64_t given);
+int32_t tm_check_dims(tm_run *run, int32_t node, int32_t overflow);
+/* Records a failure of kind `code` at `node`. */
+int32_t tm_driver_fail(tm_run *run, int32_t node, int32_t code, int64_t a, int64_t b);
+/* The broadcast of two dims; a mismatch is recorded (look at run->code). */
+int64_t tm_broadcast_dim(tm_run *run, int64_t a, int64_t b);
+int64_t tm_floordiv_dim(tm_run *run, int64_t a, int64_t b);
+int64_t tm_truncdiv_dim(tm_run *run, int64_t a, int64_t b);
+int64_t tm_floormod_dim(tm_run *run, int64_t a, int64_t b);
+/* Element i of an integer or bool value. */
+int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i);
+/* Memory for a value with a buffer, by its dims as stored. */
+int32_t tm_reserve_value(tm_run *run, int32_t node, int32_t value);
+/* values[to] = values[from]: dims, and a copy of the data (the pointer, for handles). */
+int32_t tm_copy_value(tm_run *run, int32_t node, int32_t to, int32_t from);
+/* Loop-carried values: pairs (to, from); all copies are made before any is visible, so that bodies may
+ * swap values. Each `to` has two buffers, value_buffers[to] and the next one. */
+int32_t tm_carry(tm_run *run, int32_t node, const int32_t *pairs, int32_t count);
+/* Scan outputs of a Loop: begin, append one iteration's value, (length is dims[0]). The buffer doubles. */
+void tm_scan_begin(tm_run *run, int32_t to);
+int32_t tm_scan_append(tm_run *run, int32_t node, int32_t to, int32_t from);
+/* Slice `index` along `axis` of `from` into `to` (rank one less): a view for axis 0, else a copy. */
+int32_t tm_scan_slice(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index);
+/* Writes `from` at `index` of `length` along `axis` of `to`; the first call (index irrelevant) of a run sets dims. */
+int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index, int64_t length, int32_t first);
+
+/* Units 0..count of a region, in tasks of `grain`. body's argument points to {run, call}. */
+int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
+                           int32_t (*body)(void *arg, int64_t begin, int64_t end));
+
+#if defined(__cplusplus)
+}
+#endif
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * support_cpu.c: which levels this CPU has.
+ *
+ * The answer is a set of bits; an artifact compares it with the bits its levels need (codegen/target.c), so
+ * that a lesser CPU gets a message and not an illegal instruction. This file itself is compiled for
+ * the base architecture only.
+ *
+ *   bit 0  x86-64-v3: AVX2, FMA, F16C, BMI1/2, LZCNT, MOVBE, and the system saves YMM registers
+ *   bit 1  x86-64-v4: AVX-512 F, BW, CD, DQ, VL, and the system saves ZMM registers
+ */
+#include "runtime/kernel.h"
+
+uint32_t tm_cpu_features(void);
+
+#if defined(__x86_64__)
+typedef struct registers {
+    uint32_t a, b, c, d;
+} registers;
+
+#define BASE __attribute__((target("arch=x86-64")))
+
+BASE static registers cpuid(uint32_t leaf, uint32_t sub_leaf) {
+    registers r;
+    __asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub_leaf));
+    return r;
+}
+
+BASE static uint64_t saved_state(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+BASE static bool all(uint32_t bits, uint32_t mask) {
+    return (bits & mask) == mask;
+}
+
+BASE uint32_t tm_cpu_features(void) {
+    if (cpuid(0, 0).a < 7)
+        return 0;
+    registers one = cpuid(1, 0), seven = cpuid(7, 0), extended = cpuid(0x80000001u, 0);
+    if (!all(one.c, 1u << 27)) /* OSXSAVE */
+        return 0;
+    uint64_t state = saved_state();
+    uint32_t features = 0;
+    /* FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT; XMM and YMM state */
+    if (all(one.c, 1u << 12 | 1u << 22 | 1u << 28 | 1u << 29) && all(seven.b, 1u << 3 | 1u << 5 | 1u << 8) &&
+        all(extended.c, 1u << 5) && (state & 6) == 6)
+        features |= 1;
+    /* F, DQ, CD, BW, VL; opmask and ZMM state */
+    if ((features & 1) && all(seven.b, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) && (state & 0xe6) == 0xe6)
+        features |= 2;
+    return features;
+}
+#else
+uint32_t tm_cpu_features(void) {
+    return 0;
+}
+#endif

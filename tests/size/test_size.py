@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the built libraries need and show, and how large they are.
+
+The runtime must stay small and free of the compiler's libraries; a kernel archive may call nothing that an
+artifact could not find on the target. Budgets are a little above today's sizes, to notice a jump.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+BUILD = os.environ.get("TAMIS_BUILD")
+NM = os.environ.get("LLVM_NM", "llvm-nm-19")
+READELF = os.environ.get("LLVM_READELF", "llvm-readelf-19")
+LEVELS = ["x86_64-linux-gnu/v3", "x86_64-linux-gnu/v4", "aarch64-linux-gnu/generic", "riscv64-linux-gnu/generic"]
+KERNELS_MAY_CALL = {"memcpy", "memmove", "memset"}
+# The entry for programs that link a model directly brings its own host.
+DIRECT_MAY_CALL = KERNELS_MAY_CALL | {"aligned_alloc", "free"}
+
+pytestmark = pytest.mark.skipif(not BUILD, reason="TAMIS_BUILD is not set")
+
+
+def run(*command):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True).stdout
+
+
+def library(name):
+    return pathlib.Path(BUILD) / "lib" / name
+
+
+def symbols(path, *options):
+    lines = run(NM, "--format=just-symbols", "--quiet", *options, path).splitlines()
+    return {line for line in lines if line and not line.endswith(":")}
+
+
+def loaded_bytes(path):
+    """Bytes of the sections that are loaded into memory."""
+    total = 0
+    for line in run(READELF, "--section-headers", "--wide", path).splitlines():
+        match = re.match(r"\s*\[\s*\d+\]\s+\S+\s+\S+\s+[0-9a-f]+\s+[0-9a-f]+\s+([0-9a-f]+)\s+[0-9a-f]+\s+(\w*A\w*)\s", line)
+        if match:
+            total += int(match[1], 16)
+    return total
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_kernels_call_nothing_else(level):
+    archive = library("tamis") / level / "libkernels.a"
+    defined = symbols(archive, "--defined-only", "--extern-only")
+    broken = []
+    for line in run(NM, "--undefined-only", "--quiet", "-A", "--format=posix", archive).splitlines():
+        member, symbol = re.match(r".*\[(.*?)\]: (\S+) ", line).groups()
+        allowed = DIRECT_MAY_CALL if member == "support_direct.o" else KERNELS_MAY_CALL
+        if symbol not in defined | allowed:
+            broken.append(f"{member}: {symbol}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_kernels_have_no_mutable_state(level):
+    archive = library("tamis") / level / "libkernels.a"
+    written = re.findall(r"\s(\.(?:data|bss|tdata|tbss)\S*)\s", run(READELF, "--sections", "--wide", archive))
+    assert [section for section in written if not section.startswith(".data.rel.ro")] == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_all_levels_have_the_same_kernels(level):
+    def kernels(name):
+        found = symbols(library("tamis") / name / "libkernels.a", "--defined-only", "--extern-only")
+        return {symbol for symbol in found if symbol.startswith("tm_k_")}
+    assert kernels(level) == kernels(LEVELS[0])
+
+
+@pytest.mark.parametrize("name", ["libtamis.so", "libtamis_runtime.so"])
+def test_only_public_names_are_exported(name):
+    exported = symbols(library(name), "--dynamic", "--defined-only", "--extern-only")
+    assert exported and all(symbol.startswith("tamis_") for symbol in exported)
+
+
+def test_runtime_needs_libc_only():
+    dynamic = run(READELF, "--dynamic", library("libtamis_runtime.so"))
+    needed = set(re.findall(r"NEEDED.*\[(.*?)\]", dynamic))
+    assert needed <= {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+
+
+def test_runtime_is_small():
+    assert loaded_bytes(library("libtamis_runtime.so")) <= 128 * 1024

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Expected against found, with the rule of NumPy's assert_allclose, which the official runner uses:
+ *
+ *     |found - expected| <= atol + rtol * |expected|        NaN equals NaN, infinities their like
+ *
+ * for floats of every width (compared as double) and complex numbers (by magnitude); integers, bools and
+ * strings exactly. Kind, type, rank and dims must agree.
+ */
+#include "tools/tool.h"
+
+#include <math.h>
+#include <string.h>
+
+static void note(tool_difference *out, const char *format, ...) TM_PRINTF(2, 3);
+static void note(tool_difference *out, const char *format, ...) {
+    if (out->first[0] != 0)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(out->first, sizeof out->first, format, arguments);
+    va_end(arguments);
+}
+
+static void print_index(const tm_constant *constant, int64_t i, char *out, size_t bytes) {
+    int64_t index[TAMIS_MAX_RANK];
+    for (int d = constant->rank - 1; d >= 0; d--) {
+        index[d] = i % constant->dims[d];
+        i /= constant->dims[d];
+    }
+    size_t used = (size_t)snprintf(out, bytes, "[");
+    for (int d = 0; d < constant->rank && used < bytes; d++)
+        used += (size_t)snprintf(out + used, bytes - used, d > 0 ? ", %lld" : "%lld", (long long)index[d]);
+    if (used < bytes)
+        snprintf(out + used, bytes - used, "]");
+}
+
+static void wrong_number(tool_difference *out, const tm_constant *expected, int64_t i, double found, double wanted, double distance) {
+    char place[96];
+    out->wrong++;
+    double relative = wanted != 0 ? distance / fabs(wanted) : INFINITY;
+    if (distance > out->max_absolute || isnan(distance))
+        out->max_absolute = distance;
+    if (relative > out->max_relative)
+        out->max_relative = relative;
+    print_index(expected, i, place, sizeof place);
+    note(out, "%s: found %.9g, expected %.9g", place, found, wanted);
+}
+
+static void compare_float(const tm_constant *found, const tm_constant *expected, int64_t i, const tool_tolerance *tolerance,
+                          tool_difference *out) {
+    double a = 0, b = 0;
+    if (!tm_constant_double(found, i, &a) || !tm_constant_double(expected, i, &b)) {
+        out->wrong++;
+        note(out, "%s elements cannot be compared", tm_type_text(expected->type));
+        return;
+    }
+    if (a == b || (isnan(a) && isnan(b)))
+        return;
+    double distance = fabs(a - b);
+    if (isfinite(a) && isfinite(b) && distance <= tolerance->atol + tolerance->rtol * fabs(b)) {
+        out->max_absolute = fmax(out->max_absolute, distance);
+        return;
+    }
+    wrong_number(out, expected, i, a, b, distance);
+}
+
+static void compare_complex(const tm_constant *found, const tm_constant *expected, int64_t i, const tool_tolerance *tolerance,
+                            tool_difference *out) {
+    double a[2], b[2];
+    for (int k = 0; k < 2; k++) {
+        bool single = expected->type == TAMIS_TYPE_COMPLEX64;
+        a[k] = single ? (double)((const float *)found->data)[2 * i + k] : ((const double *)found->data)[2 * i + k];
+        b[k] = single ? (double)((const float *)expected->data)[2 * i + k] : ((const double *)expected->data)[2 * i + k];
+    }
+    double distance = hypot(a[0] - b[0], a[1] - b[1]);
+    bool same = (a[0] == b[0] || (isnan(a[0]) && isnan(b[0]))) && (a[1] == b[1] || (isnan(a[1]) && isnan(b[1])));
+    if (!same && !(distance <= tolerance->atol + tolerance->rtol * hypot(b[0], b[1])))
+        wrong_number(out, expected, i, a[0], b[0], distance);
+}
+
+static void compare_exact(const tm_constant *found, const tm_constant *expected, int64_t i, tool_difference *out) {
+    char place[96];
+    if (expected->type == TAMIS_TYPE_STRING) {
+        const tamis_string *a = (const tamis_string *)found->data + i, *b = (const tamis_string *)expected->data + i;
+        if (a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, (size_t)a->size) == 0))
+            return;
+        out->wrong++;
+        print_index(expected, i, place, sizeof place);
+        note(out, "%s: found '%.*s', expected '%.*s'", place, a->size < 24 ? (int)a->size : 24, a->data,
+             b->size < 24 ? (int)b->size : 24, b->data);
+        return;
+    }
+    int64_t a = 0, b = 0;
+    if (tm_constant_int(found, i, &a) && tm_constant_int(expected, i, &b) && a == b)
+        return;
+    out->wrong++;
+    out->max_absolute = fmax(out->max_absolute, fabs((double)a - (double)b));
+    print_index(expected, i, place, sizeof place);
+    note(out, "%s: found %lld, expected %lld", place, (long long)a, (long long)b);
+}
+
+static void compare_tensor(const tm_constant *found, const tm_constant *expected, const tool_tolerance *tolerance, tool_difference *out) {
+    bool same = found->type == expected->type && found->rank == expected->rank;
+    for (int d = 0; same && d < expected->rank; d++)
+        same = found->dims[d] == expected->dims[d];
+    if (!same) {
+        char texts[2][64] = {"", ""};
+        const tm_constant *const both[2] = {found, expected};
+        for (int k = 0; k < 2; k++) {
+            size_t used = (size_t)snprintf(texts[k], sizeof texts[k], "%s[", tm_type_text(both[k]->type));
+            for (int d = 0; d < both[k]->rank && used < sizeof texts[k] - 24; d++)
+                used += (size_t)snprintf(texts[k] + used, sizeof texts[k] - used, d > 0 ? ", %lld" : "%lld", (long long)both[k]->dims[d]);
+            snprintf(texts[k] + used, sizeof texts[k] - used, "]");
+        }
+        out->wrong++;
+        out->total++;
+        note(out, "found %s, expected %s", texts[0], texts[1]);
+        return;
+    }
+    int64_t count = tm_constant_count(expected);
+    out->total += count;
+    for (int64_t i = 0; i < count; i++) {
+        if (expected->type == TAMIS_TYPE_COMPLEX64 || expected->type == TAMIS_TYPE_COMPLEX128)
+            compare_complex(found, expected, i, tolerance, out);
+        else if (tm_type_is_float(expected->type))
+            compare_float(found, expected, i, tolerance, out);
+        else
+            compare_exact(found, expected, i, out);
+    }
+}
+
+bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance, tool_difference *out) {
+    *out = (tool_difference){0};
+    if (found->count != expected->count) {
+        out->wrong = 1;
+        note(out, "found %lld tensors, expected %lld", (long long)found->count, (long long)expected->count);
+    }
+    for (int64_t i = 0; i < expected->count && out->first[0] == 0; i++)
+        compare_tensor(found->items[i], expected->items[i], tolerance, out);
+    return out->wrong == 0;
+}

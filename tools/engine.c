@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Runs a model for the verbs, whatever it is: a compiled artifact is loaded, an .onnx or .ir file is compiled
+ * into a temporary artifact first, and with `evaluate` the model is imported and the evaluator runs it.
+ * All give the same tool_value inputs and outputs.
+ */
+#include "tools/tool.h"
+
+#include "ir/evaluate.h"
+#include "ir/infer.h"
+#include "runtime/sequence.h"
+
+#include <string.h>
+
+bool tool_is_artifact(const char *path) {
+    char start[4] = {0};
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return false;
+    size_t got = fread(start, 1, sizeof start, file);
+    fclose(file);
+    return got == sizeof start && memcmp(start, "\177ELF", 4) == 0;
+}
+
+static tm_code runtime_failed(tool *tool, const tamis_error *error) {
+    return tool_report(tool, (tm_code)error->code, NULL, NULL, "%s", error->message);
+}
+
+tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile, const char **out_log) {
+    tamis_result *result = NULL;
+    const tamis_compile_options *options = tool_compile_get(compile);
+    int code;
+    if (strcmp(model, "-") == 0) {
+        char *data;
+        size_t bytes;
+        TM_TRY(tool_read_file(tool, model, &data, &bytes));
+        code = tamis_compile_memory(data, bytes, output, options, &result);
+    } else {
+        code = tamis_compile_file(model, output, options, &result);
+    }
+    if (result == NULL)
+        return tool_report(tool, code != 0 ? (tm_code)code : TM_E_OUT_OF_MEMORY, model, NULL, "compilation failed");
+    if (out_log != NULL)
+        *out_log = tm_arena_string(&tool->arena, tamis_result_log(result));
+    if (code != 0) {
+        tool->compiler_text = tm_arena_string(&tool->arena, tamis_result_text(result));
+        tool->compiler_code = (tm_code)code;
+    }
+    tamis_result_destroy(result);
+    return (tm_code)code;
+}
+
+tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count) {
+    tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count > 0 ? count : 1);
+    for (size_t i = 0; i < count; i++) {
+        const tm_value *value = values[i];
+        const char **dims = TM_NEW_ARRAY(&tool->arena, const char *, value->rank > 0 ? value->rank : 1);
+        for (int d = 0; d < value->rank; d++) {
+            tm_text text;
+            tm_text_init(&text, &tool->arena);
+            tm_dim_print(value->dims[d], &text);
+            dims[d] = tm_text_get(&text);
+        }
+        ports[i] = (tool_port){value->name, value->kind, value->type, value->rank, dims};
+    }
+    return ports;
+}
+
+static tool_port *artifact_ports(tool *tool, const tamis_port *from, int32_t count) {
+    tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count > 0 ? count : 1);
+    for (int32_t i = 0; i < count; i++)
+        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank, from[i].dim_texts};
+    return ports;
+}
+
+static tm_code create_evaluator(tool_engine *engine, const char *path, tool_compile *compile) {
+    TM_TRY(tool_import(engine->tool, path, compile, &engine->model));
+    TM_TRY(tm_infer(engine->model));
+    const tm_graph *graph = engine->model->main;
+    engine->input_count = (int)graph->inputs.count;
+    engine->output_count = (int)graph->outputs.count;
+    engine->inputs = tool_model_ports(engine->tool, graph->inputs.items, graph->inputs.count);
+    engine->outputs = tool_model_ports(engine->tool, graph->outputs.items, graph->outputs.count);
+    return TM_OK;
+}
+
+static tm_code load(tool_engine *engine, const char *path, const tool_engine_options *options) {
+    tamis_error error;
+    if (tamis_model_load(path, &engine->loaded, &error) != 0)
+        return runtime_failed(engine->tool, &error);
+    tamis_session_options session;
+    tamis_session_options_init(&session);
+    session.threads = options->threads;
+    session.strict_math = options->strict;
+    session.seed = options->seed;
+    if (tamis_session_create(engine->loaded, &session, &engine->session, &error) != 0)
+        return runtime_failed(engine->tool, &error);
+    const tamis_artifact *artifact = tamis_model_artifact(engine->loaded);
+    engine->input_count = artifact->input_count;
+    engine->output_count = artifact->output_count;
+    engine->inputs = artifact_ports(engine->tool, artifact->inputs, artifact->input_count);
+    engine->outputs = artifact_ports(engine->tool, artifact->outputs, artifact->output_count);
+    return TM_OK;
+}
+
+tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile, const tool_engine_options *options,
+                           tool_engine *out_engine) {
+    *out_engine = (tool_engine){.tool = tool};
+    if (options->evaluate)
+        return create_evaluator(out_engine, path, compile);
+    if (tool_is_artifact(path))
+        return load(out_engine, path, options);
+    const char *folder;
+    TM_TRY(tool_temporary_folder(tool, &folder));
+    const char *output = tm_arena_format(&tool->arena, "%s/model.so", folder);
+    compile->options.emit = TAMIS_EMIT_SO;
+    TM_TRY(tool_compile_to(tool, path, output, compile, NULL));
+    return load(out_engine, output, options);
+}
+
+void tool_engine_destroy(tool_engine *engine) {
+    tamis_session_destroy(engine->session);
+    tamis_model_destroy(engine->loaded);
+}
+
+/* ---- values in and out ---- */
+
+static tamis_tensor to_tensor(const tm_constant *constant) {
+    return (tamis_tensor){.data = (void *)(uintptr_t)constant->data,
+                          .dims = (int64_t *)(uintptr_t)constant->dims, /* read only: the frame copies them */
+                          .rank = constant->rank,
+                          .type = (uint8_t)constant->type,
+                          .kind = TAMIS_KIND_TENSOR};
+}
+
+static const tm_constant *to_constant(tool *tool, const tamis_tensor *tensor) {
+    return tm_constant_create(&tool->arena, (tamis_type)tensor->type, tensor->rank, tensor->dims, tensor->data);
+}
+
+static void to_value(tool *tool, const tamis_tensor *tensor, tool_value *out) {
+    *out = (tool_value){.kind = (tamis_kind)tensor->kind, .type = (tamis_type)tensor->type};
+    const tm_sequence *sequence = tensor->kind == TAMIS_KIND_TENSOR ? NULL : tensor->data;
+    /* An optional of a sequence holds one item, which is the sequence. */
+    if (sequence != NULL && sequence->count == 1 && sequence->items[0].kind == TAMIS_KIND_SEQUENCE)
+        sequence = sequence->items[0].data;
+    const tamis_tensor *items = tensor->kind == TAMIS_KIND_TENSOR ? tensor : sequence != NULL ? sequence->items : NULL;
+    out->count = tensor->kind == TAMIS_KIND_TENSOR ? 1 : sequence != NULL ? sequence->count : 0;
+    out->items = TM_NEW_ARRAY(&tool->arena, const tm_constant *, out->count > 0 ? out->count : 1);
+    for (int64_t i = 0; i < out->count; i++)
+        out->items[i] = to_constant(tool, &items[i]);
+}
+
+static tamis_tensor *to_tensors(tool *tool, const tool_value *value) {
+    tamis_tensor *items = TM_NEW_ARRAY(&tool->arena, tamis_tensor, value->count > 0 ? value->count : 1);
+    for (int64_t i = 0; i < value->count; i++)
+        items[i] = to_tensor(value->items[i]);
+    return items;
+}
+
+tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
+    tool *tool = engine->tool;
+    tamis_error error;
+    for (int i = 0; i < engine->input_count; i++) {
+        int code;
+        if (engine->inputs[i].kind == TAMIS_KIND_TENSOR && inputs[i].count == 1) {
+            const tm_constant *item = inputs[i].items[0];
+            code = tamis_session_set_input(engine->session, i, item->type, item->rank, item->dims, item->data, &error);
+        } else {
+            code = tamis_session_set_input_sequence(engine->session, i, to_tensors(tool, &inputs[i]), inputs[i].count, &error);
+        }
+        if (code != 0)
+            return runtime_failed(tool, &error);
+    }
+    return TM_OK;
+}
+
+static tm_code evaluate(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs) {
+    tool *tool = engine->tool;
+    tamis_tensor *tensors = TM_NEW_ARRAY(&tool->arena, tamis_tensor, engine->input_count + 1);
+    for (int i = 0; i < engine->input_count; i++) {
+        tamis_tensor *items = to_tensors(tool, &inputs[i]);
+        if (engine->inputs[i].kind == TAMIS_KIND_TENSOR) {
+            tensors[i] = items[0];
+            continue;
+        }
+        tm_sequence *sequence = tm_arena_alloc(&tool->arena, sizeof *sequence + sizeof *items * (size_t)inputs[i].count);
+        sequence->count = inputs[i].count;
+        for (int64_t k = 0; k < inputs[i].count; k++)
+            sequence->items[k] = items[k];
+        bool none = inputs[i].kind == TAMIS_KIND_OPTIONAL && inputs[i].count == 0;
+        tensors[i] = (tamis_tensor){.data = none ? NULL : sequence,
+                                    .rank = -1,
+                                    .type = (uint8_t)engine->inputs[i].type,
+                                    .kind = (uint8_t)engine->inputs[i].kind};
+    }
+    tamis_tensor *results = TM_NEW_ARRAY(&tool->arena, tamis_tensor, engine->output_count + 1);
+    TM_TRY(tm_evaluate_model(engine->model, &tool->arena, tensors, results));
+    for (int i = 0; i < engine->output_count; i++)
+        to_value(tool, &results[i], &out_outputs[i]);
+    return TM_OK;
+}
+
+tm_code tool_engine_run(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs) {
+    if (engine->model != NULL)
+        return evaluate(engine, inputs, out_outputs);
+    tamis_error error;
+    TM_TRY(tool_engine_bind(engine, inputs));
+    if (tamis_session_run(engine->session, &error) != 0)
+        return runtime_failed(engine->tool, &error);
+    for (int i = 0; i < engine->output_count; i++)
+        to_value(engine->tool, tamis_session_output(engine->session, i), &out_outputs[i]);
+    return TM_OK;
+}

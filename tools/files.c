@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whole files, folders and temporary folders for the command.
+ *
+ * Output files are written beside their place under another name and then renamed, so that a reader never
+ * sees half a file and a failure leaves the old one. Temporary folders are registered with the arena,
+ * which removes them when the command ends, by whatever way.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tools/tool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool tool_is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool tool_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool tool_ends_with(const char *text, const char *suffix) {
+    size_t size = strlen(text), suffix_size = strlen(suffix);
+    return size >= suffix_size && strcmp(text + size - suffix_size, suffix) == 0;
+}
+
+const char *tool_base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static tm_code read_all(tool *tool, int descriptor, const char *path, char **out_data, size_t *out_bytes) {
+    tm_text text;
+    tm_text_init(&text, &tool->arena);
+    char buffer[65536];
+    for (;;) {
+        ssize_t got = read(descriptor, buffer, sizeof buffer);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return tool_report(tool, TM_E_IO, path, NULL, "reading failed: %s", strerror(errno));
+        if (got == 0)
+            break;
+        tm_text_add_bytes(&text, buffer, (size_t)got);
+    }
+    *out_data = text.size > 0 ? text.data : tm_arena_string(&tool->arena, "");
+    *out_bytes = text.size;
+    return TM_OK;
+}
+
+tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *out_bytes) {
+    if (strcmp(path, "-") == 0)
+        return read_all(tool, STDIN_FILENO, "<stdin>", out_data, out_bytes);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return tool_report(tool, TM_E_OPEN_INPUT, path, NULL, "cannot open: %s", strerror(errno));
+    struct stat info;
+    tm_code code;
+    if (fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode)) {
+        size_t size = (size_t)info.st_size, used = 0;
+        char *data = tm_arena_alloc(&tool->arena, size + 1);
+        ssize_t got = 1;
+        while (used < size && got > 0) {
+            got = read(descriptor, data + used, size - used);
+            if (got > 0)
+                used += (size_t)got;
+        }
+        *out_data = data;
+        *out_bytes = used;
+        code = got < 0 ? tool_report(tool, TM_E_IO, path, NULL, "reading failed: %s", strerror(errno)) : TM_OK;
+    } else {
+        code = read_all(tool, descriptor, path, out_data, out_bytes);
+    }
+    close(descriptor);
+    return code;
+}
+
+static bool write_all(int descriptor, const char *data, size_t bytes) {
+    while (bytes > 0) {
+        ssize_t wrote = write(descriptor, data, bytes);
+        if (wrote < 0 && errno != EINTR)
+            return false;
+        if (wrote > 0) {
+            data += wrote;
+            bytes -= (size_t)wrote;
+        }
+    }
+    return true;
+}
+
+tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t bytes) {
+    if (strcmp(path, "-") == 0) {
+        fflush(stdout);
+        if (!write_all(STDOUT_FILENO, data, bytes))
+            return tool_report(tool, TM_E_IO, "<stdout>", NULL, "writing failed: %s", strerror(errno));
+        return TM_OK;
+    }
+    char *temporary = tm_arena_format(&tool->arena, "%s.tmp%ld", path, (long)getpid());
+    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor < 0)
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(errno));
+    bool written = write_all(descriptor, data, bytes);
+    int failure = errno;
+    if (close(descriptor) != 0 && written) {
+        written = false;
+        failure = errno;
+    }
+    if (!written) {
+        unlink(temporary);
+        return tool_report(tool, TM_E_IO, path, NULL, "writing failed: %s", strerror(failure));
+    }
+    if (rename(temporary, path) != 0) {
+        failure = errno;
+        unlink(temporary);
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(failure));
+    }
+    return TM_OK;
+}
+
+tm_code tool_make_folder(tool *tool, const char *path) {
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create the folder: %s", strerror(errno));
+    if (!tool_is_folder(path))
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "is not a folder");
+    return TM_OK;
+}
+
+typedef struct temporary {
+    pid_t owner;
+    char path[];
+} temporary;
+
+/* Child processes inherit the arena; the folder is the maker's to remove. */
+static void remove_temporary(void *argument) {
+    const temporary *folder = argument;
+    if (folder->owner != getpid())
+        return;
+    DIR *entries = opendir(folder->path);
+    if (entries != NULL) {
+        for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries))
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                unlinkat(dirfd(entries), entry->d_name, 0);
+        closedir(entries);
+    }
+    rmdir(folder->path);
+}
+
+tm_code tool_temporary_folder(tool *tool, const char **out_path) {
+    const char *base = getenv("TMPDIR");
+    const char *pattern = tm_arena_format(&tool->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+    temporary *folder = tm_arena_alloc(&tool->arena, sizeof *folder + strlen(pattern) + 1);
+    memcpy(folder->path, pattern, strlen(pattern) + 1);
+    folder->owner = getpid();
+    if (mkdtemp(folder->path) == NULL)
+        return tool_report(tool, TM_E_CREATE_OUTPUT, pattern, "set TMPDIR to a folder that can be written",
+                           "cannot create a temporary folder: %s", strerror(errno));
+    tm_arena_on_destroy(&tool->arena, remove_temporary, folder);
+    *out_path = folder->path;
+    return TM_OK;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+tm_code tool_list_folder(tool *tool, const char *path, const char ***out_names, size_t *out_count) {
+    DIR *entries = opendir(path);
+    if (entries == NULL)
+        return tool_report(tool, TM_E_OPEN_INPUT, path, NULL, "cannot open the folder: %s", strerror(errno));
+    TM_VECTOR(const char *) names = {0};
+    for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            tm_push(&tool->arena, &names, tm_arena_string(&tool->arena, entry->d_name));
+    closedir(entries);
+    if (names.count > 0)
+        qsort(names.items, names.count, sizeof *names.items, by_name);
+    *out_names = names.items;
+    *out_count = names.count;
+    return TM_OK;
+}

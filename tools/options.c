@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command line, in clang's manner: `-o FILE`, `-O2`, `--dim N=1` or `--dim=N=1`, names of files
+ * anywhere, `--` before names that start with a dash.
+ *
+ * A verb gives a table of its options and asks for one after the other:
+ *
+ *     while ((id = tool_arguments_next(&arguments)) > 0)
+ *         switch (id) { ... arguments.value ... }
+ *
+ * The options of compilation are one macro (TOOL_COMPILE_OPTIONS) and one function here, so that
+ * `run`, `check`, `verify`, `bench` and `opt` take what `compile` takes.
+ */
+#include "tools/tool.h"
+
+#include "ir/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char **argv, const tool_option *options) {
+    *arguments = (tool_arguments){.tool = tool, .argc = argc, .argv = argv, .options = options};
+}
+
+/* Does `text` call the option? Sets *out_value to what follows the name, NULL when nothing does. */
+static bool matches(const tool_option *option, const char *text, const char **out_value) {
+    size_t size = strlen(option->name);
+    if (strncmp(text, option->name, size) != 0)
+        return false;
+    const char *rest = text + size;
+    *out_value = NULL;
+    if (*rest == 0)
+        return true;
+    if (option->form == TOOL_FLAG)
+        return false;
+    bool is_short = option->name[1] != '-' && size == 2;
+    if (*rest == '=' && !is_short) {
+        *out_value = rest + 1;
+        return true;
+    }
+    *out_value = rest;
+    return is_short;
+}
+
+int tool_arguments_next(tool_arguments *arguments) {
+    tool *tool = arguments->tool;
+    while (arguments->at < arguments->argc) {
+        const char *text = arguments->argv[arguments->at++];
+        if (arguments->plain || text[0] != '-' || text[1] == 0) {
+            tm_push(&tool->arena, &arguments->names, text);
+            continue;
+        }
+        if (strcmp(text, "--") == 0) {
+            arguments->plain = true;
+            continue;
+        }
+        for (const tool_option *option = arguments->options; option->name != NULL; option++) {
+            if (!matches(option, text, &arguments->value))
+                continue;
+            if (option->form != TOOL_FLAG && arguments->value == NULL) {
+                if (option->form == TOOL_JOINED || arguments->at >= arguments->argc) {
+                    tool_report(tool, TM_E_USAGE, NULL, NULL, "option '%s' needs a value", text);
+                    return -1;
+                }
+                arguments->value = arguments->argv[arguments->at++];
+            }
+            return option->id;
+        }
+        tool_report(tool, TM_E_USAGE, NULL, tm_arena_format(&tool->arena, "tamis help %s", tool->verb), "unknown option '%s'",
+                    text);
+        return -1;
+    }
+    return 0;
+}
+
+tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low, int64_t high, int64_t *out) {
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != 0 || errno != 0)
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not an integer", what, text);
+    if (value < low || value > high)
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: %lld is not between %lld and %lld", what, value, (long long)low,
+                           (long long)high);
+    *out = value;
+    return TM_OK;
+}
+
+tm_code tool_parse_number(tool *tool, const char *what, const char *text, double *out) {
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != 0)
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not a number", what, text);
+    *out = value;
+    return TM_OK;
+}
+
+/* ---- options of compilation ---- */
+
+void tool_compile_init(tool_compile *compile) {
+    *compile = (tool_compile){0};
+    tamis_compile_options_init(&compile->options);
+}
+
+/* NAME=VALUE or NAME=LOW..HIGH */
+static tm_code add_dim(tool *tool, tool_compile *compile, const char *text) {
+    const char *equals = strrchr(text, '=');
+    if (equals == NULL || equals == text)
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "--dim: '%s' is not NAME=VALUE or NAME=LOW..HIGH", text);
+    tamis_dim_fact fact = {.name = tm_arena_string_n(&tool->arena, text, (size_t)(equals - text))};
+    const char *dots = strstr(equals, "..");
+    const char *low = equals + 1;
+    if (dots != NULL)
+        low = tm_arena_string_n(&tool->arena, equals + 1, (size_t)(dots - equals - 1));
+    TM_TRY(tool_parse_integer(tool, "--dim", low, 0, INT64_MAX, &fact.low));
+    fact.high = fact.low;
+    if (dots != NULL)
+        TM_TRY(tool_parse_integer(tool, "--dim", dots + 2, fact.low, INT64_MAX, &fact.high));
+    tm_push(&tool->arena, &compile->dims, fact);
+    return TM_OK;
+}
+
+static tm_code set_limit(tool *tool, tamis_compile_options *options, int number, const char *value) {
+    int64_t *const limits[] = {&options->limit_depth,        &options->limit_nodes,        &options->limit_initializers,
+                               &options->limit_file_bytes,   &options->limit_tensor_bytes, &options->limit_memory_bytes,
+                               &options->limit_name_bytes};
+    return tool_parse_integer(tool, "limit", value, 1, INT64_MAX, limits[number]);
+}
+
+tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value) {
+    tamis_compile_options *options = &compile->options;
+    int64_t number;
+    switch (id - TOOL_COMPILE_FIRST) {
+    case 0:
+        TM_TRY(tool_parse_integer(tool, "-O", value, 0, 3, &number));
+        options->level = (int)number;
+        return TM_OK;
+    case 1: options->target = value; return TM_OK;
+    case 2: options->cpu = value; return TM_OK;
+    case 3: return add_dim(tool, compile, value);
+    case 4:
+        options->strict_math = strcmp(value, "strict") == 0;
+        if (!options->strict_math && strcmp(value, "fast") != 0)
+            return tool_report(tool, TM_E_USAGE, NULL, NULL, "--math is strict or fast, not '%s'", value);
+        return TM_OK;
+    case 5: tm_push(&tool->arena, &compile->disabled, value); return TM_OK;
+    case 6: return tool_parse_integer(tool, "--opt-bisect-limit", value, -1, INT64_MAX, &options->bisect_limit);
+    case 7: options->print_after = value; return TM_OK;
+    case 8: options->external_folder = value; return TM_OK;
+    case 9: options->allow_links_in = value; return TM_OK;
+    default: return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 10, value);
+    }
+}
+
+const tamis_compile_options *tool_compile_get(tool_compile *compile) {
+    compile->options.dims = compile->dims.items;
+    compile->options.dim_count = compile->dims.count;
+    compile->options.disabled_passes = compile->disabled.items;
+    compile->options.disabled_pass_count = compile->disabled.count;
+    return &compile->options;
+}
+
+void tool_compile_import_options(const tool_compile *compile, tm_import_options *out_options) {
+    const tamis_compile_options *options = &compile->options;
+    tm_import_options_init(out_options);
+    tm_import_limits *limits = &out_options->limits;
+    const int64_t given[] = {options->limit_depth,        options->limit_nodes,        options->limit_initializers,
+                             options->limit_file_bytes,   options->limit_tensor_bytes, options->limit_memory_bytes,
+                             options->limit_name_bytes};
+    int64_t *const slots[] = {&limits->depth,        &limits->nodes,        &limits->initializers, &limits->file_bytes,
+                              &limits->tensor_bytes, &limits->memory_bytes, &limits->name_bytes};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (given[i] > 0)
+            *slots[i] = given[i];
+    out_options->external_folder = options->external_folder;
+    out_options->allow_links_in = options->allow_links_in;
+}
+
+tm_code tool_import(tool *tool, const char *path, tool_compile *compile, tm_model **out_model) {
+    tm_import_options options;
+    tool_compile_import_options(compile, &options);
+    char *data;
+    size_t bytes;
+    if (tool_ends_with(path, ".ir")) {
+        TM_TRY(tool_read_file(tool, path, &data, &bytes));
+        TM_TRY(tm_parse_model(&tool->arena, &tool->diagnostics, path, data, bytes, out_model));
+    } else if (strcmp(path, "-") == 0) {
+        TM_TRY(tool_read_file(tool, path, &data, &bytes));
+        TM_TRY(tm_import_memory(&tool->arena, &tool->diagnostics, "<stdin>", data, bytes, &options, out_model));
+    } else {
+        TM_TRY(tm_import_file(&tool->arena, &tool->diagnostics, path, &options, out_model));
+    }
+    for (size_t i = 0; i < compile->dims.count; i++) {
+        tm_symbol *symbol = tm_dims_find_symbol((*out_model)->dims, compile->dims.items[i].name);
+        if (symbol == NULL)
+            return tool_report(tool, TM_E_USAGE, path, "tamis inspect lists the inputs and their dims",
+                               "--dim: the model has no dim '%s'", compile->dims.items[i].name);
+        tm_symbol_set_range(symbol, compile->dims.items[i].low, compile->dims.items[i].high);
+    }
+    return TM_OK;
+}

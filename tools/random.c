@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Random inputs for `verify` and `bench`: seeded, so that two runs see the same. Floats lie in -1..1, integers
+ * are 0 or 1, which are valid indices, masks and token numbers in nearly every model. Symbolic dims
+ * get the size that --size names, or the common one.
+ */
+#include "tools/tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* splitmix64 */
+static uint64_t next_random(uint64_t *seed) {
+    uint64_t z = (*seed += 0x9e3779b97f4a7c15u);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static void fill_random(tamis_type type, void *data, int64_t count, uint64_t *seed) {
+    float *floats = data;
+    double *doubles = data;
+    uint8_t *bytes = data;
+    size_t item = (size_t)tm_type_bits(type) / 8;
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t r = next_random(seed);
+        double unit = (double)(r >> 11) * 0x1p-52 - 1;
+        if (type == TAMIS_TYPE_FLOAT)
+            floats[i] = (float)unit;
+        else if (type == TAMIS_TYPE_DOUBLE)
+            doubles[i] = unit;
+        else if (type == TAMIS_TYPE_FLOAT16) /* sign, exponent of 1/2..1, ten bits of mantissa */
+            ((uint16_t *)data)[i] = (uint16_t)(0x3800u | (r & 0x83ffu));
+        else if (type == TAMIS_TYPE_BFLOAT16)
+            ((uint16_t *)data)[i] = (uint16_t)(0x3f00u | (r & 0x807fu));
+        else if (item >= 1)
+            bytes[(size_t)i * item] = (uint8_t)(r >> 63);
+    }
+}
+
+static void random_value(tool *tool, const tool_port *port, const int64_t *dims, uint64_t *seed, tool_value *out_value) {
+    int64_t count = 1, bytes = 0;
+    for (int i = 0; i < port->rank; i++)
+        count *= dims[i];
+    if (!tm_type_size(port->type, count, &bytes))
+        bytes = 0;
+    void *data = tm_arena_alloc(&tool->arena, (size_t)bytes + 16);
+    if (port->type == TAMIS_TYPE_STRING)
+        for (int64_t i = 0; i < count; i++)
+            ((tamis_string *)data)[i] = (tamis_string){"abcd", (int64_t)(next_random(seed) & 3) + 1};
+    else
+        fill_random(port->type, data, count, seed);
+    int64_t *copy = tm_arena_copy(&tool->arena, dims, sizeof(int64_t) * (size_t)(port->rank > 0 ? port->rank : 1));
+    tool_value_of(tool, tm_constant_create(&tool->arena, port->type, port->rank, copy, data), out_value);
+    out_value->kind = port->kind;
+}
+
+tm_code tool_sizes_add(tool *tool, tool_sizes *sizes, const char *text) {
+    tamis_dim_fact fact = {0};
+    const char *equals = strrchr(text, '=');
+    if (equals == NULL)
+        return tool_parse_integer(tool, "--size", text, 0, INT32_MAX, &sizes->fallback);
+    fact.name = tm_arena_string_n(&tool->arena, text, (size_t)(equals - text));
+    TM_TRY(tool_parse_integer(tool, "--size", equals + 1, 0, INT32_MAX, &fact.low));
+    tm_push(&tool->arena, &sizes->list, fact);
+    return TM_OK;
+}
+
+static int64_t size_of_dim(const tool_sizes *sizes, const char *text) {
+    char *end;
+    long long constant = strtoll(text, &end, 10);
+    if (end != text && *end == 0)
+        return constant;
+    for (size_t i = 0; i < sizes->list.count; i++)
+        if (strcmp(sizes->list.items[i].name, text) == 0)
+            return sizes->list.items[i].low;
+    return sizes->fallback;
+}
+
+tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes, uint64_t seed, tool_value *out_values) {
+    tool *tool = engine->tool;
+    bool *have = TM_NEW_ARRAY(&tool->arena, bool, engine->input_count + 1);
+    if (path != NULL)
+        TM_TRY(tool_values_read(tool, path, "input", engine->inputs, engine->input_count, out_values, have));
+    for (int i = 0; i < engine->input_count; i++) {
+        const tool_port *port = &engine->inputs[i];
+        if (have[i])
+            continue;
+        if (path != NULL && port->kind == TAMIS_KIND_TENSOR)
+            return tool_report(tool, TM_E_BAD_DATA, path, NULL, "no data for input %d '%s'", i, port->name);
+        if (port->kind != TAMIS_KIND_TENSOR) {
+            out_values[i] = (tool_value){.kind = port->kind, .type = port->type};
+            continue;
+        }
+        int64_t dims[TAMIS_MAX_RANK];
+        for (int d = 0; d < port->rank; d++)
+            dims[d] = size_of_dim(sizes, port->dims[d]);
+        random_value(tool, port, dims, &seed, &out_values[i]);
+    }
+    return TM_OK;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tool.h: what the files of the `tamis` command share. One file a verb (verb_*.c); below them
+ *
+ *   options.c   the command line            files.c    whole files, temporary folders
+ *   values.c    tensors from and to files   npy.c      NumPy's .npy     zip.c  and .npz
+ *   engine.c    runs a model: compiled, loaded, or by the evaluator
+ *   compare.c   expected against found
+ *
+ * Results go to stdout, diagnostics and progress to stderr. Every verb returns the exit code.
+ */
+#ifndef TM_TOOL_H
+#define TM_TOOL_H
+
+#include "base/base.h"
+#include "frontend/import.h"
+#include "ir/graph.h"
+#include "tamis/compiler.h"
+#include "tamis/runtime.h"
+
+#include <stdio.h>
+
+/* One run of the command. The arena's recovery point is main's. */
+typedef struct tool {
+    tm_arena arena;
+    tm_diagnostics diagnostics;
+    const char *verb;
+    const char *compiler_text; /* diagnostics of a compilation that failed, as the library words them, or NULL */
+    tm_code compiler_code;
+} tool;
+
+typedef struct tool_verb {
+    const char *name;
+    const char *summary;
+    int (*run)(tool *tool, int argc, char **argv); /* arguments after the verb */
+    const char *help;
+} tool_verb;
+
+extern const tool_verb tool_verbs[]; /* ends with a NULL name */
+
+int tool_compile_main(tool *tool, int argc, char **argv);
+int tool_run_main(tool *tool, int argc, char **argv);
+int tool_check_main(tool *tool, int argc, char **argv);
+int tool_verify_main(tool *tool, int argc, char **argv);
+int tool_bench_main(tool *tool, int argc, char **argv);
+int tool_inspect_main(tool *tool, int argc, char **argv);
+int tool_opt_main(tool *tool, int argc, char **argv);
+int tool_targets_main(tool *tool, int argc, char **argv);
+int tool_explain_main(tool *tool, int argc, char **argv);
+
+/* Prints all diagnostics filed so far on stderr, forgets them, and returns the exit code of the first error. */
+int tool_fail(tool *tool);
+/* Files a diagnostic about a file (or NULL) and returns its code. */
+tm_code tool_report(tool *tool, tm_code code, const char *file, const char *hint, const char *format, ...) TM_PRINTF(5, 6);
+
+/* ---- options.c ---- */
+
+typedef enum tool_form {
+    TOOL_FLAG,   /* --json */
+    TOOL_VALUE,  /* --dim N=1, --dim=N=1, -o FILE, -oFILE */
+    TOOL_JOINED  /* -O2, -mcpu=LEVEL: the value follows without a space */
+} tool_form;
+
+typedef struct tool_option {
+    const char *name; /* with dashes */
+    tool_form form;
+    int id;           /* > 0 */
+} tool_option;
+
+typedef struct tool_arguments {
+    tool *tool;
+    int argc, at;
+    char **argv;
+    const tool_option *options; /* ends with a NULL name */
+    const char *value;          /* of the option just found */
+    bool plain;                 /* after "--" */
+    TM_VECTOR(const char *) names; /* arguments that are no options */
+} tool_arguments;
+
+void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char **argv, const tool_option *options);
+/* The id of the next option, 0 at the end, -1 after a fault that was filed. */
+int tool_arguments_next(tool_arguments *arguments);
+/* An integer within bounds, or E_USAGE filed. */
+TM_MUST_USE tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low, int64_t high, int64_t *out);
+TM_MUST_USE tm_code tool_parse_number(tool *tool, const char *what, const char *text, double *out);
+
+/* Options of compilation, shared by the verbs that compile. */
+enum { TOOL_COMPILE_FIRST = 1000 };
+#define TOOL_COMPILE_OPTIONS                                                                               \
+    {"-O", TOOL_JOINED, TOOL_COMPILE_FIRST}, {"--target", TOOL_VALUE, TOOL_COMPILE_FIRST + 1},             \
+        {"-mcpu", TOOL_VALUE, TOOL_COMPILE_FIRST + 2}, {"--dim", TOOL_VALUE, TOOL_COMPILE_FIRST + 3},      \
+        {"--math", TOOL_VALUE, TOOL_COMPILE_FIRST + 4}, {"--disable", TOOL_VALUE, TOOL_COMPILE_FIRST + 5}, \
+        {"--opt-bisect-limit", TOOL_VALUE, TOOL_COMPILE_FIRST + 6},                                        \
+        {"--print-after", TOOL_VALUE, TOOL_COMPILE_FIRST + 7},                                             \
+        {"--external-folder", TOOL_VALUE, TOOL_COMPILE_FIRST + 8},                                         \
+        {"--allow-links", TOOL_VALUE, TOOL_COMPILE_FIRST + 9},                                             \
+        {"--limit-depth", TOOL_VALUE, TOOL_COMPILE_FIRST + 10},                                            \
+        {"--limit-nodes", TOOL_VALUE, TOOL_COMPILE_FIRST + 11},                                            \
+        {"--limit-initializers", TOOL_VALUE, TOOL_COMPILE_FIRST + 12},                                     \
+        {"--limit-file-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 13},                                       \
+        {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                     \
+        {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
+        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16}
+
+typedef struct tool_compile {
+    tamis_compile_options options;
+    TM_VECTOR(tamis_dim_fact) dims;
+    TM_VECTOR(const char *) disabled;
+} tool_compile;
+
+void tool_compile_init(tool_compile *compile);
+/* Takes an option with id >= TOOL_COMPILE_FIRST. */
+TM_MUST_USE tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value);
+/* The options with dims and disabled passes filled in. */
+const tamis_compile_options *tool_compile_get(tool_compile *compile);
+/* The import options that the same flags ask for. */
+void tool_compile_import_options(const tool_compile *compile, tm_import_options *out_options);
+/* Imports a model (`-`: from stdin) and applies the --dim facts; not yet inferred. A .ir file is parsed. */
+TM_MUST_USE tm_code tool_import(tool *tool, const char *path, tool_compile *compile, tm_model **out_model);
+
+/* ---- files.c ---- */
+
+/* The whole file in the arena, NUL-terminated; "-" is stdin. */
+TM_MUST_USE tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *out_bytes);
+/* Writes a file whole or not at all; "-" is stdout. */
+TM_MUST_USE tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t bytes);
+TM_MUST_USE tm_code tool_make_folder(tool *tool, const char *path); /* fine when it exists */
+/* A new private folder; it and all files in it go away with the arena. */
+TM_MUST_USE tm_code tool_temporary_folder(tool *tool, const char **out_path);
+bool tool_is_folder(const char *path);
+bool tool_exists(const char *path);
+bool tool_ends_with(const char *text, const char *suffix);
+const char *tool_base_name(const char *path); /* after the last slash */
+/* Names of the entries of a folder, sorted, without . and .. */
+TM_MUST_USE tm_code tool_list_folder(tool *tool, const char *path, const char ***out_names, size_t *out_count);
+
+/* ---- npy.c, zip.c ---- */
+
+/* Parses .npy bytes; the data are borrowed where they need no change. `type` is what the reader expects:
+ * it tells apart what NumPy stores alike (bf16 as 2-byte records, 4-bit integers one a byte);
+ * UNDEFINED takes the file's own type. */
+TM_MUST_USE tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data, size_t bytes, const tm_constant **out);
+void tool_npy_print(tool *tool, const tm_constant *constant, tm_text *out);
+
+typedef struct tool_zip_entry {
+    const char *name;
+    const char *data;
+    size_t bytes;
+} tool_zip_entry;
+TM_MUST_USE tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes, tool_zip_entry **out_entries, size_t *out_count);
+TM_MUST_USE tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count, tm_text *out);
+
+/* ---- values.c ---- */
+
+/* A value outside of a model: a tensor (count 1), a sequence, or an optional (count 0 or 1). */
+typedef struct tool_value {
+    tamis_kind kind;
+    tamis_type type;
+    int64_t count;
+    const tm_constant **items;
+} tool_value;
+
+typedef struct tool_port {
+    const char *name;
+    tamis_kind kind;
+    tamis_type type;
+    int rank;                /* -1 unknown */
+    const char *const *dims; /* texts */
+} tool_port;
+
+/* One value from FILE.pb or FILE.npy. */
+TM_MUST_USE tm_code tool_value_read(tool *tool, const char *path, const tool_port *port, tool_value *out_value);
+TM_MUST_USE tm_code tool_value_write(tool *tool, const char *path, const char *name, const tool_value *value);
+/* All inputs from a folder of input_N.pb (or NAME.npy) or from an .npz with the ports' names. `have` says which were found. */
+TM_MUST_USE tm_code tool_values_read(tool *tool, const char *path, const char *prefix, const tool_port *ports, int count,
+                                     tool_value *out_values, bool *out_have);
+TM_MUST_USE tm_code tool_values_write(tool *tool, const char *path, const char *prefix, const tool_port *ports, int count,
+                                      const tool_value *values);
+/* "f32[2, 3]", "sequence of 3 f32" */
+void tool_value_describe(const tool_value *value, tm_text *out);
+/* The elements, at most `limit` of them. */
+void tool_value_print(const tool_value *value, int64_t limit, tm_text *out);
+/* A tensor as a value. */
+void tool_value_of(tool *tool, const tm_constant *constant, tool_value *out_value);
+
+/* ---- engine.c ---- */
+
+typedef struct tool_engine {
+    tool *tool;
+    int input_count, output_count;
+    tool_port *inputs, *outputs;
+    tm_model *model;      /* evaluator */
+    tamis_model *loaded;  /* compiled */
+    tamis_session *session;
+} tool_engine;
+
+typedef struct tool_engine_options {
+    bool evaluate; /* by the evaluator */
+    int threads;
+    bool strict;
+    uint64_t seed;
+} tool_engine_options;
+
+bool tool_is_artifact(const char *path); /* an ELF file */
+/* Loads an artifact, or compiles a model into a temporary one (or imports it for the evaluator). */
+TM_MUST_USE tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile, const tool_engine_options *options,
+                                       tool_engine *out_engine);
+void tool_engine_destroy(tool_engine *engine);
+/* Outputs are borrowed: valid until the next run. */
+TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs);
+/* Sets the inputs of a compiled engine only (for timing of repeated runs). */
+TM_MUST_USE tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs);
+/* Ports of a model's graph. */
+tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count);
+/* Compiles `model` into `output`. What --print-after asked for is in *out_log (NULL: not wanted). A failure is kept
+ * in tool->compiler_text for tool_fail. */
+TM_MUST_USE tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile, const char **out_log);
+
+/* ---- random.c ---- */
+
+/* Sizes that symbolic dims take in random inputs: --size NAME=N. */
+typedef struct tool_sizes {
+    TM_VECTOR(tamis_dim_fact) list;
+    int64_t fallback; /* of dims that are not named */
+} tool_sizes;
+TM_MUST_USE tm_code tool_sizes_add(tool *tool, tool_sizes *sizes, const char *text); /* "NAME=N" or "N" */
+/* Inputs from files where `path` is not NULL, else random ones. */
+TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes, uint64_t seed,
+                                     tool_value *out_values);
+
+/* ---- compare.c ---- */
+
+typedef struct tool_tolerance {
+    double rtol, atol;
+} tool_tolerance;
+
+typedef struct tool_difference {
+    int64_t wrong, total;  /* elements */
+    double max_absolute, max_relative;
+    char first[160];       /* where and what, or a difference of form */
+} tool_difference;
+
+/* |found - expected| <= atol + rtol * |expected|; NaN equals NaN; integers and the like exactly. */
+bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance, tool_difference *out);
+
+#endif

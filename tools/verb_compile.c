@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tamis compile MODEL -o OUT: the compiler library's one call, with the command's options. What goes wrong
+ * is printed as the library words it; --json puts the diagnostics on stdout as JSON.
+ */
+#include "tools/tool.h"
+
+#include <string.h>
+
+enum { OUTPUT = 1, EMIT, NAME, JSON };
+
+static const tool_option options_table[] = {{"-o", TOOL_VALUE, OUTPUT}, {"--emit", TOOL_VALUE, EMIT}, {"--name", TOOL_VALUE, NAME},
+                                            {"--json", TOOL_FLAG, JSON}, TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
+
+static const struct {
+    const char *name, *suffix;
+    tamis_emit emit;
+    bool text;
+} forms[] = {{"so", ".so", TAMIS_EMIT_SO, false},  {"obj", ".o", TAMIS_EMIT_OBJ, false}, {"lib", ".a", TAMIS_EMIT_LIB, false},
+             {"asm", ".s", TAMIS_EMIT_ASM, true},  {"llvm", ".ll", TAMIS_EMIT_LLVM, true}, {"ir", ".ir", TAMIS_EMIT_IR, true}};
+enum { FORM_COUNT = sizeof forms / sizeof *forms };
+
+static int find_form(const char *name) {
+    for (int i = 0; i < FORM_COUNT; i++)
+        if (strcmp(forms[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+/* The form that the output's name asks for: .o, .a, .s, .ll, .ir; else a shared object. */
+static int form_of_output(const char *output) {
+    for (int i = 0; output != NULL && i < FORM_COUNT; i++)
+        if (tool_ends_with(output, forms[i].suffix))
+            return i;
+    return 0;
+}
+
+static const char *default_output(tool *tool, const char *model, int form) {
+    if (strcmp(model, "-") == 0)
+        return NULL;
+    const char *base = tool_base_name(model);
+    const char *dot = strrchr(base, '.');
+    return tm_arena_format(&tool->arena, "%.*s%s", dot != NULL && dot != base ? (int)(dot - base) : (int)strlen(base), base,
+                           forms[form].suffix);
+}
+
+/* Text forms may go to stdout: the library writes files, so by way of a temporary one. */
+static int compile_to_stdout(tool *tool, const char *model, tool_compile *compile, int form) {
+    const char *folder;
+    char *data;
+    size_t bytes;
+    if (tool_temporary_folder(tool, &folder) != TM_OK)
+        return tool_fail(tool);
+    const char *output = tm_arena_format(&tool->arena, "%s/model%s", folder, forms[form].suffix);
+    if (compile->options.name == NULL)
+        compile->options.name = "model";
+    if (tool_compile_to(tool, model, output, compile, NULL) != TM_OK || tool_read_file(tool, output, &data, &bytes) != TM_OK ||
+        tool_write_file(tool, "-", data, bytes) != TM_OK)
+        return tool_fail(tool);
+    return 0;
+}
+
+static int compile_file(tool *tool, const char *model, const char *output, tool_compile *compile, bool json) {
+    tamis_result *result = NULL;
+    const tamis_compile_options *options = tool_compile_get(compile);
+    if (strcmp(model, "-") == 0) {
+        char *data;
+        size_t bytes;
+        if (tool_read_file(tool, model, &data, &bytes) != TM_OK)
+            return tool_fail(tool);
+        tamis_compile_memory(data, bytes, output, options, &result);
+    } else {
+        tamis_compile_file(model, output, options, &result);
+    }
+    if (result == NULL) {
+        tool_report(tool, TM_E_OUT_OF_MEMORY, model, NULL, "compilation failed");
+        return tool_fail(tool);
+    }
+    if (json)
+        puts(tamis_result_json(result));
+    else
+        fputs(tamis_result_text(result), stderr);
+    fputs(tamis_result_log(result), stderr);
+    int exit_code = tamis_result_exit_code(result);
+    tamis_result_destroy(result);
+    return exit_code;
+}
+
+int tool_compile_main(tool *tool, int argc, char **argv) {
+    tool_compile compile;
+    tool_compile_init(&compile);
+    tool_arguments arguments;
+    tool_arguments_init(&arguments, tool, argc, argv, options_table);
+    const char *output = NULL;
+    bool json = false;
+    int id, form = -1;
+    while ((id = tool_arguments_next(&arguments)) > 0) {
+        if (id == OUTPUT)
+            output = arguments.value;
+        else if (id == NAME)
+            compile.options.name = arguments.value;
+        else if (id == JSON)
+            json = true;
+        else if (id == EMIT) {
+            form = find_form(arguments.value);
+            if (form < 0) {
+                tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm or ir", "--emit: unknown form '%s'", arguments.value);
+                return tool_fail(tool);
+            }
+        } else if (tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
+            return tool_fail(tool);
+    }
+    if (id < 0)
+        return tool_fail(tool);
+    if (arguments.names.count != 1) {
+        tool_report(tool, TM_E_USAGE, NULL, "tamis compile MODEL.onnx -o OUT.so", "one model is needed, not %zu", arguments.names.count);
+        return tool_fail(tool);
+    }
+    const char *model = arguments.names.items[0];
+    if (form < 0)
+        form = form_of_output(output);
+    compile.options.emit = forms[form].emit;
+    if (output == NULL)
+        output = default_output(tool, model, form);
+    if (output == NULL || (strcmp(output, "-") == 0 && !forms[form].text)) {
+        tool_report(tool, TM_E_USAGE, NULL, "-o FILE", "%s needs a file to write to", forms[form].name);
+        return tool_fail(tool);
+    }
+    if (strcmp(output, "-") == 0)
+        return compile_to_stdout(tool, model, &compile, form);
+    return compile_file(tool, model, output, &compile, json);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tamis inspect MODEL.onnx|OUT.so: what is in it. Of a model: inputs, outputs, nodes by op (those of
+ * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header.
+ * Both are built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
+ */
+#include "tools/tool.h"
+
+#include "ir/evaluate.h"
+#include "ir/infer.h"
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kind_names[] = {"none", "tensor", "sequence", "optional", "map"};
+
+static json_object *ports_json(const tool_port *ports, int count) {
+    json_object *list = json_object_new_array();
+    for (int i = 0; i < count; i++) {
+        json_object *item = json_object_new_object();
+        json_object *dims = json_object_new_array();
+        json_object_object_add(item, "name", json_object_new_string(ports[i].name));
+        json_object_object_add(item, "kind", json_object_new_string(kind_names[ports[i].kind]));
+        json_object_object_add(item, "type", json_object_new_string(tm_type_text(ports[i].type)));
+        for (int d = 0; d < ports[i].rank; d++)
+            json_object_array_add(dims, json_object_new_string(ports[i].dims[d]));
+        if (ports[i].rank >= 0)
+            json_object_object_add(item, "dims", dims);
+        else
+            json_object_put(dims);
+        json_object_array_add(list, item);
+    }
+    return list;
+}
+
+/* ---- models ---- */
+
+typedef struct model_facts {
+    int64_t op_counts[TM_OP_COUNT];
+    int64_t nodes, weights_bytes;
+    json_object *unsupported;
+} model_facts;
+
+static void count_graph(tool *tool, const tm_graph *graph, model_facts *facts) {
+    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
+        facts->op_counts[node->op]++;
+        facts->nodes++;
+        if (!tm_kernel_exists(node)) {
+            const char *text = tm_arena_format(&tool->arena, "%s '%s' (%s)", tm_op_get(node->op)->name,
+                                               node->name != NULL ? node->name : "", tm_kernel_symbol(node));
+            json_object_array_add(facts->unsupported, json_object_new_string(text));
+        }
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            count_graph(tool, tm_node_subgraph(node, i), facts);
+    }
+}
+
+typedef struct op_count {
+    const char *name;
+    int64_t count;
+} op_count;
+
+static int by_count(const void *a, const void *b) {
+    const op_count *x = a, *y = b;
+    return x->count != y->count ? (x->count < y->count) - (x->count > y->count) : strcmp(x->name, y->name);
+}
+
+static json_object *ops_json(const model_facts *facts) {
+    op_count ops[TM_OP_COUNT];
+    size_t count = 0;
+    for (int op = 0; op < TM_OP_COUNT; op++)
+        if (facts->op_counts[op] > 0)
+            ops[count++] = (op_count){tm_op_get((tm_op)op)->name, facts->op_counts[op]};
+    qsort(ops, count, sizeof *ops, by_count);
+    json_object *object = json_object_new_object();
+    for (size_t i = 0; i < count; i++)
+        json_object_object_add(object, ops[i].name, json_object_new_int64(ops[i].count));
+    return object;
+}
+
+static tm_code inspect_model(tool *tool, const char *path, tool_compile *compile, json_object *root) {
+    tm_model *model;
+    TM_TRY(tool_import(tool, path, compile, &model));
+    TM_TRY(tm_infer(model));
+    model_facts *facts = TM_NEW(&tool->arena, model_facts);
+    facts->unsupported = json_object_new_array();
+    count_graph(tool, model->main, facts);
+    for (size_t i = 0; i < model->values.count; i++)
+        if (tm_value_is_constant(model->values.items[i]))
+            facts->weights_bytes += model->values.items[i]->constant->bytes;
+    const tm_graph *graph = model->main;
+    json_object_object_add(root, "file", json_object_new_string(path));
+    json_object_object_add(root, "inputs",
+                           ports_json(tool_model_ports(tool, graph->inputs.items, graph->inputs.count), (int)graph->inputs.count));
+    json_object_object_add(root, "outputs",
+                           ports_json(tool_model_ports(tool, graph->outputs.items, graph->outputs.count), (int)graph->outputs.count));
+    json_object_object_add(root, "weights_bytes", json_object_new_int64(facts->weights_bytes));
+    json_object_object_add(root, "nodes", json_object_new_int64(facts->nodes));
+    json_object_object_add(root, "ops", ops_json(facts));
+    json_object_object_add(root, "unsupported", facts->unsupported);
+    return TM_OK;
+}
+
+/* ---- artifacts ---- */
+
+static tool_port *ports_of(tool *tool, const tamis_port *from, int32_t count) {
+    tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count + 1);
+    for (int32_t i = 0; i < count; i++)
+        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank, from[i].dim_texts};
+    return ports;
+}
+
+static void add_hash(tool *tool, json_object *root, const char *name, uint64_t hash) {
+    json_object_object_add(root, name, json_object_new_string(tm_arena_format(&tool->arena, "%016llx", (unsigned long long)hash)));
+}
+
+static tm_code inspect_artifact(tool *tool, const char *path, json_object *root) {
+    tamis_model *loaded;
+    tamis_error error;
+    if (tamis_model_load(path, &loaded, &error) != 0)
+        return tool_report(tool, (tm_code)error.code, NULL, NULL, "%s", error.message);
+    const tamis_artifact *a = tamis_model_artifact(loaded);
+    json_object *levels = json_object_new_array();
+    for (uint32_t i = 0; i < a->level_count; i++)
+        json_object_array_add(levels, json_object_new_string(a->levels[i]));
+    json_object_object_add(root, "file", json_object_new_string(path));
+    json_object_object_add(root, "name", json_object_new_string(a->name));
+    json_object_object_add(root, "producer", json_object_new_string(a->producer));
+    json_object_object_add(root, "abi_version", json_object_new_int64(a->abi_version));
+    json_object_object_add(root, "target", json_object_new_string(a->target));
+    json_object_object_add(root, "levels", levels);
+    json_object_object_add(root, "cpu_level", json_object_new_string(a->levels[a->cpu_level()]));
+    json_object_object_add(root, "inputs", ports_json(ports_of(tool, a->inputs, a->input_count), a->input_count));
+    json_object_object_add(root, "outputs", ports_json(ports_of(tool, a->outputs, a->output_count), a->output_count));
+    json_object_object_add(root, "values", json_object_new_int64(a->value_count));
+    json_object_object_add(root, "calls", json_object_new_int64(a->node_count));
+    json_object_object_add(root, "allocates", json_object_new_boolean(a->allocates != 0));
+    json_object_object_add(root, "weights_bytes", json_object_new_int64(a->weights_bytes));
+    add_hash(tool, root, "weights_hash", a->weights_hash);
+    add_hash(tool, root, "model_hash", a->model_hash);
+    json_object *manifest = a->manifest != NULL ? json_tokener_parse(a->manifest) : NULL;
+    if (manifest != NULL)
+        json_object_object_add(root, "manifest", manifest);
+    tamis_model_destroy(loaded);
+    return TM_OK;
+}
+
+/* ---- text ---- */
+
+static void print_port(json_object *port) {
+    json_object *dims = json_object_object_get(port, "dims");
+    const char *kind = json_object_get_string(json_object_object_get(port, "kind"));
+    printf("  %s: ", json_object_get_string(json_object_object_get(port, "name")));
+    if (strcmp(kind, "tensor") != 0)
+        printf("%s of ", kind);
+    printf("%s", json_object_get_string(json_object_object_get(port, "type")));
+    if (dims == NULL) {
+        printf("\n");
+        return;
+    }
+    printf("[");
+    for (size_t i = 0; i < json_object_array_length(dims); i++)
+        printf("%s%s", i > 0 ? ", " : "", json_object_get_string(json_object_array_get_idx(dims, i)));
+    printf("]\n");
+}
+
+static void print_text(json_object *root) {
+    json_object_object_foreach(root, key, value) {
+        if (json_object_is_type(value, json_type_array)) {
+            printf("%s:%s\n", key, json_object_array_length(value) == 0 ? " none" : "");
+            for (size_t i = 0; i < json_object_array_length(value); i++) {
+                json_object *item = json_object_array_get_idx(value, i);
+                if (json_object_is_type(item, json_type_object))
+                    print_port(item);
+                else
+                    printf("  %s\n", json_object_get_string(item));
+            }
+        } else if (json_object_is_type(value, json_type_object)) {
+            printf("%s:\n", key);
+            json_object_object_foreach(value, name, item) printf("  %-28s %s\n", name, json_object_get_string(item));
+        } else {
+            printf("%s: %s\n", key, json_object_get_string(value));
+        }
+    }
+}
+
+int tool_inspect_main(tool *tool, int argc, char **argv) {
+    enum { JSON = 1 };
+    static const tool_option options_table[] = {{"--json", TOOL_FLAG, JSON}, TOOL_COMPILE_OPTIONS, {NULL, TOOL_FLAG, 0}};
+    tool_compile compile;
+    tool_compile_init(&compile);
+    tool_arguments arguments;
+    tool_arguments_init(&arguments, tool, argc, argv, options_table);
+    bool json = false;
+    int id;
+    while ((id = tool_arguments_next(&arguments)) > 0) {
+        if (id == JSON)
+            json = true;
+        else if (tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
+            return tool_fail(tool);
+    }
+    if (id < 0)
+        return tool_fail(tool);
+    if (arguments.names.count != 1) {
+        tool_report(tool, TM_E_USAGE, NULL, "tamis help inspect", "one model or artifact is needed, not %zu", arguments.names.count);
+        return tool_fail(tool);
+    }
+    const char *path = arguments.names.items[0];
+    json_object *root = json_object_new_object();
+    tm_code code = tool_is_artifact(path) ? inspect_artifact(tool, path, root) : inspect_model(tool, path, &compile, root);
+    if (code == TM_OK && json)
+        puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+    else if (code == TM_OK)
+        print_text(root);
+    json_object_put(root);
+    return code == TM_OK ? 0 : tool_fail(tool);
+}

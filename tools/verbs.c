@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of verbs with their help texts. A text fits on a screen of 80 columns and 24 lines.
+ */
+#include "tools/tool.h"
+
+#define COMPILE_HELP                                                        \
+    "Compilation (taken by every verb that compiles):\n"                    \
+    "  -O0..-O3              how hard to optimise (2)\n"                    \
+    "  --target=TRIPLE       machine, see `tamis targets` (this one)\n"     \
+    "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"                  \
+    "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                      \
+    "  --math=strict|fast    keep order and subnormals (fast)\n"            \
+    "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS\n"          \
+    "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
+
+const tool_verb tool_verbs[] = {
+    {"compile", "compile a model to a shared object, object, library or text", tool_compile_main,
+     "tamis compile MODEL.onnx -o OUT.so     compiles a model (`-`: from stdin)\n\n"
+     "  -o FILE               output; its suffix tells the form (MODEL.so)\n"
+     "  --emit=so|obj|lib|asm|llvm|ir   the form; obj and lib write OUT.h too\n"
+     "  --name=NAME           of the entry function (from the output's name)\n"
+     "  --json                diagnostics as JSON on stdout\n\n" COMPILE_HELP},
+    {"run", "run a model or artifact on data from files", tool_run_main,
+     "tamis run OUT.so|MODEL.onnx             runs on data from files\n\n"
+     "  --inputs DIR|F.npz    input_N.pb or NAME.npy in a folder; or an archive\n"
+     "  --outputs DIR|F.npz   writes output_N.pb, or an archive\n"
+     "  -i NAME=FILE          one input (.npy, .pb); repeated\n"
+     "  -o NAME=FILE|-        one output; `-` prints the values\n"
+     "  --print N             values printed when no output is given (16)\n"
+     "  --threads N           (all CPUs)   --seed N   of random ops\n"
+     "  --evaluate            by the evaluator instead of compiled code\n\n" COMPILE_HELP},
+    {"check", "run ONNX backend-test folders and compare", tool_check_main,
+     "tamis check DIR...                      runs ONNX backend-test folders\n\n"
+     "  -j N, --jobs N        at once (CPUs)     --timeout S   a case (300)\n"
+     "  --rtol X, --atol X    instead of system.json's, or 1e-3 and 1e-7\n"
+     "  --evaluate            by the evaluator instead of compiled code\n"
+     "  --static              pins all input dims to the first data set's\n"
+     "  --filter TEXT         cases whose name has it   -q   failures only\n"
+     "  --threads N           of a case (1)      --json  report as JSON\n\n"
+     "Exit code 1 if an answer differs or a case crashes, 69 if one is unsupported.\n\n" COMPILE_HELP},
+    {"verify", "compare compiled code with the evaluator", tool_verify_main,
+     "tamis verify MODEL                      compiled code against the evaluator\n\n"
+     "  --inputs DIR|F.npz    instead of random inputs\n"
+     "  --size NAME=N | N     size of a symbolic dim, of all others (4)\n"
+     "  --runs N  --seed N    random inputs: how many, and which (1, 0)\n"
+     "  --rtol X, --atol X    1e-3 and 1e-5      --threads N\n\n" COMPILE_HELP},
+    {"bench", "measure latency", tool_bench_main,
+     "tamis bench OUT.so|MODEL.onnx           latency of one call\n\n"
+     "  --inputs DIR|F.npz    instead of random inputs\n"
+     "  --size NAME=N | N     size of a symbolic dim, of all others (4)\n"
+     "  --seconds X           how long to measure (2)   --seed N\n"
+     "  --threads N           (1)                       --json\n\n" COMPILE_HELP},
+    {"inspect", "show what is in a model or artifact", tool_inspect_main,
+     "tamis inspect MODEL.onnx|OUT.so         inputs, outputs, ops, weights, header\n\n"
+     "  --json                as JSON\n\n" COMPILE_HELP},
+    {"opt", "run passes and print the IR", tool_opt_main,
+     "tamis opt FILE.ir|MODEL.onnx            runs passes, prints the IR\n\n"
+     "  --pass NAME           only this pass; repeated, in order\n"
+     "  --list                the passes, in the pipeline's order\n"
+     "  -o FILE               (stdout)\n"
+     "  --full                constants in full also for .onnx models\n\n" COMPILE_HELP},
+    {"targets", "list machines and CPU levels", tool_targets_main,
+     "tamis targets [--json]                  machines and CPU levels, lowest first\n"},
+    {"explain", "explain an error number", tool_explain_main,
+     "tamis explain [E0200...]                the long text of an error, or the list\n"},
+    {NULL, NULL, NULL, NULL}};
