@@ -17,7 +17,8 @@ endif()
 install(TARGETS ${libraries}
     RUNTIME DESTINATION bin LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${public_headers} DESTINATION include/tamis)
-install(DIRECTORY ${CMAKE_BINARY_DIR}/lib/tamis/ DESTINATION lib/tamis FILES_MATCHING PATTERN libkernels.a)
+install(DIRECTORY ${CMAKE_BINARY_DIR}/lib/tamis/ DESTINATION lib/tamis FILES_MATCHING
+    PATTERN libkernels.a PATTERN *.bc)
 if(TARGET tamis_python)
     install(TARGETS tamis_python LIBRARY DESTINATION lib/tamis/python/tamis)
     install(FILES ${python_files} DESTINATION lib/tamis/python/tamis)

@@ -17,9 +17,11 @@ file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/support*
 list(APPEND kernel_sources ${support_sources})
 list(SORT kernel_sources)
 
-set(kernel_flags -std=c17 -O3 -fPIC -g0 -ffunction-sections -fdata-sections -fno-math-errno -ffp-contract=off
+set(kernel_compile -std=c17 -O3 -fPIC -g0 -ffunction-sections -fdata-sections -fno-math-errno -ffp-contract=off
     -fno-builtin-memcmp -fno-builtin-bcmp -fno-builtin-strlen -fno-builtin-wcslen -fvisibility=hidden
-    -fno-stack-protector -fno-unwind-tables -fno-asynchronous-unwind-tables -fno-ident)
+    -fno-stack-protector -fno-unwind-tables -fno-asynchronous-unwind-tables -fno-ident
+    -nostdlibinc -D__MM_MALLOC_H -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.
+    -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/include)
 
 add_custom_target(kernels)
 
@@ -35,9 +37,7 @@ function(tm_kernel_archive triple level)
         set(object ${work}/${name}.o)
         add_custom_command(
             OUTPUT ${object}
-            COMMAND ${TM_CCACHE} ${TM_CLANG} --target=${triple} ${ARGN} ${kernel_flags} -nostdlibinc
-                -D__MM_MALLOC_H -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.
-                -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/include
+            COMMAND ${TM_CCACHE} ${TM_CLANG} --target=${triple} ${ARGN} ${kernel_compile}
                 -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
             DEPENDS ${source}
             DEPFILE ${object}.d
@@ -58,16 +58,18 @@ function(tm_kernel_archive triple level)
         VERBATIM)
     # The vector math again as bitcode, to be inlined into generated loops.
     set(math ${CMAKE_SOURCE_DIR}/runtime/math/vector_math.c)
-    set(bitcode ${folder}/vector_math.bc)
-    add_custom_command(
-        OUTPUT ${bitcode}
-        COMMAND ${TM_CLANG} --target=${triple} ${ARGN} ${kernel_flags} -nostdlibinc -D__MM_MALLOC_H
-            -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/include
-            -MD -MF ${work}/vector_math.bc.d -MT ${bitcode} -emit-llvm -c ${math} -o ${bitcode}
-        DEPENDS ${math}
-        DEPFILE ${work}/vector_math.bc.d
-        COMMENT "Bitcode ${level} math"
-        VERBATIM)
+    set(bitcode)
+    if(math IN_LIST kernel_sources)
+        set(bitcode ${folder}/vector_math.bc)
+        add_custom_command(
+            OUTPUT ${bitcode}
+            COMMAND ${TM_CCACHE} ${TM_CLANG} --target=${triple} ${ARGN} ${kernel_compile}
+                -MD -MF ${work}/vector_math.bc.d -MT ${bitcode} -emit-llvm -c ${math} -o ${bitcode}
+            DEPENDS ${math}
+            DEPFILE ${work}/vector_math.bc.d
+            COMMENT "Bitcode ${level} math"
+            VERBATIM)
+    endif()
     add_custom_target(kernels-${triple}-${level} ALL DEPENDS ${folder}/libkernels.a ${bitcode})
     add_dependencies(kernels kernels-${triple}-${level})
     # One after the other, in the order of this file: the first is what most tests need.

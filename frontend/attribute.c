@@ -51,7 +51,8 @@ static int32_t type_of(const Onnx__AttributeProto *proto) {
     return proto->sparse_tensor != NULL ? ONNX_SPARSE_TENSOR : ONNX_UNDEFINED;
 }
 
-static void decode_list(tm_arena *arena, const Onnx__AttributeProto *proto, int32_t type, tm_draft_attribute *out) {
+static void decode_list(tm_arena *arena, const Onnx__AttributeProto *proto, int32_t type,
+                        tm_draft_attribute *out) {
     if (type == ONNX_FLOATS) {
         double *floats = TM_NEW_ARRAY(arena, double, proto->n_floats);
         for (size_t i = 0; i < proto->n_floats; i++)
@@ -66,7 +67,8 @@ static void decode_list(tm_arena *arena, const Onnx__AttributeProto *proto, int3
     } else {
         const char **strings = tm_arena_alloc_array(arena, proto->n_strings, sizeof *strings);
         for (size_t i = 0; i < proto->n_strings; i++)
-            strings[i] = tm_arena_string_n(arena, (const char *)proto->strings[i].data, proto->strings[i].len);
+            strings[i] =
+                tm_arena_string_n(arena, (const char *)proto->strings[i].data, proto->strings[i].len);
         out->kind = TM_ATTRIBUTE_STRINGS;
         out->value.strings = strings;
         out->value.count = (int64_t)proto->n_strings;
@@ -100,7 +102,8 @@ static tm_code decode(tm_draft *draft, const Onnx__AttributeProto *proto, tm_dra
         out->kind = TM_ATTRIBUTE_TENSOR;
         if (proto->sparse_tensor == NULL)
             break;
-        return tm_read_sparse(&draft->importer->reader, proto->sparse_tensor, &draft->place, &out->value.tensor);
+        return tm_read_sparse(&draft->importer->reader, proto->sparse_tensor, &draft->place,
+                              &out->value.tensor);
     case ONNX_GRAPH:
         out->kind = TM_ATTRIBUTE_GRAPH;
         out->graph = proto->g;
@@ -113,8 +116,9 @@ static tm_code decode(tm_draft *draft, const Onnx__AttributeProto *proto, tm_dra
         decode_list(arena, proto, type, out);
         return TM_OK;
     default:
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "attribute '%s' has kind %d, which no operator of tamis takes",
-                             out->name, (int)type);
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
+                             "attribute '%s' has kind %d, which no operator of tamis takes", out->name,
+                             (int)type);
     }
     return tm_draft_fail(draft, TM_E_ATTRIBUTE, "attribute '%s' has no value", out->name);
 }
@@ -126,7 +130,8 @@ static tm_code resolve_reference(tm_draft *draft, const Onnx__AttributeProto *pr
     const char *name = proto->ref_attr_name;
     *out_present = true;
     if (frame == NULL)
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "attribute '%s' refers to an attribute of a function, but this is not one",
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE,
+                             "attribute '%s' refers to an attribute of a function, but this is not one",
                              out->name);
     for (size_t i = 0; i < frame->attribute_count; i++) {
         if (strcmp(frame->attributes[i].name, name) != 0)

@@ -57,9 +57,11 @@ static tm_code check_count(tm_draft *draft, const char *what, size_t count, int 
 }
 
 static tm_code check_arity(tm_draft *draft, const tm_op_info *info) {
-    while (draft->inputs.count > (size_t)info->inputs_min && draft->inputs.items[draft->inputs.count - 1] == NULL)
+    while (draft->inputs.count > (size_t)info->inputs_min &&
+           draft->inputs.items[draft->inputs.count - 1] == NULL)
         draft->inputs.count--;
-    while (draft->outputs.count > (size_t)info->outputs_max && draft->outputs.items[draft->outputs.count - 1] == NULL)
+    while (draft->outputs.count > (size_t)info->outputs_max &&
+           draft->outputs.items[draft->outputs.count - 1] == NULL)
         draft->outputs.count--;
     TM_TRY(check_count(draft, "inputs", draft->inputs.count, info->inputs_min, info->inputs_max));
     TM_TRY(check_count(draft, "outputs", draft->outputs.count, info->outputs_min, info->outputs_max));
@@ -72,7 +74,7 @@ static tm_code check_arity(tm_draft *draft, const tm_op_info *info) {
 /* ---- attributes ---- */
 
 static const char *kind_text(tm_attribute_kind kind) {
-    static const char *const texts[] = {"an int",          "a float",           "a string", "a list of ints",
+    static const char *const texts[] = {"an int",           "a float",           "a string", "a list of ints",
                                         "a list of floats", "a list of strings", "a tensor", "a graph"};
     return texts[kind];
 }
@@ -81,10 +83,12 @@ static const char *kind_text(tm_attribute_kind kind) {
  * whole nodes only while they are read (see tm_draft_rank). */
 static tm_code import_body(tm_draft *draft, const tm_draft_attribute *attribute, tm_graph **out_graph) {
     tm_importer *importer = draft->importer;
-    const char *label = draft->place.node != NULL && draft->place.node[0] != 0
-                            ? draft->place.node
-                            : tm_arena_format(importer->scratch, "%s_%lld", draft->op, (long long)draft->place.node_index);
-    const char *path = tm_arena_format(importer->arena, "%s/%s.%s", draft->scope->path, label, attribute->name);
+    const char *label =
+        draft->place.node != NULL && draft->place.node[0] != 0
+            ? draft->place.node
+            : tm_arena_format(importer->scratch, "%s_%lld", draft->op, (long long)draft->place.node_index);
+    const char *path =
+        tm_arena_format(importer->arena, "%s/%s.%s", draft->scope->path, label, attribute->name);
     return tm_import_body(importer, attribute->scope, attribute->graph, path, &draft->place, out_graph);
 }
 
@@ -92,8 +96,8 @@ static tm_code check_attribute(tm_draft *draft, tm_op op, const tm_draft_attribu
     const tm_op_info *info = tm_op_get(op);
     int index = tm_op_attribute_index(op, attribute->name);
     if (index < 0)
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "%s has no attribute '%s' in opset %lld", info->name, attribute->name,
-                             (long long)draft->version);
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "%s has no attribute '%s' in opset %lld", info->name,
+                             attribute->name, (long long)draft->version);
     if (info->attributes[index].kind != attribute->kind)
         return tm_report_mismatch(draft->importer->diagnostics, TM_E_ATTRIBUTE, &draft->place, NULL,
                                   kind_text(info->attributes[index].kind), kind_text(attribute->kind),
@@ -172,7 +176,8 @@ tm_code tm_draft_build(tm_draft *draft) {
             TM_TRY(import_body(draft, attribute, &bodies[i]));
     }
     const char *name = draft->place.node != NULL ? draft->place.node : "";
-    tm_node *node = tm_node_create(draft->scope->graph, NULL, op, name, (int)draft->inputs.count, draft->inputs.items);
+    tm_node *node =
+        tm_node_create(draft->scope->graph, NULL, op, name, (int)draft->inputs.count, draft->inputs.items);
     node->file_index = draft->place.node_index;
     node->file_path = draft->scope->path;
     for (size_t i = 0; i < count; i++)

@@ -217,8 +217,8 @@ tm_code tm_draft_rank(tm_draft *draft, tm_value *value, int *out_rank) {
         return TM_OK;
     if (is_poisoned(draft->importer) || draft->importer->inference_failed)
         return TM_E_UNKNOWN_RANK;
-    return tm_draft_fail(draft, TM_E_UNKNOWN_RANK, "the rank of '%s' is needed to read this old form of %s", value->name,
-                         draft->op);
+    return tm_draft_fail(draft, TM_E_UNKNOWN_RANK, "the rank of '%s' is needed to read this old form of %s",
+                         value->name, draft->op);
 }
 
 tamis_type tm_draft_type(tm_draft *draft, tm_value *value) {

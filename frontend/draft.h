@@ -18,9 +18,9 @@
 typedef struct tm_draft_attribute {
     const char *name;
     tm_attribute_kind kind;
-    tm_attribute value;             /* lists and strings live in the scratch arena */
-    const Onnx__GraphProto *graph;  /* kind GRAPH */
-    tm_scope *scope;                /* in which the graph was written */
+    tm_attribute value;            /* lists and strings live in the scratch arena */
+    const Onnx__GraphProto *graph; /* kind GRAPH */
+    tm_scope *scope;               /* in which the graph was written */
 } tm_draft_attribute;
 
 typedef struct tm_draft {
@@ -29,9 +29,9 @@ typedef struct tm_draft {
     const Onnx__NodeProto *proto;
     const char *op;
     const char *domain;
-    int64_t version; /* of the domain's operator set */
-    TM_VECTOR(tm_value *) inputs;       /* NULL: omitted */
-    TM_VECTOR(const char *) outputs;    /* NULL: omitted */
+    int64_t version;                 /* of the domain's operator set */
+    TM_VECTOR(tm_value *) inputs;    /* NULL: omitted */
+    TM_VECTOR(const char *) outputs; /* NULL: omitted */
     TM_VECTOR(tm_draft_attribute) attributes;
     tm_place place;
     bool finished; /* all outputs are bound: no node is built */
@@ -54,7 +54,7 @@ void tm_draft_set_string(tm_draft *draft, const char *name, const char *value);
 void tm_draft_set_ints(tm_draft *draft, const char *name, const int64_t *values, int64_t count);
 
 /* ---- inputs and helper nodes ---- */
-tm_value *tm_draft_input(const tm_draft *draft, size_t index); /* NULL: omitted */
+tm_value *tm_draft_input(const tm_draft *draft, size_t index);           /* NULL: omitted */
 void tm_draft_set_input(tm_draft *draft, size_t index, tm_value *value); /* fills gaps with omitted ones */
 void tm_draft_set_inputs(tm_draft *draft, size_t count, tm_value *const *values);
 /* A name for an added value, which takes none of the file's. */
@@ -62,9 +62,10 @@ const char *tm_draft_added_name(const tm_draft *draft);
 /* A constant value named after the node's first output. */
 tm_value *tm_draft_constant(tm_draft *draft, const tm_constant *constant);
 tm_value *tm_draft_constant_ints(tm_draft *draft, const int64_t *values, int64_t count); /* rank 1 */
-tm_value *tm_draft_constant_int(tm_draft *draft, int64_t value);                          /* rank 0 */
+tm_value *tm_draft_constant_int(tm_draft *draft, int64_t value);                         /* rank 0 */
 /* A scalar of the type of `like`. */
-TM_MUST_USE tm_code tm_draft_constant_like(tm_draft *draft, double value, tm_value *like, tm_value **out_value);
+TM_MUST_USE tm_code tm_draft_constant_like(tm_draft *draft, double value, tm_value *like,
+                                           tm_value **out_value);
 /* A helper node before the draft's with one output. */
 tm_node *tm_draft_emit_node(tm_draft *draft, tm_op op, int count, tm_value *const *inputs);
 /* One more output of a helper node, under a name that the file does not use. */

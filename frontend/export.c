@@ -9,8 +9,8 @@
 
 #include "onnx.pb-c.h"
 
-
-static void fill_tensor(tm_arena *arena, const char *name, const tm_constant *constant, Onnx__TensorProto *out) {
+static void fill_tensor(tm_arena *arena, const char *name, const tm_constant *constant,
+                        Onnx__TensorProto *out) {
     onnx__tensor_proto__init(out);
     out->name = name != NULL ? tm_arena_string(arena, name) : NULL;
     out->has_data_type = 1;
@@ -26,7 +26,8 @@ static void fill_tensor(tm_arena *arena, const char *name, const tm_constant *co
     out->n_string_data = (size_t)tm_constant_count(constant);
     out->string_data = TM_NEW_ARRAY(arena, ProtobufCBinaryData, out->n_string_data);
     for (size_t i = 0; i < out->n_string_data; i++)
-        out->string_data[i] = (ProtobufCBinaryData){(size_t)strings[i].size, (uint8_t *)(uintptr_t)strings[i].data};
+        out->string_data[i] =
+            (ProtobufCBinaryData){(size_t)strings[i].size, (uint8_t *)(uintptr_t)strings[i].data};
 }
 
 static void pack(tm_arena *arena, const ProtobufCMessage *message, void **out_data, size_t *out_bytes) {

@@ -80,7 +80,8 @@ static char *resolve(tm_arena *arena, const char *path) {
 /* Opens what the location leads to through links, if that is beneath allow_links_in. */
 static int open_through_links(tm_tensor_reader *reader, const char *location, const char **out_why) {
     const char *allowed = resolve(reader->arena, reader->options->allow_links_in);
-    const char *target = resolve(reader->arena, tm_arena_format(reader->arena, "%s/%s", reader->folder, location));
+    const char *target =
+        resolve(reader->arena, tm_arena_format(reader->arena, "%s/%s", reader->folder, location));
     if (allowed == NULL || target == NULL) {
         *out_why = strerror(errno);
         return -1;
@@ -135,8 +136,8 @@ static bool parse_number(const char *text, size_t *out_value) {
     return true;
 }
 
-tm_code tm_read_external(tm_tensor_reader *reader, const Onnx__TensorProto *tensor, const tm_place *place, size_t need,
-                         const uint8_t **out_bytes) {
+tm_code tm_read_external(tm_tensor_reader *reader, const Onnx__TensorProto *tensor, const tm_place *place,
+                         size_t need, const uint8_t **out_bytes) {
     const char *location = "";
     size_t offset = 0;
     size_t length = need;
@@ -160,7 +161,8 @@ tm_code tm_read_external(tm_tensor_reader *reader, const Onnx__TensorProto *tens
                                   tm_arena_format(reader->arena, "%zu bytes", length),
                                   "the external data's length does not fit the tensor's type and dims");
     if (offset > file->size || need > file->size - offset)
-        return tm_report_mismatch(reader->diagnostics, TM_E_EXTERNAL_DATA, place, "the data file is cut short",
+        return tm_report_mismatch(reader->diagnostics, TM_E_EXTERNAL_DATA, place,
+                                  "the data file is cut short",
                                   tm_arena_format(reader->arena, "%zu bytes at %zu", need, offset),
                                   tm_arena_format(reader->arena, "a file of %zu bytes", file->size),
                                   "the external data end before the tensor does");

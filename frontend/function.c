@@ -24,10 +24,12 @@ tm_code tm_functions_index(tm_importer *importer) {
     const Onnx__ModelProto *model = importer->proto;
     for (size_t i = 0; i < model->n_functions; i++) {
         Onnx__FunctionProto *function = model->functions[i];
-        const char *key = function_key(importer->scratch, function->domain, function->name, function->overload);
+        const char *key =
+            function_key(importer->scratch, function->domain, function->name, function->overload);
         if (tm_map_has(&importer->functions, key)) {
             tm_place place = {.file = importer->model->file, .node_index = -1};
-            return tm_report(importer->diagnostics, TM_E_BAD_MODEL, &place, NULL, "function '%s' is defined twice", key);
+            return tm_report(importer->diagnostics, TM_E_BAD_MODEL, &place, NULL,
+                             "function '%s' is defined twice", key);
         }
         tm_map_set(&importer->functions, key, function);
     }
@@ -67,8 +69,11 @@ static tm_code open_scope(tm_draft *draft, const Onnx__FunctionProto *function, 
     tm_scope_init(importer, scope, NULL, draft->scope->graph, path);
     scope->depth = draft->scope->depth + 1;
     scope->frame = TM_NEW(importer->scratch, tm_frame);
-    *scope->frame = (tm_frame){.caller = draft->scope->frame, .function = function, .place = draft->place,
-                               .attributes = draft->attributes.items, .attribute_count = draft->attributes.count};
+    *scope->frame = (tm_frame){.caller = draft->scope->frame,
+                               .function = function,
+                               .place = draft->place,
+                               .attributes = draft->attributes.items,
+                               .attribute_count = draft->attributes.count};
     TM_TRY(tm_read_opsets(importer, function->opset_import, function->n_opset_import, &draft->scope->opsets,
                           &scope->opsets));
     for (size_t i = 0; i < function->n_value_info; i++)

@@ -28,7 +28,8 @@ static void read_hints(tm_scope *scope, Onnx__ValueInfoProto *const *list, size_
             tm_map_set(&scope->hints, list[i]->name, list[i]->type);
 }
 
-static tm_code define_constant(tm_importer *importer, tm_scope *scope, const char *name, const tm_constant *constant) {
+static tm_code define_constant(tm_importer *importer, tm_scope *scope, const char *name,
+                               const tm_constant *constant) {
     tm_place place = graph_place(importer, scope, name);
     TM_TRY(need_name(importer, scope, name, "an initializer"));
     tm_value *value = tm_value_create_constant(scope->graph, tm_scope_wish(importer, scope, name), constant);
@@ -101,7 +102,8 @@ static tm_code import_main_inputs(tm_importer *importer, tm_scope *scope, const 
         if (proto->initializer[i]->name != NULL)
             tm_map_set(&defaults, proto->initializer[i]->name, NULL);
     for (size_t i = 0; i < proto->n_sparse_initializer; i++)
-        if (proto->sparse_initializer[i]->values != NULL && proto->sparse_initializer[i]->values->name != NULL)
+        if (proto->sparse_initializer[i]->values != NULL &&
+            proto->sparse_initializer[i]->values->name != NULL)
             tm_map_set(&defaults, proto->sparse_initializer[i]->values->name, NULL);
     for (size_t i = 0; i < proto->n_input; i++) {
         const char *name = proto->input[i]->name;
@@ -155,8 +157,8 @@ tm_code tm_import_body_nodes(tm_importer *importer, tm_scope *scope, const Onnx_
     return tm_import_nodes(importer, scope, proto->node, proto->n_node);
 }
 
-tm_code tm_import_body(tm_importer *importer, tm_scope *outer, const Onnx__GraphProto *proto, const char *path,
-                       const tm_place *place, tm_graph **out_graph) {
+tm_code tm_import_body(tm_importer *importer, tm_scope *outer, const Onnx__GraphProto *proto,
+                       const char *path, const tm_place *place, tm_graph **out_graph) {
     tm_scope *scope;
     TM_TRY(tm_open_body(importer, outer, proto, path, place, &scope));
     for (size_t i = 0; i < proto->n_input; i++) {

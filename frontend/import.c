@@ -13,7 +13,12 @@
 
 #include <string.h>
 
-enum { NEWEST_ONNX = 27, NEWEST_ML = 5 };
+enum {
+    NEWEST_ONNX = 27,
+    NEWEST_ML = 5,
+    DEEPEST =
+        500 /* graphs; reading them recurses, so no flag may raise the limit beyond what the stack holds */
+};
 
 void tm_import_options_init(tm_import_options *options) {
     *options = (tm_import_options){.limits = {.depth = 64,
@@ -42,9 +47,10 @@ static tm_code check_version(tm_importer *importer, const char *domain, int64_t 
     tm_place place = {.file = importer->model->file, .node_index = -1};
     int64_t newest = domain[0] == 0 ? NEWEST_ONNX : strcmp(domain, "ai.onnx.ml") == 0 ? NEWEST_ML : INT64_MAX;
     if (version > newest)
-        return tm_report(importer->diagnostics, TM_E_UNSUPPORTED_OPSET, &place, "export the model for an older opset",
-                         "the model uses version %lld of operator set '%s'; this tamis knows versions up to %lld",
-                         (long long)version, domain[0] == 0 ? "ai.onnx" : domain, (long long)newest);
+        return tm_report(
+            importer->diagnostics, TM_E_UNSUPPORTED_OPSET, &place, "export the model for an older opset",
+            "the model uses version %lld of operator set '%s'; this tamis knows versions up to %lld",
+            (long long)version, domain[0] == 0 ? "ai.onnx" : domain, (long long)newest);
     if (version < 1)
         return tm_report(importer->diagnostics, TM_E_BAD_MODEL, &place, NULL,
                          "version %lld of operator set '%s' does not exist", (long long)version,
@@ -77,8 +83,10 @@ tm_code tm_read_opsets(tm_importer *importer, Onnx__OperatorSetIdProto *const *l
 static tm_code report_unsupported(const tm_importer *importer) {
     for (size_t i = 0; i < importer->unsupported.count; i++) {
         const tm_unsupported *entry = importer->unsupported.entries[i].value;
-        const char *times = entry->count == 1 ? "" : tm_arena_format(importer->scratch, " (%lld nodes, this is the first)",
-                                                                     (long long)entry->count);
+        const char *times = entry->count == 1
+                                ? ""
+                                : tm_arena_format(importer->scratch, " (%lld nodes, this is the first)",
+                                                  (long long)entry->count);
         (void)tm_report(importer->diagnostics, TM_E_UNSUPPORTED_OP, &entry->first, NULL,
                         "operator %s is not supported%s", entry->name, times);
     }
@@ -95,18 +103,25 @@ static tm_code import_model(tm_importer *importer) {
     return report_unsupported(importer);
 }
 
-static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const uint8_t *bytes,
-                            size_t size, const tm_import_options *options, const char *folder, tm_model **out_model) {
-    tm_importer importer = {.arena = arena, .scratch = tm_scratch_create(arena), .diagnostics = diagnostics,
-                            .options = options};
+static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const char *name,
+                            const uint8_t *bytes, size_t size, const tm_import_options *options,
+                            const char *folder, tm_model **out_model) {
+    tm_import_options bounded = *options;
+    if (bounded.limits.depth > DEEPEST)
+        bounded.limits.depth = DEEPEST;
+    tm_importer importer = {
+        .arena = arena, .scratch = tm_scratch_create(arena), .diagnostics = diagnostics, .options = &bounded};
     tm_loaded loaded;
-    tm_code code = tm_load_message(importer.scratch, diagnostics, name, &onnx__model_proto__descriptor, bytes, size,
-                                   &options->limits, &loaded);
+    tm_code code = tm_load_message(importer.scratch, diagnostics, name, &onnx__model_proto__descriptor, bytes,
+                                   size, &bounded.limits, &loaded);
     if (code == TM_OK) {
         importer.proto = (const Onnx__ModelProto *)(const void *)loaded.message;
         importer.model = tm_model_create(arena, diagnostics, name);
-        importer.reader = (tm_tensor_reader){.arena = arena, .diagnostics = diagnostics, .options = options,
-                                             .loaded = &loaded, .folder = folder};
+        importer.reader = (tm_tensor_reader){.arena = arena,
+                                             .diagnostics = diagnostics,
+                                             .options = &bounded,
+                                             .loaded = &loaded,
+                                             .folder = folder};
         tm_map_init(&importer.reader.external, importer.scratch);
         tm_map_init(&importer.functions, importer.scratch);
         tm_map_init(&importer.main_names, importer.scratch);
@@ -130,8 +145,8 @@ tm_code tm_import_file(tm_arena *arena, tm_diagnostics *diagnostics, const char 
     return import_bytes(arena, diagnostics, path, bytes, size, options, folder, out_model);
 }
 
-tm_code tm_import_memory(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data, size_t bytes,
-                         const tm_import_options *options, tm_model **out_model) {
+tm_code tm_import_memory(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
+                         size_t bytes, const tm_import_options *options, tm_model **out_model) {
     return import_bytes(arena, diagnostics, name, data, bytes, options, options->external_folder, out_model);
 }
 
@@ -141,22 +156,24 @@ static tm_code load_data(tm_arena *arena, tm_arena *scratch, tm_diagnostics *dia
                          const ProtobufCMessageDescriptor *root, const void *data, size_t bytes,
                          tm_tensor_reader *reader, tm_loaded *loaded, tm_import_options *options) {
     tm_import_options_init(options);
-    *reader = (tm_tensor_reader){.arena = arena, .diagnostics = diagnostics, .options = options, .loaded = loaded};
+    *reader =
+        (tm_tensor_reader){.arena = arena, .diagnostics = diagnostics, .options = options, .loaded = loaded};
     tm_map_init(&reader->external, scratch);
     return tm_load_message(scratch, diagnostics, name, root, data, bytes, &options->limits, loaded);
 }
 
-tm_code tm_import_tensor(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data, size_t bytes,
-                         const tm_constant **out_constant) {
+tm_code tm_import_tensor(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
+                         size_t bytes, const tm_constant **out_constant) {
     tm_arena *scratch = tm_scratch_create(arena);
     tm_import_options options;
     tm_tensor_reader reader;
     tm_loaded loaded;
     tm_place place = {.file = name, .node_index = -1};
-    tm_code code = load_data(arena, scratch, diagnostics, name, &onnx__tensor_proto__descriptor, data, bytes, &reader,
-                             &loaded, &options);
+    tm_code code = load_data(arena, scratch, diagnostics, name, &onnx__tensor_proto__descriptor, data, bytes,
+                             &reader, &loaded, &options);
     if (code == TM_OK)
-        code = tm_read_tensor(&reader, (const Onnx__TensorProto *)(const void *)loaded.message, &place, out_constant);
+        code = tm_read_tensor(&reader, (const Onnx__TensorProto *)(const void *)loaded.message, &place,
+                              out_constant);
     tm_scratch_release(scratch);
     return code;
 }
@@ -170,15 +187,16 @@ static tm_code read_list(tm_tensor_reader *reader, Onnx__TensorProto *const *ten
     return TM_OK;
 }
 
-static tm_code read_sequence(tm_tensor_reader *reader, const Onnx__SequenceProto *sequence, const tm_place *place,
-                             const tm_constant ***out_list, int64_t *out_count) {
+static tm_code read_sequence(tm_tensor_reader *reader, const Onnx__SequenceProto *sequence,
+                             const tm_place *place, const tm_constant ***out_list, int64_t *out_count) {
     if (sequence->n_sequence_values != 0)
         return tm_report(reader->diagnostics, TM_E_UNSUPPORTED_TYPE, place, NULL, "sequences of sequences");
     return read_list(reader, sequence->tensor_values, sequence->n_tensor_values, place, out_list, out_count);
 }
 
 tm_code tm_import_sequence(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, tamis_kind kind,
-                           const void *data, size_t bytes, const tm_constant ***out_list, int64_t *out_count) {
+                           const void *data, size_t bytes, const tm_constant ***out_list,
+                           int64_t *out_count) {
     tm_arena *scratch = tm_scratch_create(arena);
     tm_import_options options;
     tm_tensor_reader reader;
@@ -186,8 +204,8 @@ tm_code tm_import_sequence(tm_arena *arena, tm_diagnostics *diagnostics, const c
     tm_place place = {.file = name, .node_index = -1};
     bool optional = kind == TAMIS_KIND_OPTIONAL;
     tm_code code = load_data(arena, scratch, diagnostics, name,
-                             optional ? &onnx__optional_proto__descriptor : &onnx__sequence_proto__descriptor, data,
-                             bytes, &reader, &loaded, &options);
+                             optional ? &onnx__optional_proto__descriptor : &onnx__sequence_proto__descriptor,
+                             data, bytes, &reader, &loaded, &options);
     *out_list = NULL;
     *out_count = 0;
     if (code == TM_OK && optional) {
@@ -197,8 +215,8 @@ tm_code tm_import_sequence(tm_arena *arena, tm_diagnostics *diagnostics, const c
         else if (proto->sequence_value != NULL)
             code = read_sequence(&reader, proto->sequence_value, &place, out_list, out_count);
     } else if (code == TM_OK) {
-        code = read_sequence(&reader, (const Onnx__SequenceProto *)(const void *)loaded.message, &place, out_list,
-                             out_count);
+        code = read_sequence(&reader, (const Onnx__SequenceProto *)(const void *)loaded.message, &place,
+                             out_list, out_count);
     }
     tm_scratch_release(scratch);
     return code;

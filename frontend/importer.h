@@ -38,10 +38,10 @@ typedef struct tm_scope {
     tm_map wishes;          /* results of a function: name in the body -> name at the call */
     tm_map hints;           /* -> Onnx__TypeProto *, declared types of values made here */
     tm_graph *graph;
-    tm_frame *frame;        /* innermost call, or NULL */
+    tm_frame *frame; /* innermost call, or NULL */
     tm_opsets opsets;
-    const char *path;       /* "main/If_3.then_branch" */
-    int64_t depth;          /* graphs and calls around it */
+    const char *path; /* "main/If_3.then_branch" */
+    int64_t depth;    /* graphs and calls around it */
 } tm_scope;
 
 typedef struct tm_unsupported {
@@ -58,12 +58,12 @@ typedef struct tm_importer {
     tm_model *model;
     tm_tensor_reader reader;
     const Onnx__ModelProto *proto;
-    tm_map functions;       /* "domain:name:overload" -> Onnx__FunctionProto * */
-    tm_map main_names;      /* names defined in the main graph: no inner value may take one */
-    tm_map unsupported;     /* -> tm_unsupported * */
-    tm_code refused;        /* first E_UNSUPPORTED_FORM or the like; import goes on to find more */
-    int64_t node_count;     /* built so far */
-    tm_node *inferred;      /* last node of the main graph with inferred types, see tm_draft_rank */
+    tm_map functions;   /* "domain:name:overload" -> Onnx__FunctionProto * */
+    tm_map main_names;  /* names defined in the main graph: no inner value may take one */
+    tm_map unsupported; /* -> tm_unsupported * */
+    tm_code refused;    /* first E_UNSUPPORTED_FORM or the like; import goes on to find more */
+    int64_t node_count; /* built so far */
+    tm_node *inferred;  /* last node of the main graph with inferred types, see tm_draft_rank */
     bool inference_failed;
 } tm_importer;
 
@@ -82,10 +82,11 @@ void tm_import_open_dims(tm_importer *importer);
 /* Kind, element type and rank that the file declares, for a value that inference has not seen. */
 void tm_import_hint(tm_importer *importer, tm_value *value, const Onnx__TypeProto *type);
 tamis_type tm_hint_type(const Onnx__TypeProto *type); /* UNDEFINED: not declared */
-int tm_hint_rank(const Onnx__TypeProto *type); /* -1: not declared */
+int tm_hint_rank(const Onnx__TypeProto *type);        /* -1: not declared */
 
 /* ---- scope.c ---- */
-void tm_scope_init(tm_importer *importer, tm_scope *scope, tm_scope *outer, tm_graph *graph, const char *path);
+void tm_scope_init(tm_importer *importer, tm_scope *scope, tm_scope *outer, tm_graph *graph,
+                   const char *path);
 /* False: not defined. */
 bool tm_scope_find(const tm_scope *scope, const char *name, tm_value **out_value);
 TM_MUST_USE tm_code tm_scope_define(tm_importer *importer, tm_scope *scope, const char *name, tm_value *value,
@@ -102,7 +103,8 @@ TM_MUST_USE tm_code tm_import_body(tm_importer *importer, tm_scope *outer, const
 /* The same in parts, for bodies whose inputs and outputs are not the file's (SequenceMap). */
 TM_MUST_USE tm_code tm_open_body(tm_importer *importer, tm_scope *outer, const Onnx__GraphProto *proto,
                                  const char *path, const tm_place *place, tm_scope **out_scope);
-TM_MUST_USE tm_code tm_import_body_nodes(tm_importer *importer, tm_scope *scope, const Onnx__GraphProto *proto);
+TM_MUST_USE tm_code tm_import_body_nodes(tm_importer *importer, tm_scope *scope,
+                                         const Onnx__GraphProto *proto);
 TM_MUST_USE tm_code tm_import_nodes(tm_importer *importer, tm_scope *scope, Onnx__NodeProto *const *nodes,
                                     size_t count);
 
@@ -112,6 +114,7 @@ TM_MUST_USE tm_code tm_sort_nodes(tm_importer *importer, const tm_scope *scope, 
                                   size_t count, size_t **out_order);
 
 /* ---- node.c ---- */
-TM_MUST_USE tm_code tm_import_node(tm_importer *importer, tm_scope *scope, const Onnx__NodeProto *proto, size_t index);
+TM_MUST_USE tm_code tm_import_node(tm_importer *importer, tm_scope *scope, const Onnx__NodeProto *proto,
+                                   size_t index);
 
 #endif

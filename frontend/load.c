@@ -57,7 +57,8 @@ tm_code tm_load_map(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
     struct stat status;
     if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
         close(descriptor);
-        return tm_report(diagnostics, TM_E_OPEN_INPUT, &place, "give the path of a model file", "not a regular file");
+        return tm_report(diagnostics, TM_E_OPEN_INPUT, &place, "give the path of a model file",
+                         "not a regular file");
     }
     *out_size = (size_t)status.st_size;
     if (!tm_load_map_descriptor(arena, descriptor, *out_size, out_bytes))
@@ -113,7 +114,8 @@ tm_code tm_load_message(tm_arena *scratch, tm_diagnostics *diagnostics, const ch
     TM_TRY(tm_scan(scratch, diagnostics, file, root, bytes, size, limits, &scan));
     budget b = {scratch, (size_t)limits->memory_bytes};
     ProtobufCAllocator allocator = {budget_alloc, budget_free, &b};
-    *out_loaded = (tm_loaded){.bytes = bytes, .size = size, .chunks = scan.chunks, .chunk_count = scan.chunk_count};
+    *out_loaded =
+        (tm_loaded){.bytes = bytes, .size = size, .chunks = scan.chunks, .chunk_count = scan.chunk_count};
     out_loaded->message = protobuf_c_message_unpack(root, &allocator, scan.skeleton_bytes, scan.skeleton);
     if (out_loaded->message != NULL)
         return TM_OK;
@@ -121,6 +123,7 @@ tm_code tm_load_message(tm_arena *scratch, tm_diagnostics *diagnostics, const ch
     if (b.left < (size_t)limits->memory_bytes / 2)
         return tm_report(diagnostics, TM_E_LIMIT, &place,
                          "if the file is trusted, raise the limit with --limit-memory-bytes=N",
-                         "reading this file takes too much memory (limit %lld)", (long long)limits->memory_bytes);
+                         "reading this file takes too much memory (limit %lld)",
+                         (long long)limits->memory_bytes);
     return tm_report(diagnostics, TM_E_BAD_PROTOBUF, &place, NULL, "not a valid %s", root->short_name);
 }

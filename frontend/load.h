@@ -20,7 +20,8 @@ typedef struct tm_loaded {
 TM_MUST_USE tm_code tm_load_map(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
                                 const uint8_t **out_bytes, size_t *out_size);
 /* Maps an open file (closes it). False with errno set when that fails. */
-TM_MUST_USE bool tm_load_map_descriptor(tm_arena *arena, int descriptor, size_t size, const uint8_t **out_bytes);
+TM_MUST_USE bool tm_load_map_descriptor(tm_arena *arena, int descriptor, size_t size,
+                                        const uint8_t **out_bytes);
 /* Scans and unpacks; the message lives in `scratch`. */
 TM_MUST_USE tm_code tm_load_message(tm_arena *scratch, tm_diagnostics *diagnostics, const char *file,
                                     const ProtobufCMessageDescriptor *root, const uint8_t *bytes, size_t size,

@@ -41,9 +41,10 @@ static tm_code read_constant(tm_draft *draft, const tm_constant **out_constant) 
     const tm_attribute *v = &a->value;
     tamis_type type = TAMIS_TYPE_UNDEFINED;
     const void *data = NULL;
-    int64_t count = a->kind == TM_ATTRIBUTE_INTS || a->kind == TM_ATTRIBUTE_FLOATS || a->kind == TM_ATTRIBUTE_STRINGS
-                        ? v->count
-                        : 1;
+    int64_t count =
+        a->kind == TM_ATTRIBUTE_INTS || a->kind == TM_ATTRIBUTE_FLOATS || a->kind == TM_ATTRIBUTE_STRINGS
+            ? v->count
+            : 1;
     if (a->kind == TM_ATTRIBUTE_TENSOR) {
         *out_constant = v->tensor;
         return TM_OK;
@@ -69,7 +70,8 @@ static tm_code read_constant(tm_draft *draft, const tm_constant **out_constant) 
     } else {
         return tm_draft_fail(draft, TM_E_ATTRIBUTE, "attribute '%s' is not a value", a->name);
     }
-    bool list = a->kind == TM_ATTRIBUTE_INTS || a->kind == TM_ATTRIBUTE_FLOATS || a->kind == TM_ATTRIBUTE_STRINGS;
+    bool list =
+        a->kind == TM_ATTRIBUTE_INTS || a->kind == TM_ATTRIBUTE_FLOATS || a->kind == TM_ATTRIBUTE_STRINGS;
     int64_t *dims = TM_NEW_ARRAY(arena, int64_t, 1);
     dims[0] = count;
     *out_constant = tm_constant_create(arena, type, list ? 1 : 0, dims, data);
@@ -90,7 +92,8 @@ static tm_code check_opset(tm_draft *draft) {
     if (draft->version >= 0)
         return TM_OK;
     if (draft->domain[0] == 0)
-        return tm_draft_fail(draft, TM_E_BAD_MODEL, "the model does not say which version of ONNX's operator set it uses");
+        return tm_draft_fail(draft, TM_E_BAD_MODEL,
+                             "the model does not say which version of ONNX's operator set it uses");
     draft->version = 1;
     return TM_OK;
 }
@@ -116,18 +119,23 @@ tm_code tm_import_node(tm_importer *importer, tm_scope *scope, const Onnx__NodeP
     tm_draft draft = {.importer = importer, .scope = scope, .proto = proto};
     draft.op = proto->op_type != NULL ? proto->op_type : "";
     draft.domain = tm_domain_canonical(proto->domain);
-    const char *label = draft.domain[0] != 0 ? tm_arena_format(importer->arena, "%s.%s", draft.domain, draft.op)
-                                             : tm_arena_string(importer->arena, draft.op);
-    draft.place = (tm_place){.file = importer->model->file, .path = scope->path, .node_index = (int64_t)index,
-                             .op = label, .node = proto->name};
+    const char *label = draft.domain[0] != 0
+                            ? tm_arena_format(importer->arena, "%s.%s", draft.domain, draft.op)
+                            : tm_arena_string(importer->arena, draft.op);
+    draft.place = (tm_place){.file = importer->model->file,
+                             .path = scope->path,
+                             .node_index = (int64_t)index,
+                             .op = label,
+                             .node = proto->name};
     if (++importer->node_count > importer->options->limits.nodes)
         return tm_report(importer->diagnostics, TM_E_LIMIT, &draft.place,
                          "if the file is trusted, raise the limit with --limit-nodes=N",
                          "too many nodes, counting those of inlined functions (limit %lld)",
                          (long long)importer->options->limits.nodes);
     TM_TRY(resolve_inputs(&draft));
-    TM_TRY(tm_draft_read_attributes(&draft));
-    tm_code code = import_draft(&draft);
+    tm_code code = tm_draft_read_attributes(&draft);
+    if (code == TM_OK)
+        code = import_draft(&draft);
     if (!is_unsupported(code))
         return code;
     if (importer->refused == TM_OK)

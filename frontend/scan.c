@@ -29,8 +29,8 @@ enum {
     WIRE_FIXED64 = 1,
     WIRE_BYTES = 2,
     WIRE_FIXED32 = 5,
-    LENGTH_BYTES = 5,  /* of a padded length */
-    ITEM_HEAP = 96,    /* what protobuf-c keeps for one field while it unpacks, generously */
+    LENGTH_BYTES = 5, /* of a padded length */
+    ITEM_HEAP = 96,   /* what protobuf-c keeps for one field while it unpacks, generously */
     FIELD_CHUNK_FIRST = 1001,
     FIELD_CHUNK_COUNT = 1002
 };
@@ -40,8 +40,8 @@ typedef struct frame {
     size_t end;             /* in the input */
     size_t length_position; /* of its length in the skeleton */
     size_t first_chunk;
-    uint64_t seen;          /* singular message fields, by index in the descriptor */
-    int64_t graphs;         /* GraphProtos around it, itself included */
+    uint64_t seen;  /* singular message fields, by index in the descriptor */
+    int64_t graphs; /* GraphProtos around it, itself included */
 } frame;
 
 typedef struct scanner {
@@ -80,8 +80,8 @@ bool tm_read_varint(const uint8_t *bytes, size_t end, size_t *position, uint64_t
 static tm_code damaged(scanner *s, const char *what) {
     tm_place place = {.file = s->file, .node_index = -1};
     return tm_report(s->diagnostics, TM_E_BAD_PROTOBUF, &place,
-                     "the file is cut short, damaged, or not an ONNX file; fetch or export it again", "byte %zu: %s",
-                     s->position, what);
+                     "the file is cut short, damaged, or not an ONNX file; fetch or export it again",
+                     "byte %zu: %s", s->position, what);
 }
 
 static tm_code over_limit(scanner *s, const char *flag, int64_t limit, const char *what) {
@@ -95,7 +95,8 @@ static tm_code over_limit(scanner *s, const char *flag, int64_t limit, const cha
 
 static void skeleton_add(scanner *s, const void *data, size_t bytes) {
     while (s->skeleton.capacity - s->skeleton.count < bytes)
-        s->skeleton.items = tm_vector_grow(s->arena, s->skeleton.items, s->skeleton.count, &s->skeleton.capacity, 1);
+        s->skeleton.items =
+            tm_vector_grow(s->arena, s->skeleton.items, s->skeleton.count, &s->skeleton.capacity, 1);
     if (bytes != 0)
         memcpy(s->skeleton.items + s->skeleton.count, data, bytes);
     s->skeleton.count += bytes;
@@ -248,7 +249,8 @@ static tm_code cut_payload(scanner *s, frame *f, const ProtobufCFieldDescriptor 
         return over_limit(s, "--limit-tensor-bytes", s->limits->tensor_bytes, "a tensor is too large");
     if (chunk.kind == TM_CHUNK_RUN && s->chunks.count > f->first_chunk) {
         tm_chunk *last = &s->chunks.items[s->chunks.count - 1];
-        if (last->kind == TM_CHUNK_RUN && last->field == chunk.field && last->offset + last->bytes == chunk.offset) {
+        if (last->kind == TM_CHUNK_RUN && last->field == chunk.field &&
+            last->offset + last->bytes == chunk.offset) {
             last->bytes += chunk.bytes;
             return TM_OK;
         }
@@ -275,7 +277,10 @@ static tm_code enter_message(scanner *s, const ProtobufCFieldDescriptor *field, 
         parent->seen |= (uint64_t)1 << index;
     }
     TM_TRY(count_message(s, parent, field));
-    frame child = {.descriptor = field->descriptor, .end = end, .first_chunk = s->chunks.count, .graphs = parent->graphs};
+    frame child = {.descriptor = field->descriptor,
+                   .end = end,
+                   .first_chunk = s->chunks.count,
+                   .graphs = parent->graphs};
     if (child.descriptor == &onnx__graph_proto__descriptor && ++child.graphs > s->limits->depth + 1)
         return over_limit(s, "--limit-depth", s->limits->depth, "graphs are nested too deep");
     /* A graph in an attribute of a node of a graph: three messages for each level. */
@@ -357,8 +362,9 @@ static tm_code scan_field(scanner *s) {
     return keep_field(s, f, field, wire);
 }
 
-tm_code tm_scan(tm_arena *arena, tm_diagnostics *diagnostics, const char *file, const ProtobufCMessageDescriptor *root,
-                const uint8_t *bytes, size_t size, const tm_import_limits *limits, tm_scan_result *out_result) {
+tm_code tm_scan(tm_arena *arena, tm_diagnostics *diagnostics, const char *file,
+                const ProtobufCMessageDescriptor *root, const uint8_t *bytes, size_t size,
+                const tm_import_limits *limits, tm_scan_result *out_result) {
     scanner s = {.arena = arena, .diagnostics = diagnostics, .file = file, .limits = limits, .bytes = bytes};
     frame first = {.descriptor = root, .end = size};
     if (size > (size_t)limits->file_bytes)

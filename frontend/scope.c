@@ -13,7 +13,8 @@
  */
 #include "frontend/importer.h"
 
-void tm_scope_init(tm_importer *importer, tm_scope *scope, tm_scope *outer, tm_graph *graph, const char *path) {
+void tm_scope_init(tm_importer *importer, tm_scope *scope, tm_scope *outer, tm_graph *graph,
+                   const char *path) {
     *scope = (tm_scope){.outer = outer, .graph = graph, .path = path};
     if (outer != NULL) {
         scope->frame = outer->frame;

@@ -25,7 +25,8 @@ static void note(const tm_map *defined, tm_map *free_names, const char *name) {
 }
 
 /* Names that a node reads: its inputs and what its bodies do not define themselves. */
-static void collect_node(tm_arena *arena, const Onnx__NodeProto *node, const tm_map *defined, tm_map *free_names) {
+static void collect_node(tm_arena *arena, const Onnx__NodeProto *node, const tm_map *defined,
+                         tm_map *free_names) {
     for (size_t i = 0; i < node->n_input; i++)
         note(defined, free_names, node->input[i]);
     for (size_t i = 0; i < node->n_attribute; i++) {
@@ -142,7 +143,8 @@ static const char *node_label(const Onnx__NodeProto *node) {
 }
 
 /* Walks back along nodes that never became ready until one comes twice: that is a cycle. */
-static tm_code report_cycle(tm_importer *importer, const sorter *s, const tm_scope *scope, const size_t *waiting) {
+static tm_code report_cycle(tm_importer *importer, const sorter *s, const tm_scope *scope,
+                            const size_t *waiting) {
     size_t node = 0;
     while (waiting[node] == 0)
         node++;
@@ -172,14 +174,17 @@ static tm_code report_cycle(tm_importer *importer, const sorter *s, const tm_sco
     const char *first = node_label(s->nodes[walk.items[walk.count - 1]]);
     tm_text_add(&text, shown > 8 ? "... -> '" : "'");
     tm_text_add_escaped(&text, first, strlen(first));
-    tm_place place = {.file = importer->model->file, .path = scope->path, .node_index = (int64_t)node,
-                      .op = s->nodes[node]->op_type, .node = s->nodes[node]->name};
-    return tm_report(importer->diagnostics, TM_E_CYCLE, &place, NULL, "nodes read each other in a circle: %s'",
-                     tm_text_get(&text));
+    tm_place place = {.file = importer->model->file,
+                      .path = scope->path,
+                      .node_index = (int64_t)node,
+                      .op = s->nodes[node]->op_type,
+                      .node = s->nodes[node]->name};
+    return tm_report(importer->diagnostics, TM_E_CYCLE, &place, NULL,
+                     "nodes read each other in a circle: %s'", tm_text_get(&text));
 }
 
-tm_code tm_sort_nodes(tm_importer *importer, const tm_scope *scope, Onnx__NodeProto *const *nodes, size_t count,
-                      size_t **out_order) {
+tm_code tm_sort_nodes(tm_importer *importer, const tm_scope *scope, Onnx__NodeProto *const *nodes,
+                      size_t count, size_t **out_order) {
     tm_arena *arena = importer->scratch;
     sorter s = {.arena = arena, .nodes = nodes, .count = count};
     size_t *order = TM_NEW_ARRAY(arena, size_t, count);

@@ -17,7 +17,8 @@ static tm_code bad(tm_tensor_reader *reader, const tm_place *place, const char *
 }
 
 /* Flat position of value i; -1 when an index is out of range. */
-static int64_t position_of(const tm_constant *indices, int64_t i, const Onnx__SparseTensorProto *sparse, int64_t count) {
+static int64_t position_of(const tm_constant *indices, int64_t i, const Onnx__SparseTensorProto *sparse,
+                           int64_t count) {
     const int64_t *index = indices->data;
     if (indices->rank == 1)
         return index[i] >= 0 && index[i] < count ? index[i] : -1;
@@ -40,14 +41,16 @@ tm_code tm_read_sparse(tm_tensor_reader *reader, const Onnx__SparseTensorProto *
     TM_TRY(tm_read_tensor(reader, sparse->values, place, &values));
     TM_TRY(tm_read_tensor(reader, sparse->indices, place, &indices));
     int64_t count, bytes;
-    TM_TRY(tm_tensor_layout(reader, place, (int32_t)values->type, sparse->n_dims, sparse->dims, &count, &bytes));
+    TM_TRY(
+        tm_tensor_layout(reader, place, (int32_t)values->type, sparse->n_dims, sparse->dims, &count, &bytes));
     int bits = tm_type_bits(values->type);
     if (bits % 8 != 0 || values->type == TAMIS_TYPE_STRING)
         return tm_report(reader->diagnostics, TM_E_UNSUPPORTED_TYPE, place, NULL, "sparse tensors of %s",
                          tm_type_text(values->type));
     int64_t stored = tm_constant_count(values);
     bool flat = indices->rank == 1 && indices->dims[0] == stored;
-    bool rows = indices->rank == 2 && indices->dims[0] == stored && indices->dims[1] == (int64_t)sparse->n_dims;
+    bool rows =
+        indices->rank == 2 && indices->dims[0] == stored && indices->dims[1] == (int64_t)sparse->n_dims;
     if (values->rank != 1 || indices->type != TAMIS_TYPE_INT64 || (!flat && !rows))
         return bad(reader, place, "the dims of values and indices do not fit");
     uint8_t *data = tm_arena_alloc(reader->arena, (size_t)bytes);

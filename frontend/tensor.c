@@ -61,12 +61,14 @@ typedef struct element_reader {
     size_t position, end;
 } element_reader;
 
-static const tm_chunk *chunks_of(const tm_loaded *loaded, const Onnx__TensorProto *tensor, size_t *out_count) {
+static const tm_chunk *chunks_of(const tm_loaded *loaded, const Onnx__TensorProto *tensor,
+                                 size_t *out_count) {
     *out_count = tensor->has_chunk_count ? tensor->chunk_count : 0;
     return *out_count != 0 ? loaded->chunks + tensor->chunk_first : NULL;
 }
 
-static void element_reader_init(element_reader *r, const tm_loaded *loaded, const tm_chunk *chunks, size_t count) {
+static void element_reader_init(element_reader *r, const tm_loaded *loaded, const tm_chunk *chunks,
+                                size_t count) {
     *r = (element_reader){.loaded = loaded, .chunk = chunks, .last = chunks + count};
     if (count != 0) {
         r->position = chunks->offset;
@@ -180,8 +182,9 @@ static bool is_aligned(const void *data, tamis_type type) {
     return (uintptr_t)data % alignment == 0;
 }
 
-static tm_code read_typed(tm_tensor_reader *reader, const tm_place *place, tamis_type type, const tm_chunk *chunks,
-                          size_t chunk_count, int64_t count, int64_t bytes, const void **out_data) {
+static tm_code read_typed(tm_tensor_reader *reader, const tm_place *place, tamis_type type,
+                          const tm_chunk *chunks, size_t chunk_count, int64_t count, int64_t bytes,
+                          const void **out_data) {
     typed_layout layout = layout_of(type);
     size_t wire_bytes = 0; /* cannot overflow: chunks are disjoint parts of the file */
     for (size_t i = 0; i < chunk_count; i++) {
@@ -199,10 +202,12 @@ static tm_code read_typed(tm_tensor_reader *reader, const tm_place *place, tamis
         TM_TRY(read_strings(reader, place, &r, count, out_data));
     } else {
         const uint8_t *source = reader->loaded->bytes + chunks[0].offset;
-        if (layout.width > 0 && chunk_count == 1 && chunks[0].kind == TM_CHUNK_PACKED && is_aligned(source, type)) {
+        if (layout.width > 0 && chunk_count == 1 && chunks[0].kind == TM_CHUNK_PACKED &&
+            is_aligned(source, type)) {
             *out_data = source;
             if (chunks[0].bytes != (size_t)bytes)
-                return bad(reader, place, "the tensor's list of elements does not have as many as its dims say");
+                return bad(reader, place,
+                           "the tensor's list of elements does not have as many as its dims say");
             return TM_OK;
         }
         int64_t values = bytes / layout.stored;
@@ -243,8 +248,8 @@ static const void *take_bytes(tm_tensor_reader *reader, tamis_type type, const u
     return is_aligned(data, type) ? data : tm_arena_copy(reader->arena, data, (size_t)bytes);
 }
 
-static tm_code read_raw(tm_tensor_reader *reader, const tm_place *place, tamis_type type, const tm_chunk *chunk,
-                        int64_t bytes, const void **out_data) {
+static tm_code read_raw(tm_tensor_reader *reader, const tm_place *place, tamis_type type,
+                        const tm_chunk *chunk, int64_t bytes, const void **out_data) {
     if (type == TAMIS_TYPE_STRING)
         return bad(reader, place, "strings cannot be in raw_data");
     if (chunk->bytes != (size_t)bytes) {
@@ -301,6 +306,7 @@ tm_code tm_read_tensor(tm_tensor_reader *reader, const Onnx__TensorProto *tensor
     const void *data;
     TM_TRY(read_data(reader, &here, tensor, count, bytes, &data));
     const int64_t *dims = tm_arena_copy(reader->arena, tensor->dims, tensor->n_dims * sizeof *tensor->dims);
-    *out_constant = tm_constant_create(reader->arena, (tamis_type)tensor->data_type, (int)tensor->n_dims, dims, data);
+    *out_constant =
+        tm_constant_create(reader->arena, (tamis_type)tensor->data_type, (int)tensor->n_dims, dims, data);
     return TM_OK;
 }

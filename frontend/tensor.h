@@ -25,15 +25,16 @@ typedef struct tm_external_file {
 } tm_external_file;
 
 /* TensorProto to constant. Files a diagnostic at `place` with the tensor's name. */
-TM_MUST_USE tm_code tm_read_tensor(tm_tensor_reader *reader, const Onnx__TensorProto *tensor, const tm_place *place,
-                                   const tm_constant **out_constant);
+TM_MUST_USE tm_code tm_read_tensor(tm_tensor_reader *reader, const Onnx__TensorProto *tensor,
+                                   const tm_place *place, const tm_constant **out_constant);
 TM_MUST_USE tm_code tm_read_sparse(tm_tensor_reader *reader, const Onnx__SparseTensorProto *sparse,
                                    const tm_place *place, const tm_constant **out_constant);
 /* The bytes of an external tensor: `need` of them. */
-TM_MUST_USE tm_code tm_read_external(tm_tensor_reader *reader, const Onnx__TensorProto *tensor, const tm_place *place,
-                                     size_t need, const uint8_t **out_bytes);
+TM_MUST_USE tm_code tm_read_external(tm_tensor_reader *reader, const Onnx__TensorProto *tensor,
+                                     const tm_place *place, size_t need, const uint8_t **out_bytes);
 /* Checks type and dims; gives count and bytes. */
-TM_MUST_USE tm_code tm_tensor_layout(tm_tensor_reader *reader, const tm_place *place, int32_t data_type, size_t rank,
-                                     const int64_t *dims, int64_t *out_count, int64_t *out_bytes);
+TM_MUST_USE tm_code tm_tensor_layout(tm_tensor_reader *reader, const tm_place *place, int32_t data_type,
+                                     size_t rank, const int64_t *dims, int64_t *out_count,
+                                     int64_t *out_bytes);
 
 #endif

@@ -18,7 +18,8 @@
 static tm_code check_element_type(tm_importer *importer, int32_t type, const tm_place *place) {
     if (type > 0 && type < TAMIS_TYPE_COUNT)
         return TM_OK;
-    return tm_report(importer->diagnostics, TM_E_UNSUPPORTED_TYPE, place, NULL, "unknown element type %d", (int)type);
+    return tm_report(importer->diagnostics, TM_E_UNSUPPORTED_TYPE, place, NULL, "unknown element type %d",
+                     (int)type);
 }
 
 static tm_dim import_dim(tm_importer *importer, tm_value *value, int axis,
@@ -45,7 +46,8 @@ static tm_code import_tensor_type(tm_importer *importer, tm_value *value, const 
     size_t rank = type->shape->n_dim;
     if (rank > TAMIS_MAX_RANK)
         return tm_report(importer->diagnostics, TM_E_UNSUPPORTED_FORM, place, NULL,
-                         "input '%s' has %zu dims; at most %d are supported", value->name, rank, TAMIS_MAX_RANK);
+                         "input '%s' has %zu dims; at most %d are supported", value->name, rank,
+                         TAMIS_MAX_RANK);
     value->rank = (int)rank;
     value->dims = TM_NEW_ARRAY(importer->arena, tm_dim, rank + 1);
     for (size_t i = 0; i < rank; i++) {
@@ -98,7 +100,8 @@ tm_code tm_import_input_type(tm_importer *importer, tm_value *value, const Onnx_
     tamis_kind kind;
     const Onnx__TypeProto__Tensor *tensor = find_tensor(type, &kind);
     if (kind == TAMIS_KIND_NONE && type == NULL)
-        return tm_report(importer->diagnostics, TM_E_BAD_MODEL, place, NULL, "input '%s' has no type", value->name);
+        return tm_report(importer->diagnostics, TM_E_BAD_MODEL, place, NULL, "input '%s' has no type",
+                         value->name);
     if (tensor == NULL)
         return tm_report(importer->diagnostics, TM_E_UNSUPPORTED_TYPE, place, NULL,
                          "input '%s' is neither a tensor nor a sequence or optional of tensors", value->name);

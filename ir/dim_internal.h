@@ -5,6 +5,7 @@
  *   dim.c             symbols, hash-consing, ranges
  *   dim_polynomial.c  sums of products: the canonical form of +, -, *
  *   dim_simplify.c    division, min, max, broadcast, comparisons
+ *   dim_bounds.c      what is known about a - b
  *   dim_evaluate.c    values under given symbols, substitution
  *   dim_text.c        text form
  *
@@ -94,8 +95,8 @@ bool tm_polynomial_cancel(tm_dims *dims, tm_polynomial *p, tm_polynomial *q);
 int64_t tm_polynomial_content(const tm_polynomial *p, int64_t with); /* gcd of all coefficients and `with`, >= 1 */
 void tm_polynomial_range(const tm_polynomial *p, int64_t *out_low, int64_t *out_high);
 tm_dim tm_polynomial_dim(tm_dims *dims, const tm_polynomial *p);
-/* Range of a - b without making the dim. */
-void tm_dim_difference_range(tm_dim a, tm_dim b, int64_t *out_low, int64_t *out_high);
+/* Is a - b known to be at most `limit`? */
+bool tm_dim_known_below(tm_dim a, tm_dim b, int64_t limit);
 
 /* ---- evaluation of one node ---- */
 TM_MUST_USE bool tm_dim_apply(tm_dim_kind kind, int64_t a, int64_t b, int64_t c, int64_t *out_value);

@@ -261,16 +261,6 @@ tm_dim tm_polynomial_dim(tm_dims *dims, const tm_polynomial *p) {
     return sum == NULL ? tm_dim_constant(dims, 0) : sum;
 }
 
-void tm_dim_difference_range(tm_dim a, tm_dim b, int64_t *out_low, int64_t *out_high) {
-    tm_polynomial p, q, difference;
-    if (tm_polynomial_of(a, &p) && tm_polynomial_of(b, &q) && tm_polynomial_add(&p, -1, &q, &difference)) {
-        tm_polynomial_range(&difference, out_low, out_high);
-    } else {
-        *out_low = INT64_MIN;
-        *out_high = INT64_MAX;
-    }
-}
-
 /* ---- the constructors ---- */
 
 static tm_dim opaque(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b) {

@@ -27,6 +27,9 @@ static tm_dim plain(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b) {
     return tm_dim_intern(dims, kind, a, b, NULL, false);
 }
 
+/* 0 <= a < b */
+static bool lies_below(tm_dim a, tm_dim b) { return a->low >= 0 && tm_dim_known_below(a, b, -1); }
+
 /* ---- division ---- */
 
 static int64_t floor_quotient(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0); }
@@ -138,15 +141,6 @@ static tm_dim divide_common(tm_dims *dims, tm_dim_kind kind, tm_dim *a, tm_dim *
     return NULL;
 }
 
-/* 0 <= a < b */
-static bool lies_below(tm_dim a, tm_dim b) {
-    int64_t low, high;
-    if (a->low < 0)
-        return false;
-    tm_dim_difference_range(a, b, &low, &high);
-    return high < 0;
-}
-
 tm_dim tm_dim_floordiv(tm_dims *dims, tm_dim a, tm_dim b) {
     tm_dim known = divide_common(dims, TM_DIM_FLOORDIV, &a, &b);
     if (known != NULL)
@@ -224,38 +218,7 @@ tm_dim tm_dim_floormod(tm_dims *dims, tm_dim a, tm_dim b) {
     return lies_below(a, b) ? a : plain(dims, TM_DIM_FLOORMOD, a, b);
 }
 
-/* ---- order ---- */
-
-static bool known_at_most(tm_dim a, tm_dim b) {
-    int64_t low, high;
-    if (a == b || a->high <= b->low)
-        return true;
-    tm_dim_difference_range(a, b, &low, &high);
-    if (high <= 0)
-        return true;
-    for (tm_dim part = a; a->kind == TM_DIM_MIN && part != NULL;
-         part = part->kind == TM_DIM_MIN ? part->b : NULL) {
-        tm_dim operand = part->kind == TM_DIM_MIN ? part->a : part;
-        if (operand == b || operand->high <= b->low)
-            return true;
-    }
-    for (tm_dim part = b; b->kind == TM_DIM_MAX && part != NULL;
-         part = part->kind == TM_DIM_MAX ? part->b : NULL) {
-        tm_dim operand = part->kind == TM_DIM_MAX ? part->a : part;
-        if (operand == a || a->high <= operand->low)
-            return true;
-    }
-    return false;
-}
-
-bool tm_dim_differ(tm_dims *dims, tm_dim a, tm_dim b) {
-    (void)dims;
-    int64_t low, high;
-    if (a->high < b->low || b->high < a->low)
-        return true;
-    tm_dim_difference_range(a, b, &low, &high);
-    return low > 0 || high < 0;
-}
+static bool known_at_most(tm_dim a, tm_dim b) { return tm_dim_known_below(a, b, 0); }
 
 static bool excludes(tm_dim dim, int64_t value) { return value < dim->low || value > dim->high; }
 
@@ -360,15 +323,23 @@ tm_dim tm_dim_equal(tm_dims *dims, tm_dim a, tm_dim b) {
 }
 
 tm_dim tm_dim_less(tm_dims *dims, tm_dim a, tm_dim b) {
-    int64_t low, high;
     a = tm_dim_settle(a);
     b = tm_dim_settle(b);
     if (known_at_most(b, a))
         return tm_dim_constant(dims, 0);
-    tm_dim_difference_range(a, b, &low, &high);
-    if (high < 0 || a->high < b->low)
+    if (tm_dim_known_below(a, b, -1))
         return tm_dim_constant(dims, 1);
     return plain(dims, TM_DIM_LESS, a, b);
+}
+
+/* Is yes == no whenever the condition x == c holds? It is when x - c divides yes - no. This decides what a
+ * Reshape makes of a target that is a symbol: select(equal(b, 0), b*n, b) is b. */
+static bool agree_when(tm_dims *dims, tm_dim condition, tm_dim yes, tm_dim no) {
+    tm_polynomial a, b, difference, zero, quotient;
+    return condition->kind == TM_DIM_EQUAL && tm_polynomial_of(yes, &a) && tm_polynomial_of(no, &b) &&
+           tm_polynomial_add(&a, -1, &b, &difference) && tm_polynomial_of(condition->a, &a) &&
+           tm_polynomial_of(condition->b, &b) && tm_polynomial_add(&a, -1, &b, &zero) &&
+           tm_polynomial_divide(dims, &difference, &zero, &quotient);
 }
 
 tm_dim tm_dim_select(tm_dims *dims, tm_dim condition, tm_dim yes, tm_dim no) {
@@ -381,7 +352,5 @@ tm_dim tm_dim_select(tm_dims *dims, tm_dim condition, tm_dim yes, tm_dim no) {
         return no;
     if (tm_dim_is(yes, 1) && tm_dim_is(no, 0) && condition->low >= 0 && condition->high <= 1)
         return condition;
-    bool same = condition->kind == TM_DIM_EQUAL && ((condition->a == yes && condition->b == no) ||
-                                                    (condition->a == no && condition->b == yes));
-    return same ? no : tm_dim_intern(dims, TM_DIM_SELECT, condition, yes, no, false);
+    return agree_when(dims, condition, yes, no) ? no : tm_dim_intern(dims, TM_DIM_SELECT, condition, yes, no, false);
 }

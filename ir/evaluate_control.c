@@ -25,7 +25,7 @@ tm_code tm_machine_if(tm_machine *machine, tm_step *step) {
     bool condition = tm_load_element(&machine->run, node->inputs[0]->id, 0) != 0;
     const tm_graph *branch = tm_node_graph(node, condition ? "then_branch" : "else_branch");
     int number = tm_node_subgraph(node, 0) == branch ? 0 : 1;
-    TM_TRY(tm_plan_run(machine, tm_step_body(machine, step, number)));
+    TM_TRY(tm_machine_plan_run(machine, tm_step_body(machine, step, number)));
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] != NULL)
             TM_TRY(copy_value(machine, node, node->outputs[i], branch->outputs.items[i]));
@@ -98,7 +98,7 @@ static tm_code run_turn(tm_machine *machine, tm_step *step, const carrier *c, in
     TM_TRY(set_turn(machine, node, c->body->inputs.items[0], turn));
     TM_TRY(set_turn(machine, node, c->body->inputs.items[1], 1));
     TM_TRY(bind_inputs(machine, node, c->body));
-    TM_TRY(tm_plan_run(machine, tm_step_body(machine, step, 0)));
+    TM_TRY(tm_machine_plan_run(machine, tm_step_body(machine, step, 0)));
     for (int i = c->count; i < node->output_count; i++)
         if (node->outputs[i] != NULL)
             TM_TRY(tm_machine_check(
@@ -153,7 +153,7 @@ static tm_code scan_turn(tm_machine *machine, tm_step *step, const carrier *c, i
             tm_scan_slice(run, -1, c->body->inputs.items[i]->id, node->inputs[i]->id, axis, index)));
     }
     TM_TRY(bind_inputs(machine, node, c->body));
-    TM_TRY(tm_plan_run(machine, tm_step_body(machine, step, 0)));
+    TM_TRY(tm_machine_plan_run(machine, tm_step_body(machine, step, 0)));
     for (int i = c->count; i < node->output_count; i++) {
         if (node->outputs[i] == NULL)
             continue;

@@ -30,17 +30,17 @@ tm_code tm_report_run(tm_model *model, const tm_node *node, const tm_run *run);
 tamis_tensor tm_tensor_copy(tm_arena *arena, const tamis_tensor *tensor);
 
 /* ---- machine ---- */
-typedef struct tm_plan tm_plan;
+typedef struct tm_machine_plan tm_machine_plan;
 typedef struct tm_step {
     tm_node *node;
     tm_kernel kernel; /* NULL: a view, or control flow */
     tm_call *call;    /* NULL: not prepared yet */
     const tm_constraint *const *constraints;
     size_t constraint_count;
-    tm_plan *bodies[2]; /* by number of the subgraph; made when first run */
+    tm_machine_plan *bodies[2]; /* by number of the subgraph; made when first run */
 } tm_step;
 
-struct tm_plan {
+struct tm_machine_plan {
     tm_graph *graph;
     tm_step *steps;
     int64_t count;
@@ -58,11 +58,11 @@ typedef struct tm_machine {
     size_t constraint_count;
 } tm_machine;
 
-tm_plan *tm_plan_create(tm_machine *machine, tm_graph *graph);
+tm_machine_plan *tm_machine_plan_create(tm_machine *machine, tm_graph *graph);
 /* The plan of subgraph `number` of the step's node. */
-tm_plan *tm_step_body(tm_machine *machine, tm_step *step, int number);
+tm_machine_plan *tm_step_body(tm_machine *machine, tm_step *step, int number);
 /* Runs all nodes; the graph's inputs are set. Failures are filed. */
-TM_MUST_USE tm_code tm_plan_run(tm_machine *machine, tm_plan *plan);
+TM_MUST_USE tm_code tm_machine_plan_run(tm_machine *machine, tm_machine_plan *plan);
 /* The symbols that the value binds get their values. */
 TM_MUST_USE int32_t tm_machine_bind(tm_machine *machine, const tm_value *value);
 /* Sets the dims of the value from their expressions. */

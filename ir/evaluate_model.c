@@ -82,8 +82,8 @@ static void find_constraints(const tm_machine *machine, tm_step *step) {
         step->constraint_count++;
 }
 
-tm_plan *tm_plan_create(tm_machine *machine, tm_graph *graph) {
-    tm_plan *plan = TM_NEW(machine->arena, tm_plan);
+tm_machine_plan *tm_machine_plan_create(tm_machine *machine, tm_graph *graph) {
+    tm_machine_plan *plan = TM_NEW(machine->arena, tm_machine_plan);
     plan->graph = graph;
     plan->steps = TM_NEW_ARRAY(machine->arena, tm_step, graph->node_count > 0 ? graph->node_count : 1);
     for (tm_node *node = graph->first; node != NULL; node = node->next) {
@@ -94,9 +94,9 @@ tm_plan *tm_plan_create(tm_machine *machine, tm_graph *graph) {
     return plan;
 }
 
-tm_plan *tm_step_body(tm_machine *machine, tm_step *step, int number) {
+tm_machine_plan *tm_step_body(tm_machine *machine, tm_step *step, int number) {
     if (step->bodies[number] == NULL)
-        step->bodies[number] = tm_plan_create(machine, tm_node_subgraph(step->node, number));
+        step->bodies[number] = tm_machine_plan_create(machine, tm_node_subgraph(step->node, number));
     return step->bodies[number];
 }
 
@@ -197,7 +197,7 @@ static tm_code run_step(tm_machine *machine, tm_step *step) {
     return TM_OK;
 }
 
-tm_code tm_plan_run(tm_machine *machine, tm_plan *plan) {
+tm_code tm_machine_plan_run(tm_machine *machine, tm_machine_plan *plan) {
     for (int64_t i = 0; i < plan->count; i++)
         TM_TRY(run_step(machine, &plan->steps[i]));
     return TM_OK;
@@ -318,7 +318,7 @@ static tm_code run_machine(tm_machine *machine, const tamis_tensor *inputs, tami
     lay_out_frame(machine);
     sort_constraints(machine);
     TM_TRY(set_inputs(machine, inputs));
-    TM_TRY(tm_plan_run(machine, tm_plan_create(machine, machine->model->main)));
+    TM_TRY(tm_machine_plan_run(machine, tm_machine_plan_create(machine, machine->model->main)));
     for (size_t i = 0; i < graph->outputs.count; i++)
         out_outputs[i] = tm_tensor_copy(machine->arena, &machine->run.values[graph->outputs.items[i]->id]);
     return TM_OK;

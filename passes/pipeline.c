@@ -21,10 +21,12 @@ typedef struct pass {
     const char *name;
     int level;
     tm_code (*run)(tm_pass_context *context);
+    bool final; /* runs once, after the rounds */
 } pass;
 
 static const pass passes[] = {
-#define TM_PASS(name, level, reason) {#name, level, tm_pass_##name},
+#define TM_PASS(name, level, reason) {#name, level, tm_pass_##name, false},
+#define TM_FINAL_PASS(name, level, reason) {#name, level, tm_pass_##name, true},
 #include "passes/passes.def"
 #undef TM_PASS
 };
@@ -84,16 +86,19 @@ tm_code tm_passes_run(tm_model *model, const tm_pass_options *options, tm_text *
     if (options->verify)
         TM_TRY(tm_verify(model));
     bool changed = true;
-    for (int round = 1; changed && round <= MAX_ROUNDS; round++) {
+    for (int round = 1; round <= MAX_ROUNDS + 1; round++) {
+        bool final = !changed || round > MAX_ROUNDS;
         changed = false;
         for (size_t i = 0; i < PASS_COUNT; i++) {
-            if (!is_enabled(&passes[i], options))
+            if (!is_enabled(&passes[i], options) || passes[i].final != final)
                 continue;
             TM_TRY(run_pass(&context, &passes[i]));
             changed = changed || context.changed;
-            if (round == 1 || context.changed)
+            if (round == 1 || final || context.changed)
                 log_model(&context, round);
         }
+        if (final)
+            break;
     }
     return TM_OK;
 }

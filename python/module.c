@@ -176,8 +176,7 @@ static int64_t count_items(session_object *self, PyObject *const *objects) {
 
 static bool writes_directly(const tamis_artifact *artifact, int output) {
     const tamis_port *port = &artifact->outputs[output];
-    return port->kind == TAMIS_KIND_TENSOR && !port->late && tm_python_is_plain(port->type) &&
-           artifact->value_infos[port->value].storage == TM_STORAGE_OUTPUT;
+    return port->kind == TAMIS_KIND_TENSOR && !port->late && tm_python_is_plain(port->type);
 }
 
 static int make_results(call *c) {

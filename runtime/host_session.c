@@ -77,6 +77,11 @@ int tamis_session_create(tamis_model *model, const tamis_session_options *option
     session->run.level = model->level;
     session->run.flags = options != NULL && options->strict_math ? TM_RUN_STRICT : 0;
     session->run.random_state = options != NULL ? options->seed : 0;
+    for (int32_t i = 0; i < artifact->output_count; i++)
+        session->outputs[i].root = -1;
+    for (int32_t i = 0; i < artifact->value_count; i++)
+        if (artifact->value_infos[i].storage == TM_STORAGE_OUTPUT)
+            session->outputs[artifact->value_infos[i].argument].root = i;
     *out_session = session;
     return 0;
 }
@@ -229,8 +234,7 @@ static int64_t output_bytes(const tamis_session *session, int output) {
 static int bind_output(tamis_session *session, int output, tamis_error *error) {
     const tamis_port *port = &session->model->artifact->outputs[output];
     tm_bound_output *bound = &session->outputs[output];
-    if (port->late || port->kind != TAMIS_KIND_TENSOR ||
-        session->model->artifact->value_infos[port->value].storage != TM_STORAGE_OUTPUT)
+    if (bound->root < 0)
         return 0;
     int64_t bytes = output_bytes(session, output);
     if (bytes < 0)
@@ -241,7 +245,7 @@ static int bind_output(tamis_session *session, int output, tamis_error *error) {
     if (bound->given == NULL && !ensure(session, &bound->own, &bound->own_bytes, bytes))
         return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory: %lld bytes for output %d '%s'", (long long)bytes,
                             output, port->name);
-    session->run.values[port->value].data = bound->given != NULL ? bound->given : bound->own;
+    session->run.values[bound->root].data = bound->given != NULL ? bound->given : bound->own;
     return 0;
 }
 

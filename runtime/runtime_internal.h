@@ -42,6 +42,7 @@ typedef struct tm_bound_input {
 } tm_bound_input;
 
 typedef struct tm_bound_output {
+    int32_t root; /* the value that is stored in the output's memory (the output may be a view of it), or -1 */
     void *given; /* the caller's memory, or NULL */
     int64_t given_bytes;
     void *own;

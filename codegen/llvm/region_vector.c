@@ -112,14 +112,25 @@ LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c
     return tm_intrinsic(r, "llvm.fma", LLVMTypeOf(c), (LLVMValueRef[]){a, b, c}, 3);
 }
 
-LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x) {
-    const char *symbol = tm_arena_format(r->e->arena, "tm_%s_f32x%d", name, r->lanes);
-    LLVMTypeRef vector = LLVMTypeOf(x);
-    LLVMTypeRef type = LLVMFunctionType(vector, &vector, 1, 0);
+static LLVMValueRef call_math(tm_region *r, const char *symbol, LLVMValueRef x) {
+    LLVMTypeRef operand = LLVMTypeOf(x), type = LLVMFunctionType(operand, &operand, 1, 0);
     LLVMValueRef function = LLVMGetNamedFunction(r->e->module, symbol);
     if (function == NULL)
         function = LLVMAddFunction(r->e->module, symbol, type);
     return LLVMBuildCall2(r->e->builder, type, function, &x, 1, "");
+}
+
+LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x) {
+    if (r->level->vector_bits > 0)
+        return call_math(r, tm_arena_format(r->e->arena, "tm_%s_f32x%d", name, r->lanes), x);
+    LLVMValueRef result = LLVMGetPoison(LLVMTypeOf(x));
+    for (int i = 0; i < r->lanes; i++) {
+        LLVMValueRef lane = tm_emit_i32(r->e, i);
+        LLVMValueRef y = LLVMBuildExtractElement(r->e->builder, x, lane, "");
+        y = call_math(r, tm_arena_format(r->e->arena, "tm_%s_f32x1", name), y);
+        result = LLVMBuildInsertElement(r->e->builder, result, y, lane, "");
+    }
+    return result;
 }
 
 /* Halves are combined until one lane is left: the same tree on every target of the same width. */
@@ -206,7 +217,7 @@ static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
 tm_code tm_link_math(tm_emit *e) {
     for (int i = 0; i < e->options->target.level_count; i++) {
         const tm_level *level = &e->options->target.levels[i];
-        TM_TRY(link_level(e, level, level->vector_bits >= 128 ? level->vector_bits / 32 : 4));
+        TM_TRY(link_level(e, level, level->vector_bits > 0 ? level->vector_bits / 32 : 1));
     }
     return TM_OK;
 }

@@ -25,8 +25,8 @@ tm_code tm_opset_broadcast(tm_draft *draft) {
     if (axis < 0)
         axis += rank_a;
     if (axis < 0 || axis + rank_b > rank_a)
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "axis %lld does not fit ranks %d and %d", (long long)axis, rank_a,
-                             rank_b);
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "axis %lld does not fit ranks %d and %d", (long long)axis,
+                             rank_a, rank_b);
     int missing = rank_a - (int)axis - rank_b;
     if (missing > 0)
         tm_draft_set_input(draft, 1, tm_opset_unsqueeze_after(draft, b, rank_b, missing));

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * forms.c: single ops whose attributes changed name, type or default.
+ * forms.c: single ops whose attributes changed name, type, default or meaning.
+ *
+ * Where a default changed, the old one is written out; where a meaning changed, the attribute of today
+ * that has it is set. So Upsample is a Resize with {coordinate_transformation_mode: asymmetric,
+ * nearest_mode: floor}, for that is how its output positions were counted.
  */
 #include "frontend/opset/opset.h"
 
@@ -36,11 +40,12 @@ tm_code tm_opset_tile(tm_draft *draft) {
     int64_t count, at;
     int rank;
     TM_TRY(tm_draft_rank(draft, draft->inputs.items[0], &rank));
-    bool known = tm_value_is_constant(tiles) && tm_value_is_constant(axis) && tm_constant_count(tiles->constant) == 1 &&
-                 tm_constant_count(axis->constant) == 1 && tm_constant_int(tiles->constant, 0, &count) &&
-                 tm_constant_int(axis->constant, 0, &at);
+    bool known = tm_value_is_constant(tiles) && tm_value_is_constant(axis) &&
+                 tm_constant_count(tiles->constant) == 1 && tm_constant_count(axis->constant) == 1 &&
+                 tm_constant_int(tiles->constant, 0, &count) && tm_constant_int(axis->constant, 0, &at);
     if (!known || at < 0 || at >= rank)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "Tile of opset 1 with tiles or axis that are not constant");
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
+                             "Tile of opset 1 with tiles or axis that are not constant");
     int64_t repeats[TAMIS_MAX_RANK];
     for (int i = 0; i < rank; i++)
         repeats[i] = i == at ? count : 1;
@@ -121,9 +126,24 @@ tm_code tm_opset_recurrent(tm_draft *draft) {
     return TM_OK;
 }
 
-tm_code tm_opset_scan(tm_draft *draft) {
-    return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                         "Scan of opset 8 has a batch axis; export the model for opset 9 or later");
+/* Whether a value that cannot be an empty optional has an element is known now. */
+tm_code tm_opset_optional_has_element(tm_draft *draft) {
+    tm_value *x = tm_draft_input(draft, 0);
+    bool known =
+        x == NULL || (tm_draft_type(draft, x) != TAMIS_TYPE_UNDEFINED && x->kind != TAMIS_KIND_OPTIONAL);
+    if (!known || !tm_draft_has_output(draft, 0))
+        return TM_OK;
+    const tm_constant *answer =
+        tm_constant_create_scalar(draft->importer->arena, TAMIS_TYPE_BOOL, x != NULL ? 1.0 : 0.0);
+    return tm_draft_bind(
+        draft, 0, tm_value_create_constant(draft->scope->graph, tm_opset_output_name(draft, 0), answer));
+}
+
+tm_code tm_opset_optional_get_element(tm_draft *draft) {
+    tm_value *x = draft->inputs.items[0];
+    if (tm_draft_type(draft, x) != TAMIS_TYPE_UNDEFINED && x->kind != TAMIS_KIND_OPTIONAL)
+        draft->op = "Identity";
+    return TM_OK;
 }
 
 /* One list of words served both directions; the position of a word is its number. */

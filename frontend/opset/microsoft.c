@@ -24,7 +24,8 @@ tm_code tm_opset_rms_normalization(tm_draft *draft) {
     draft->domain = "";
     draft->op = "RMSNormalization";
     if (tm_draft_has_output(draft, 1))
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "SimplifiedLayerNormalization with its second output");
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
+                             "SimplifiedLayerNormalization with its second output");
     draft->outputs.count = 1;
     return TM_OK;
 }
@@ -137,7 +138,8 @@ tm_code tm_opset_matmul_integer_to_float(tm_draft *draft) {
             return tm_draft_fail(draft, TM_E_ARITY, "matrices and scales are needed");
     tm_value *operands[4] = {draft->inputs.items[0], draft->inputs.items[1], tm_draft_input(draft, 4),
                              tm_draft_input(draft, 5)};
-    integer_product(draft, operands, draft->inputs.items[2], draft->inputs.items[3], tm_draft_input(draft, 6));
+    integer_product(draft, operands, draft->inputs.items[2], draft->inputs.items[3],
+                    tm_draft_input(draft, 6));
     return TM_OK;
 }
 

@@ -51,7 +51,8 @@ static tm_value *spread(tm_draft *draft, tm_value *groups, tm_value *shape) {
     tm_value *column = tm_opset_unsqueeze_after(draft, groups, 1, 1);
     tm_value *rows = tm_draft_emit(draft, TM_OP_Expand, 2, (tm_value *[]){column, shape});
     int64_t all = -1;
-    return tm_draft_emit(draft, TM_OP_Reshape, 2, (tm_value *[]){rows, tm_draft_constant_ints(draft, &all, 1)});
+    return tm_draft_emit(draft, TM_OP_Reshape, 2,
+                         (tm_value *[]){rows, tm_draft_constant_ints(draft, &all, 1)});
 }
 
 tm_code tm_opset_group_normalization(tm_draft *draft) {

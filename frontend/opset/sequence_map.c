@@ -5,7 +5,8 @@
  *     z = SequenceMap(s, t) {body(a, b) -> c}
  *
  *     z = Loop(SequenceLength(s), , SequenceEmpty()) {
- *           (i, condition, sofar) ->  a = SequenceAt(s, i)   c = body(a, t)   condition, SequenceInsert(sofar, c) }
+ *           (i, condition, sofar) ->  a = SequenceAt(s, i)   c = body(a, t)   condition,
+ * SequenceInsert(sofar, c) }
  *
  * Additional inputs that are sequences give their item i, tensors go in whole. The element type of
  * the results is what the body declares for its outputs.
@@ -34,7 +35,8 @@ static tm_value *emit_in(tm_draft *draft, tm_graph *graph, tm_op op, tm_value *a
     return tm_draft_add_output(draft, node);
 }
 
-static tm_code map_body(tm_draft *draft, tm_scope *scope, const Onnx__GraphProto *body, const tamis_type *types) {
+static tm_code map_body(tm_draft *draft, tm_scope *scope, const Onnx__GraphProto *body,
+                        const tamis_type *types) {
     tm_importer *importer = draft->importer;
     tm_graph *graph = scope->graph;
     tm_value *iteration = add_input(draft, graph, TAMIS_KIND_TENSOR, TAMIS_TYPE_INT64);
@@ -53,7 +55,8 @@ static tm_code map_body(tm_draft *draft, tm_scope *scope, const Onnx__GraphProto
     tm_graph_add_output(graph, condition);
     for (size_t k = 0; k < body->n_output; k++) {
         tm_value *value = NULL;
-        if (body->output[k]->name == NULL || !tm_scope_find(scope, body->output[k]->name, &value) || value == NULL)
+        if (body->output[k]->name == NULL || !tm_scope_find(scope, body->output[k]->name, &value) ||
+            value == NULL)
             return tm_draft_fail(draft, TM_E_UNDEFINED_VALUE, "nothing makes output %zu of the body", k);
         tm_graph_add_output(graph, emit_in(draft, graph, TM_OP_SequenceInsert, so_far[k], value));
     }
@@ -67,15 +70,17 @@ tm_code tm_opset_sequence_map(tm_draft *draft) {
         return tm_draft_fail(draft, TM_E_ATTRIBUTE, "the body is missing");
     const Onnx__GraphProto *body = attribute->graph;
     if (body->n_input != draft->inputs.count || body->n_output != draft->outputs.count)
-        return tm_draft_fail(draft, TM_E_ARITY, "the body has %zu inputs and %zu outputs, the node %zu and %zu",
-                             body->n_input, body->n_output, draft->inputs.count, draft->outputs.count);
+        return tm_draft_fail(draft, TM_E_ARITY,
+                             "the body has %zu inputs and %zu outputs, the node %zu and %zu", body->n_input,
+                             body->n_output, draft->inputs.count, draft->outputs.count);
     tamis_type *types = TM_NEW_ARRAY(importer->scratch, tamis_type, body->n_output);
     tm_value **inputs = tm_arena_alloc_array(importer->scratch, body->n_output + 2, sizeof *inputs);
     inputs[0] = tm_draft_emit(draft, TM_OP_SequenceLength, 1, draft->inputs.items);
     for (size_t k = 0; k < body->n_output; k++) {
         types[k] = tm_hint_type(body->output[k]->type);
         if (types[k] == TAMIS_TYPE_UNDEFINED)
-            return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "output %zu of the body has no declared type", k);
+            return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "output %zu of the body has no declared type",
+                                 k);
         tm_node *empty = tm_draft_emit_node(draft, TM_OP_SequenceEmpty, 0, NULL);
         tm_node_set_int(empty, "dtype", (int64_t)types[k]);
         inputs[k + 2] = tm_draft_add_output(draft, empty);

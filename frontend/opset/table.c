@@ -23,15 +23,19 @@ static const row rows[] = {
 #undef TM_OPSET
 };
 
+/* All other functions read input 0 without looking. */
+static bool may_lack_first_input(const char *op) {
+    return strcmp(op, "Scan") == 0 || strcmp(op, "OptionalHasElement") == 0;
+}
+
 tm_code tm_normalise(tm_draft *draft) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const row *r = &rows[i];
-        if (draft->version < r->from || (r->to != 0 && draft->version > r->to) || strcmp(draft->op, r->op) != 0 ||
-            strcmp(draft->domain, r->domain) != 0)
+        if (draft->version < r->from || (r->to != 0 && draft->version > r->to) ||
+            strcmp(draft->op, r->op) != 0 || strcmp(draft->domain, r->domain) != 0)
             continue;
-        /* The functions read input 0 freely; Scan-8's may be omitted, and its function reads none. */
-        bool first = draft->inputs.count != 0 && (draft->inputs.items[0] != NULL || strcmp(r->op, "Scan") == 0);
-        if (!first || draft->outputs.count == 0)
+        bool first = draft->inputs.count != 0 && draft->inputs.items[0] != NULL;
+        if ((!first && !may_lack_first_input(r->op)) || draft->outputs.count == 0)
             return tm_draft_fail(draft, TM_E_ARITY, "the first input or all outputs are missing");
         return r->function(draft);
     }
@@ -65,5 +69,6 @@ tm_value *tm_opset_unsqueeze_after(tm_draft *draft, tm_value *x, int rank, int c
     int64_t axes[TAMIS_MAX_RANK];
     for (int i = 0; i < count; i++)
         axes[i] = rank + i;
-    return tm_draft_emit(draft, TM_OP_Unsqueeze, 2, (tm_value *[]){x, tm_draft_constant_ints(draft, axes, count)});
+    return tm_draft_emit(draft, TM_OP_Unsqueeze, 2,
+                         (tm_value *[]){x, tm_draft_constant_ints(draft, axes, count)});
 }

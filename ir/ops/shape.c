@@ -15,7 +15,7 @@
  */
 #include "ir/ops/movement.h"
 
-/* A product as a constant and a list of factors, for cancelling. */
+/* A product as a constant and a list of factors, for cancelling; a 0 is a factor, for it cancels too. */
 typedef struct factors {
     int64_t constant;
     tm_dim list[8 * TAMIS_MAX_RANK];
@@ -27,7 +27,7 @@ static void add_factors(factors *product, tm_dim dim) {
     if (dim->kind == TM_DIM_MUL) {
         add_factors(product, dim->a);
         add_factors(product, dim->b);
-    } else if (tm_dim_is_constant(dim)) {
+    } else if (tm_dim_is_constant(dim) && dim->constant != 0) {
         product->fits = product->fits && tm_mul_i64(product->constant, dim->constant, &product->constant);
     } else if (product->count < 8 * TAMIS_MAX_RANK) {
         product->list[product->count++] = dim;
@@ -73,11 +73,16 @@ static tm_dim divide_products(tm_infer_context *context, const tm_dim *over, int
                 break;
             }
     int64_t shared = common_divisor(a.constant, b.constant);
-    if (a.constant != 0 && b.constant != 0 && shared > 1) {
-        a.constant /= shared;
-        b.constant /= shared;
-    }
+    a.constant /= shared;
+    b.constant /= shared;
     return tm_dim_floordiv(dims, product_of(context, &a), tm_dim_max(dims, product_of(context, &b), one));
+}
+
+/* A target element that the exporter computed from dims says what it means, also when it comes out as 0 or -1 at
+ * the edge of a dim's range: only numbers and data of the run are looked at for the special meanings. Else
+ * every Reshape of a symbolic dim would carry a select over "was it 0". */
+static bool means_itself(tm_dim element) {
+    return !tm_dim_is_constant(element) && !element->late && element->kind != TM_DIM_SELECT;
 }
 
 static tm_code reshape(tm_infer_context *context, tm_node *node) {
@@ -95,12 +100,13 @@ static tm_code reshape(tm_infer_context *context, tm_node *node) {
         tm_dim element = tm_infer_element(context, target, i);
         if (tm_dim_is_constant(element) && element->constant < -1)
             return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the target shape is %lld", i, (long long)element->constant);
-        inferred[i] = tm_dim_equal(dims, element, minus_one);
+        const bool literal = means_itself(element);
+        inferred[i] = literal ? zero : tm_dim_equal(dims, element, minus_one);
         unknown += !tm_dim_is(inferred[i], 0);
         certain += tm_dim_is(inferred[i], 1);
         if (!allow_zero && tm_dim_is(element, 0) && i >= data->rank)
             return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the target shape is 0, but the input has rank %d", i, data->rank);
-        if (!allow_zero && i < data->rank)
+        if (!allow_zero && !literal && i < data->rank)
             element = tm_dim_select(dims, tm_dim_equal(dims, element, zero), data->dims[i], element);
         given[i] = tm_dim_select(dims, inferred[i], one, element);
     }

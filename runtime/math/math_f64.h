@@ -108,7 +108,9 @@ static inline double tm_tanh_f64(double x) {
     return tm_copysign_f64(t / (t + 2.0), x);
 }
 static inline double tm_softplus_f64(double x) {
-    return (x < 0.0 ? 0.0 : x) + tm_log1p_f64(tm_exp_f64(-tm_abs_f64(x)));
+    double e = tm_exp_f64(-tm_abs_f64(x));
+    double u = e + 1.0;
+    return (x < 0.0 ? 0.0 : x) + tm_log_sum_f64(u, (e - (u - 1.0)) / u);
 }
 static inline double tm_sinh_f64(double x) {
     double a = tm_abs_f64(x);

@@ -14,7 +14,8 @@
         const S *x = TM_ROW_IN(row, 0, S);                                      \
         S *y = TM_ROW_OUT(row, S);                                              \
         C low = bounds->low, high = bounds->high;                               \
-        TM_ROW_LOOP for (int64_t i = 0; i < row->count; i++) {                  \
+        int64_t n = row->count;                                                 \
+        TM_ROW_LOOP for (int64_t i = 0; i < n; i++) {                           \
             C a = tm_load_##s(x[i]);                                            \
             C b = a < low ? low : a;                                            \
             y[i] = tm_store_##s(b > high ? high : b);                           \

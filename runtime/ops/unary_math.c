@@ -44,7 +44,8 @@ TM_FOR_FLOAT_TYPES(ACTIVATIONS)
     static int32_t row_##form##_##s(const tm_row *row) {                \
         const S *x = TM_ROW_IN(row, 0, S);                              \
         S *y = TM_ROW_OUT(row, S);                                      \
-        TM_ROW_LOOP for (int64_t i = 0; i < row->count; i++)            \
+        int64_t n = row->count;                                         \
+        TM_ROW_LOOP for (int64_t i = 0; i < n; i++)                     \
             y[i] = tm_store_##s(TM_MATH(s, form)(tm_load_##s(x[i])));   \
         return 0;                                                       \
     }

@@ -24,8 +24,13 @@
         if (row->step[0] == 0) {                                                           \
             const S *from = c[0] != 0 ? a : b;                                             \
             int64_t step = c[0] != 0 ? row->step[1] : row->step[2];                        \
-            TM_ROW_LOOP for (int64_t i = 0; i < n; i++)                                    \
-                y[i] = from[i * step];                                                     \
+            if (step != 0) {                                                               \
+                memmove(y, from, (size_t)n * sizeof(S));                                   \
+            } else {                                                                       \
+                S value = from[0];                                                         \
+                for (int64_t i = 0; i < n; i++)                                            \
+                    y[i] = value;                                                          \
+            }                                                                              \
         } else if (row->step[1] != 0 && row->step[2] != 0) {                               \
             WHERE_LOOP(1, 1)                                                               \
         } else if (row->step[1] != 0) {                                                    \

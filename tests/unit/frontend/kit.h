@@ -41,11 +41,11 @@ typedef struct kit {
     size_t size;
 } kit;
 
-#define KIT_MAKER(type, init)                          \
-    static inline type *kit_new_##init(kit *k) {       \
-        type *message = TM_NEW(&k->arena, type);       \
-        onnx__##init##__init(message);                 \
-        return message;                                \
+#define KIT_MAKER(type, init)                    \
+    static inline type *kit_new_##init(kit *k) { \
+        type *message = TM_NEW(&k->arena, type); \
+        onnx__##init##__init(message);           \
+        return message;                          \
     }
 KIT_MAKER(Onnx__ModelProto, model_proto)
 KIT_MAKER(Onnx__GraphProto, graph_proto)
@@ -64,13 +64,13 @@ KIT_MAKER(Onnx__FunctionProto, function_proto)
 KIT_MAKER(Onnx__StringStringEntryProto, string_string_entry_proto)
 
 /* Appends to a repeated field: KIT_ADD(k, graph, node, pointer). */
-#define KIT_ADD(k, message, field, item)                                                                        \
-    do {                                                                                                        \
-        void *grown = tm_arena_alloc_array(&(k)->arena, (message)->n_##field + 1, sizeof *(message)->field);   \
-        if ((message)->n_##field != 0)                                                                          \
-            memcpy(grown, (message)->field, (message)->n_##field * sizeof *(message)->field);                   \
-        (message)->field = grown;                                                                               \
-        (message)->field[(message)->n_##field++] = (item);                                                      \
+#define KIT_ADD(k, message, field, item)                                                                     \
+    do {                                                                                                     \
+        void *grown = tm_arena_alloc_array(&(k)->arena, (message)->n_##field + 1, sizeof *(message)->field); \
+        if ((message)->n_##field != 0)                                                                       \
+            memcpy(grown, (message)->field, (message)->n_##field * sizeof *(message)->field);                \
+        (message)->field = grown;                                                                            \
+        (message)->field[(message)->n_##field++] = (item);                                                   \
     } while (0)
 
 static inline char *kit_text(kit *k, const char *text) {
@@ -118,7 +118,8 @@ static inline char **kit_split(kit *k, const char *list, size_t *out_count) {
 }
 
 /* A node; a dot in the op separates the domain: "com.microsoft.Gelu". */
-static inline Onnx__NodeProto *kit_make_node(kit *k, const char *op, const char *inputs, const char *outputs) {
+static inline Onnx__NodeProto *kit_make_node(kit *k, const char *op, const char *inputs,
+                                             const char *outputs) {
     Onnx__NodeProto *node = kit_new_node_proto(k);
     const char *dot = strrchr(op, '.');
     node->op_type = kit_text(k, dot != NULL ? dot + 1 : op);
@@ -137,7 +138,8 @@ static inline Onnx__NodeProto *kit_node(kit *k, Onnx__GraphProto *graph, const c
 }
 
 /* ---- attributes ---- */
-static inline Onnx__AttributeProto *kit_attribute(kit *k, Onnx__NodeProto *node, const char *name, int32_t type) {
+static inline Onnx__AttributeProto *kit_attribute(kit *k, Onnx__NodeProto *node, const char *name,
+                                                  int32_t type) {
     Onnx__AttributeProto *attribute = kit_new_attribute_proto(k);
     attribute->name = kit_text(k, name);
     attribute->has_type = 1;
@@ -165,7 +167,8 @@ static inline void kit_string(kit *k, Onnx__NodeProto *node, const char *name, c
     attribute->s = (ProtobufCBinaryData){strlen(value), (uint8_t *)kit_text(k, value)};
 }
 
-static inline void kit_ints(kit *k, Onnx__NodeProto *node, const char *name, size_t count, const int64_t *values) {
+static inline void kit_ints(kit *k, Onnx__NodeProto *node, const char *name, size_t count,
+                            const int64_t *values) {
     Onnx__AttributeProto *attribute = kit_attribute(k, node, name, 7);
     attribute->n_ints = count;
     attribute->ints = tm_arena_copy(&k->arena, values, count * sizeof *values);
@@ -175,7 +178,8 @@ static inline void kit_graph(kit *k, Onnx__NodeProto *node, const char *name, On
     kit_attribute(k, node, name, 5)->g = graph;
 }
 
-static inline void kit_reference(kit *k, Onnx__NodeProto *node, const char *name, int32_t type, const char *of) {
+static inline void kit_reference(kit *k, Onnx__NodeProto *node, const char *name, int32_t type,
+                                 const char *of) {
     kit_attribute(k, node, name, type)->ref_attr_name = kit_text(k, of);
 }
 
@@ -197,7 +201,8 @@ static inline void kit_raw(kit *k, Onnx__TensorProto *tensor, size_t bytes, cons
 }
 
 /* A float initializer of rank 1. */
-static inline void kit_floats(kit *k, Onnx__GraphProto *graph, const char *name, size_t count, const float *values) {
+static inline void kit_floats(kit *k, Onnx__GraphProto *graph, const char *name, size_t count,
+                              const float *values) {
     Onnx__TensorProto *tensor = kit_tensor(k, name, TAMIS_TYPE_FLOAT, 1, (int64_t[]){(int64_t)count});
     kit_raw(k, tensor, count * sizeof *values, values);
     KIT_ADD(k, graph, initializer, tensor);
@@ -228,8 +233,8 @@ static inline Onnx__TypeProto *kit_type(kit *k, tamis_type type, const char *dim
     return proto;
 }
 
-static inline Onnx__ValueInfoProto *kit_input(kit *k, Onnx__GraphProto *graph, const char *name, tamis_type type,
-                                              const char *dims) {
+static inline Onnx__ValueInfoProto *kit_input(kit *k, Onnx__GraphProto *graph, const char *name,
+                                              tamis_type type, const char *dims) {
     Onnx__ValueInfoProto *info = kit_new_value_info_proto(k);
     info->name = kit_text(k, name);
     info->type = kit_type(k, type, dims);
@@ -259,7 +264,8 @@ static inline void kit_pack(kit *k) {
 
 static inline tm_code kit_import(kit *k) {
     kit_pack(k);
-    return tm_import_memory(&k->arena, &k->diagnostics, "test.onnx", k->bytes, k->size, &k->options, &k->result);
+    return tm_import_memory(&k->arena, &k->diagnostics, "test.onnx", k->bytes, k->size, &k->options,
+                            &k->result);
 }
 
 /* "Unsqueeze Add": the ops in order. */

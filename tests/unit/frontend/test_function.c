@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Model-local functions: inlining, attribute references, operator sets, recursion.
+ *
+ * Each test builds a model with one or two functions in the domain "local" and looks at the nodes that
+ * stand in the main graph afterwards.
  */
 #include "tests/unit/frontend/kit.h"
 

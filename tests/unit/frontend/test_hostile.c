@@ -91,16 +91,18 @@ static void expect(const char *bytes, size_t size, tm_code code, const char *tex
 static void wire_format(void **state) {
     (void)state;
     EXPECT("", TM_E_BAD_MODEL, "no graph");
-    EXPECT("\x0b\x0c", TM_E_BAD_PROTOBUF, "wire type");                  /* a group */
-    EXPECT("\x0e", TM_E_BAD_PROTOBUF, "wire type");                      /* wire type 6 */
-    EXPECT("\x00", TM_E_BAD_PROTOBUF, "number is out of range");         /* field 0 */
-    EXPECT("\x08\x80", TM_E_BAD_PROTOBUF, "cut short");                  /* varint without end */
+    EXPECT("\x0b\x0c", TM_E_BAD_PROTOBUF, "wire type");          /* a group */
+    EXPECT("\x0e", TM_E_BAD_PROTOBUF, "wire type");              /* wire type 6 */
+    EXPECT("\x00", TM_E_BAD_PROTOBUF, "number is out of range"); /* field 0 */
+    EXPECT("\x08\x80", TM_E_BAD_PROTOBUF, "cut short");          /* varint without end */
     EXPECT("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", TM_E_BAD_PROTOBUF, "longer than 64 bits");
     EXPECT("\x3a\x05\x0a", TM_E_BAD_PROTOBUF, "longer than the message");
     EXPECT("\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", TM_E_BAD_PROTOBUF, "longer than the message");
-    EXPECT("\x38\x01", TM_E_BAD_PROTOBUF, "wrong wire type");            /* graph as a number */
+    EXPECT("\x38\x01", TM_E_BAD_PROTOBUF, "wrong wire type"); /* graph as a number */
     EXPECT("\x3a\x00\x3a\x00", TM_E_BAD_PROTOBUF, "occurs twice");
-    EXPECT("\x3a\x05\x12\x03" "a\0b", TM_E_BAD_PROTOBUF, "NUL");
+    EXPECT("\x3a\x05\x12\x03"
+           "a\0b",
+           TM_E_BAD_PROTOBUF, "NUL");
 }
 
 /* Types nested 10,000 deep are 30 to 60 KB; a recursive reader dies on them. */
@@ -113,7 +115,8 @@ static void nested_types(void **state) {
     /* From inside out: TypeProto { optional_type(9): Optional { elem_type(1): TypeProto ... } } */
     for (int level = 0; level < LEVELS; level++) {
         uint8_t tag = level % 2 == 0 ? 0x0a : 0x4a;
-        uint8_t prefix[4] = {tag, (uint8_t)(length | 0x80), (uint8_t)(length >> 7 | 0x80), (uint8_t)(length >> 14)};
+        uint8_t prefix[4] = {tag, (uint8_t)(length | 0x80), (uint8_t)(length >> 7 | 0x80),
+                             (uint8_t)(length >> 14)};
         at -= sizeof prefix;
         memcpy(bytes + at, prefix, sizeof prefix);
         length += sizeof prefix;
@@ -124,9 +127,10 @@ static void nested_types(void **state) {
     tm_text_init(&text, &k.arena);
     size_t type = length + 4;
     size_t info = type + 4;
-    uint8_t head[12] = {0x3a, (uint8_t)(info | 0x80), (uint8_t)(info >> 7 | 0x80), (uint8_t)(info >> 14),
-                        0x5a, (uint8_t)(type | 0x80), (uint8_t)(type >> 7 | 0x80), (uint8_t)(type >> 14),
-                        0x12, (uint8_t)(length | 0x80), (uint8_t)(length >> 7 | 0x80), (uint8_t)(length >> 14)};
+    uint8_t head[12] = {
+        0x3a, (uint8_t)(info | 0x80),   (uint8_t)(info >> 7 | 0x80),   (uint8_t)(info >> 14),
+        0x5a, (uint8_t)(type | 0x80),   (uint8_t)(type >> 7 | 0x80),   (uint8_t)(type >> 14),
+        0x12, (uint8_t)(length | 0x80), (uint8_t)(length >> 7 | 0x80), (uint8_t)(length >> 14)};
     tm_text_add_bytes(&text, head, sizeof head);
     tm_text_add_bytes(&text, bytes + at, length);
     assert_int_equal(import_bytes(&k, text.data, text.size), TM_E_LIMIT);
@@ -143,8 +147,12 @@ static void amplification(void **state) {
     kit_init(&k, 17);
     size_t inner = (size_t)NODES * 2;
     uint8_t *bytes = tm_arena_alloc(&k.arena, inner + 6);
-    uint8_t head[6] = {0x3a, (uint8_t)(inner | 0x80), (uint8_t)(inner >> 7 | 0x80), (uint8_t)(inner >> 14 | 0x80),
-                       (uint8_t)(inner >> 21 | 0x80), 0};
+    uint8_t head[6] = {0x3a,
+                       (uint8_t)(inner | 0x80),
+                       (uint8_t)(inner >> 7 | 0x80),
+                       (uint8_t)(inner >> 14 | 0x80),
+                       (uint8_t)(inner >> 21 | 0x80),
+                       0};
     memcpy(bytes, head, sizeof head);
     for (size_t i = 0; i < NODES; i++)
         bytes[6 + 2 * i] = 0x0a;
@@ -211,8 +219,9 @@ static void failing_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cut_at_every_byte), cmocka_unit_test(random_changes), cmocka_unit_test(wire_format),
-        cmocka_unit_test(nested_types),      cmocka_unit_test(amplification),  cmocka_unit_test(other_limits),
+        cmocka_unit_test(cut_at_every_byte),   cmocka_unit_test(random_changes),
+        cmocka_unit_test(wire_format),         cmocka_unit_test(nested_types),
+        cmocka_unit_test(amplification),       cmocka_unit_test(other_limits),
         cmocka_unit_test(failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

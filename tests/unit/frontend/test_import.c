@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Graphs as exporters write them: dims, names, order, captures, control flow, initializers.
+ *
+ * Each test is a small model with one trait that was seen in a real file, or one fault; faults must be
+ * found, named by the right code, and say where they are.
  */
 #include "tests/unit/frontend/kit.h"
 
@@ -109,7 +112,8 @@ static void capture_orders_nodes(void **state) {
     assert_int_equal(kit_import(&k), TM_OK);
     assert_string_equal(kit_ops(&k, k.result->main), "Relu If");
     const tm_node *branch = k.result->main->last;
-    assert_ptr_equal(tm_node_graph(branch, "then_branch")->outputs.items[0], k.result->main->first->outputs[0]);
+    assert_ptr_equal(tm_node_graph(branch, "then_branch")->outputs.items[0],
+                     k.result->main->first->outputs[0]);
     /* The inner y shadows the outer one and gives way to its name. */
     assert_string_equal(branch->outputs[0]->name, "y");
     assert_string_equal(tm_node_graph(branch, "else_branch")->outputs.items[0]->name, "y.1");
@@ -175,7 +179,8 @@ static void all_unsupported_ops_are_listed(void **state) {
     kit_output(&k, k.graph, "c");
     assert_int_equal(kit_import(&k), TM_E_UNSUPPORTED_OP);
     assert_int_equal(k.diagnostics.list.count, 2);
-    assert_string_equal(kit_message(&k), "operator com.example.Foo is not supported (2 nodes, this is the first)");
+    assert_string_equal(kit_message(&k),
+                        "operator com.example.Foo is not supported (2 nodes, this is the first)");
     assert_string_equal(k.diagnostics.list.items[1].message, "operator Bar is not supported");
     assert_int_equal(k.diagnostics.list.items[1].place.node_index, 1);
     kit_deinit(&k);

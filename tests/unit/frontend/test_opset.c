@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Older and foreign forms of ops come out in the form of the op's row.
+ *
+ * Each test imports one node in the form of some opset and compares the ops that come out, in order, and
+ * the constants that attributes became.
  */
 #include "tests/unit/frontend/kit.h"
 
 /* One node from x (f32[2,3,4]) and further inputs to y. */
-static Onnx__NodeProto *start(kit *k, int64_t opset, const char *op, const char *inputs, const char *outputs) {
+static Onnx__NodeProto *start(kit *k, int64_t opset, const char *op, const char *inputs,
+                              const char *outputs) {
     kit_init(k, opset);
     kit_opset(k, "com.microsoft", 1);
     kit_input(k, k->graph, "x", TAMIS_TYPE_FLOAT, "2,3,4");
@@ -88,8 +92,8 @@ static void lists_become_inputs(void **state) {
         int64_t opset;
         int input;
     } cases[] = {
-        {"Reshape", "shape", 4, 1},     {"Squeeze", "axes", 1, 1},   {"Unsqueeze", "axes", 12, 1},
-        {"ReduceSum", "axes", 12, 1},   {"ReduceMax", "axes", 17, 1}, {"Split", "split", 12, 1},
+        {"Reshape", "shape", 4, 1},   {"Squeeze", "axes", 1, 1},    {"Unsqueeze", "axes", 12, 1},
+        {"ReduceSum", "axes", 12, 1}, {"ReduceMax", "axes", 17, 1}, {"Split", "split", 12, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kit k;
@@ -221,10 +225,12 @@ static void single_forms(void **state) {
     assert_int_equal(kit_input_int(finish(&k, "DFT"), 2, 0), 1);
     kit_deinit(&k);
     start(&k, 16, "RoiAlign", "x,x,x", "y");
-    assert_string_equal(tm_node_string(finish(&k, "RoiAlign"), "coordinate_transformation_mode"), "half_pixel");
+    assert_string_equal(tm_node_string(finish(&k, "RoiAlign"), "coordinate_transformation_mode"),
+                        "half_pixel");
     kit_deinit(&k);
     start(&k, 10, "RoiAlign", "x,x,x", "y");
-    assert_string_equal(tm_node_string(finish(&k, "RoiAlign"), "coordinate_transformation_mode"), "output_half_pixel");
+    assert_string_equal(tm_node_string(finish(&k, "RoiAlign"), "coordinate_transformation_mode"),
+                        "output_half_pixel");
     kit_deinit(&k);
     kit_string(&k, start(&k, 16, "GridSample", "x,x", "y"), "mode", "bicubic");
     assert_string_equal(tm_node_string(finish(&k, "GridSample"), "mode"), "cubic");

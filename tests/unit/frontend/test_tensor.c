@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tensors: every way to hold elements, external data, sparse tensors, and export.
+ *
+ * Tensors are packed by protobuf-c and read back through tm_import_tensor; external data are files in a
+ * temporary folder, with links that try to lead out of it.
  */
 #include "tests/unit/frontend/kit.h"
 
@@ -144,7 +147,7 @@ static void strings(void **state) {
     kit_init(&k, 17);
     const tm_constant *c;
     Onnx__TensorProto *t = kit_tensor(&k, NULL, TAMIS_TYPE_STRING, 1, (int64_t[]){2});
-    ProtobufCBinaryData parts[2] = {{3, (uint8_t *)(uintptr_t) "a\0b"}, {0, NULL}};
+    ProtobufCBinaryData parts[2] = {{3, (uint8_t *)(uintptr_t)"a\0b"}, {0, NULL}};
     t->n_string_data = 2;
     t->string_data = parts;
     assert_int_equal(read_tensor(&k, t, &c), TM_OK);
@@ -216,12 +219,15 @@ static void sequence_round_trip(void **state) {
     assert_int_equal(tm_export_sequence(&k.arena, "s", TAMIS_TYPE_FLOAT, items, 2, &data, &bytes), TM_OK);
     const tm_constant **list;
     int64_t count;
-    assert_int_equal(tm_import_sequence(&k.arena, &k.diagnostics, "s.pb", TAMIS_KIND_SEQUENCE, data, bytes, &list, &count),
-                     TM_OK);
+    assert_int_equal(
+        tm_import_sequence(&k.arena, &k.diagnostics, "s.pb", TAMIS_KIND_SEQUENCE, data, bytes, &list, &count),
+        TM_OK);
     assert_int_equal(count, 2);
     expect_doubles(list[0], 1, (double[]){1.5});
     expect_doubles(list[1], 2, (double[]){3, 4});
-    assert_int_equal(tm_import_sequence(&k.arena, &k.diagnostics, "o.pb", TAMIS_KIND_OPTIONAL, "", 0, &list, &count), TM_OK);
+    assert_int_equal(
+        tm_import_sequence(&k.arena, &k.diagnostics, "o.pb", TAMIS_KIND_OPTIONAL, "", 0, &list, &count),
+        TM_OK);
     assert_int_equal(count, 0);
     kit_deinit(&k);
 }

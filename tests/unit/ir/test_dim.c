@@ -122,6 +122,8 @@ static void order_and_choice(void **state) {
     check("select(equal(n, m), m, n)", "n");
     check("select(less(n, m), 1, 0)", "less(n, m)");
     check("select(n, a, a)", "a");
+    check("select(equal(b, 0), b*n + b, b)", "b");
+    check("select(equal(b, 0), n, b)", "select(equal(b, 0), n, b)");
 }
 
 static void broadcasting(void **state) {

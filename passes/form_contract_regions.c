@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * form_contract_regions.c: MatMul by constant weights takes the elementwise nodes after it along.
+ *
+ *     MatMul(x, W), Add bias, Gelu, Add residual  ->  Region "contract"; W is packed when it is written
+ *
+ * The epilogue follows the single reader of the running value as long as dims stay the same. Its other
+ * operands walk along all rows or none of them, because the rows are one loop. The weights become a constant of
+ * their own that the region alone reads, marked as packed.
+ */
+#include "passes/passes.h"
+#include "passes/region_build.h"
+
+#include <string.h>
+
+#define MOST_NODES 24
+#define LEAST_COLUMNS 4
+
+static bool is_weights(const tm_value *value) {
+    return tm_value_is_constant(value) && value->type == TAMIS_TYPE_FLOAT && value->rank == 2 && value->constant->panel == 0 &&
+           value->constant->dims[1] >= LEAST_COLUMNS && value->constant->dims[0] >= 1;
+}
+
+static bool is_candidate(const tm_node *node) {
+    return node->op == TM_OP_MatMul && node->inputs[0]->type == TAMIS_TYPE_FLOAT && node->inputs[0]->rank >= 2 &&
+           !tm_value_is_constant(node->inputs[0]) && is_weights(node->inputs[1]);
+}
+
+/* All leading dims walk, or all repeat. */
+static bool rows_fit(const tm_value *operand, const tm_value *out) {
+    if (!tm_region_broadcasts(operand, out))
+        return false;
+    bool all = operand->rank == out->rank, none = true;
+    for (int i = 0; i + 1 < operand->rank; i++) {
+        bool walks = !tm_dim_is(operand->dims[i], 1);
+        none = none && !walks;
+    }
+    for (int i = 0; i + 1 < out->rank && all; i++)
+        all = operand->dims[i] == out->dims[i];
+    return all || none;
+}
+
+static bool epilogue_fits(const tm_node *node, const tm_value *running) {
+    if (!tm_region_can_hold(node) || !tm_region_same_dims(node->outputs[0], running))
+        return false;
+    for (int i = 0; i < node->input_count; i++) {
+        const tm_value *input = node->inputs[i];
+        if (input == NULL || input == running || (tm_region_is_scalar(input) && input->rank <= running->rank))
+            continue;
+        if (!rows_fit(input, running))
+            return false;
+    }
+    return true;
+}
+
+static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
+    tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
+    packed->panel = TM_PANEL_COLUMNS;
+    return tm_value_create_constant(graph, weights->name, packed);
+}
+
+static tm_code form(tm_pass_context *context, tm_node *matmul, tm_node **out_region) {
+    tm_node *nodes[MOST_NODES] = {matmul};
+    int count = 1;
+    tm_value *running = matmul->outputs[0];
+    while (count < MOST_NODES) {
+        tm_node *next = tm_value_single_user(running);
+        if (next == NULL || next->graph != matmul->graph || !epilogue_fits(next, running))
+            break;
+        nodes[count++] = next;
+        running = next->outputs[0];
+    }
+    /* x * x reads one value twice: the chain above ends there, since it has no single reader. */
+    tm_node_set_input(matmul, 1, packed_copy(context->model, matmul->graph, matmul->inputs[1]));
+    return tm_region_build(context->model, "contract", nodes, count, out_region);
+}
+
+static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph) {
+    for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
+            TM_TRY(form_in_graph(context, tm_node_subgraph(node, i)));
+        if (!is_candidate(node))
+            continue;
+        if (!tm_pass_allow(context))
+            return TM_OK;
+        TM_TRY(form(context, node, &node));
+    }
+    return TM_OK;
+}
+
+tm_code tm_pass_form_contract_regions(tm_pass_context *context) {
+    return form_in_graph(context, context->model->main);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_build.c: moves nodes into the body of a Region.
+ *
+ *     %1 = Mul(%x, %s)                  %y = Region(%x, %b) {kind = "map", body = graph (%p, %q) {
+ *     %y = Add(%1, %b)          ->          %r = Mul(%p, 2.0)   ; %s was the constant 2.0
+ *                                           %t = Add(%r, %q)
+ *                                           return %t } }
+ *
+ * Scalars stay in the body as constants, so that generated code holds them as immediates; all other
+ * outside values become inputs, each once.
+ */
+#include "passes/region_build.h"
+
+#include "ir/infer.h"
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+bool tm_region_is_scalar(const tm_value *value) {
+    return tm_value_is_constant(value) && tm_constant_count(value->constant) == 1 && value->type != TAMIS_TYPE_STRING;
+}
+
+bool tm_region_same_dims(const tm_value *a, const tm_value *b) {
+    if (a->rank != b->rank)
+        return false;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dims[i] != b->dims[i])
+            return false;
+    return true;
+}
+
+bool tm_region_broadcasts(const tm_value *operand, const tm_value *out) {
+    if (operand->kind != TAMIS_KIND_TENSOR || operand->rank > out->rank)
+        return false;
+    for (int i = 0; i < operand->rank; i++) {
+        tm_dim dim = operand->dims[i], whole = out->dims[out->rank - operand->rank + i];
+        if (dim != whole && !tm_dim_is(dim, 1))
+            return false;
+    }
+    return true;
+}
+
+static bool all_types(const tm_node *node, bool (*allowed)(tamis_type)) {
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] != NULL && !allowed(node->inputs[i]->type))
+            return false;
+    return node->output_count == 1 && allowed(node->outputs[0]->type);
+}
+
+static bool is_f32(tamis_type type) {
+    return type == TAMIS_TYPE_FLOAT;
+}
+static bool is_number(tamis_type type) {
+    return type == TAMIS_TYPE_FLOAT || type == TAMIS_TYPE_INT32 || type == TAMIS_TYPE_INT64;
+}
+static bool is_any(tamis_type type) {
+    return is_number(type) || type == TAMIS_TYPE_BOOL;
+}
+
+static bool known_power(const tm_node *node) {
+    double power = 0;
+    return tm_region_is_scalar(node->inputs[1]) && tm_constant_double(node->inputs[1]->constant, 0, &power) &&
+           (power == 2 || power == 3 || power == 0.5 || power == -0.5);
+}
+
+/* Floats to integers saturate in a way of their own: left to the kernel. */
+static bool known_cast(const tm_node *node) {
+    tamis_type from = node->inputs[0]->type, to = node->outputs[0]->type;
+    return is_any(from) && is_any(to) && (from != TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_BOOL);
+}
+
+bool tm_region_can_hold(const tm_node *node) {
+    if (node->output_count != 1 || node->outputs[0] == NULL || node->input_count > 16)
+        return false;
+    switch (node->op) {
+    case TM_OP_Add:
+    case TM_OP_Sub:
+    case TM_OP_Mul:
+    case TM_OP_Neg:
+    case TM_OP_Abs:
+        return all_types(node, is_number);
+    case TM_OP_Div:
+    case TM_OP_Max:
+    case TM_OP_Min:
+    case TM_OP_Sqrt:
+    case TM_OP_Floor:
+    case TM_OP_Ceil:
+    case TM_OP_Reciprocal:
+    case TM_OP_Relu:
+    case TM_OP_Exp:
+    case TM_OP_Log:
+    case TM_OP_Tanh:
+    case TM_OP_Erf:
+    case TM_OP_Sin:
+    case TM_OP_Cos:
+    case TM_OP_Sigmoid:
+    case TM_OP_LeakyRelu:
+    case TM_OP_Swish:
+    case TM_OP_HardSigmoid:
+    case TM_OP_Gelu:
+    case TM_OP_Clip:
+        return all_types(node, is_f32);
+    case TM_OP_Pow:
+        return all_types(node, is_f32) && known_power(node);
+    case TM_OP_Where:
+    case TM_OP_Equal:
+    case TM_OP_Less:
+    case TM_OP_LessOrEqual:
+    case TM_OP_Greater:
+    case TM_OP_GreaterOrEqual:
+    case TM_OP_Not:
+    case TM_OP_And:
+    case TM_OP_Or:
+    case TM_OP_IsNaN:
+        return all_types(node, is_any);
+    case TM_OP_Cast:
+        return known_cast(node);
+    default:
+        return false;
+    }
+}
+
+typedef struct builder {
+    tm_model *model;
+    tm_graph *body;
+    tm_node *const *nodes;
+    int count;
+    tm_value **inner; /* by outer value id */
+    TM_VECTOR(tm_value *) outer_inputs;
+} builder;
+
+static bool made_inside(const builder *b, const tm_value *value) {
+    for (int i = 0; i < b->count; i++)
+        if (value->producer == b->nodes[i])
+            return true;
+    return false;
+}
+
+static tm_value *inner_value(builder *b, tm_value *value) {
+    if (value == NULL)
+        return NULL;
+    if (b->inner[value->id] != NULL)
+        return b->inner[value->id];
+    tm_value *inner;
+    if (tm_region_is_scalar(value)) {
+        tm_constant *scalar = tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
+        inner = tm_value_create_constant(b->body, NULL, scalar);
+    } else {
+        inner = tm_value_create(b->body, NULL);
+        tm_value_set_tensor(inner, value->type, value->rank, value->dims);
+        tm_graph_add_input(b->body, inner);
+        tm_push(b->model->arena, &b->outer_inputs, value);
+    }
+    b->inner[value->id] = inner;
+    return inner;
+}
+
+static void clone(builder *b, const tm_node *node) {
+    tm_value *inputs[64];
+    for (int i = 0; i < node->input_count; i++)
+        inputs[i] = inner_value(b, node->inputs[i]);
+    tm_node *copy = tm_node_create(b->body, NULL, node->op, NULL, node->input_count, inputs);
+    int attributes = tm_op_get(node->op)->attribute_count;
+    if (attributes > 0)
+        memcpy(copy->attributes, node->attributes, (size_t)attributes * sizeof(*node->attributes));
+    for (int i = 0; i < node->output_count; i++) {
+        if (node->outputs[i] == NULL) {
+            tm_node_add_omitted_output(copy);
+            continue;
+        }
+        tm_value *output = tm_node_add_output(copy, NULL);
+        tm_value_set_tensor(output, node->outputs[i]->type, node->outputs[i]->rank, node->outputs[i]->dims);
+        b->inner[node->outputs[i]->id] = output;
+    }
+}
+
+tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count, tm_node **out_region) {
+    tm_node *last = nodes[count - 1];
+    tm_graph *graph = last->graph;
+    builder b = {.model = model, .nodes = nodes, .count = count};
+    b.body = tm_graph_create(model, "region", graph);
+    size_t ids = (size_t)model->value_count;
+    b.inner = TM_NEW_ARRAY(model->arena, tm_value *, ids + 1);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < nodes[i]->input_count; k++)
+            if (nodes[i]->inputs[k] != NULL && !made_inside(&b, nodes[i]->inputs[k]))
+                (void)inner_value(&b, nodes[i]->inputs[k]);
+    for (int i = 0; i < count; i++)
+        clone(&b, nodes[i]);
+    tm_value *result = last->outputs[0];
+    tm_graph_add_output(b.body, b.inner[result->id]);
+    tm_node *region = tm_node_create(graph, last, TM_OP_Region, last->name, (int)b.outer_inputs.count, b.outer_inputs.items);
+    region->file_index = last->file_index;
+    region->file_path = last->file_path;
+    tm_node_set_string(region, "kind", kind);
+    tm_node_set_graph(region, "body", b.body);
+    tm_value *output = tm_node_add_output(region, NULL);
+    tm_value_set_tensor(output, result->type, result->rank, result->dims);
+    tm_rewrite_replace(result, output);
+    for (int i = count - 1; i >= 0; i--)
+        tm_node_remove(nodes[i]);
+    *out_region = region;
+    return tm_infer_node(model, region);
+}

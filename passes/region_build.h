@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_build.h: turns a group of nodes into one Region node; which ops may stand in a region.
+ */
+#ifndef TM_PASSES_REGION_BUILD_H
+#define TM_PASSES_REGION_BUILD_H
+
+#include "ir/graph.h"
+
+/* Has codegen/llvm/region_value.c an emitter for this node with these types? */
+bool tm_region_can_hold(const tm_node *node);
+/* Is every element of the value one constant, to be kept in the body? */
+bool tm_region_is_scalar(const tm_value *value);
+/* Does `operand` walk along each dim of `out` or repeat (dims right-aligned)? */
+bool tm_region_broadcasts(const tm_value *operand, const tm_value *out);
+bool tm_region_same_dims(const tm_value *a, const tm_value *b);
+
+/* Replaces nodes (in execution order) by a region with one output, that of the last node; the other nodes'
+ * outputs have no use outside. The node stands where the last one stood. */
+TM_MUST_USE tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count, tm_node **out_region);
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * quantize.c: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear.
+ *
+ *     quantize    y = saturate(round_half_even(x / scale) + zero)
+ *     dequantize  y = (x - zero) * scale
+ *
+ * The quotient is a division, never a product with a reciprocal, in the scale's precision (or in that of
+ * the attribute `precision`): at ties both differ by one, and every engine must give the same integer.
+ */
+#include "runtime/ops/quantize.h"
+
+#include "runtime/math/math.h"
+
+typedef struct job {
+    const tamis_tensor *x, *scale, *zero, *y;
+    tm_scale_layout layout;
+    int32_t precision; /* type of the quotient */
+    bool saturate;
+} job;
+
+/* Quotients into integers of the range low..high: NaN becomes low. */
+static void round_and_clamp(float *values, const float *zeros, float low, float high, int64_t count) {
+    TM_ROW_LOOP for (int64_t i = 0; i < count; i++) {
+        float v = tm_round_even_f32(values[i]) + zeros[i];
+        v = v > low ? v : low;
+        values[i] = v < high ? v : high;
+    }
+}
+
+static bool store_quantized(float *values, const float *zeros, const job *work, int64_t at, int64_t count) {
+    void *data = work->y->data;
+    switch (work->y->type) {
+#define STORE_INTEGER(T, s, low, high)                                                  \
+    case TAMIS_TYPE_##T:                                                                \
+        round_and_clamp(values, zeros, low, high, count);                               \
+        for (int64_t i = 0; i < count; i++)                                             \
+            tm_set_##s(data, at + i, (tm_computed_##s)(int32_t)values[i]);              \
+        return true;
+#define STORE_FLOAT(T, conversion)                                                      \
+    case TAMIS_TYPE_##T:                                                                \
+        for (int64_t i = 0; i < count; i++) {                                           \
+            float v = values[i] + zeros[i];                                             \
+            conversion;                                                                 \
+        }                                                                               \
+        return true;
+        STORE_INTEGER(UINT8, u8, 0, 255)
+        STORE_INTEGER(INT8, i8, -128, 127)
+        STORE_INTEGER(UINT16, u16, 0, 65535)
+        STORE_INTEGER(INT16, i16, -32768, 32767)
+        STORE_INTEGER(UINT4, u4, 0, 15)
+        STORE_INTEGER(INT4, i4, -8, 7)
+        STORE_INTEGER(UINT2, u2, 0, 3)
+        STORE_INTEGER(INT2, i2, -2, 1)
+        STORE_FLOAT(FLOAT8E4M3FN, ((uint8_t *)data)[at + i] = tm_to_f8e4m3fn(v, work->saturate))
+        STORE_FLOAT(FLOAT8E4M3FNUZ, ((uint8_t *)data)[at + i] = tm_to_f8e4m3fnuz(v, work->saturate))
+        STORE_FLOAT(FLOAT8E5M2, ((uint8_t *)data)[at + i] = tm_to_f8e5m2(v, work->saturate))
+        STORE_FLOAT(FLOAT8E5M2FNUZ, ((uint8_t *)data)[at + i] = tm_to_f8e5m2fnuz(v, work->saturate))
+        STORE_FLOAT(FLOAT4E2M1, tm_set_f4e2m1(data, at + i, v))
+    default:
+        return false;
+    }
+}
+
+/* Zero points as float: 16 bits are exact. */
+static bool read_zeros(float *to, const tamis_tensor *zero, const tm_scale_run *run) {
+    int32_t integers[TM_QUANTIZE_BLOCK];
+    if (zero == NULL) {
+        for (int64_t i = 0; i < run->count; i++)
+            to[i] = 0;
+        return true;
+    }
+    if (!tm_read_integers(integers, zero->type, zero->data, run->index, run->step, run->count))
+        return tm_read_floats(to, zero->type, zero->data, run->index, run->step, run->count);
+    for (int64_t i = 0; i < run->count; i++)
+        to[i] = (float)integers[i];
+    return true;
+}
+
+static void divide(float *values, const float *scales, int32_t precision, int64_t count) {
+    TM_ROW_LOOP for (int64_t i = 0; i < count; i++)
+        values[i] = values[i] / scales[i];
+    if (precision == TAMIS_TYPE_FLOAT16)
+        for (int64_t i = 0; i < count; i++)
+            values[i] = tm_load_f16(tm_store_f16(values[i]));
+    if (precision == TAMIS_TYPE_BFLOAT16)
+        for (int64_t i = 0; i < count; i++)
+            values[i] = tm_load_bf16(tm_store_bf16(values[i]));
+}
+
+static int32_t quantize_range(void *argument, int64_t begin, int64_t end) {
+    const job *work = argument;
+    float values[TM_QUANTIZE_BLOCK], scales[TM_QUANTIZE_BLOCK], zeros[TM_QUANTIZE_BLOCK];
+    for (int64_t at = begin; at < end;) {
+        tm_scale_run run = tm_scale_run_at(&work->layout, at, end);
+        if (!tm_read_floats(values, work->x->type, work->x->data, at, 1, run.count) ||
+            !tm_read_floats(scales, work->scale->type, work->scale->data, run.index, run.step, run.count) ||
+            !read_zeros(zeros, work->zero, &run))
+            return TM_RUN_UNSUPPORTED;
+        divide(values, scales, work->precision, run.count);
+        if (!store_quantized(values, zeros, work, at, run.count))
+            return TM_RUN_UNSUPPORTED;
+        at += run.count;
+    }
+    return 0;
+}
+
+int32_t tm_k_QuantizeLinear(tm_run *run, const tm_call *call) {
+    const tm_attrs_QuantizeLinear *attributes = tm_attributes(call);
+    job work = {.x = tm_in(run, call, 0), .scale = tm_in(run, call, 1), .zero = tm_in(run, call, 2)};
+    work.y = tm_out(run, call, 0);
+    work.layout = tm_scale_layout_of(work.x, work.scale, attributes->axis, attributes->block_size);
+    work.precision = attributes->precision != 0 ? (int32_t)attributes->precision : work.scale->type;
+    work.saturate = attributes->saturate != 0;
+    int32_t code = tm_parallel(run, tm_count(work.x), TM_ELEMENTWISE_GRAIN, quantize_range, &work);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.x->type, work.y->type);
+}
+
+/* ---- dequantize ---- */
+
+/* x - zero: in integers where they are, so that int32 data lose nothing. */
+static bool read_differences(float *to, const job *work, int64_t at, const tm_scale_run *run) {
+    int32_t integers[TM_QUANTIZE_BLOCK], zeros[TM_QUANTIZE_BLOCK];
+    if (tm_read_integers(integers, work->x->type, work->x->data, at, 1, run->count)) {
+        if (work->zero != NULL) {
+            if (!tm_read_integers(zeros, work->zero->type, work->zero->data, run->index, run->step, run->count))
+                return false;
+            for (int64_t i = 0; i < run->count; i++)
+                integers[i] = (int32_t)((uint32_t)integers[i] - (uint32_t)zeros[i]);
+        }
+        for (int64_t i = 0; i < run->count; i++)
+            to[i] = (float)integers[i];
+        return true;
+    }
+    float float_zeros[TM_QUANTIZE_BLOCK];
+    if (!tm_read_floats(to, work->x->type, work->x->data, at, 1, run->count) ||
+        !read_zeros(float_zeros, work->zero, run))
+        return false;
+    for (int64_t i = 0; i < run->count; i++)
+        to[i] -= float_zeros[i];
+    return true;
+}
+
+static int32_t dequantize_range(void *argument, int64_t begin, int64_t end) {
+    const job *work = argument;
+    float values[TM_QUANTIZE_BLOCK], scales[TM_QUANTIZE_BLOCK];
+    for (int64_t at = begin; at < end;) {
+        tm_scale_run run = tm_scale_run_at(&work->layout, at, end);
+        if (!read_differences(values, work, at, &run) ||
+            !tm_read_floats(scales, work->scale->type, work->scale->data, run.index, run.step, run.count))
+            return TM_RUN_UNSUPPORTED;
+        TM_ROW_LOOP for (int64_t i = 0; i < run.count; i++)
+            values[i] *= scales[i];
+        if (!tm_write_floats(values, work->y->type, work->y->data, at, run.count))
+            return TM_RUN_UNSUPPORTED;
+        at += run.count;
+    }
+    return 0;
+}
+
+int32_t tm_k_DequantizeLinear(tm_run *run, const tm_call *call) {
+    const tm_attrs_DequantizeLinear *attributes = tm_attributes(call);
+    job work = {.x = tm_in(run, call, 0), .scale = tm_in(run, call, 1), .zero = tm_in(run, call, 2)};
+    work.y = tm_out(run, call, 0);
+    work.layout = tm_scale_layout_of(work.x, work.scale, attributes->axis, attributes->block_size);
+    int32_t code = tm_parallel(run, tm_count(work.x), TM_ELEMENTWISE_GRAIN, dequantize_range, &work);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.x->type, work.y->type);
+}
+
+/* ---- dynamic ---- */
+
+#define LANES 16
+static void find_range(const float *x, int64_t count, float *out_low, float *out_high) {
+    float low[LANES] = {0}, high[LANES] = {0}; /* the range includes zero */
+    int64_t whole = count - count % LANES;
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int k = 0; k < LANES; k++) {
+            low[k] = x[i + k] < low[k] ? x[i + k] : low[k];
+            high[k] = x[i + k] > high[k] ? x[i + k] : high[k];
+        }
+    for (int64_t i = whole; i < count; i++) {
+        low[0] = x[i] < low[0] ? x[i] : low[0];
+        high[0] = x[i] > high[0] ? x[i] : high[0];
+    }
+    for (int k = 1; k < LANES; k++) {
+        low[0] = low[k] < low[0] ? low[k] : low[0];
+        high[0] = high[k] > high[0] ? high[k] : high[0];
+    }
+    *out_low = low[0];
+    *out_high = high[0];
+}
+
+typedef struct dynamic_job {
+    const float *x;
+    uint8_t *y;
+    float scale, zero;
+} dynamic_job;
+
+static int32_t dynamic_range(void *argument, int64_t begin, int64_t end) {
+    const dynamic_job *work = argument;
+    float scale = work->scale, zero = work->zero;
+    TM_ROW_LOOP for (int64_t i = begin; i < end; i++) {
+        float v = tm_round_even_f32(work->x[i] / scale) + zero;
+        v = v > 0 ? v : 0;
+        work->y[i] = (uint8_t)(int32_t)(v < 255 ? v : 255);
+    }
+    return 0;
+}
+
+/* The scale covers min(x, 0)..max(x, 0) with 255 steps; the zero point is the integer of 0. */
+int32_t tm_k_DynamicQuantizeLinear(tm_run *run, const tm_call *call) {
+    const tamis_tensor *x = tm_in(run, call, 0);
+    float low, high;
+    find_range(x->data, tm_count(x), &low, &high);
+    float scale = high == low ? 1.0f : (high - low) / 255.0f;
+    float zero = tm_round_even_f32(tm_clamp_f32(-low / scale, 0, 255));
+    dynamic_job work = {x->data, tm_out(run, call, 0)->data, scale, zero};
+    tm_set_f32(tm_out(run, call, 1)->data, 0, scale);
+    tm_set_u8(tm_out(run, call, 2)->data, 0, (uint8_t)zero);
+    return tm_parallel(run, tm_count(x), TM_ELEMENTWISE_GRAIN, dynamic_range, &work);
+}
