@@ -157,7 +157,8 @@ static uint64_t mix(uint64_t hash, uint64_t value) {
 
 tm_dim tm_dim_constant(tm_dims *dims, int64_t value) {
     uint64_t hash = mix(TM_DIM_CONST + 1, (uint64_t)value);
-    for (tm_dim_entry *entry = dims->buckets[hash & (dims->bucket_count - 1)]; entry != NULL; entry = entry->next)
+    for (tm_dim_entry *entry = dims->buckets[hash & (dims->bucket_count - 1)]; entry != NULL;
+         entry = entry->next)
         if (entry->node.kind == TM_DIM_CONST && entry->node.constant == value)
             return &entry->node;
     tm_dim_entry *entry = new_entry(dims, TM_DIM_CONST, hash);
@@ -181,7 +182,8 @@ tm_dim tm_dim_intern(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b, tm_dim
     hash = mix(hash, (uint64_t)a->number);
     hash = mix(hash, b == NULL ? UINT64_MAX : (uint64_t)b->number);
     hash = mix(hash, c == NULL ? UINT64_MAX : (uint64_t)c->number);
-    for (tm_dim_entry *entry = dims->buckets[hash & (dims->bucket_count - 1)]; entry != NULL; entry = entry->next) {
+    for (tm_dim_entry *entry = dims->buckets[hash & (dims->bucket_count - 1)]; entry != NULL;
+         entry = entry->next) {
         const tm_dim_node *node = &entry->node;
         if (node->kind == kind && node->a == a && node->b == b && node->c == c && entry->opaque == opaque)
             return node;
@@ -221,7 +223,8 @@ static tm_dim new_symbol(tm_dims *dims, const char *name, tm_symbol_origin origi
     symbol->symbol.high = INT64_MAX;
     tm_push(dims->arena, &dims->symbols, symbol);
     tm_map_set(&dims->by_name, symbol->symbol.name, symbol);
-    tm_dim_entry *entry = new_entry(dims, TM_DIM_SYMBOL, mix(TM_DIM_SYMBOL + 1, (uint64_t)symbol->symbol.number));
+    tm_dim_entry *entry =
+        new_entry(dims, TM_DIM_SYMBOL, mix(TM_DIM_SYMBOL + 1, (uint64_t)symbol->symbol.number));
     entry->node.symbol = &symbol->symbol;
     entry->node.low = symbol->symbol.low;
     entry->node.high = symbol->symbol.high;
@@ -230,9 +233,13 @@ static tm_dim new_symbol(tm_dims *dims, const char *name, tm_symbol_origin origi
     return &entry->node;
 }
 
-size_t tm_dims_symbol_count(const tm_dims *dims) { return dims->symbols.count; }
+size_t tm_dims_symbol_count(const tm_dims *dims) {
+    return dims->symbols.count;
+}
 
-tm_symbol *tm_dims_symbol_at(const tm_dims *dims, size_t number) { return &dims->symbols.items[number]->symbol; }
+tm_symbol *tm_dims_symbol_at(const tm_dims *dims, size_t number) {
+    return &dims->symbols.items[number]->symbol;
+}
 
 tm_symbol *tm_dims_find_symbol(const tm_dims *dims, const char *name) {
     return tm_map_get(&dims->by_name, name);
@@ -247,7 +254,8 @@ tm_dim tm_dim_input(tm_dims *dims, const char *name) {
     return symbol != NULL ? tm_dim_of_symbol(dims, symbol) : new_symbol(dims, name, TM_SYMBOL_INPUT, NULL, 0);
 }
 
-tm_dim tm_dim_fresh(tm_dims *dims, const char *name, tm_symbol_origin origin, struct tm_value *value, int64_t index) {
+tm_dim tm_dim_fresh(tm_dims *dims, const char *name, tm_symbol_origin origin, struct tm_value *value,
+                    int64_t index) {
     const char *unique = name;
     uintptr_t suffix = (uintptr_t)tm_map_get(&dims->suffixes, name);
     while (tm_map_has(&dims->by_name, unique))
@@ -264,7 +272,9 @@ void tm_symbol_set_range(tm_symbol *symbol, int64_t low, int64_t high) {
 
 /* ---- order ---- */
 
-static int order_of_kind(tm_dim dim) { return dim->kind == TM_DIM_CONST ? 1000 : (int)dim->kind; }
+static int order_of_kind(tm_dim dim) {
+    return dim->kind == TM_DIM_CONST ? 1000 : (int)dim->kind;
+}
 
 /* Walks down one path: different nodes have a first operand in which they differ. */
 int tm_dim_compare(tm_dim a, tm_dim b) {

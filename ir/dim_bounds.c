@@ -29,12 +29,13 @@ typedef struct search {
 static bool stays_below(search *s, const tm_polynomial *p, int depth);
 
 /* p with term i replaced by scale * dim + shift. */
-static bool with_term(search *s, const tm_polynomial *p, int i, int64_t scale, tm_dim dim, int64_t shift, int depth) {
+static bool with_term(search *s, const tm_polynomial *p, int i, int64_t scale, tm_dim dim, int64_t shift,
+                      int depth) {
     tm_polynomial term = {.count = 1, .terms = {p->terms[i]}}, constant = {.count = 1, .terms = {{1, NULL}}};
     tm_polynomial rest, other, sum, shifted;
     return tm_polynomial_add(p, -1, &term, &rest) && tm_polynomial_of(dim, &other) &&
-           tm_polynomial_add(&rest, scale, &other, &sum) && tm_polynomial_add(&sum, shift, &constant, &shifted) &&
-           stays_below(s, &shifted, depth - 1);
+           tm_polynomial_add(&rest, scale, &other, &sum) &&
+           tm_polynomial_add(&sum, shift, &constant, &shifted) && stays_below(s, &shifted, depth - 1);
 }
 
 /* Some operand (min under a positive, max under a negative coefficient) does as the larger value. */
@@ -53,8 +54,9 @@ static bool with_quotient(search *s, const tm_polynomial *p, int i, int depth) {
     if (p->terms[i].product->b->kind != TM_DIM_CONST || k <= 0)
         return false;
     if (coefficient % k == 0)
-        return coefficient > 0 ? with_term(s, p, i, coefficient / k, dividend, 0, depth)
-                               : with_term(s, p, i, coefficient / k, dividend, (coefficient / k) * (1 - k), depth);
+        return coefficient > 0
+                   ? with_term(s, p, i, coefficient / k, dividend, 0, depth)
+                   : with_term(s, p, i, coefficient / k, dividend, (coefficient / k) * (1 - k), depth);
     return coefficient > 0 && dividend->low >= 0 && with_term(s, p, i, coefficient, dividend, 0, depth);
 }
 

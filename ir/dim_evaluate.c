@@ -14,7 +14,9 @@
  */
 #include "ir/dim_internal.h"
 
-static int64_t floor_division(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0); }
+static int64_t floor_division(int64_t a, int64_t b) {
+    return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0);
+}
 
 bool tm_dim_apply(tm_dim_kind kind, int64_t a, int64_t b, int64_t c, int64_t *out_value) {
     switch (kind) {
@@ -169,7 +171,8 @@ static void substitute_node(tm_dim_entry *entry, void *context) {
     }
 }
 
-tm_dim tm_dim_substitute(tm_dims *dims, tm_dim dim, tm_dim (*map)(void *context, tm_symbol *symbol), void *context) {
+tm_dim tm_dim_substitute(tm_dims *dims, tm_dim dim, tm_dim (*map)(void *context, tm_symbol *symbol),
+                         void *context) {
     substitution s = {dims, map, context};
     walk(dim, substitute_node, &s);
     return tm_dim_entry_of(dim)->replacement;

@@ -57,8 +57,12 @@ struct tm_dims {
     uint64_t stamp;
 };
 
-static inline tm_dim_entry *tm_dim_entry_of(tm_dim dim) { return (tm_dim_entry *)(uintptr_t)dim; }
-static inline bool tm_dim_is_opaque(tm_dim dim) { return tm_dim_entry_of(dim)->opaque; }
+static inline tm_dim_entry *tm_dim_entry_of(tm_dim dim) {
+    return (tm_dim_entry *)(uintptr_t)dim;
+}
+static inline bool tm_dim_is_opaque(tm_dim dim) {
+    return tm_dim_entry_of(dim)->opaque;
+}
 
 /* The node as it stands, without simplification. */
 tm_dim tm_dim_intern(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b, tm_dim c, bool opaque);
@@ -86,13 +90,17 @@ typedef struct tm_polynomial {
 /* All return false when a limit or an overflow is in the way; *out is then undefined. */
 TM_MUST_USE bool tm_polynomial_of(tm_dim dim, tm_polynomial *out);
 /* p + scale * q */
-TM_MUST_USE bool tm_polynomial_add(const tm_polynomial *p, int64_t scale, const tm_polynomial *q, tm_polynomial *out);
-TM_MUST_USE bool tm_polynomial_mul(tm_dims *dims, const tm_polynomial *p, const tm_polynomial *q, tm_polynomial *out);
+TM_MUST_USE bool tm_polynomial_add(const tm_polynomial *p, int64_t scale, const tm_polynomial *q,
+                                   tm_polynomial *out);
+TM_MUST_USE bool tm_polynomial_mul(tm_dims *dims, const tm_polynomial *p, const tm_polynomial *q,
+                                   tm_polynomial *out);
 /* p / q when it leaves no rest */
-TM_MUST_USE bool tm_polynomial_divide(tm_dims *dims, const tm_polynomial *p, const tm_polynomial *q, tm_polynomial *out);
+TM_MUST_USE bool tm_polynomial_divide(tm_dims *dims, const tm_polynomial *p, const tm_polynomial *q,
+                                      tm_polynomial *out);
 /* Divides both by their greatest common factor; false when that is 1. */
 bool tm_polynomial_cancel(tm_dims *dims, tm_polynomial *p, tm_polynomial *q);
-int64_t tm_polynomial_content(const tm_polynomial *p, int64_t with); /* gcd of all coefficients and `with`, >= 1 */
+int64_t tm_polynomial_content(const tm_polynomial *p,
+                              int64_t with); /* gcd of all coefficients and `with`, >= 1 */
 void tm_polynomial_range(const tm_polynomial *p, int64_t *out_low, int64_t *out_high);
 tm_dim tm_polynomial_dim(tm_dims *dims, const tm_polynomial *p);
 /* Is a - b known to be at most `limit`? */
@@ -106,7 +114,8 @@ void tm_dim_mark_symbols(tm_dim dim, bool *mentioned);
 
 /* ---- text ---- */
 /* Parses the longest expression at the start of the text; *out_used bytes were taken. */
-tm_dim tm_dim_parse_part(tm_dims *dims, const char *text, size_t bytes, size_t *out_used, const char **out_error);
+tm_dim tm_dim_parse_part(tm_dims *dims, const char *text, size_t bytes, size_t *out_used,
+                         const char **out_error);
 /* A symbol's name as the text form has it: bare, or in quotes. */
 void tm_dim_print_name(const char *name, tm_text *out);
 

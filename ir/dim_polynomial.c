@@ -16,10 +16,16 @@
  */
 #include "ir/dim_internal.h"
 
-static bool is_chain(tm_dim dim, tm_dim_kind kind) { return dim->kind == kind && !tm_dim_is_opaque(dim); }
+static bool is_chain(tm_dim dim, tm_dim_kind kind) {
+    return dim->kind == kind && !tm_dim_is_opaque(dim);
+}
 
-static tm_dim first_factor(tm_dim product) { return is_chain(product, TM_DIM_MUL) ? product->a : product; }
-static tm_dim other_factors(tm_dim product) { return is_chain(product, TM_DIM_MUL) ? product->b : NULL; }
+static tm_dim first_factor(tm_dim product) {
+    return is_chain(product, TM_DIM_MUL) ? product->a : product;
+}
+static tm_dim other_factors(tm_dim product) {
+    return is_chain(product, TM_DIM_MUL) ? product->b : NULL;
+}
 
 static int degree_of(tm_dim product) {
     int degree = 0;
@@ -126,7 +132,9 @@ bool tm_polynomial_of(tm_dim dim, tm_polynomial *out) {
 bool tm_polynomial_add(const tm_polynomial *p, int64_t scale, const tm_polynomial *q, tm_polynomial *out) {
     int i = 0, j = 0, count = 0;
     while (i < p->count || j < q->count) {
-        int order = i == p->count ? 1 : j == q->count ? -1 : compare_products(p->terms[i].product, q->terms[j].product);
+        int order = i == p->count   ? 1
+                    : j == q->count ? -1
+                                    : compare_products(p->terms[i].product, q->terms[j].product);
         tm_term term = {0, NULL};
         if (order <= 0)
             term = p->terms[i++];
@@ -194,7 +202,9 @@ bool tm_polynomial_divide(tm_dims *dims, const tm_polynomial *p, const tm_polyno
     return true;
 }
 
-static uint64_t magnitude(int64_t value) { return value < 0 ? 0u - (uint64_t)value : (uint64_t)value; }
+static uint64_t magnitude(int64_t value) {
+    return value < 0 ? 0u - (uint64_t)value : (uint64_t)value;
+}
 
 int64_t tm_polynomial_content(const tm_polynomial *p, int64_t with) {
     uint64_t divisor = magnitude(with);

@@ -21,18 +21,24 @@
 
 #define MAX_OPERANDS 32
 
-static tm_dim negate(tm_dims *dims, tm_dim a) { return tm_dim_mul(dims, tm_dim_constant(dims, -1), a); }
+static tm_dim negate(tm_dims *dims, tm_dim a) {
+    return tm_dim_mul(dims, tm_dim_constant(dims, -1), a);
+}
 
 static tm_dim plain(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b) {
     return tm_dim_intern(dims, kind, a, b, NULL, false);
 }
 
 /* 0 <= a < b */
-static bool lies_below(tm_dim a, tm_dim b) { return a->low >= 0 && tm_dim_known_below(a, b, -1); }
+static bool lies_below(tm_dim a, tm_dim b) {
+    return a->low >= 0 && tm_dim_known_below(a, b, -1);
+}
 
 /* ---- division ---- */
 
-static int64_t floor_quotient(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0); }
+static int64_t floor_quotient(int64_t a, int64_t b) {
+    return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0);
+}
 
 /* p = k*whole + rest, with the constant of rest in 0..k-1. */
 static void split_multiples(const tm_polynomial *p, int64_t k, tm_polynomial *whole, tm_polynomial *rest) {
@@ -129,7 +135,7 @@ static tm_dim divide_common(tm_dims *dims, tm_dim_kind kind, tm_dim *a, tm_dim *
         return plain(dims, kind, *a, *b);
     if (tm_dim_is_constant(*a) && tm_dim_is_constant(*b))
         return tm_dim_apply(kind, (*a)->constant, (*b)->constant, 0, &value) ? tm_dim_constant(dims, value)
-                                                                            : plain(dims, kind, *a, *b);
+                                                                             : plain(dims, kind, *a, *b);
     if (!tm_polynomial_of(*a, &p) || !tm_polynomial_of(*b, &q))
         return NULL;
     if (tm_polynomial_divide(dims, &p, &q, &quotient))
@@ -165,12 +171,13 @@ tm_dim tm_dim_truncdiv(tm_dims *dims, tm_dim a, tm_dim b) {
     tm_dim known = divide_common(dims, TM_DIM_TRUNCDIV, &a, &b);
     if (known != NULL)
         return known;
-    bool signs_known = (a->low >= 0 || a->high <= 0) && (b->low >= 0 || b->high <= 0) && a->low != INT64_MIN &&
-                       b->low != INT64_MIN;
+    bool signs_known = (a->low >= 0 || a->high <= 0) && (b->low >= 0 || b->high <= 0) &&
+                       a->low != INT64_MIN && b->low != INT64_MIN;
     if (!signs_known)
         return plain(dims, TM_DIM_TRUNCDIV, a, b);
     bool negative_a = a->low < 0, negative_b = b->low < 0;
-    tm_dim quotient = tm_dim_floordiv(dims, negative_a ? negate(dims, a) : a, negative_b ? negate(dims, b) : b);
+    tm_dim quotient =
+        tm_dim_floordiv(dims, negative_a ? negate(dims, a) : a, negative_b ? negate(dims, b) : b);
     return negative_a != negative_b ? negate(dims, quotient) : quotient;
 }
 
@@ -205,8 +212,9 @@ tm_dim tm_dim_floormod(tm_dims *dims, tm_dim a, tm_dim b) {
     if (tm_dim_is(b, 0))
         return plain(dims, TM_DIM_FLOORMOD, a, b);
     if (tm_dim_is_constant(a) && tm_dim_is_constant(b))
-        return tm_dim_apply(TM_DIM_FLOORMOD, a->constant, b->constant, 0, &value) ? tm_dim_constant(dims, value)
-                                                                                 : plain(dims, TM_DIM_FLOORMOD, a, b);
+        return tm_dim_apply(TM_DIM_FLOORMOD, a->constant, b->constant, 0, &value)
+                   ? tm_dim_constant(dims, value)
+                   : plain(dims, TM_DIM_FLOORMOD, a, b);
     if (!tm_polynomial_of(a, &p) || !tm_polynomial_of(b, &q))
         return plain(dims, TM_DIM_FLOORMOD, a, b);
     if (tm_polynomial_divide(dims, &p, &q, &quotient))
@@ -218,9 +226,13 @@ tm_dim tm_dim_floormod(tm_dims *dims, tm_dim a, tm_dim b) {
     return lies_below(a, b) ? a : plain(dims, TM_DIM_FLOORMOD, a, b);
 }
 
-static bool known_at_most(tm_dim a, tm_dim b) { return tm_dim_known_below(a, b, 0); }
+static bool known_at_most(tm_dim a, tm_dim b) {
+    return tm_dim_known_below(a, b, 0);
+}
 
-static bool excludes(tm_dim dim, int64_t value) { return value < dim->low || value > dim->high; }
+static bool excludes(tm_dim dim, int64_t value) {
+    return value < dim->low || value > dim->high;
+}
 
 /* ---- min, max, broadcast ---- */
 
@@ -299,11 +311,17 @@ static tm_dim combine(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b) {
     return result;
 }
 
-tm_dim tm_dim_min(tm_dims *dims, tm_dim a, tm_dim b) { return combine(dims, TM_DIM_MIN, a, b); }
+tm_dim tm_dim_min(tm_dims *dims, tm_dim a, tm_dim b) {
+    return combine(dims, TM_DIM_MIN, a, b);
+}
 
-tm_dim tm_dim_max(tm_dims *dims, tm_dim a, tm_dim b) { return combine(dims, TM_DIM_MAX, a, b); }
+tm_dim tm_dim_max(tm_dims *dims, tm_dim a, tm_dim b) {
+    return combine(dims, TM_DIM_MAX, a, b);
+}
 
-tm_dim tm_dim_broadcast(tm_dims *dims, tm_dim a, tm_dim b) { return combine(dims, TM_DIM_BROADCAST, a, b); }
+tm_dim tm_dim_broadcast(tm_dims *dims, tm_dim a, tm_dim b) {
+    return combine(dims, TM_DIM_BROADCAST, a, b);
+}
 
 tm_dim tm_dim_clamp(tm_dims *dims, tm_dim x, tm_dim low, tm_dim high) {
     return tm_dim_min(dims, tm_dim_max(dims, x, low), high);
@@ -352,5 +370,7 @@ tm_dim tm_dim_select(tm_dims *dims, tm_dim condition, tm_dim yes, tm_dim no) {
         return no;
     if (tm_dim_is(yes, 1) && tm_dim_is(no, 0) && condition->low >= 0 && condition->high <= 1)
         return condition;
-    return agree_when(dims, condition, yes, no) ? no : tm_dim_intern(dims, TM_DIM_SELECT, condition, yes, no, false);
+    return agree_when(dims, condition, yes, no)
+               ? no
+               : tm_dim_intern(dims, TM_DIM_SELECT, condition, yes, no, false);
 }

@@ -4,8 +4,9 @@
  *
  *     expression = term { ("+" | "-") term }
  *     term       = factor { "*" factor }
- *     factor     = number | "-" factor | name | function "(" expression { "," expression } ")" | "(" expression ")"
- *     name       = letters, digits, "_" and ".", not starting with a digit; or a string in double quotes
+ *     factor     = number | "-" factor | name | function "(" expression { "," expression } ")" | "("
+ * expression ")" name       = letters, digits, "_" and ".", not starting with a digit; or a string in double
+ * quotes
  *
  * Printing follows the canonical chains, so it needs no parentheses; sums and products that were left
  * opaque print as add(a, b) and mul(a, b), which the parser hands to the same constructors. So
@@ -20,13 +21,20 @@
 #define MAX_DEPTH 500
 
 static const char *const function_names[] = {
-    [TM_DIM_ADD] = "add",     [TM_DIM_MUL] = "mul",           [TM_DIM_FLOORDIV] = "floordiv", [TM_DIM_TRUNCDIV] = "truncdiv",
-    [TM_DIM_FLOORMOD] = "floormod", [TM_DIM_MIN] = "min",     [TM_DIM_MAX] = "max",           [TM_DIM_BROADCAST] = "broadcast",
-    [TM_DIM_EQUAL] = "equal", [TM_DIM_LESS] = "less",         [TM_DIM_SELECT] = "select",
+    [TM_DIM_ADD] = "add",           [TM_DIM_MUL] = "mul",
+    [TM_DIM_FLOORDIV] = "floordiv", [TM_DIM_TRUNCDIV] = "truncdiv",
+    [TM_DIM_FLOORMOD] = "floormod", [TM_DIM_MIN] = "min",
+    [TM_DIM_MAX] = "max",           [TM_DIM_BROADCAST] = "broadcast",
+    [TM_DIM_EQUAL] = "equal",       [TM_DIM_LESS] = "less",
+    [TM_DIM_SELECT] = "select",
 };
 
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 /* ---- printing ---- */
 
@@ -65,7 +73,9 @@ static void print_factor(tm_dim dim, tm_text *out) {
     tm_text_add(out, ")");
 }
 
-static bool is_chain(tm_dim dim, tm_dim_kind kind) { return dim->kind == kind && !tm_dim_is_opaque(dim); }
+static bool is_chain(tm_dim dim, tm_dim_kind kind) {
+    return dim->kind == kind && !tm_dim_is_opaque(dim);
+}
 
 static void print_product(tm_dim dim, tm_text *out) {
     for (; is_chain(dim, TM_DIM_MUL); dim = dim->b) {
@@ -159,7 +169,10 @@ static tm_dim parse_number(dim_parser *p, bool negative) {
 }
 
 static int hex_digit(char c) {
-    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return is_digit(c)            ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* One character of a quoted name after its backslash; -1 on a bad escape. */
@@ -303,7 +316,8 @@ static tm_dim parse_sum(dim_parser *p) {
     return sum;
 }
 
-tm_dim tm_dim_parse_part(tm_dims *dims, const char *text, size_t bytes, size_t *out_used, const char **out_error) {
+tm_dim tm_dim_parse_part(tm_dims *dims, const char *text, size_t bytes, size_t *out_used,
+                         const char **out_error) {
     dim_parser parser = {dims, text, text + bytes, 0, NULL};
     tm_dim dim = parse_sum(&parser);
     *out_used = (size_t)(parser.at - text);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * evaluate_control.c: If, Loop and Scan on the evaluator's machine.
+ * evaluate_control.c: If, Loop, Scan and Region on the evaluator's machine.
  *
  * Bodies have plans of their own on the same frame, run as often as the loop turns; the runtime's
  * helpers (runtime/support.h) copy carried values and collect scan outputs as they do for artifacts.
@@ -29,6 +29,22 @@ tm_code tm_machine_if(tm_machine *machine, tm_step *step) {
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] != NULL)
             TM_TRY(copy_value(machine, node, node->outputs[i], branch->outputs.items[i]));
+    return TM_OK;
+}
+
+/* The body's inputs show the memory of the node's. */
+tm_code tm_machine_region(tm_machine *machine, tm_step *step) {
+    tm_node *node = step->node;
+    const tm_graph *body = tm_node_graph(node, "body");
+    for (int i = 0; i < node->input_count; i++) {
+        const tamis_tensor *from = &machine->run.values[node->inputs[i]->id];
+        tamis_tensor *to = &machine->run.values[body->inputs.items[i]->id];
+        memcpy(to->dims, from->dims, (size_t)from->rank * sizeof(*from->dims));
+        to->data = from->data;
+    }
+    TM_TRY(tm_machine_plan_run(machine, tm_step_body(machine, step, 0)));
+    for (int i = 0; i < node->output_count; i++)
+        TM_TRY(copy_value(machine, node, node->outputs[i], body->outputs.items[i]));
     return TM_OK;
 }
 

@@ -71,6 +71,8 @@ TM_MUST_USE int32_t tm_machine_set_dims(tm_machine *machine, const tm_value *val
 TM_MUST_USE tm_code tm_machine_if(tm_machine *machine, tm_step *step);
 TM_MUST_USE tm_code tm_machine_loop(tm_machine *machine, tm_step *step);
 TM_MUST_USE tm_code tm_machine_scan(tm_machine *machine, tm_step *step);
+/* A region means what its body does. */
+TM_MUST_USE tm_code tm_machine_region(tm_machine *machine, tm_step *step);
 /* Files the failure of the run at the node and returns its code; TM_OK for code 0. */
 TM_MUST_USE tm_code tm_machine_check(tm_machine *machine, const tm_node *node, int32_t code);
 

@@ -112,7 +112,7 @@ static tm_code prepare_step(tm_machine *machine, tm_step *step) {
             i < node->input_count ? node->inputs[i] : node->outputs[i - node->input_count];
         values[i] = value != NULL ? value->id : -1;
     }
-    if (!tm_op_has(node->op, TM_VIEW | TM_CONTROL)) {
+    if (!tm_op_has(node->op, TM_VIEW | TM_CONTROL) && node->op != TM_OP_Region) {
         const char *symbol = tm_kernel_symbol(node);
         tm_place place = tm_node_place(node);
         step->kernel = tm_kernel_find(symbol);
@@ -187,6 +187,8 @@ static tm_code run_step(tm_machine *machine, tm_step *step) {
         TM_TRY(tm_machine_loop(machine, step));
     else if (node->op == TM_OP_Scan)
         TM_TRY(tm_machine_scan(machine, step));
+    else if (node->op == TM_OP_Region)
+        TM_TRY(tm_machine_region(machine, step));
     else if (tm_op_has(node->op, TM_VIEW))
         TM_TRY(tm_machine_check(machine, node, run_view(machine, node)));
     else

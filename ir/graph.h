@@ -163,6 +163,8 @@ void tm_node_set_output(tm_node *node, int index, tm_value *value);
 void tm_node_set_input(tm_node *node, int index, tm_value *value); /* index == input_count appends */
 void tm_node_trim_inputs(tm_node *node, int count); /* drops inputs from `count` on */
 void tm_node_move_before(tm_node *node, tm_node *before); /* same graph */
+/* Moves a node of a body out to the graph of `before`; what it reads must be in scope there. */
+void tm_node_adopt(tm_node *node, tm_node *before);
 void tm_node_remove(tm_node *node); /* its outputs must be unused; drops its uses, and its subgraphs' */
 /* All uses of `from` (nodes, graph outputs) read `to` instead. */
 void tm_value_replace(tm_value *from, tm_value *to);

@@ -16,14 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static int hex_digit(char c) {
-    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
 }
 
-static bool more(const tm_parser *p) { return p->at < p->end; }
+static int hex_digit(char c) {
+    return is_digit(c)            ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+static bool more(const tm_parser *p) {
+    return p->at < p->end;
+}
 
 static void skip_space(tm_parser *p) {
     for (; more(p); p->at++) {
@@ -111,7 +120,8 @@ static void lex_value(tm_parser *p) {
         return;
     }
     const char *start = p->at;
-    while (more(p) && (is_letter(*p->at) || is_digit(*p->at) || *p->at == '.' || *p->at == '/' || *p->at == '-'))
+    while (more(p) &&
+           (is_letter(*p->at) || is_digit(*p->at) || *p->at == '.' || *p->at == '/' || *p->at == '-'))
         p->at++;
     p->token.text_size = (size_t)(p->at - start);
     p->token.text = tm_arena_string_n(p->arena, start, p->token.text_size);

@@ -120,6 +120,26 @@ void tm_node_move_before(tm_node *node, tm_node *before) {
     link_node(graph, node, before);
 }
 
+void tm_node_adopt(tm_node *node, tm_node *before) {
+    tm_graph *from = node->graph, *to = before->graph;
+    unlink_node(node);
+    link_node(to, node, before);
+    node->graph = to;
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL)
+            node->outputs[i]->graph = to;
+    for (int i = 0; i < node->input_count; i++) {
+        tm_value *input = node->inputs[i];
+        if (tm_value_is_constant(input) && input->graph == from)
+            input->graph = to;
+        for (size_t u = 0; input != NULL && u < input->uses.count; u++)
+            if (input->uses.items[u].node == node)
+                input->uses.items[u].graph = to;
+    }
+    for (int i = 0; i < tm_node_subgraph_count(node); i++)
+        tm_node_subgraph(node, i)->outer = to;
+}
+
 static void retire_graph(tm_graph *graph);
 
 /* Drops all uses that the node and its bodies make, and marks what they define as gone. */

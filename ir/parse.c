@@ -67,7 +67,8 @@ static tm_code parse_reference(tm_parser *p, const tm_graph *graph, bool omittab
         return tm_parse_fail(p, omittable ? "a value: %name, or _" : "a value: %name");
     tm_value *value = tm_map_get(&p->values, p->token.text);
     if (value == NULL)
-        return tm_parse_error(p, p->token.line, p->token.column, "value '%s' is not defined before", p->token.text);
+        return tm_parse_error(p, p->token.line, p->token.column, "value '%s' is not defined before",
+                              p->token.text);
     if (!tm_graph_contains(value->graph, graph))
         return tm_parse_error(p, p->token.line, p->token.column, "value '%s' is not in scope", p->token.text);
     *out = value;
@@ -236,7 +237,8 @@ static tm_code parse_body(tm_parser *p, tm_graph *graph) {
 tm_code tm_parse_graph(tm_parser *p, tm_graph *outer, tm_node *owner, tm_graph **out) {
     const char *name = NULL;
     if (p->depth == TM_PARSE_DEPTH)
-        return tm_parse_error(p, p->token.line, p->token.column, "graphs are nested more than %d deep", TM_PARSE_DEPTH);
+        return tm_parse_error(p, p->token.line, p->token.column, "graphs are nested more than %d deep",
+                              TM_PARSE_DEPTH);
     TM_TRY(tm_parse_string(p, &name, NULL));
     tm_graph *graph = outer == NULL ? p->model->main : tm_graph_create(p->model, name, outer);
     graph->name = name;
@@ -303,15 +305,16 @@ static tm_code bind_pending(tm_parser *p) {
         const tm_pending_symbol *pending = &p->pending.items[i];
         tm_value *value = tm_map_get(&p->values, pending->value);
         if (value == NULL)
-            return tm_parse_error(p, pending->line, pending->column, "value '%s' is not defined", pending->value);
+            return tm_parse_error(p, pending->line, pending->column, "value '%s' is not defined",
+                                  pending->value);
         pending->symbol->value = value;
         tm_push(p->arena, &value->symbols, pending->symbol);
     }
     return TM_OK;
 }
 
-tm_code tm_parse_model(tm_arena *arena, tm_diagnostics *diagnostics, const char *file, const char *text, size_t bytes,
-                       tm_model **out_model) {
+tm_code tm_parse_model(tm_arena *arena, tm_diagnostics *diagnostics, const char *file, const char *text,
+                       size_t bytes, tm_model **out_model) {
     tm_parser parser = {.arena = arena, .diagnostics = diagnostics, .file = file};
     tm_graph *main = NULL;
     parser.model = tm_model_create(arena, diagnostics, file);

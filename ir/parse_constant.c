@@ -95,7 +95,8 @@ static tm_code parse_integer_element(tm_parser *p, const constant_parser *c, int
     int64_t value = 0, line = p->token.line, column = p->token.column;
     TM_TRY(tm_parse_int(p, &value));
     if (!fits(c->type, c->bits, value))
-        return tm_parse_error(p, line, column, "%lld does not fit into %s", (long long)value, tm_type_text(c->type));
+        return tm_parse_error(p, line, column, "%lld does not fit into %s", (long long)value,
+                              tm_type_text(c->type));
     if (c->bits < 8) {
         int per_byte = 8 / c->bits;
         unsigned code = (unsigned)value & ((1u << c->bits) - 1);
@@ -138,7 +139,10 @@ static tm_code parse_list(tm_parser *p, const constant_parser *c, int64_t count)
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static tm_code parse_hex(tm_parser *p, const constant_parser *c, int64_t bytes) {
@@ -148,8 +152,9 @@ static tm_code parse_hex(tm_parser *p, const constant_parser *c, int64_t bytes) 
     if (c->type == TAMIS_TYPE_STRING)
         return tm_parse_fail(p, "a list of strings");
     if (p->token.text_size != 2 * (size_t)bytes)
-        return tm_parse_error(p, p->token.line, p->token.column, "the constant has %lld bytes, the text %zu hex digits",
-                              (long long)bytes, p->token.text_size);
+        return tm_parse_error(p, p->token.line, p->token.column,
+                              "the constant has %lld bytes, the text %zu hex digits", (long long)bytes,
+                              p->token.text_size);
     for (int64_t i = 0; i < bytes; i++) {
         int high = hex_digit(p->token.text[2 * i]), low = hex_digit(p->token.text[2 * i + 1]);
         if (high < 0 || low < 0)
@@ -259,7 +264,8 @@ tm_code tm_parse_attributes(tm_parser *p, tm_node *node) {
             return tm_parse_error(p, p->token.line, p->token.column, "%s has no attribute '%s'", info->name,
                                   p->token.text);
         if (node->attributes[index].present)
-            return tm_parse_error(p, p->token.line, p->token.column, "attribute '%s' is given twice", p->token.text);
+            return tm_parse_error(p, p->token.line, p->token.column, "attribute '%s' is given twice",
+                                  p->token.text);
         tm_lexer_next(p);
         TM_TRY(tm_parse_expect(p, "="));
         tm_attribute attribute = {.present = true};

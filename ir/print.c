@@ -68,7 +68,8 @@ static void print_reference(const tm_value *value, tm_text *out) {
 
 static void print_typed(const tm_value *value, tm_text *out) {
     print_reference(value, out);
-    if (value == NULL || (value->kind == TAMIS_KIND_TENSOR && value->type == TAMIS_TYPE_UNDEFINED && value->rank < 0))
+    if (value == NULL ||
+        (value->kind == TAMIS_KIND_TENSOR && value->type == TAMIS_TYPE_UNDEFINED && value->rank < 0))
         return;
     tm_text_add(out, ": ");
     tm_print_type(value, out);
@@ -81,7 +82,8 @@ static void print_node(const tm_node *node, unsigned flags, int indent, tm_text 
         tm_text_add(out, "%s", i > 0 ? ", " : "");
         print_typed(node->outputs[i], out);
     }
-    tm_text_add(out, "%s%s%s%s(", node->output_count > 0 ? " = " : "", domain, domain[0] != 0 ? "." : "", info->name);
+    tm_text_add(out, "%s%s%s%s(", node->output_count > 0 ? " = " : "", domain, domain[0] != 0 ? "." : "",
+                info->name);
     for (int i = 0; i < node->input_count; i++) {
         tm_text_add(out, "%s", i > 0 ? ", " : "");
         print_reference(node->inputs[i], out);
@@ -102,7 +104,9 @@ static void print_node(const tm_node *node, unsigned flags, int indent, tm_text 
     }
 }
 
-void tm_print_node(const tm_node *node, unsigned flags, tm_text *out) { print_node(node, flags, 0, out); }
+void tm_print_node(const tm_node *node, unsigned flags, tm_text *out) {
+    print_node(node, flags, 0, out);
+}
 
 static void print_constants(const tm_graph *graph, unsigned flags, int indent, tm_text *out) {
     const tm_model *model = graph->model;

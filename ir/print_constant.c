@@ -99,7 +99,8 @@ static bool lists_as_int(const tm_constant *constant) {
                 return false;
         return true;
     }
-    if (tm_type_bits(constant->type) < 8 && tm_constant_count(constant) * tm_type_bits(constant->type) % 8 != 0)
+    if (tm_type_bits(constant->type) < 8 &&
+        tm_constant_count(constant) * tm_type_bits(constant->type) % 8 != 0)
         return false; /* unused bits of the last byte could be set */
     return tm_type_is_integer(constant->type) && constant->type != TAMIS_TYPE_UINT64;
 }

@@ -75,17 +75,19 @@ void tm_lexer_start(tm_parser *parser, const char *text, size_t bytes);
 void tm_lexer_next(tm_parser *parser);
 /* Goes on lexing `used` bytes after the start of the current token. */
 void tm_lexer_skip(tm_parser *parser, size_t used);
-bool tm_parse_is(const tm_parser *parser, const char *mark);   /* the token is that mark */
+bool tm_parse_is(const tm_parser *parser, const char *mark); /* the token is that mark */
 bool tm_parse_is_name(const tm_parser *parser, const char *name);
 bool tm_parse_accept(tm_parser *parser, const char *mark);
 /* Files E_TEXT at the token: "expected ... / found ...". */
 tm_code tm_parse_fail(tm_parser *parser, const char *expected);
 /* Files E_TEXT with a message at a place. */
-tm_code tm_parse_error(tm_parser *parser, int64_t line, int64_t column, const char *format, ...) TM_PRINTF(4, 5);
+tm_code tm_parse_error(tm_parser *parser, int64_t line, int64_t column, const char *format, ...)
+    TM_PRINTF(4, 5);
 TM_MUST_USE tm_code tm_parse_expect(tm_parser *parser, const char *mark);
 TM_MUST_USE tm_code tm_parse_int(tm_parser *parser, int64_t *out);
 TM_MUST_USE tm_code tm_parse_double(tm_parser *parser, double *out);
-TM_MUST_USE tm_code tm_parse_string(tm_parser *parser, const char **out, size_t *out_size); /* string or bare name */
+TM_MUST_USE tm_code tm_parse_string(tm_parser *parser, const char **out,
+                                    size_t *out_size); /* string or bare name */
 
 typedef struct tm_parsed_type {
     tamis_kind kind;
@@ -94,7 +96,8 @@ typedef struct tm_parsed_type {
     tm_dim dims[TAMIS_MAX_RANK]; /* NULL: `?` */
 } tm_parsed_type;
 TM_MUST_USE tm_code tm_parse_type(tm_parser *parser, tm_parsed_type *out);
-TM_MUST_USE tm_code tm_parse_constant(tm_parser *parser, const tm_constant **out); /* f32[2] {1, 2} or type = data */
+TM_MUST_USE tm_code tm_parse_constant(tm_parser *parser,
+                                      const tm_constant **out); /* f32[2] {1, 2} or type = data */
 TM_MUST_USE tm_code tm_parse_data(tm_parser *parser, const tm_parsed_type *type, const tm_constant **out);
 TM_MUST_USE tm_code tm_parse_attributes(tm_parser *parser, tm_node *node);
 TM_MUST_USE tm_code tm_parse_graph(tm_parser *parser, tm_graph *outer, tm_node *owner, tm_graph **out);

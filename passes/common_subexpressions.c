@@ -50,7 +50,9 @@ static void insert(table *t, uint64_t hash, tm_node *node, tm_value *constant) {
     t->buckets[hash & (t->size - 1)] = e;
 }
 
-static uint64_t mix(uint64_t hash, int64_t value) { return tm_hash_bytes(&value, sizeof value, hash); }
+static uint64_t mix(uint64_t hash, int64_t value) {
+    return tm_hash_bytes(&value, sizeof value, hash);
+}
 
 /* ---- constants ---- */
 
@@ -62,7 +64,8 @@ static uint64_t hash_constant(const tm_constant *c, uint64_t hash) {
     if (c->bytes <= SAMPLE_BYTES * SAMPLES)
         return tm_hash_bytes(c->data, (size_t)c->bytes, hash);
     for (int64_t i = 0; i < SAMPLES; i++)
-        hash = tm_hash_bytes((const char *)c->data + (c->bytes - SAMPLE_BYTES) / (SAMPLES - 1) * i, SAMPLE_BYTES, hash);
+        hash = tm_hash_bytes((const char *)c->data + (c->bytes - SAMPLE_BYTES) / (SAMPLES - 1) * i,
+                             SAMPLE_BYTES, hash);
     return hash;
 }
 

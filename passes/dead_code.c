@@ -21,7 +21,7 @@
 
 typedef struct marker {
     tm_model *model;
-    bool *needed; /* by value id */
+    bool *needed;  /* by value id */
     bool *symbols; /* by symbol number: mentioned by a needed value */
     size_t symbol_count;
     TM_VECTOR(tm_value *) queue;

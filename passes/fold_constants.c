@@ -31,7 +31,8 @@ static void pin_symbols(tm_value *value) {
         int64_t known = 0;
         if (symbol->origin == TM_SYMBOL_FREE) {
             if (symbol->index < value->constant->rank)
-                tm_symbol_set_range(symbol, value->constant->dims[symbol->index], value->constant->dims[symbol->index]);
+                tm_symbol_set_range(symbol, value->constant->dims[symbol->index],
+                                    value->constant->dims[symbol->index]);
         } else if (symbol->index < tm_constant_count(value->constant) &&
                    tm_constant_int(value->constant, symbol->index, &known)) {
             tm_symbol_set_range(symbol, known, known);
@@ -48,7 +49,8 @@ static void replace_by(tm_value *value, const tm_constant *constant) {
 /* ---- values with known elements ---- */
 
 static bool all_known(const tm_value *value) {
-    if (value->elements == NULL || value->constant != NULL || value->kind != TAMIS_KIND_TENSOR || value->rank < 0)
+    if (value->elements == NULL || value->constant != NULL || value->kind != TAMIS_KIND_TENSOR ||
+        value->rank < 0)
         return false;
     int64_t count = 1;
     for (int i = 0; i < value->rank; i++)
@@ -114,7 +116,8 @@ static bool is_too_large(const tm_node *node) {
 }
 
 static void fold_node(tm_pass_context *context, tm_node *node) {
-    const tm_constant **results = TM_NEW_ARRAY(context->model->arena, const tm_constant *, (size_t)node->output_count + 1);
+    const tm_constant **results =
+        TM_NEW_ARRAY(context->model->arena, const tm_constant *, (size_t)node->output_count + 1);
     if (!is_foldable(node) || is_too_large(node) ||
         tm_evaluate_node(context->model, node, true, results) != TM_OK || !tm_pass_allow(context))
         return;

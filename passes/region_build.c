@@ -175,11 +175,11 @@ static void clone(builder *b, const tm_node *node) {
     }
 }
 
-tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count, tm_node **out_region) {
-    tm_node *last = nodes[count - 1];
-    tm_graph *graph = last->graph;
+tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *const *nodes, int count,
+                                tm_value *const *outputs, int output_count, tm_node *before, tm_node **out_region) {
+    const tm_node *last = nodes[count - 1];
     builder b = {.model = model, .nodes = nodes, .count = count};
-    b.body = tm_graph_create(model, "region", graph);
+    b.body = tm_graph_create(model, "region", last->graph);
     size_t ids = (size_t)model->value_count;
     b.inner = TM_NEW_ARRAY(model->arena, tm_value *, ids + 1);
     for (int i = 0; i < count; i++)
@@ -188,18 +188,24 @@ tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes
                 (void)inner_value(&b, nodes[i]->inputs[k]);
     for (int i = 0; i < count; i++)
         clone(&b, nodes[i]);
-    tm_value *result = last->outputs[0];
-    tm_graph_add_output(b.body, b.inner[result->id]);
-    tm_node *region = tm_node_create(graph, last, TM_OP_Region, last->name, (int)b.outer_inputs.count, b.outer_inputs.items);
+    tm_node *region = tm_node_create(last->graph, before, TM_OP_Region, last->name, (int)b.outer_inputs.count, b.outer_inputs.items);
     region->file_index = last->file_index;
     region->file_path = last->file_path;
     tm_node_set_string(region, "kind", kind);
     tm_node_set_graph(region, "body", b.body);
-    tm_value *output = tm_node_add_output(region, NULL);
-    tm_value_set_tensor(output, result->type, result->rank, result->dims);
-    tm_rewrite_replace(result, output);
+    for (int i = 0; i < output_count; i++) {
+        tm_graph_add_output(b.body, b.inner[outputs[i]->id]);
+        tm_value *output = tm_node_add_output(region, NULL);
+        tm_value_set_tensor(output, outputs[i]->type, outputs[i]->rank, outputs[i]->dims);
+        tm_rewrite_replace(outputs[i], output);
+    }
     for (int i = count - 1; i >= 0; i--)
         tm_node_remove(nodes[i]);
     *out_region = region;
     return tm_infer_node(model, region);
+}
+
+tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count, tm_node **out_region) {
+    tm_node *last = nodes[count - 1];
+    return tm_region_build_outputs(model, kind, nodes, count, &last->outputs[0], 1, last, out_region);
 }

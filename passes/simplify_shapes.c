@@ -53,11 +53,12 @@ static const struct {
 } copies[] = {
 #define ALWAYS (-1)
 #define ONE_INPUT (-2)
-    {TM_OP_Identity, ALWAYS, 0}, {TM_OP_Reshape, ALWAYS, 0},   {TM_OP_Flatten, ALWAYS, 0}, {TM_OP_Squeeze, ALWAYS, 0},
-    {TM_OP_Unsqueeze, ALWAYS, 0}, {TM_OP_Expand, ALWAYS, 0},   {TM_OP_Cast, ALWAYS, 0},    {TM_OP_Transpose, ALWAYS, 0},
-    {TM_OP_Concat, ONE_INPUT, 0}, {TM_OP_Sum, ONE_INPUT, 0},   {TM_OP_Max, ONE_INPUT, 0},  {TM_OP_Min, ONE_INPUT, 0},
-    {TM_OP_Mean, ONE_INPUT, 0},   {TM_OP_Slice, 4, 1},         {TM_OP_Pad, 1, 0},          {TM_OP_Tile, 1, 1},
-    {TM_OP_Dropout, 2, 0},
+    {TM_OP_Identity, ALWAYS, 0}, {TM_OP_Reshape, ALWAYS, 0},   {TM_OP_Flatten, ALWAYS, 0},
+    {TM_OP_Squeeze, ALWAYS, 0},  {TM_OP_Unsqueeze, ALWAYS, 0}, {TM_OP_Expand, ALWAYS, 0},
+    {TM_OP_Cast, ALWAYS, 0},     {TM_OP_Transpose, ALWAYS, 0}, {TM_OP_Concat, ONE_INPUT, 0},
+    {TM_OP_Sum, ONE_INPUT, 0},   {TM_OP_Max, ONE_INPUT, 0},    {TM_OP_Min, ONE_INPUT, 0},
+    {TM_OP_Mean, ONE_INPUT, 0},  {TM_OP_Slice, 4, 1},          {TM_OP_Pad, 1, 0},
+    {TM_OP_Tile, 1, 1},          {TM_OP_Dropout, 2, 0},
 };
 
 static bool copies_input(const tm_node *node) {
@@ -74,7 +75,8 @@ static bool copies_input(const tm_node *node) {
 }
 
 static bool remove_copy(tm_pass_context *context, tm_node *node) {
-    if (node->input_count < 1 || node->inputs[0] == NULL || node->output_count < 1 || node->outputs[0] == NULL)
+    if (node->input_count < 1 || node->inputs[0] == NULL || node->output_count < 1 ||
+        node->outputs[0] == NULL)
         return false;
     tm_value *input = node->inputs[0], *output = node->outputs[0];
     bool handle = input->kind != TAMIS_KIND_TENSOR && node->op == TM_OP_Identity;
@@ -95,7 +97,8 @@ static bool is_view(const tm_node *node) {
 static void merge_views(tm_pass_context *context, tm_node *node) {
     const tm_node *inner = is_view(node) ? node->inputs[0]->producer : NULL;
     tm_value *output = node->output_count > 0 ? node->outputs[0] : NULL;
-    if (!is_view(inner) || output == NULL || output->rank < 0 || tm_value_unused(output) || !tm_pass_allow(context))
+    if (!is_view(inner) || output == NULL || output->rank < 0 || tm_value_unused(output) ||
+        !tm_pass_allow(context))
         return;
     tm_node *merged = tm_node_create(node->graph, node, TM_OP_Reshape, node->name, 1, inner->inputs);
     merged->file_index = node->file_index;
@@ -115,7 +118,8 @@ static void compose(const tm_node *inner, const tm_node *outer, int64_t out[TAMI
 }
 
 static bool is_transpose(const tm_node *node) {
-    return node != NULL && node->op == TM_OP_Transpose && node->inputs[0] != NULL && node->inputs[0]->rank >= 0;
+    return node != NULL && node->op == TM_OP_Transpose && node->inputs[0] != NULL &&
+           node->inputs[0]->rank >= 0;
 }
 
 static bool undoes(const tm_node *inner, const tm_node *outer) {

@@ -14,7 +14,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,7 +51,8 @@ static tm_code start(tool *tool, slot *slot, const check_case *item, size_t numb
         return tool_report(tool, TM_E_IO, NULL, NULL, "cannot start a process: %s", strerror(errno));
     }
     if (child == 0) {
-        setpgid(0, 0);
+        setpgid(0, 0); /* so that a kill reaches the linker too */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(ends[1], STDOUT_FILENO);
         dup2(ends[1], STDERR_FILENO);
         if (setjmp(tool->arena.recovery) == 0) {
@@ -143,6 +146,9 @@ tm_code check_run_all(tool *tool, check_case *cases, size_t count, const check_o
     size_t jobs = options->jobs < MAX_JOBS ? (size_t)options->jobs : MAX_JOBS;
     bool *done = TM_NEW_ARRAY(&tool->arena, bool, count + 1);
     size_t started = 0, reported = 0;
+    const char *folder; /* of all temporary files below, also those of children that are killed */
+    TM_TRY(tool_temporary_folder(tool, &folder));
+    setenv("TMPDIR", folder, 1);
     while (reported < count) {
         for (size_t i = 0; i < jobs && started < count; i++) {
             if (slots[i].child != 0)

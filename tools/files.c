@@ -4,7 +4,7 @@
  *
  * Output files are written beside their place under another name and then renamed, so that a reader never
  * sees half a file and a failure leaves the old one. Temporary folders are registered with the arena,
- * which removes them when the command ends, by whatever way.
+ * which removes them, with all that is in them, when the command ends.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -124,6 +125,16 @@ tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t b
     return TM_OK;
 }
 
+tm_code tool_can_create(tool *tool, const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *folder = slash == NULL ? "." : slash == path ? "/" : tm_arena_string_n(&tool->arena, path, (size_t)(slash - path));
+    if (access(folder, W_OK | X_OK) != 0)
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(errno));
+    if (tool_is_folder(path))
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "is a folder");
+    return TM_OK;
+}
+
 tm_code tool_make_folder(tool *tool, const char *path) {
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create the folder: %s", strerror(errno));
@@ -137,19 +148,19 @@ typedef struct temporary {
     char path[];
 } temporary;
 
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *position) {
+    (void)info;
+    (void)kind;
+    (void)position;
+    remove(path);
+    return 0;
+}
+
 /* Child processes inherit the arena; the folder is the maker's to remove. */
 static void remove_temporary(void *argument) {
     const temporary *folder = argument;
-    if (folder->owner != getpid())
-        return;
-    DIR *entries = opendir(folder->path);
-    if (entries != NULL) {
-        for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries))
-            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                unlinkat(dirfd(entries), entry->d_name, 0);
-        closedir(entries);
-    }
-    rmdir(folder->path);
+    if (folder->owner == getpid())
+        nftw(folder->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 tm_code tool_temporary_folder(tool *tool, const char **out_path) {

@@ -124,6 +124,8 @@ TM_MUST_USE tm_code tool_import(tool *tool, const char *path, tool_compile *comp
 TM_MUST_USE tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *out_bytes);
 /* Writes a file whole or not at all; "-" is stdout. */
 TM_MUST_USE tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t bytes);
+/* May the file be created? Asked before long work, so that it is not in vain. */
+TM_MUST_USE tm_code tool_can_create(tool *tool, const char *path);
 TM_MUST_USE tm_code tool_make_folder(tool *tool, const char *path); /* fine when it exists */
 /* A new private folder; it and all files in it go away with the arena. */
 TM_MUST_USE tm_code tool_temporary_folder(tool *tool, const char **out_path);

@@ -128,5 +128,7 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     }
     if (strcmp(output, "-") == 0)
         return compile_to_stdout(tool, model, &compile, form);
+    if (tool_can_create(tool, output) != TM_OK)
+        return tool_fail(tool);
     return compile_file(tool, model, output, &compile, json);
 }

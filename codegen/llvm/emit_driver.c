@@ -73,7 +73,8 @@ static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
 static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
     for (size_t i = 0; i < e->model->constraints.count; i++) {
         const tm_constraint *c = &e->model->constraints.items[i];
-        if (c->node != node || !(c->a->late || c->b->late))
+        bool here = c->node == node || (node->op == TM_OP_Region && c->node->graph == tm_node_graph(node, "body"));
+        if (!here || !(c->a->late || c->b->late))
             continue;
         LLVMValueRef a = tm_emit_dim(e, c->a), b = tm_emit_dim(e, c->b);
         tm_emit_check_dims(e, number);

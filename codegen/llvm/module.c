@@ -7,6 +7,7 @@
  * bytes.
  */
 #include "codegen/llvm/region.h"
+#include "codegen/llvm/library.h"
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Target.h>
@@ -134,6 +135,10 @@ static void dispose(void *argument) {
 }
 
 tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options, uint64_t weights_hash, const char *path) {
+    const char *missing = tm_llvm_load();
+    if (missing != NULL)
+        return tm_report(model->diagnostics, TM_E_LLVM, NULL, "install the LLVM that this tamis was built with",
+                         "cannot load %s", missing);
     pthread_once(&targets_once, initialize_targets);
     tm_emit e = {.arena = model->arena, .diagnostics = model->diagnostics, .model = model, .plan = plan, .options = options};
     holder *h = TM_NEW(e.arena, holder);

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_contract, &tm_region_kind_attention};
+static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row, &tm_region_kind_contract, &tm_region_kind_attention};
 
 /* ---- key ---- */
 

@@ -124,7 +124,8 @@ static void tile(tm_region *r, contract *c, LLVMValueRef row, int rows, LLVMValu
             sums[i][v] = tm_region_alloca(r, vector, 1, 64);
             LLVMBuildStore(b, LLVMConstNull(vector), sums[i][v]);
         }
-    int unroll = LLVMIsConstant(c->k) && LLVMConstIntGetSExtValue(c->k) % 4 == 0 ? 4 : 1;
+    /* A full tile has enough independent sums to hide latency; small ones need several k at once. */
+    int unroll = rows < 6 && LLVMIsConstant(c->k) && LLVMConstIntGetSExtValue(c->k) % 2 == 0 ? 2 : 1;
     LLVMValueRef a_rows[16];
     for (int i = 0; i < rows; i++) {
         LLVMValueRef index = tm_mul(r, tm_add(r, row, tm_int(r, i)), c->k);
@@ -152,23 +153,21 @@ static void tile(tm_region *r, contract *c, LLVMValueRef row, int rows, LLVMValu
     tm_loop_end(r, &finish);
 }
 
-/* All rows from..to against `vectors` vectors of columns: full tiles, then 8, 4, 2 and 1 rows. */
+/* All rows from..to against `vectors` vectors of columns: full tiles, then tiles of 4 and of 1 row. */
 static void rows(tm_region *r, contract *c, LLVMValueRef from, LLVMValueRef to, LLVMValueRef panel_data) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef full = LLVMBuildUDiv(b, tm_sub(r, to, from), tm_int(r, c->rows), "");
-    LLVMValueRef end = tm_add(r, from, tm_mul(r, full, tm_int(r, c->rows)));
-    tm_loop loop = tm_loop_begin(r, from, end, c->rows);
-    tile(r, c, loop.index, c->rows, panel_data);
-    tm_loop_end(r, &loop);
-    LLVMValueRef left = tm_sub(r, to, end), row = end;
-    for (int step = 8; step >= 1; step /= 2) {
-        if (step >= c->rows)
+    static const int remainders[] = {4, 1};
+    LLVMValueRef row = from;
+    for (int i = -1; i < 2; i++) {
+        int step = i < 0 ? c->rows : remainders[i];
+        if (i >= 0 && step >= c->rows)
             continue;
-        LLVMValueRef bit = LLVMBuildAnd(b, left, tm_int(r, step), "");
-        LLVMBasicBlockRef after = tm_if_begin(r, LLVMBuildICmp(b, LLVMIntNE, bit, tm_int(r, 0), ""));
-        tile(r, c, row, step, panel_data);
-        tm_if_end(r, after);
-        row = tm_add(r, row, bit);
+        LLVMValueRef tiles = LLVMBuildUDiv(b, tm_sub(r, to, row), tm_int(r, step), "");
+        LLVMValueRef end = tm_add(r, row, tm_mul(r, tiles, tm_int(r, step)));
+        tm_loop loop = tm_loop_begin(r, row, end, step);
+        tile(r, c, loop.index, step, panel_data);
+        tm_loop_end(r, &loop);
+        row = end;
     }
 }
 

@@ -102,9 +102,12 @@ static LLVMValueRef load(tm_region *r, int input) {
     return tm_load_vector(r, type, m->data[input], index);
 }
 
+/* Values first, stores then: an output may lie where an input does. */
 static void point(tm_region *r) {
     map *m = r->kind;
     tm_region_new_point(r);
+    for (int i = 0; i < r->node->output_count; i++)
+        (void)tm_region_value(r, r->body->outputs.items[i]);
     for (int i = 0; i < r->node->output_count; i++) {
         int operand = r->node->input_count + i;
         LLVMValueRef value = tm_region_value(r, r->body->outputs.items[i]);

@@ -133,7 +133,7 @@ LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x) {
     return result;
 }
 
-/* Halves are combined until one lane is left: the same tree on every target of the same width. */
+/* Halves are combined until one lane is left: the same tree on every target of the same width. A NaN is the maximum. */
 static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
     LLVMBuilderRef b = r->e->builder;
     for (int width = r->lanes / 2; width >= 1; width /= 2) {
@@ -145,7 +145,12 @@ static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
         LLVMValueRef undefined = LLVMGetPoison(LLVMTypeOf(vector));
         LLVMValueRef x = LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(low, (unsigned)width), "");
         LLVMValueRef y = LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(high, (unsigned)width), "");
-        vector = add ? LLVMBuildFAdd(b, x, y, "") : LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUGT, x, y, ""), x, y, "");
+        if (add) {
+            vector = LLVMBuildFAdd(b, x, y, "");
+            continue;
+        }
+        LLVMValueRef nan = LLVMBuildFCmp(b, LLVMRealUNO, x, x, "");
+        vector = LLVMBuildSelect(b, LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), nan, ""), x, y, "");
     }
     return LLVMBuildExtractElement(b, vector, tm_emit_i32(r->e, 0), "");
 }

@@ -177,8 +177,9 @@ static void carry_cast(tm_infer_context *context, tm_node *node, tamis_type to) 
     tm_dim *elements = TM_NEW_ARRAY(context->arena, tm_dim, count);
     for (int64_t i = 0; i < count; i++) {
         bool to_truth = to == TAMIS_TYPE_BOOL && x->type != TAMIS_TYPE_BOOL;
-        elements[i] = to_truth ? tm_dim_select(context->dims, tm_dim_equal(context->dims, known[i], zero), zero, one)
-                               : known[i];
+        elements[i] =
+            to_truth ? tm_dim_select(context->dims, tm_dim_equal(context->dims, known[i], zero), zero, one)
+                     : known[i];
         if (to != TAMIS_TYPE_BOOL && !fits(elements[i], to))
             return;
     }
@@ -194,13 +195,14 @@ tm_code tm_infer_cast(tm_infer_context *context, tm_node *node) {
     tm_value *x = tm_infer_input(node, 0);
     if (node->op == TM_OP_CastLike)
         TM_TRY(tm_infer_need(node, 1, -1));
-    int64_t to = node->op == TM_OP_CastLike ? (int64_t)tm_infer_input(node, 1)->type : tm_node_int(node, "to");
+    int64_t to =
+        node->op == TM_OP_CastLike ? (int64_t)tm_infer_input(node, 1)->type : tm_node_int(node, "to");
     if (!is_type(to))
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "attribute to is no element type");
     tamis_type type = (tamis_type)to;
     if (node->op == TM_OP_BitCast && tm_type_bits(type) != tm_type_bits(x->type))
-        return tm_infer_fail(node, TM_E_TYPE, "BitCast from %s to %s changes the width", tm_type_text(x->type),
-                             tm_type_text(type));
+        return tm_infer_fail(node, TM_E_TYPE, "BitCast from %s to %s changes the width",
+                             tm_type_text(x->type), tm_type_text(type));
     tm_infer_set_like(node, 0, type, x);
     if (node->op != TM_OP_BitCast)
         carry_cast(context, node, type);

@@ -20,7 +20,8 @@
 typedef tm_dim (*combine)(tm_dims *dims, tm_dim a, tm_dim b);
 
 static bool carries_elements(const tm_value *value) {
-    return value->type == TAMIS_TYPE_INT64 || value->type == TAMIS_TYPE_INT32 || value->type == TAMIS_TYPE_BOOL;
+    return value->type == TAMIS_TYPE_INT64 || value->type == TAMIS_TYPE_INT32 ||
+           value->type == TAMIS_TYPE_BOOL;
 }
 
 static tm_dim truth(tm_dims *dims, bool value) {
@@ -108,7 +109,8 @@ static combine combine_of(const tm_node *node) {
 static bool few_elements(int rank, const tm_dim *dims, int64_t *out_count) {
     int64_t count = 1;
     for (int i = 0; i < rank; i++)
-        if (!tm_dim_is_constant(dims[i]) || !tm_mul_i64(count, dims[i]->constant, &count) || count > TM_MAX_ELEMENTS)
+        if (!tm_dim_is_constant(dims[i]) || !tm_mul_i64(count, dims[i]->constant, &count) ||
+            count > TM_MAX_ELEMENTS)
             return false;
     *out_count = count;
     return true;
@@ -287,7 +289,8 @@ tm_code tm_infer_clip(tm_infer_context *context, tm_node *node) {
         if (bound->rank > 1)
             return tm_infer_fail(node, TM_E_SHAPE, "the bounds of Clip must be scalars");
         if (bound->rank == 1)
-            TM_TRY(tm_infer_equal(context, node, bound->dims[0], tm_infer_const(context, 1), "bound of Clip"));
+            TM_TRY(
+                tm_infer_equal(context, node, bound->dims[0], tm_infer_const(context, 1), "bound of Clip"));
         carried = carried && tm_infer_known_elements(context, bound, &bounds[i], &one) && one == 1;
     }
     tm_infer_set_like(node, 0, x->type, x);

@@ -9,9 +9,11 @@
 
 static const tamis_type index_types[] = {TAMIS_TYPE_INT32, TAMIS_TYPE_INT64, 0};
 
-static void gather_elements(tm_infer_context *context, tm_node *node, tm_value *data, tm_value *indices, int axis) {
+static void gather_elements(tm_infer_context *context, tm_node *node, tm_value *data, tm_value *indices,
+                            int axis) {
     const tm_dim *known = NULL, *index = NULL;
-    int64_t known_count = 0, index_count = 0, data_strides[TAMIS_MAX_RANK], strides[TAMIS_MAX_RANK], count = 0;
+    int64_t known_count = 0, index_count = 0, data_strides[TAMIS_MAX_RANK], strides[TAMIS_MAX_RANK],
+            count = 0;
     const tm_value *output = tm_infer_output(node, 0);
     if (!tm_infer_known_elements(context, data, &known, &known_count) ||
         !tm_infer_known_elements(context, indices, &index, &index_count) ||
@@ -64,7 +66,8 @@ tm_code tm_infer_gather_elements(tm_infer_context *context, tm_node *node) {
     const tm_value *indices = tm_infer_input(node, 1);
     for (int i = 0; i < data->rank; i++)
         if (i != axis && indices->dims[i]->low > data->dims[i]->high)
-            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the indices is larger than that of the data", i);
+            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the indices is larger than that of the data",
+                                 i);
     tm_infer_set_like(node, 0, data->type, indices);
     return TM_OK;
 }
@@ -79,16 +82,19 @@ tm_code tm_infer_gather_nd(tm_infer_context *context, tm_node *node) {
     if (data->rank < 1 || indices->rank < 1)
         return tm_infer_fail(node, TM_E_SHAPE, "data and indices must have at least one dim");
     if (batch < 0 || batch >= data->rank || batch >= indices->rank)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "batch_dims is %lld for ranks %d and %d", (long long)batch, data->rank,
-                             indices->rank);
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "batch_dims is %lld for ranks %d and %d", (long long)batch,
+                             data->rank, indices->rank);
     tm_dim depth = indices->dims[indices->rank - 1];
     if (!tm_dim_is_constant(depth))
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK, "the last dim of the indices decides the rank and is not constant");
+        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
+                             "the last dim of the indices decides the rank and is not constant");
     if (depth->constant < 1 || depth->constant > data->rank - batch)
-        return tm_infer_fail(node, TM_E_SHAPE, "the last dim of the indices is %lld, but 1 to %d dims can be indexed",
+        return tm_infer_fail(node, TM_E_SHAPE,
+                             "the last dim of the indices is %lld, but 1 to %d dims can be indexed",
                              (long long)depth->constant, data->rank - (int)batch);
     for (int i = 0; i < batch; i++)
-        TM_TRY(tm_infer_equal(context, node, data->dims[i], indices->dims[i], "batch dims of data and indices"));
+        TM_TRY(
+            tm_infer_equal(context, node, data->dims[i], indices->dims[i], "batch dims of data and indices"));
     const int first = (int)(batch + depth->constant), rank = indices->rank - 1 + data->rank - first;
     if (rank > TAMIS_MAX_RANK)
         return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);

@@ -15,8 +15,8 @@ tm_code tm_infer_topk(tm_infer_context *context, tm_node *node) {
     tm_value *k = tm_infer_input(node, 1);
     int axis = 0;
     TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), data->rank, &axis));
-    TM_TRY(tm_infer_equal(context, node, tm_dim_product(context->dims, k->dims, k->rank), tm_infer_const(context, 1),
-                          "K must have one element"));
+    TM_TRY(tm_infer_equal(context, node, tm_dim_product(context->dims, k->dims, k->rank),
+                          tm_infer_const(context, 1), "K must have one element"));
     tm_dim out[TAMIS_MAX_RANK];
     for (int i = 0; i < data->rank; i++)
         out[i] = data->dims[i];
@@ -32,7 +32,8 @@ tm_code tm_infer_topk(tm_infer_context *context, tm_node *node) {
 tm_code tm_infer_non_zero(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     const int rank = tm_infer_input(node, 0)->rank;
-    const tm_dim out[2] = {tm_infer_const(context, rank == 0 ? 1 : rank), tm_infer_free(context, node, 0, 1, "nonzero")};
+    const tm_dim out[2] = {tm_infer_const(context, rank == 0 ? 1 : rank),
+                           tm_infer_free(context, node, 0, 1, "nonzero")};
     tm_infer_set(node, 0, TAMIS_TYPE_INT64, 2, out);
     return TM_OK;
 }
@@ -93,7 +94,8 @@ tm_code tm_infer_non_max_suppression(tm_infer_context *context, tm_node *node) {
     const tm_value *boxes = tm_infer_input(node, 0), *scores = tm_infer_input(node, 1);
     TM_TRY(tm_infer_equal(context, node, boxes->dims[0], scores->dims[0], "batches of boxes and scores"));
     TM_TRY(tm_infer_equal(context, node, boxes->dims[1], scores->dims[2], "numbers of boxes and scores"));
-    TM_TRY(tm_infer_equal(context, node, boxes->dims[2], tm_infer_const(context, 4), "numbers of a box and 4"));
+    TM_TRY(
+        tm_infer_equal(context, node, boxes->dims[2], tm_infer_const(context, 4), "numbers of a box and 4"));
     const tm_dim out[2] = {tm_infer_free(context, node, 0, 0, "selected"), tm_infer_const(context, 3)};
     tm_infer_set(node, 0, TAMIS_TYPE_INT64, 2, out);
     return TM_OK;

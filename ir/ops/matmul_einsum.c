@@ -34,7 +34,9 @@ typedef struct equation {
     bool dots;
 } equation;
 
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 /* Length of the term at `text`, and what it holds. Fails on a character that has no place in it. */
 static tm_code scan_term(tm_node *node, const char *text, int *out_length, int *out_letters, bool *out_dots) {

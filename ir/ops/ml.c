@@ -9,8 +9,8 @@
  */
 #include "ir/infer.h"
 
-static const tamis_type row_types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE, TAMIS_TYPE_INT64, TAMIS_TYPE_INT32,
-                                       TAMIS_TYPE_FLOAT16, 0};
+static const tamis_type row_types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE,  TAMIS_TYPE_INT64,
+                                       TAMIS_TYPE_INT32, TAMIS_TYPE_FLOAT16, 0};
 
 static int64_t list_length(const tm_node *node, const char *name) {
     const tm_attribute *attribute = tm_node_attribute(node, name);
@@ -21,7 +21,6 @@ static int64_t tensor_length(const tm_node *node, const char *name) {
     const tm_attribute *attribute = tm_node_attribute(node, name);
     return attribute->present && attribute->tensor != NULL ? tm_constant_count(attribute->tensor) : 0;
 }
-
 
 /* ---- rows ---- */
 
@@ -46,7 +45,8 @@ static tm_code set_classes(tm_infer_context *context, tm_node *node, const row_s
     int64_t int_labels = list_length(node, ints), string_labels = list_length(node, strings);
     if ((int_labels > 0) == (string_labels > 0))
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "give either %s or %s", ints, strings);
-    tm_dim dims[2] = {shape->rows, tm_infer_const(context, columns > 0 ? columns : int_labels + string_labels)};
+    tm_dim dims[2] = {shape->rows,
+                      tm_infer_const(context, columns > 0 ? columns : int_labels + string_labels)};
     tm_infer_set(node, 0, int_labels > 0 ? TAMIS_TYPE_INT64 : TAMIS_TYPE_STRING, 1, dims);
     tm_infer_set(node, 1, TAMIS_TYPE_FLOAT, 2, dims);
     return TM_OK;
@@ -71,11 +71,31 @@ static tm_code same_lengths(tm_node *node, const char *first, const char *const 
     return TM_OK;
 }
 
-static tm_code check_old_trees(tm_node *node, const char *leaf_id, const char *leaf_node, const char *leaf_tree) {
-    static const char *const node_lists[] = {"nodes_truenodeids", "nodes_featureids", "nodes_modes", "nodes_nodeids",
-                                             "nodes_treeids"};
+/* The list or, with the suffix _as_tensor, the tensor. */
+static int64_t either_length(const tm_node *node, const char *list, const char *tensor) {
+    return tm_node_has_attribute(node, tensor) ? tensor_length(node, tensor) : list_length(node, list);
+}
+
+static tm_code check_missing(tm_node *node, int64_t nodes) {
+    int64_t count = list_length(node, "nodes_missing_value_tracks_true");
+    if (count != 0 && count != nodes)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE,
+                             "nodes_missing_value_tracks_true has not one entry for each node");
+    return TM_OK;
+}
+
+static tm_code check_old_trees(tm_node *node, const char *leaf_id, const char *leaf_node,
+                               const char *leaf_tree, int64_t weights) {
+    static const char *const node_lists[] = {"nodes_truenodeids", "nodes_featureids", "nodes_modes",
+                                             "nodes_nodeids", "nodes_treeids"};
     const char *const leaf_lists[] = {leaf_node, leaf_tree};
+    int64_t nodes = list_length(node, "nodes_falsenodeids");
     TM_TRY(same_lengths(node, "nodes_falsenodeids", node_lists, 5));
+    TM_TRY(check_missing(node, nodes));
+    if (either_length(node, "nodes_values", "nodes_values_as_tensor") != nodes)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "nodes_values has not one entry for each node");
+    if (weights != list_length(node, leaf_id) || nodes >= INT32_MAX / 4 || weights >= INT32_MAX / 4)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has not one weight for each entry", leaf_id);
     return same_lengths(node, leaf_id, leaf_lists, 2);
 }
 
@@ -84,8 +104,13 @@ static tm_code infer_trees(tm_infer_context *context, tm_node *node, const row_s
                                              "nodes_falsenodeids"};
     TM_TRY(same_lengths(node, "nodes_featureids", node_lists, 4));
     int64_t nodes = list_length(node, "nodes_featureids");
+    TM_TRY(check_missing(node, nodes));
+    const tm_attribute *modes = tm_node_attribute(node, "nodes_modes");
+    if (modes->present && modes->tensor->type != TAMIS_TYPE_UINT8)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "nodes_modes is not u8");
     if (nodes != tensor_length(node, "nodes_splits") || nodes != tensor_length(node, "nodes_modes"))
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "nodes_splits, nodes_modes and nodes_featureids differ in length");
+        return tm_infer_fail(node, TM_E_ATTRIBUTE,
+                             "nodes_splits, nodes_modes and nodes_featureids differ in length");
     if (list_length(node, "leaf_targetids") != tensor_length(node, "leaf_weights"))
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "leaf_weights and leaf_targetids differ in length");
     return set_targets(context, node, shape, tm_infer_input(node, 0)->type, tm_node_int(node, "n_targets"));
@@ -108,10 +133,12 @@ tm_code tm_infer_ml_row(tm_infer_context *context, tm_node *node) {
     case TM_OP_TreeEnsemble:
         return infer_trees(context, node, &shape);
     case TM_OP_TreeEnsembleRegressor:
-        TM_TRY(check_old_trees(node, "target_ids", "target_nodeids", "target_treeids"));
+        TM_TRY(check_old_trees(node, "target_ids", "target_nodeids", "target_treeids",
+                               either_length(node, "target_weights", "target_weights_as_tensor")));
         return set_targets(context, node, &shape, TAMIS_TYPE_FLOAT, tm_node_int(node, "n_targets"));
     case TM_OP_TreeEnsembleClassifier:
-        TM_TRY(check_old_trees(node, "class_ids", "class_nodeids", "class_treeids"));
+        TM_TRY(check_old_trees(node, "class_ids", "class_nodeids", "class_treeids",
+                               either_length(node, "class_weights", "class_weights_as_tensor")));
         return set_classes(context, node, &shape, "classlabels_int64s", "classlabels_strings", 0);
     case TM_OP_LinearRegressor:
         return set_targets(context, node, &shape, TAMIS_TYPE_FLOAT, tm_node_int(node, "targets"));
@@ -183,7 +210,8 @@ static tm_code infer_label_encoder(tm_infer_context *context, tm_node *node) {
     static const char *const values[] = {"values_floats", "values_int64s", "values_strings"};
     static const tamis_type types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_INT64, TAMIS_TYPE_STRING};
     tamis_type key = TAMIS_TYPE_UNDEFINED, value = TAMIS_TYPE_UNDEFINED;
-    int64_t key_count = tensor_length(node, "keys_tensor"), value_count = tensor_length(node, "values_tensor");
+    int64_t key_count = tensor_length(node, "keys_tensor"),
+            value_count = tensor_length(node, "values_tensor");
     (void)context;
     TM_TRY(tm_infer_need(node, 0, -1));
     if (tm_node_has_attribute(node, "keys_tensor"))
@@ -204,7 +232,8 @@ static tm_code infer_label_encoder(tm_infer_context *context, tm_node *node) {
     if (key == TAMIS_TYPE_UNDEFINED || value == TAMIS_TYPE_UNDEFINED || key_count != value_count)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "keys and values are missing or differ in length");
     if (key != x->type)
-        return tm_infer_fail(node, TM_E_TYPE, "the keys are %s, the input %s", tm_type_text(key), tm_type_text(x->type));
+        return tm_infer_fail(node, TM_E_TYPE, "the keys are %s, the input %s", tm_type_text(key),
+                             tm_type_text(x->type));
     tm_infer_set_like(node, 0, value, x);
     return TM_OK;
 }

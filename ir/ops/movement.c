@@ -41,22 +41,25 @@ static tm_code split_lengths(tm_infer_context *context, tm_node *node, tm_dim di
     tm_value *split = tm_infer_input(node, 1);
     const int parts = node->output_count;
     if (split != NULL) {
-        int count = 0;
-        TM_TRY(tm_movement_list_length(context, node, 1, "lengths of the parts", &count));
-        if (count != parts)
-            return tm_infer_fail(node, TM_E_ARITY, "%d lengths for %d outputs", count, parts);
+        static const tamis_type integer[] = {TAMIS_TYPE_INT64, 0};
+        TM_TRY(tm_infer_need(node, 1, 1));
+        TM_TRY(tm_infer_need_type(node, 1, integer));
+        TM_TRY(tm_infer_equal(context, node, split->dims[0], tm_infer_const(context, parts),
+                              "lengths and outputs"));
         tm_dim sum = tm_infer_const(context, 0);
         for (int i = 0; i < parts; i++) {
             out_lengths[i] = tm_infer_element(context, split, i);
             if (tm_dim_is_constant(out_lengths[i]) && out_lengths[i]->constant < 0)
-                return tm_infer_fail(node, TM_E_SHAPE, "part %d has the length %lld", i, (long long)out_lengths[i]->constant);
+                return tm_infer_fail(node, TM_E_SHAPE, "part %d has the length %lld", i,
+                                     (long long)out_lengths[i]->constant);
             sum = tm_dim_add(dims, sum, out_lengths[i]);
         }
         return tm_infer_equal(context, node, sum, dim, "the sum of the parts and the dim that is split");
     }
     const int64_t wanted = tm_node_int(node, "num_outputs");
     if (wanted != TM_NO_DEFAULT && wanted != parts)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "num_outputs is %lld, but there are %d outputs", (long long)wanted, parts);
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "num_outputs is %lld, but there are %d outputs",
+                             (long long)wanted, parts);
     tm_dim zero = tm_infer_const(context, 0);
     tm_dim chunk = tm_dim_ceildiv(dims, dim, tm_infer_const(context, parts));
     for (int i = 0; i < parts; i++) {
@@ -111,7 +114,8 @@ static void concat_elements(tm_infer_context *context, tm_node *node) {
         const bool is_known = tm_infer_known_elements(context, value, &known, &count);
         any_known = any_known || is_known;
         all_known = all_known && is_known;
-        loadable = loadable && (is_known || value->type == TAMIS_TYPE_INT64 || value->type == TAMIS_TYPE_INT32);
+        loadable =
+            loadable && (is_known || value->type == TAMIS_TYPE_INT64 || value->type == TAMIS_TYPE_INT32);
         total += value->dims[0]->constant;
     }
     if (total > TM_MAX_ELEMENTS || !any_known || (!all_known && (total > MAX_LOADED || !loadable)))
@@ -171,7 +175,8 @@ tm_code tm_infer_expand(tm_infer_context *context, tm_node *node) {
         tm_dim wanted = from_shape >= 0 ? tm_infer_element(context, shape, from_shape) : NULL;
         out[i] = old == NULL ? wanted : wanted == NULL ? old : tm_dim_broadcast(context->dims, old, wanted);
         if (out[i] == NULL || (tm_dim_is_constant(out[i]) && out[i]->constant < 0))
-            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the input does not broadcast to the shape", from_data);
+            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the input does not broadcast to the shape",
+                                 from_data);
         if (constant && old != NULL && !tm_dim_is(old, 1))
             strides[i] = dense[from_data];
     }
@@ -192,14 +197,15 @@ tm_code tm_infer_tile(tm_infer_context *context, tm_node *node) {
     for (int i = 0; i < data->rank; i++) {
         tm_dim times = tm_infer_element(context, repeats, i);
         if (tm_dim_is_constant(times) && times->constant < 0)
-            return tm_infer_fail(node, TM_E_SHAPE, "axis %d is repeated %lld times", i, (long long)times->constant);
+            return tm_infer_fail(node, TM_E_SHAPE, "axis %d is repeated %lld times", i,
+                                 (long long)times->constant);
         out[i] = tm_dim_mul(context->dims, data->dims[i], times);
     }
     tm_infer_set(node, 0, data->type, data->rank, out);
     const tm_dim *known = NULL;
     int64_t count = 0;
-    if (data->rank == 1 && tm_infer_known_elements(context, data, &known, &count) && tm_dim_is_constant(out[0]) &&
-        out[0]->constant <= TM_MAX_ELEMENTS && count > 0) {
+    if (data->rank == 1 && tm_infer_known_elements(context, data, &known, &count) &&
+        tm_dim_is_constant(out[0]) && out[0]->constant <= TM_MAX_ELEMENTS && count > 0) {
         tm_dim *elements = TM_NEW_ARRAY(context->arena, tm_dim, out[0]->constant + 1);
         for (int64_t i = 0; i < out[0]->constant; i++)
             elements[i] = known[i % count];
@@ -263,7 +269,8 @@ tm_code tm_infer_reverse_sequence(tm_infer_context *context, tm_node *node) {
     if (data->rank < 2)
         return tm_infer_fail(node, TM_E_SHAPE, "the input has rank %d, at least 2 is needed", data->rank);
     if (batch < 0 || batch > 1 || time < 0 || time > 1 || batch == time)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "batch_axis and time_axis must be 0 and 1, in either order");
+        return tm_infer_fail(node, TM_E_ATTRIBUTE,
+                             "batch_axis and time_axis must be 0 and 1, in either order");
     TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, 1)->dims[0], data->dims[batch],
                           "the number of sequence lengths and the batch"));
     tm_infer_set_like(node, 0, data->type, data);

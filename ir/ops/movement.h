@@ -9,21 +9,22 @@
 
 /* The length of a one-dimensional tensor of shapes, axes or starts; it decides ranks, so it must be
  * constant. Files a diagnostic otherwise. */
-TM_MUST_USE tm_code tm_movement_list_length(tm_infer_context *context, tm_node *node, int input, const char *what,
-                                            int *out_length);
+TM_MUST_USE tm_code tm_movement_list_length(tm_infer_context *context, tm_node *node, int input,
+                                            const char *what, int *out_length);
 
 /* An axis that may be known only when the model runs, brought into 0..rank-1. A constant one is
  * checked. */
-TM_MUST_USE tm_code tm_movement_axis(tm_infer_context *context, tm_node *node, tm_dim axis, int rank, tm_dim *out_axis);
+TM_MUST_USE tm_code tm_movement_axis(tm_infer_context *context, tm_node *node, tm_dim axis, int rank,
+                                     tm_dim *out_axis);
 
 /* Axes of an optional input: list of length *out_count, normalised and checked for duplicates where
  * constant. Omitted: 0..rank-1. */
-TM_MUST_USE tm_code tm_movement_axes(tm_infer_context *context, tm_node *node, int input, int rank, tm_dim *out_axes,
-                                     int *out_count);
+TM_MUST_USE tm_code tm_movement_axes(tm_infer_context *context, tm_node *node, int input, int rank,
+                                     tm_dim *out_axes, int *out_count);
 
 /* The entry of `list` whose axis is `axis`, or `otherwise`: a selection when axes are run-time values. */
-tm_dim tm_movement_pick(tm_infer_context *context, const tm_dim *axes, const tm_dim *list, int count, int axis,
-                        tm_dim otherwise);
+tm_dim tm_movement_pick(tm_infer_context *context, const tm_dim *axes, const tm_dim *list, int count,
+                        int axis, tm_dim otherwise);
 
 /* Carries known elements through a strided view with constant dims: output element i comes from
  * offset + sum of index*stride of input 0. Does nothing when elements or dims are not known. */

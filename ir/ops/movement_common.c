@@ -26,7 +26,8 @@ tm_code tm_movement_list_length(tm_infer_context *context, tm_node *node, int in
         return tm_infer_fail(node, TM_E_SHAPE, "%s must have one dim, not %d", what, value->rank);
     if (!tm_dim_is_constant(value->dims[0]))
         return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                             "the number of %s is known only when the model runs, so the rank is not known", what);
+                             "the number of %s is known only when the model runs, so the rank is not known",
+                             what);
     if (value->dims[0]->constant > 2 * TAMIS_MAX_RANK)
         return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "more than %d %s", 2 * TAMIS_MAX_RANK, what);
     *out_length = (int)value->dims[0]->constant;
@@ -42,8 +43,9 @@ tm_code tm_movement_axis(tm_infer_context *context, tm_node *node, tm_dim axis, 
     }
     tm_dims *dims = context->dims;
     tm_dim zero = tm_infer_const(context, 0);
-    *out_axis = tm_dim_select(dims, tm_dim_less(dims, axis, zero),
-                              tm_dim_add(dims, tm_dim_min(dims, axis, zero), tm_infer_const(context, rank)), axis);
+    *out_axis =
+        tm_dim_select(dims, tm_dim_less(dims, axis, zero),
+                      tm_dim_add(dims, tm_dim_min(dims, axis, zero), tm_infer_const(context, rank)), axis);
     return TM_OK;
 }
 
@@ -70,8 +72,8 @@ tm_code tm_movement_axes(tm_infer_context *context, tm_node *node, int input, in
     return TM_OK;
 }
 
-tm_dim tm_movement_pick(tm_infer_context *context, const tm_dim *axes, const tm_dim *list, int count, int axis,
-                        tm_dim otherwise) {
+tm_dim tm_movement_pick(tm_infer_context *context, const tm_dim *axes, const tm_dim *list, int count,
+                        int axis, tm_dim otherwise) {
     tm_dim number = tm_infer_const(context, axis);
     tm_dim result = otherwise;
     for (int i = 0; i < count; i++)

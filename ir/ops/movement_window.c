@@ -33,7 +33,8 @@ static tm_dim short_length(tm_infer_context *context, const slice_range *range, 
     if (!tm_dim_is(range->step, 1) || !tm_dim_is_constant(range->start))
         return NULL;
     const int64_t start = range->start->constant;
-    const bool to_the_end = tm_dim_same(range->end, n) || (tm_dim_is_constant(range->end) && range->end->constant >= n->high);
+    const bool to_the_end =
+        tm_dim_same(range->end, n) || (tm_dim_is_constant(range->end) && range->end->constant >= n->high);
     if (to_the_end && start >= 0)
         return tm_dim_max(dims, tm_dim_sub(dims, n, range->start), zero);
     if (to_the_end && start > INT64_MIN)
@@ -52,16 +53,20 @@ static tm_dim slice_length(tm_infer_context *context, const slice_range *range, 
     tm_dim zero = tm_infer_const(context, 0), minus_one = tm_infer_const(context, -1);
     tm_dim last = tm_dim_sub(dims, n, tm_infer_const(context, 1));
     tm_dim start = from_the_end(context, range->start, n), end = from_the_end(context, range->end, n);
-    tm_dim up = tm_dim_ceildiv(dims, tm_dim_sub(dims, tm_dim_clamp(dims, end, zero, n), tm_dim_clamp(dims, start, zero, n)),
-                               range->step);
+    tm_dim up = tm_dim_ceildiv(
+        dims, tm_dim_sub(dims, tm_dim_clamp(dims, end, zero, n), tm_dim_clamp(dims, start, zero, n)),
+        range->step);
     tm_dim down = tm_dim_ceildiv(
-        dims, tm_dim_sub(dims, tm_dim_clamp(dims, end, minus_one, last), tm_dim_clamp(dims, start, zero, last)), range->step);
+        dims,
+        tm_dim_sub(dims, tm_dim_clamp(dims, end, minus_one, last), tm_dim_clamp(dims, start, zero, last)),
+        range->step);
     tm_dim length = tm_dim_select(dims, tm_dim_less(dims, range->step, zero), down, up);
     return tm_dim_max(dims, length, zero);
 }
 
 /* Known elements: every range must be constant and so must be the dims. */
-static void slice_elements(tm_infer_context *context, tm_node *node, tm_value *data, const slice_range *ranges) {
+static void slice_elements(tm_infer_context *context, tm_node *node, tm_value *data,
+                           const slice_range *ranges) {
     int64_t strides[TAMIS_MAX_RANK], count = 0, offset = 0;
     if (!tm_movement_strides(data->rank, data->dims, strides, &count))
         return;
@@ -83,7 +88,8 @@ static void slice_elements(tm_infer_context *context, tm_node *node, tm_value *d
 tm_code tm_infer_slice(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     tm_value *data = tm_infer_input(node, 0);
-    tm_dim axes[2 * TAMIS_MAX_RANK], starts[2 * TAMIS_MAX_RANK], ends[2 * TAMIS_MAX_RANK], steps[2 * TAMIS_MAX_RANK];
+    tm_dim axes[2 * TAMIS_MAX_RANK], starts[2 * TAMIS_MAX_RANK], ends[2 * TAMIS_MAX_RANK],
+        steps[2 * TAMIS_MAX_RANK];
     int count = 0, other = 0;
     TM_TRY(tm_movement_list_length(context, node, 1, "starts", &count));
     TM_TRY(tm_movement_list_length(context, node, 2, "ends", &other));
@@ -101,7 +107,8 @@ tm_code tm_infer_slice(tm_infer_context *context, tm_node *node) {
     for (int i = 0; i < count; i++) {
         starts[i] = tm_infer_element(context, tm_infer_input(node, 1), i);
         ends[i] = tm_infer_element(context, tm_infer_input(node, 2), i);
-        steps[i] = tm_infer_input(node, 4) != NULL ? tm_infer_element(context, tm_infer_input(node, 4), i) : one;
+        steps[i] =
+            tm_infer_input(node, 4) != NULL ? tm_infer_element(context, tm_infer_input(node, 4), i) : one;
         if (tm_dim_is(steps[i], 0))
             return tm_infer_fail(node, TM_E_SHAPE, "step %d is 0", i);
     }
@@ -137,10 +144,12 @@ tm_code tm_infer_pad(tm_infer_context *context, tm_node *node) {
         TM_TRY(tm_infer_same_type(node, 0, 2));
     }
     for (int i = 0; i < count; i++)
-        sums[i] = tm_dim_add(dims, tm_infer_element(context, pads, i), tm_infer_element(context, pads, i + count));
+        sums[i] =
+            tm_dim_add(dims, tm_infer_element(context, pads, i), tm_infer_element(context, pads, i + count));
     tm_dim zero = tm_infer_const(context, 0);
     for (int axis = 0; axis < data->rank; axis++) {
-        out[axis] = tm_dim_add(dims, data->dims[axis], tm_movement_pick(context, axes, sums, count, axis, zero));
+        out[axis] =
+            tm_dim_add(dims, data->dims[axis], tm_movement_pick(context, axes, sums, count, axis, zero));
         if (tm_dim_is_constant(out[axis]) && out[axis]->constant < 0)
             return tm_infer_fail(node, TM_E_SHAPE, "the pads of axis %d remove more than there is", axis);
     }

@@ -8,14 +8,15 @@
  */
 #include "ir/infer.h"
 
-static tm_code check_blocks(tm_infer_context *context, tm_node *node, const tm_value *x, const tm_value *scale,
-                            int64_t block) {
+static tm_code check_blocks(tm_infer_context *context, tm_node *node, const tm_value *x,
+                            const tm_value *scale, int64_t block) {
     int axis;
     TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), x->rank, &axis));
     if (block < 0)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "block_size is negative");
     if (scale->rank != x->rank)
-        return tm_infer_fail(node, TM_E_SHAPE, "blocked scales have rank %d, the data %d", scale->rank, x->rank);
+        return tm_infer_fail(node, TM_E_SHAPE, "blocked scales have rank %d, the data %d", scale->rank,
+                             x->rank);
     for (int i = 0; i < x->rank; i++) {
         tm_dim want = x->dims[i];
         if (i == axis)
@@ -29,12 +30,14 @@ static tm_code check_blocks(tm_infer_context *context, tm_node *node, const tm_v
 static tm_code check_scale(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     TM_TRY(tm_infer_need(node, 1, -1));
-    const tm_value *x = tm_infer_input(node, 0), *scale = tm_infer_input(node, 1), *zero = tm_infer_input(node, 2);
+    const tm_value *x = tm_infer_input(node, 0), *scale = tm_infer_input(node, 1),
+                   *zero = tm_infer_input(node, 2);
     int64_t block = tm_node_int(node, "block_size");
     if (block != 0) {
         TM_TRY(check_blocks(context, node, x, scale, block));
     } else if (scale->rank > 1) {
-        return tm_infer_fail(node, TM_E_SHAPE, "the scale has rank %d; without block_size it has at most 1", scale->rank);
+        return tm_infer_fail(node, TM_E_SHAPE, "the scale has rank %d; without block_size it has at most 1",
+                             scale->rank);
     } else if (scale->rank == 1 && !tm_dim_is(scale->dims[0], 1)) {
         int axis;
         TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), x->rank, &axis));

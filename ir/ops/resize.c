@@ -20,8 +20,8 @@ static tm_code check_attributes(tm_node *node) {
     } rules[] = {
         {"mode", {"nearest", "linear", "cubic"}},
         {"coordinate_transformation_mode",
-         {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
-          "tf_half_pixel_for_nn"}},
+         {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+          "tf_crop_and_resize", "tf_half_pixel_for_nn"}},
         {"nearest_mode", {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}},
         {"keep_aspect_ratio_policy", {"stretch", "not_larger", "not_smaller"}},
     };
@@ -65,7 +65,8 @@ static tm_dim scaled_dim(tm_infer_context *context, tm_dim dim, double scale) {
     for (int64_t divisor = 1; divisor <= 256; divisor *= 2) {
         const double times = scale * (double)divisor;
         if (times == floor(times) && times >= 1 && times <= 4096)
-            return tm_dim_floordiv(context->dims, tm_dim_mul(context->dims, dim, tm_infer_const(context, (int64_t)times)),
+            return tm_dim_floordiv(context->dims,
+                                   tm_dim_mul(context->dims, dim, tm_infer_const(context, (int64_t)times)),
                                    tm_infer_const(context, divisor));
     }
     return NULL;
@@ -79,15 +80,17 @@ static void keep_ratio(tm_infer_context *context, tm_node *node, const int *axes
     bool known = true;
     for (int i = 0; i < count; i++) {
         const int axis = axes[i];
-        known = known && tm_dim_is_constant(out[axis]) && tm_dim_is_constant(data->dims[axis]) && data->dims[axis]->constant > 0;
+        known = known && tm_dim_is_constant(out[axis]) && tm_dim_is_constant(data->dims[axis]) &&
+                data->dims[axis]->constant > 0;
         if (!known)
             break;
         const double own = (double)out[axis]->constant / (double)data->dims[axis]->constant;
         scale = i == 0 || (larger ? own > scale : own < scale) ? own : scale;
     }
     for (int i = 0; i < count; i++)
-        out[axes[i]] = known ? tm_infer_const(context, (int64_t)(scale * (double)data->dims[axes[i]]->constant + 0.5))
-                             : tm_infer_free(context, node, 0, axes[i], "resized");
+        out[axes[i]] =
+            known ? tm_infer_const(context, (int64_t)(scale * (double)data->dims[axes[i]]->constant + 0.5))
+                  : tm_infer_free(context, node, 0, axes[i], "resized");
 }
 
 static bool is_given(const tm_value *value) {
@@ -112,7 +115,8 @@ tm_code tm_infer_resize(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, given, 1));
     TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, given)->dims[0], tm_infer_const(context, count),
                           "the number of scales or sizes and of axes"));
-    const bool crop = strcmp(tm_node_string(node, "coordinate_transformation_mode"), "tf_crop_and_resize") == 0;
+    const bool crop =
+        strcmp(tm_node_string(node, "coordinate_transformation_mode"), "tf_crop_and_resize") == 0;
     if (crop && !is_given(tm_infer_input(node, 1)))
         return tm_infer_fail(node, TM_E_ARITY, "tf_crop_and_resize needs roi");
     tm_dim out[TAMIS_MAX_RANK];

@@ -26,8 +26,8 @@ static tm_code scatter_elements(tm_infer_context *context, tm_node *node, const 
     TM_TRY(tm_infer_need_type(node, 1, index_types));
     TM_TRY(tm_infer_same_type(node, 0, 2));
     for (int i = 0; i < data->rank; i++)
-        TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, 1)->dims[i], tm_infer_input(node, 2)->dims[i],
-                              "dims of indices and updates"));
+        TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, 1)->dims[i],
+                              tm_infer_input(node, 2)->dims[i], "dims of indices and updates"));
     return check_reduction(node);
 }
 
@@ -40,9 +40,11 @@ static tm_code scatter_nd(tm_infer_context *context, tm_node *node, const tm_val
         return tm_infer_fail(node, TM_E_SHAPE, "data and indices must have at least one dim");
     tm_dim depth = indices->dims[indices->rank - 1];
     if (!tm_dim_is_constant(depth))
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK, "the last dim of the indices decides the rank and is not constant");
+        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
+                             "the last dim of the indices decides the rank and is not constant");
     if (depth->constant < 0 || depth->constant > data->rank)
-        return tm_infer_fail(node, TM_E_SHAPE, "the last dim of the indices is %lld, but the data have rank %d",
+        return tm_infer_fail(node, TM_E_SHAPE,
+                             "the last dim of the indices is %lld, but the data have rank %d",
                              (long long)depth->constant, data->rank);
     const int outer = indices->rank - 1, first = (int)depth->constant;
     TM_TRY(tm_infer_need(node, 2, outer + data->rank - first));
@@ -72,7 +74,8 @@ static tm_code tensor_scatter(tm_infer_context *context, tm_node *node, const tm
         return TM_OK;
     TM_TRY(tm_infer_need(node, 2, 1));
     TM_TRY(tm_infer_need_type(node, 2, only));
-    return tm_infer_equal(context, node, tm_infer_input(node, 2)->dims[0], data->dims[0], "write_indices and the batch");
+    return tm_infer_equal(context, node, tm_infer_input(node, 2)->dims[0], data->dims[0],
+                          "write_indices and the batch");
 }
 
 tm_code tm_infer_scatter(tm_infer_context *context, tm_node *node) {

@@ -53,8 +53,8 @@ static tm_dim product_of(tm_infer_context *context, const factors *product) {
 }
 
 /* product(over) / product(under), shared factors cancelled. */
-static tm_dim divide_products(tm_infer_context *context, const tm_dim *over, int over_count, const tm_dim *under,
-                              int under_count) {
+static tm_dim divide_products(tm_infer_context *context, const tm_dim *over, int over_count,
+                              const tm_dim *under, int under_count) {
     factors a = {.constant = 1, .fits = true}, b = {.constant = 1, .fits = true};
     for (int i = 0; i < over_count; i++)
         add_factors(&a, over[i]);
@@ -78,8 +78,8 @@ static tm_dim divide_products(tm_infer_context *context, const tm_dim *over, int
     return tm_dim_floordiv(dims, product_of(context, &a), tm_dim_max(dims, product_of(context, &b), one));
 }
 
-/* A target element that the exporter computed from dims says what it means, also when it comes out as 0 or -1 at
- * the edge of a dim's range: only numbers and data of the run are looked at for the special meanings. Else
+/* A target element that the exporter computed from dims says what it means, also when it comes out as 0 or -1
+ * at the edge of a dim's range: only numbers and data of the run are looked at for the special meanings. Else
  * every Reshape of a symbolic dim would carry a select over "was it 0". */
 static bool means_itself(tm_dim element) {
     return !tm_dim_is_constant(element) && !element->late && element->kind != TM_DIM_SELECT;
@@ -93,19 +93,22 @@ static tm_code reshape(tm_infer_context *context, tm_node *node) {
     if (rank > TAMIS_MAX_RANK)
         return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);
     const bool allow_zero = tm_node_int(node, "allowzero") != 0;
-    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1), minus_one = tm_infer_const(context, -1);
+    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1),
+           minus_one = tm_infer_const(context, -1);
     tm_dim out[TAMIS_MAX_RANK], given[TAMIS_MAX_RANK], inferred[TAMIS_MAX_RANK];
     int unknown = 0, certain = 0;
     for (int i = 0; i < rank; i++) {
         tm_dim element = tm_infer_element(context, target, i);
         if (tm_dim_is_constant(element) && element->constant < -1)
-            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the target shape is %lld", i, (long long)element->constant);
+            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the target shape is %lld", i,
+                                 (long long)element->constant);
         const bool literal = means_itself(element);
         inferred[i] = literal ? zero : tm_dim_equal(dims, element, minus_one);
         unknown += !tm_dim_is(inferred[i], 0);
         certain += tm_dim_is(inferred[i], 1);
         if (!allow_zero && tm_dim_is(element, 0) && i >= data->rank)
-            return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the target shape is 0, but the input has rank %d", i, data->rank);
+            return tm_infer_fail(node, TM_E_SHAPE,
+                                 "dim %d of the target shape is 0, but the input has rank %d", i, data->rank);
         if (!allow_zero && !literal && i < data->rank)
             element = tm_dim_select(dims, tm_dim_equal(dims, element, zero), data->dims[i], element);
         given[i] = tm_dim_select(dims, inferred[i], one, element);
@@ -115,8 +118,8 @@ static tm_code reshape(tm_infer_context *context, tm_node *node) {
     tm_dim quotient = unknown > 0 ? divide_products(context, data->dims, data->rank, given, rank) : one;
     for (int i = 0; i < rank; i++)
         out[i] = tm_dim_select(dims, inferred[i], quotient, given[i]);
-    TM_TRY(tm_infer_equal(context, node, tm_dim_product(dims, data->dims, data->rank), tm_dim_product(dims, out, rank),
-                          "the number of elements"));
+    TM_TRY(tm_infer_equal(context, node, tm_dim_product(dims, data->dims, data->rank),
+                          tm_dim_product(dims, out, rank), "the number of elements"));
     tm_infer_set(node, 0, data->type, rank, out);
     return TM_OK;
 }
@@ -126,7 +129,8 @@ static tm_code flatten(tm_infer_context *context, tm_node *node) {
     const int rank = data->rank;
     int64_t axis = tm_node_int(node, "axis");
     if (axis < -rank || axis > rank)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "axis is %lld for a tensor of rank %d", (long long)axis, rank);
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "axis is %lld for a tensor of rank %d", (long long)axis,
+                             rank);
     axis += axis < 0 ? rank : 0;
     const tm_dim out[2] = {tm_dim_product(context->dims, data->dims, (int)axis),
                            tm_dim_product(context->dims, data->dims + axis, rank - (int)axis)};
@@ -134,18 +138,22 @@ static tm_code flatten(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
-static tm_code squeeze_units(tm_node *node) {
+/* Without axes, dims of 1 go. Beside one that is certain to go, a dim that may turn out to be 1 stays, and
+ * it is an error of the run if it does. */
+static tm_code squeeze_units(tm_infer_context *context, tm_node *node) {
     const tm_value *data = tm_infer_input(node, 0);
-    tm_dim out[TAMIS_MAX_RANK];
+    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1), out[TAMIS_MAX_RANK];
     int rank = 0;
-    for (int i = 0; i < data->rank; i++) {
-        tm_dim dim = data->dims[i];
-        if (tm_dim_is(dim, 1))
-            continue;
-        if (dim->low <= 1 && dim->high >= 1)
+    for (int i = 0; i < data->rank; i++)
+        if (!tm_dim_is(data->dims[i], 1))
+            out[rank++] = data->dims[i];
+    for (int i = 0; i < rank; i++) {
+        tm_dim is_one = tm_dim_equal(context->dims, out[i], one);
+        if (rank == data->rank && !tm_dim_is(is_one, 0))
             return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                                 "without axes, the rank depends on whether dim %d is 1; pin it with --dim", i);
-        out[rank++] = dim;
+                                 "without axes, the rank depends on whether dim %d is 1; pin it with --dim",
+                                 i);
+        TM_TRY(tm_infer_equal(context, node, is_one, zero, "without axes, a dim must not turn out to be 1"));
     }
     tm_infer_set(node, 0, data->type, rank, out);
     return TM_OK;
@@ -154,7 +162,7 @@ static tm_code squeeze_units(tm_node *node) {
 /* Dim j of the output is the j-th input dim that is not removed. */
 static tm_code squeeze(tm_infer_context *context, tm_node *node) {
     if (tm_infer_input(node, 1) == NULL)
-        return squeeze_units(node);
+        return squeeze_units(context, node);
     tm_dims *dims = context->dims;
     const tm_value *data = tm_infer_input(node, 0);
     tm_dim axes[TAMIS_MAX_RANK], out[TAMIS_MAX_RANK];
@@ -198,7 +206,8 @@ static tm_code unsqueeze(tm_infer_context *context, tm_node *node) {
         for (int k = 0; k < count; k++)
             inserted = tm_dim_max(dims, inserted, tm_dim_equal(dims, axes[k], tm_infer_const(context, p)));
         for (int i = 0; i < data->rank; i++)
-            dim = tm_dim_select(dims, tm_dim_equal(dims, used, tm_infer_const(context, i)), data->dims[i], dim);
+            dim =
+                tm_dim_select(dims, tm_dim_equal(dims, used, tm_infer_const(context, i)), data->dims[i], dim);
         out[p] = tm_dim_select(dims, inserted, one, dim);
         used = tm_dim_add(dims, used, tm_dim_sub(dims, one, inserted));
     }
@@ -209,7 +218,8 @@ static tm_code unsqueeze(tm_infer_context *context, tm_node *node) {
 tm_code tm_infer_reshape(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     tm_value *data = tm_infer_input(node, 0), *output = tm_infer_output(node, 0);
-    const bool dropped = node->op != TM_OP_Flatten && node->input_count == 1 && output != NULL && output->rank >= 0;
+    const bool dropped =
+        node->op != TM_OP_Flatten && node->input_count == 1 && output != NULL && output->rank >= 0;
     if (dropped) {
         tm_dim out[TAMIS_MAX_RANK];
         for (int i = 0; i < output->rank; i++)

@@ -22,7 +22,8 @@ static tm_dim whole_number(tm_infer_context *context, tm_value *value) {
             return NULL;
         return tm_infer_const(context, (int64_t)number);
     }
-    if (value->producer != NULL && value->producer->op == TM_OP_Cast && (value->type == TAMIS_TYPE_FLOAT || value->type == TAMIS_TYPE_DOUBLE) &&
+    if (value->producer != NULL && value->producer->op == TM_OP_Cast &&
+        (value->type == TAMIS_TYPE_FLOAT || value->type == TAMIS_TYPE_DOUBLE) &&
         tm_infer_known_elements(context, tm_infer_input(value->producer, 0), &elements, &count) && count == 1)
         return elements[0];
     return NULL;
@@ -36,8 +37,9 @@ static tm_code need_scalar(tm_infer_context *context, tm_node *node, int input, 
 }
 
 tm_code tm_infer_range(tm_infer_context *context, tm_node *node) {
-    static const tamis_type allowed[] = {TAMIS_TYPE_FLOAT16, TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE,
-                                         TAMIS_TYPE_INT16, TAMIS_TYPE_INT32, TAMIS_TYPE_INT64, 0};
+    static const tamis_type allowed[] = {
+        TAMIS_TYPE_FLOAT16, TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE,
+        TAMIS_TYPE_INT16,   TAMIS_TYPE_INT32,    TAMIS_TYPE_INT64, 0};
     tm_dims *dims = context->dims;
     tm_dim bounds[3];
     bool known = true;
@@ -84,8 +86,8 @@ tm_code tm_infer_constant_of_shape(tm_infer_context *context, tm_node *node) {
     }
     const tamis_type type = value->present ? value->tensor->type : TAMIS_TYPE_FLOAT;
     tm_infer_set(node, 0, type, rank, out);
-    if ((tm_type_is_integer(type) || type == TAMIS_TYPE_BOOL) && tm_movement_strides(rank, out, strides, &count) &&
-        tm_constant_int(value->tensor, 0, &number)) {
+    if ((tm_type_is_integer(type) || type == TAMIS_TYPE_BOOL) &&
+        tm_movement_strides(rank, out, strides, &count) && tm_constant_int(value->tensor, 0, &number)) {
         tm_dim *elements = TM_NEW_ARRAY(context->arena, tm_dim, count + 1);
         for (int64_t i = 0; i < count; i++)
             elements[i] = tm_infer_const(context, number);
@@ -102,7 +104,8 @@ tm_code tm_infer_eye_like(tm_infer_context *context, tm_node *node) {
     const int64_t type = wanted == TM_NO_DEFAULT ? (int64_t)like->type : wanted;
     if (type <= TAMIS_TYPE_UNDEFINED || type >= TAMIS_TYPE_COUNT || type == TAMIS_TYPE_STRING ||
         tm_type_bits((tamis_type)type) < 8)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "dtype %lld is not a numeric type for EyeLike", (long long)type);
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "dtype %lld is not a numeric type for EyeLike",
+                             (long long)type);
     tm_infer_set_like(node, 0, (tamis_type)type, like);
     return TM_OK;
 }

@@ -15,7 +15,8 @@ tm_code tm_infer_tf_idf(tm_infer_context *context, tm_node *node) {
     if (x->rank < 1 || x->rank > 2)
         return tm_infer_fail(node, TM_E_SHAPE, "the input has rank %d, expected 1 or 2", x->rank);
     const tm_attribute *indexes = tm_node_attribute(node, "ngram_indexes");
-    const tm_attribute *pool = tm_node_attribute(node, x->type == TAMIS_TYPE_STRING ? "pool_strings" : "pool_int64s");
+    const tm_attribute *pool =
+        tm_node_attribute(node, x->type == TAMIS_TYPE_STRING ? "pool_strings" : "pool_int64s");
     const char *mode = tm_node_string(node, "mode");
     if (!indexes->present || !pool->present || !tm_node_has_attribute(node, "ngram_counts") || mode == NULL ||
         !tm_node_has_attribute(node, "max_gram_length") || !tm_node_has_attribute(node, "min_gram_length") ||

@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-static const tamis_type float_types[] = {TAMIS_TYPE_FLOAT16, TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE, 0};
+static const tamis_type float_types[] = {TAMIS_TYPE_FLOAT16, TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_FLOAT,
+                                         TAMIS_TYPE_DOUBLE, 0};
 static const tamis_type int64_only[] = {TAMIS_TYPE_INT64, 0};
 
 static bool is_one_of(const char *text, const char *a, const char *b, const char *c) {
@@ -23,7 +24,8 @@ tm_code tm_infer_grid_sample(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need_type(node, 1, float_types));
     const char *mode = tm_node_string(node, "mode");
     if (!is_one_of(mode, "linear", "nearest", "cubic") || (strcmp(mode, "cubic") == 0 && spatial > 3))
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "mode is none of linear, nearest, cubic, or not for this rank");
+        return tm_infer_fail(node, TM_E_ATTRIBUTE,
+                             "mode is none of linear, nearest, cubic, or not for this rank");
     if (!is_one_of(tm_node_string(node, "padding_mode"), "zeros", "border", "reflection"))
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "padding_mode is none of zeros, border, reflection");
     const tm_value *grid = tm_infer_input(node, 1);
@@ -48,8 +50,10 @@ tm_code tm_infer_affine_grid(tm_infer_context *context, tm_node *node) {
     const tm_value *theta = tm_infer_input(node, 0);
     tm_value *size = tm_infer_input(node, 1);
     TM_TRY(tm_infer_equal(context, node, theta->dims[1], tm_infer_const(context, spatial), "rows of theta"));
-    TM_TRY(tm_infer_equal(context, node, theta->dims[2], tm_infer_const(context, spatial + 1), "columns of theta"));
-    TM_TRY(tm_infer_equal(context, node, tm_infer_element(context, size, 0), theta->dims[0], "batches of theta and size"));
+    TM_TRY(tm_infer_equal(context, node, theta->dims[2], tm_infer_const(context, spatial + 1),
+                          "columns of theta"));
+    TM_TRY(tm_infer_equal(context, node, tm_infer_element(context, size, 0), theta->dims[0],
+                          "batches of theta and size"));
     tm_dim out[5] = {theta->dims[0]};
     for (int i = 0; i < spatial; i++)
         out[1 + i] = tm_infer_element(context, size, 2 + i);
@@ -68,15 +72,20 @@ tm_code tm_infer_roi_align(tm_infer_context *context, tm_node *node) {
     const tm_value *data = tm_infer_input(node, 0), *rois = tm_infer_input(node, 1);
     if (!is_one_of(tm_node_string(node, "mode"), "avg", "max", NULL))
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "mode is neither avg nor max");
-    if (!is_one_of(tm_node_string(node, "coordinate_transformation_mode"), "half_pixel", "output_half_pixel", NULL))
+    if (!is_one_of(tm_node_string(node, "coordinate_transformation_mode"), "half_pixel", "output_half_pixel",
+                   NULL))
         return tm_infer_fail(node, TM_E_ATTRIBUTE,
                              "coordinate_transformation_mode is neither half_pixel nor output_half_pixel");
     const int64_t height = tm_node_int(node, "output_height"), width = tm_node_int(node, "output_width");
     if (height < 1 || width < 1 || tm_node_int(node, "sampling_ratio") < 0)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "output_height and output_width must be positive, sampling_ratio not negative");
-    TM_TRY(tm_infer_equal(context, node, rois->dims[1], tm_infer_const(context, 4), "numbers of a region and 4"));
-    TM_TRY(tm_infer_equal(context, node, rois->dims[0], tm_infer_input(node, 2)->dims[0], "regions and batch indices"));
-    const tm_dim out[4] = {rois->dims[0], data->dims[1], tm_infer_const(context, height), tm_infer_const(context, width)};
+        return tm_infer_fail(node, TM_E_ATTRIBUTE,
+                             "output_height and output_width must be positive, sampling_ratio not negative");
+    TM_TRY(tm_infer_equal(context, node, rois->dims[1], tm_infer_const(context, 4),
+                          "numbers of a region and 4"));
+    TM_TRY(tm_infer_equal(context, node, rois->dims[0], tm_infer_input(node, 2)->dims[0],
+                          "regions and batch indices"));
+    const tm_dim out[4] = {rois->dims[0], data->dims[1], tm_infer_const(context, height),
+                           tm_infer_const(context, width)};
     tm_infer_set(node, 0, data->type, 4, out);
     return TM_OK;
 }
@@ -90,7 +99,8 @@ tm_code tm_infer_max_roi_pool(tm_infer_context *context, tm_node *node) {
     const tm_attribute *shape = tm_node_attribute(node, "pooled_shape");
     if (!shape->present || shape->count != 2 || shape->ints[0] < 1 || shape->ints[1] < 1)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "pooled_shape must be two positive numbers");
-    TM_TRY(tm_infer_equal(context, node, rois->dims[1], tm_infer_const(context, 5), "numbers of a region and 5"));
+    TM_TRY(tm_infer_equal(context, node, rois->dims[1], tm_infer_const(context, 5),
+                          "numbers of a region and 5"));
     const tm_dim out[4] = {rois->dims[0], data->dims[1], tm_infer_const(context, shape->ints[0]),
                            tm_infer_const(context, shape->ints[1])};
     tm_infer_set(node, 0, data->type, 4, out);
@@ -98,16 +108,19 @@ tm_code tm_infer_max_roi_pool(tm_infer_context *context, tm_node *node) {
 }
 
 /* A list attribute for the spatial axes, or NULL for its default; checked for length and least value. */
-static tm_code spatial_list(tm_node *node, const char *name, int length, int64_t least, const int64_t **out_list) {
+static tm_code spatial_list(tm_node *node, const char *name, int length, int64_t least,
+                            const int64_t **out_list) {
     const tm_attribute *list = tm_node_attribute(node, name);
     *out_list = NULL;
     if (!list->present)
         return TM_OK;
     if (list->count != length)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has %lld entries, not %d", name, (long long)list->count, length);
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has %lld entries, not %d", name,
+                             (long long)list->count, length);
     for (int i = 0; i < length; i++)
         if (list->ints[i] < least || list->ints[i] > INT32_MAX)
-            return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has the entry %lld", name, (long long)list->ints[i]);
+            return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has the entry %lld", name,
+                                 (long long)list->ints[i]);
     *out_list = list->ints;
     return TM_OK;
 }
@@ -129,14 +142,16 @@ tm_code tm_infer_max_unpool(tm_infer_context *context, tm_node *node) {
     if (kernel == NULL)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "kernel_shape is missing");
     for (int i = 0; i < data->rank; i++)
-        TM_TRY(tm_infer_equal(context, node, data->dims[i], tm_infer_input(node, 1)->dims[i], "dims of input and indices"));
+        TM_TRY(tm_infer_equal(context, node, data->dims[i], tm_infer_input(node, 1)->dims[i],
+                              "dims of input and indices"));
     tm_value *shape = tm_infer_input(node, 2);
     tm_dim out[TAMIS_MAX_RANK];
     if (shape != NULL) {
         int length = 0;
         TM_TRY(tm_movement_list_length(context, node, 2, "dims of the output", &length));
         if (length != data->rank)
-            return tm_infer_fail(node, TM_E_SHAPE, "output_shape has %d entries for rank %d", length, data->rank);
+            return tm_infer_fail(node, TM_E_SHAPE, "output_shape has %d entries for rank %d", length,
+                                 data->rank);
         for (int i = 0; i < length; i++)
             out[i] = tm_infer_element(context, shape, i);
     } else {
@@ -173,13 +188,17 @@ tm_code tm_infer_col2im(tm_infer_context *context, tm_node *node) {
         out[2 + i] = tm_infer_element(context, tm_infer_input(node, 1), i);
         block = tm_dim_mul(dims, block, side);
         /* floordiv(image + pads - dilation*(side - 1) - 1, stride) + 1 */
-        tm_dim reach = tm_dim_mul(dims, tm_dim_sub(dims, side, one), tm_infer_const(context, dilations != NULL ? dilations[i] : 1));
-        tm_dim room = tm_dim_add(dims, out[2 + i], tm_infer_const(context, (pads != NULL ? pads[i] + pads[spatial + i] : 0) - 1));
-        room = tm_dim_floordiv(dims, tm_dim_sub(dims, room, reach), tm_infer_const(context, strides != NULL ? strides[i] : 1));
+        tm_dim reach = tm_dim_mul(dims, tm_dim_sub(dims, side, one),
+                                  tm_infer_const(context, dilations != NULL ? dilations[i] : 1));
+        tm_dim room = tm_dim_add(
+            dims, out[2 + i], tm_infer_const(context, (pads != NULL ? pads[i] + pads[spatial + i] : 0) - 1));
+        room = tm_dim_floordiv(dims, tm_dim_sub(dims, room, reach),
+                               tm_infer_const(context, strides != NULL ? strides[i] : 1));
         positions = tm_dim_mul(dims, positions, tm_dim_add(dims, room, one));
     }
     out[1] = tm_dim_floordiv(dims, data->dims[1], tm_dim_max(dims, block, one));
-    TM_TRY(tm_infer_equal(context, node, tm_dim_mul(dims, out[1], block), data->dims[1], "channels and a multiple of the block"));
+    TM_TRY(tm_infer_equal(context, node, tm_dim_mul(dims, out[1], block), data->dims[1],
+                          "channels and a multiple of the block"));
     TM_TRY(tm_infer_equal(context, node, positions, data->dims[2], "columns and positions of the block"));
     tm_infer_set(node, 0, data->type, 2 + spatial, out);
     return TM_OK;

@@ -31,9 +31,17 @@ static inline double tm_f64_of_bits(uint64_t bits) {
     __builtin_memcpy(&x, &bits, sizeof x);
     return x;
 }
-static inline float tm_nan_f32(void) { return tm_f32_of_bits(0x7fc00000u); }
-static inline float tm_inf_f32(void) { return tm_f32_of_bits(0x7f800000u); }
-static inline double tm_nan_f64(void) { return tm_f64_of_bits(0x7ff8000000000000u); }
-static inline double tm_inf_f64(void) { return tm_f64_of_bits(0x7ff0000000000000u); }
+static inline float tm_nan_f32(void) {
+    return tm_f32_of_bits(0x7fc00000u);
+}
+static inline float tm_inf_f32(void) {
+    return tm_f32_of_bits(0x7f800000u);
+}
+static inline double tm_nan_f64(void) {
+    return tm_f64_of_bits(0x7ff8000000000000u);
+}
+static inline double tm_inf_f64(void) {
+    return tm_f64_of_bits(0x7ff0000000000000u);
+}
 
 #endif

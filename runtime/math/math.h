@@ -10,8 +10,9 @@
  * both     floor ceil trunc round_even sqrt fmod min/max that hand NaN on
  *
  * Errors measured by tests/unit/math/test_math.c: at most 1.5 units in the last place for exp, log and
- * their like, 3 for what is made of two of them (sigmoid, tanh, gelu), 0.5 for float by way of double. NaN, infinities, signed zeros and subnormals follow C's Annex F. The code must not be compiled
- * with -ffast-math: the additions that round depend on their order.
+ * their like, 3 for what is made of two of them (sigmoid, tanh, gelu), 0.5 for float by way of double. NaN,
+ * infinities, signed zeros and subnormals follow C's Annex F. The code must not be compiled with -ffast-math:
+ * the additions that round depend on their order.
  *
  * sin and cos of huge arguments need many digits of pi: the functions *_small are right up to
  * TM_REDUCE_LIMIT_F32 and have no branch; tm_sin_f32 takes all.
@@ -37,20 +38,48 @@
 #endif
 
 /* ---- roundings and the like; the builtins are single instructions on all targets ---- */
-static inline float tm_floor_f32(float x) { return __builtin_elementwise_floor(x); }
-static inline float tm_ceil_f32(float x) { return __builtin_elementwise_ceil(x); }
-static inline float tm_trunc_f32(float x) { return __builtin_elementwise_trunc(x); }
-static inline float tm_round_even_f32(float x) { return __builtin_elementwise_roundeven(x); }
-static inline float tm_sqrt_f32(float x) { return __builtin_elementwise_sqrt(x); }
-static inline double tm_floor_f64(double x) { return __builtin_elementwise_floor(x); }
-static inline double tm_ceil_f64(double x) { return __builtin_elementwise_ceil(x); }
-static inline double tm_trunc_f64(double x) { return __builtin_elementwise_trunc(x); }
-static inline double tm_round_even_f64(double x) { return __builtin_elementwise_roundeven(x); }
-static inline double tm_sqrt_f64(double x) { return __builtin_elementwise_sqrt(x); }
-static inline float tm_max_f32(float a, float b) { return a > b || a != a ? a : b; }
-static inline float tm_min_f32(float a, float b) { return a < b || a != a ? a : b; }
-static inline double tm_max_f64(double a, double b) { return a > b || a != a ? a : b; }
-static inline double tm_min_f64(double a, double b) { return a < b || a != a ? a : b; }
+static inline float tm_floor_f32(float x) {
+    return __builtin_elementwise_floor(x);
+}
+static inline float tm_ceil_f32(float x) {
+    return __builtin_elementwise_ceil(x);
+}
+static inline float tm_trunc_f32(float x) {
+    return __builtin_elementwise_trunc(x);
+}
+static inline float tm_round_even_f32(float x) {
+    return __builtin_elementwise_roundeven(x);
+}
+static inline float tm_sqrt_f32(float x) {
+    return __builtin_elementwise_sqrt(x);
+}
+static inline double tm_floor_f64(double x) {
+    return __builtin_elementwise_floor(x);
+}
+static inline double tm_ceil_f64(double x) {
+    return __builtin_elementwise_ceil(x);
+}
+static inline double tm_trunc_f64(double x) {
+    return __builtin_elementwise_trunc(x);
+}
+static inline double tm_round_even_f64(double x) {
+    return __builtin_elementwise_roundeven(x);
+}
+static inline double tm_sqrt_f64(double x) {
+    return __builtin_elementwise_sqrt(x);
+}
+static inline float tm_max_f32(float a, float b) {
+    return a > b || a != a ? a : b;
+}
+static inline float tm_min_f32(float a, float b) {
+    return a < b || a != a ? a : b;
+}
+static inline double tm_max_f64(double a, double b) {
+    return a > b || a != a ? a : b;
+}
+static inline double tm_min_f64(double a, double b) {
+    return a < b || a != a ? a : b;
+}
 
 /* ---- float ---- */
 #define F float
@@ -79,16 +108,38 @@ static inline float tm_cos_f32(float x) {
 }
 
 /* ---- float by way of double: half a unit, at half the speed, for what is rare in models ---- */
-static inline float tm_pow_f32(float x, float y) { return (float)tm_pow_fast_f64(x, y); }
-static inline float tm_sinh_f32(float x) { return (float)tm_sinh_f64(x); }
-static inline float tm_cosh_f32(float x) { return (float)tm_cosh_f64(x); }
-static inline float tm_tan_f32(float x) { return (float)tm_tan_f64(x); }
-static inline float tm_asin_f32(float x) { return (float)tm_asin_f64(x); }
-static inline float tm_acos_f32(float x) { return (float)tm_acos_f64(x); }
-static inline float tm_atan_f32(float x) { return (float)tm_atan_f64(x); }
-static inline float tm_asinh_f32(float x) { return (float)tm_asinh_f64(x); }
-static inline float tm_acosh_f32(float x) { return (float)tm_acosh_f64(x); }
-static inline float tm_atanh_f32(float x) { return (float)tm_atanh_f64(x); }
-static inline float tm_fmod_f32(float x, float y) { return (float)tm_fmod_f64(x, y); }
+static inline float tm_pow_f32(float x, float y) {
+    return (float)tm_pow_fast_f64(x, y);
+}
+static inline float tm_sinh_f32(float x) {
+    return (float)tm_sinh_f64(x);
+}
+static inline float tm_cosh_f32(float x) {
+    return (float)tm_cosh_f64(x);
+}
+static inline float tm_tan_f32(float x) {
+    return (float)tm_tan_f64(x);
+}
+static inline float tm_asin_f32(float x) {
+    return (float)tm_asin_f64(x);
+}
+static inline float tm_acos_f32(float x) {
+    return (float)tm_acos_f64(x);
+}
+static inline float tm_atan_f32(float x) {
+    return (float)tm_atan_f64(x);
+}
+static inline float tm_asinh_f32(float x) {
+    return (float)tm_asinh_f64(x);
+}
+static inline float tm_acosh_f32(float x) {
+    return (float)tm_acosh_f64(x);
+}
+static inline float tm_atanh_f32(float x) {
+    return (float)tm_atanh_f64(x);
+}
+static inline float tm_fmod_f32(float x, float y) {
+    return (float)tm_fmod_f64(x, y);
+}
 
 #endif

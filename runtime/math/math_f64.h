@@ -13,7 +13,8 @@ static inline double tm_abs_f64(double x) {
     return tm_f64_of_bits(tm_bits_of_f64(x) & 0x7fffffffffffffffu);
 }
 static inline double tm_copysign_f64(double magnitude, double x) {
-    return tm_f64_of_bits((tm_bits_of_f64(magnitude) & 0x7fffffffffffffffu) | (tm_bits_of_f64(x) & 1ull << 63));
+    return tm_f64_of_bits((tm_bits_of_f64(magnitude) & 0x7fffffffffffffffu) |
+                          (tm_bits_of_f64(x) & 1ull << 63));
 }
 static inline double tm_clamp_f64(double x, double low, double high) {
     double above = x < low ? low : x;
@@ -67,7 +68,8 @@ static inline double tm_split_f64(double x, double *out_exponent) {
     bool small = x < 0x1p-1022;
     uint64_t shifted = tm_bits_of_f64(small ? x * 0x1p54 : x) - 0x3fe6a09e667f3bcdu;
     uint64_t mantissa = (shifted & 0xfffffffffffffu) + 0x3fe6a09e667f3bcdu;
-    /* The exponent becomes a double as the low bits of 2^52: integer conversions do not vectorise everywhere. */
+    /* The exponent becomes a double as the low bits of 2^52: integer conversions do not vectorise everywhere.
+     */
     uint64_t biased = (shifted + (1100ull << 52)) >> 52;
     double exponent = tm_f64_of_bits(biased | 0x4330000000000000u) - (0x1p52 + 1100);
     *out_exponent = small ? exponent - 54.0 : exponent;
@@ -191,7 +193,8 @@ static inline double tm_log_pair_f64(double x, double *out_low) {
     z_low += 2.0 * s * s_low;
     /* 2/3 z with its rounding error, then the rest of the series, which is small. */
     double t_low, t = tm_two_product_f64(z, 0x1.5555555555555p-1, &t_low);
-    t_low += z * 0x1.5555555555555p-55 + z_low * 0x1.5555555555555p-1 + z * z * TM_POLY_LOG_TAIL_F64(double, z);
+    t_low +=
+        z * 0x1.5555555555555p-55 + z_low * 0x1.5555555555555p-1 + z * z * TM_POLY_LOG_TAIL_F64(double, z);
     double w_low, w = tm_two_product_f64(s, t, &w_low);
     w_low += s * t_low + s_low * t;
     /* exponent ln 2 + 2s + w, from the large to the small. */

@@ -11,12 +11,27 @@
 #define TM_MATH_MATH_F64_TRIG_H
 
 /* 2/pi in binary, after 64 zero bits. */
-static const uint64_t tm_two_over_pi[21] = {
-    0, 0xa2f9836e4e441529u, 0xfc2757d1f534ddc0u, 0xdb6295993c439041u, 0xfe5163abdebbc561u,
-    0xb7246e3a424dd2e0u, 0x06492eea09d1921cu, 0xfe1deb1cb129a73eu, 0xe88235f52ebb4484u, 0xe99c7026b45f7e41u,
-    0x3991d639835339f4u, 0x9c845f8bbdf9283bu, 0x1ff897ffde05980fu, 0xef2f118b5a0a6d1fu, 0x6d367ecf27cb09b7u,
-    0x4f463f669e5fea2du, 0x7527bac7ebe5f17bu, 0x3d0739f78a5292eau, 0x6bfb5fb11f8d5d08u, 0x56033046fc7b6babu,
-    0xf0cfbc209af4361du};
+static const uint64_t tm_two_over_pi[21] = {0,
+                                            0xa2f9836e4e441529u,
+                                            0xfc2757d1f534ddc0u,
+                                            0xdb6295993c439041u,
+                                            0xfe5163abdebbc561u,
+                                            0xb7246e3a424dd2e0u,
+                                            0x06492eea09d1921cu,
+                                            0xfe1deb1cb129a73eu,
+                                            0xe88235f52ebb4484u,
+                                            0xe99c7026b45f7e41u,
+                                            0x3991d639835339f4u,
+                                            0x9c845f8bbdf9283bu,
+                                            0x1ff897ffde05980fu,
+                                            0xef2f118b5a0a6d1fu,
+                                            0x6d367ecf27cb09b7u,
+                                            0x4f463f669e5fea2du,
+                                            0x7527bac7ebe5f17bu,
+                                            0x3d0739f78a5292eau,
+                                            0x6bfb5fb11f8d5d08u,
+                                            0x56033046fc7b6babu,
+                                            0xf0cfbc209af4361du};
 
 static inline uint64_t tm_two_over_pi_at(int bit) {
     const uint64_t *word = tm_two_over_pi + (bit >> 6);
@@ -30,7 +45,8 @@ static inline double tm_reduce_huge_f64(double x, double *out_low, uint64_t *out
     uint64_t mantissa = (bits & 0xfffffffffffffu) | 1ull << 52;
     int first = (int)(bits >> 52) - 1075 - 2 + 64; /* the first bit of 2/pi whose product is below 4 */
     unsigned __int128 low = (unsigned __int128)mantissa * tm_two_over_pi_at(first + 128);
-    unsigned __int128 middle = (unsigned __int128)mantissa * tm_two_over_pi_at(first + 64) + (uint64_t)(low >> 64);
+    unsigned __int128 middle =
+        (unsigned __int128)mantissa * tm_two_over_pi_at(first + 64) + (uint64_t)(low >> 64);
     uint64_t high = mantissa * tm_two_over_pi_at(first) + (uint64_t)(middle >> 64);
     uint64_t next = (uint64_t)middle;
     uint64_t quadrant = (high + (1ull << 61)) >> 62;

@@ -35,19 +35,22 @@ struct attention {
     const tamis_tensor *score_output, *y; /* score_output may be NULL */
     void *scratch;
     int64_t slots, slot_elements;
-    void (*load_queries)(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows, void *to);
-    void (*store_rows)(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows, const void *from);
+    void (*load_queries)(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows,
+                         void *to);
+    void (*store_rows)(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows,
+                       const void *from);
 };
 
 /* Output 3, when this is the stage it asks for. */
-static void put_scores(const attention *job, int64_t mode, int64_t batch, int64_t head, int64_t row0, int64_t rows,
-                       const void *scores, size_t width) {
+static void put_scores(const attention *job, int64_t mode, int64_t batch, int64_t head, int64_t row0,
+                       int64_t rows, const void *scores, size_t width) {
     if (job->score_output == NULL || job->score_mode != mode)
         return;
     int64_t at = ((batch * job->heads + head) * job->length + row0) * job->total;
     for (int64_t i = 0; i < rows * job->total; i++)
         tm_real_set(job->score_output, at + i,
-                    width == sizeof(float) ? (double)((const float *)scores)[i] : ((const double *)scores)[i]);
+                    width == sizeof(float) ? (double)((const float *)scores)[i]
+                                           : ((const double *)scores)[i]);
 }
 
 static double bool_mask(const tamis_tensor *mask, int64_t i) {
@@ -66,28 +69,31 @@ static double float_mask(const tamis_tensor *mask, int64_t i) {
 #include "runtime/ops/attention.inc"
 
 /* Offset and row stride of head `head` in a tensor of rows of `size` elements. */
-static int64_t query_offset(const attention *job, int64_t batch, int64_t head, int64_t row, int64_t size, int64_t *step) {
+static int64_t query_offset(const attention *job, int64_t batch, int64_t head, int64_t row, int64_t size,
+                            int64_t *step) {
     *step = job->packed ? job->heads * size : size;
     if (job->packed)
         return (batch * job->length + row) * *step + head * size;
     return ((batch * job->heads + head) * job->length + row) * size;
 }
 
-#define X(s, S, C)                                                                                                \
-    static void load_##s(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows, void *to) { \
-        int64_t step, from = query_offset(job, batch, head, row0, job->size, &step);                              \
-        C scale = (C)job->scale;                                                                                  \
-        for (int64_t r = 0; r < rows; r++)                                                                        \
-            for (int64_t i = 0; i < job->size; i++)                                                               \
-                ((C *)to)[r * job->size + i] = tm_load_##s(((const S *)job->q)[from + r * step + i]) * scale;     \
-    }                                                                                                             \
-    static void store_##s(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows,          \
-                          const void *from) {                                                                     \
-        int64_t step, to = query_offset(job, batch, head, row0, job->value_size, &step);                          \
-        for (int64_t r = 0; r < rows; r++)                                                                        \
-            for (int64_t i = 0; i < job->value_size; i++)                                                         \
-                ((S *)job->y->data)[to + r * step + i] =                                                          \
-                    tm_store_##s(((const C *)from)[r * job->value_size + i]);                                     \
+#define X(s, S, C)                                                                                       \
+    static void load_##s(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows,  \
+                         void *to) {                                                                     \
+        int64_t step, from = query_offset(job, batch, head, row0, job->size, &step);                     \
+        C scale = (C)job->scale;                                                                         \
+        for (int64_t r = 0; r < rows; r++)                                                               \
+            for (int64_t i = 0; i < job->size; i++)                                                      \
+                ((C *)to)[r * job->size + i] =                                                           \
+                    tm_load_##s(((const S *)job->q)[from + r * step + i]) * scale;                       \
+    }                                                                                                    \
+    static void store_##s(const attention *job, int64_t batch, int64_t head, int64_t row0, int64_t rows, \
+                          const void *from) {                                                            \
+        int64_t step, to = query_offset(job, batch, head, row0, job->value_size, &step);                 \
+        for (int64_t r = 0; r < rows; r++)                                                               \
+            for (int64_t i = 0; i < job->value_size; i++)                                                \
+                ((S *)job->y->data)[to + r * step + i] =                                                 \
+                    tm_store_##s(((const C *)from)[r * job->value_size + i]);                            \
     }
 TM_FOR_FLOAT_TYPES(X)
 #undef X
@@ -101,8 +107,8 @@ typedef struct entries {
     void *joined; /* [batch, heads, past + length, size] as T; NULL: read `fresh` as it is */
 } entries;
 
-static void entries_init(entries *out, const tamis_tensor *past, const tamis_tensor *fresh, const tamis_tensor *present,
-                         int64_t heads) {
+static void entries_init(entries *out, const tamis_tensor *past, const tamis_tensor *fresh,
+                         const tamis_tensor *present, int64_t heads) {
     out->packed = fresh->rank == 3;
     out->past = past;
     out->fresh = fresh;
@@ -127,7 +133,8 @@ static int32_t join_rows(void *arg, int64_t begin, int64_t end) {
                            : (batch * e->heads + head) * e->length + row - e->past_length;
         if (e->present != NULL) {
             int64_t width = tm_element_bytes(from->type) * e->size;
-            memcpy((char *)e->present->data + t * width, (const char *)from->data + at * width, (size_t)width);
+            memcpy((char *)e->present->data + t * width, (const char *)from->data + at * width,
+                   (size_t)width);
         }
         if (e->joined == NULL || (e->present != NULL && e->joined == e->present->data))
             continue;
@@ -152,8 +159,8 @@ static int64_t joined_count(const entries *e) {
 }
 
 /* Joins where needed; gives the data to read and its strides. */
-static int32_t join(tm_run *run, entries *e, void *memory, const void **out_data, int64_t *batch, int64_t *head,
-                    int64_t *row) {
+static int32_t join(tm_run *run, entries *e, void *memory, const void **out_data, int64_t *batch,
+                    int64_t *head, int64_t *row) {
     int64_t total = e->past_length + e->length;
     e->joined = !needs_join(e) ? NULL : joined_count(e) > 0 || e->present == NULL ? memory : e->present->data;
     if (e->joined != NULL || e->present != NULL) {
@@ -196,7 +203,8 @@ static int32_t run_attention(tm_run *run, const tm_call *call, attention *job, e
     job->slots = SLOTS;
     job->slot_elements = QUERIES * (job->size + job->total + job->value_size);
     int64_t key_count = joined_count(keys), value_count = joined_count(values);
-    int64_t bytes = (job->slots * job->slot_elements + key_count + value_count) * (int64_t)width + TAMIS_ALIGNMENT;
+    int64_t bytes =
+        (job->slots * job->slot_elements + key_count + value_count) * (int64_t)width + TAMIS_ALIGNMENT;
     char *memory = tm_scratch(run, call, bytes);
     if (memory == NULL)
         return run->code;
@@ -242,10 +250,10 @@ static int32_t attend(tm_run *run, const tm_call *call, attention *job, size_t w
     return code != 0 ? code : run_attention(run, call, job, &keys, &values, width);
 }
 
-#define X(s, S, C)                                                       \
-    TM_KERNEL(Attention, s) {                                            \
+#define X(s, S, C)                                                           \
+    TM_KERNEL(Attention, s) {                                                \
         attention job = {.load_queries = load_##s, .store_rows = store_##s}; \
-        return attend(run, call, &job, sizeof(C));                       \
+        return attend(run, call, &job, sizeof(C));                           \
     }
 TM_FOR_FLOAT_TYPES(X)
 #undef X

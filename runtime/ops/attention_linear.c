@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LinearAttention: for each head a state S[key size, value size] that each token updates and each query reads.
+ * LinearAttention: for each head a state S[key size, value size] that each token updates and each query
+ * reads.
  *
  *     decay   S = exp(g) * S            (rules gated, gated_delta; g for the head or for each row of S)
  *     delta   v = beta * (v - S^T k)    (rules delta, gated_delta)
@@ -42,40 +43,41 @@ static void decay_state(const linear *job, const task *t, int64_t token) {
 }
 
 /* One token, for the type of query, key, value and output. */
-#define X(s, S, C)                                                                                             \
-    static void token_##s(const linear *job, const task *t, int64_t token) {                                   \
-        const S *k = (const S *)job->k->data + (token * job->heads + t->head) * job->key_size;                 \
-        const S *v = (const S *)job->v->data + (token * job->heads + t->head) * job->value_size + t->column;   \
-        float write[COLUMNS], read[COLUMNS];                                                                   \
-        if (job->decay != NULL)                                                                                \
-            decay_state(job, t, token);                                                                        \
-        for (int64_t j = 0; j < t->width; j++) {                                                               \
-            write[j] = (float)tm_load_##s(v[j]);                                                               \
-            read[j] = 0;                                                                                       \
-        }                                                                                                      \
-        if (job->beta != NULL) {                                                                               \
-            float beta = (float)tm_real_get(job->beta, job->beta_heads ? token * job->heads + t->head : token); \
-            for (int64_t d = 0; d < job->key_size; d++)                                                        \
-                for (int64_t j = 0; j < t->width; j++)                                                         \
-                    read[j] += (float)tm_load_##s(k[d]) * t->state[d * job->value_size + j];                   \
-            for (int64_t j = 0; j < t->width; j++)                                                             \
-                write[j] = beta * (write[j] - read[j]);                                                        \
-        }                                                                                                      \
-        for (int64_t d = 0; d < job->key_size; d++)                                                            \
-            for (int64_t j = 0; j < t->width; j++)                                                             \
-                t->state[d * job->value_size + j] += (float)tm_load_##s(k[d]) * write[j];                      \
-        for (int64_t g = 0; g < job->group; g++) {                                                             \
-            int64_t head = token * job->heads * job->group + t->head * job->group + g;                         \
-            const S *q = (const S *)job->q->data + head * job->key_size;                                       \
-            S *out = (S *)job->out->data + head * job->value_size + t->column;                                 \
-            for (int64_t j = 0; j < t->width; j++)                                                             \
-                read[j] = 0;                                                                                   \
-            for (int64_t d = 0; d < job->key_size; d++)                                                        \
-                for (int64_t j = 0; j < t->width; j++)                                                         \
-                    read[j] += (float)tm_load_##s(q[d]) * t->state[d * job->value_size + j];                   \
-            for (int64_t j = 0; j < t->width; j++)                                                             \
-                out[j] = tm_store_##s((C)(job->scale * read[j]));                                              \
-        }                                                                                                      \
+#define X(s, S, C)                                                                                           \
+    static void token_##s(const linear *job, const task *t, int64_t token) {                                 \
+        const S *k = (const S *)job->k->data + (token * job->heads + t->head) * job->key_size;               \
+        const S *v = (const S *)job->v->data + (token * job->heads + t->head) * job->value_size + t->column; \
+        float write[COLUMNS], read[COLUMNS];                                                                 \
+        if (job->decay != NULL)                                                                              \
+            decay_state(job, t, token);                                                                      \
+        for (int64_t j = 0; j < t->width; j++) {                                                             \
+            write[j] = (float)tm_load_##s(v[j]);                                                             \
+            read[j] = 0;                                                                                     \
+        }                                                                                                    \
+        if (job->beta != NULL) {                                                                             \
+            float beta =                                                                                     \
+                (float)tm_real_get(job->beta, job->beta_heads ? token * job->heads + t->head : token);       \
+            for (int64_t d = 0; d < job->key_size; d++)                                                      \
+                for (int64_t j = 0; j < t->width; j++)                                                       \
+                    read[j] += (float)tm_load_##s(k[d]) * t->state[d * job->value_size + j];                 \
+            for (int64_t j = 0; j < t->width; j++)                                                           \
+                write[j] = beta * (write[j] - read[j]);                                                      \
+        }                                                                                                    \
+        for (int64_t d = 0; d < job->key_size; d++)                                                          \
+            for (int64_t j = 0; j < t->width; j++)                                                           \
+                t->state[d * job->value_size + j] += (float)tm_load_##s(k[d]) * write[j];                    \
+        for (int64_t g = 0; g < job->group; g++) {                                                           \
+            int64_t head = token * job->heads * job->group + t->head * job->group + g;                       \
+            const S *q = (const S *)job->q->data + head * job->key_size;                                     \
+            S *out = (S *)job->out->data + head * job->value_size + t->column;                               \
+            for (int64_t j = 0; j < t->width; j++)                                                           \
+                read[j] = 0;                                                                                 \
+            for (int64_t d = 0; d < job->key_size; d++)                                                      \
+                for (int64_t j = 0; j < t->width; j++)                                                       \
+                    read[j] += (float)tm_load_##s(q[d]) * t->state[d * job->value_size + j];                 \
+            for (int64_t j = 0; j < t->width; j++)                                                           \
+                out[j] = tm_store_##s((C)(job->scale * read[j]));                                            \
+        }                                                                                                    \
     }
 X(f32, float, float)
 X(f16, uint16_t, float)
@@ -85,7 +87,8 @@ X(bf16, uint16_t, float)
 static int32_t run_tasks(const linear *job, int64_t begin, int64_t end,
                          void (*token)(const linear *, const task *, int64_t)) {
     for (int64_t i = begin; i < end; i++) {
-        task t = {i / job->pieces / job->heads, i / job->pieces % job->heads, i % job->pieces * COLUMNS, COLUMNS, NULL};
+        task t = {i / job->pieces / job->heads, i / job->pieces % job->heads, i % job->pieces * COLUMNS,
+                  COLUMNS, NULL};
         if (t.width > job->value_size - t.column)
             t.width = job->value_size - t.column;
         int64_t start = (t.batch * job->heads + t.head) * job->key_size * job->value_size + t.column;
@@ -98,15 +101,21 @@ static int32_t run_tasks(const linear *job, int64_t begin, int64_t end,
             token(job, &t, t.batch * job->length + n);
         for (int64_t d = 0; d < job->key_size && job->present != NULL; d++)
             for (int64_t j = 0; j < t.width; j++)
-                tm_real_set(job->present, start + d * job->value_size + j, (double)t.state[d * job->value_size + j]);
+                tm_real_set(job->present, start + d * job->value_size + j,
+                            (double)t.state[d * job->value_size + j]);
     }
     return 0;
 }
 
 static int32_t linear_run(tm_run *run, const tm_call *call, int32_t (*body)(void *, int64_t, int64_t)) {
     const tm_attrs_LinearAttention *a = tm_attributes(call);
-    linear job = {.q = tm_in(run, call, 0), .k = tm_in(run, call, 1), .v = tm_in(run, call, 2), .past = tm_in(run, call, 3),
-                  .decay = tm_in(run, call, 4), .beta = tm_in(run, call, 5), .out = tm_out(run, call, 0),
+    linear job = {.q = tm_in(run, call, 0),
+                  .k = tm_in(run, call, 1),
+                  .v = tm_in(run, call, 2),
+                  .past = tm_in(run, call, 3),
+                  .decay = tm_in(run, call, 4),
+                  .beta = tm_in(run, call, 5),
+                  .out = tm_out(run, call, 0),
                   .present = tm_out(run, call, 1)};
     job.batch = job.q->dims[0];
     job.length = job.q->dims[1];
@@ -128,7 +137,8 @@ static int32_t linear_run(tm_run *run, const tm_call *call, int32_t (*body)(void
         if (!job.beta_heads && job.beta->dims[2] != 1)
             return tm_fail(run, call, TM_RUN_DIM_MISMATCH, job.beta->dims[2], job.heads);
     }
-    int64_t bytes = job.batch * job.heads * job.key_size * job.value_size * (int64_t)sizeof(float) + TAMIS_ALIGNMENT;
+    int64_t bytes =
+        job.batch * job.heads * job.key_size * job.value_size * (int64_t)sizeof(float) + TAMIS_ALIGNMENT;
     job.state = tm_scratch(run, call, bytes);
     if (job.state == NULL)
         return run->code;
@@ -137,11 +147,13 @@ static int32_t linear_run(tm_run *run, const tm_call *call, int32_t (*body)(void
     return code;
 }
 
-#define X(s)                                                              \
-    static int32_t tasks_##s(void *arg, int64_t begin, int64_t end) {     \
-        return run_tasks(arg, begin, end, token_##s);                     \
-    }                                                                     \
-    TM_KERNEL(LinearAttention, s) { return linear_run(run, call, tasks_##s); }
+#define X(s)                                                          \
+    static int32_t tasks_##s(void *arg, int64_t begin, int64_t end) { \
+        return run_tasks(arg, begin, end, token_##s);                 \
+    }                                                                 \
+    TM_KERNEL(LinearAttention, s) {                                   \
+        return linear_run(run, call, tasks_##s);                      \
+    }
 X(f32)
 X(f16)
 X(bf16)

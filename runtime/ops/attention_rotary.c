@@ -17,34 +17,36 @@ typedef struct rotary {
     bool packed, interleaved;
 } rotary;
 
-#define X(s, S, C)                                                                                             \
-    static int32_t turn_##s(void *arg, int64_t begin, int64_t end) {                                           \
-        const rotary *job = arg;                                                                               \
-        int64_t half = job->rotated / 2, step = job->interleaved ? 2 : 1, apart = job->interleaved ? 1 : half; \
-        for (int64_t t = begin; t < end; t++) { /* t: batch, head, row as they lie in memory */                \
-            int64_t row = job->packed ? t / job->heads % job->length : t % job->length;                        \
-            int64_t token = t / (job->heads * job->length) * job->length + row;                                \
-            int64_t angle = (job->ids != NULL ? job->ids[token] : token) * half;                               \
-            const S *restrict x = (const S *)job->x + t * job->size;                                           \
-            S *restrict y = (S *)job->y + t * job->size;                                                       \
-            const S *cosines = (const S *)job->cosines + angle, *sines = (const S *)job->sines + angle;        \
-            for (int64_t i = 0; i < half; i++) {                                                               \
-                C x1 = tm_load_##s(x[i * step]), x2 = tm_load_##s(x[i * step + apart]);                        \
-                C c = tm_load_##s(cosines[i]), d = tm_load_##s(sines[i]);                                      \
-                y[i * step] = tm_store_##s(c * x1 - d * x2);                                                   \
-                y[i * step + apart] = tm_store_##s(d * x1 + c * x2);                                           \
-            }                                                                                                  \
-            for (int64_t i = 2 * half; i < job->size; i++)                                                     \
-                y[i] = x[i];                                                                                   \
-        }                                                                                                      \
-        return 0;                                                                                              \
-    }                                                                                                          \
-    TM_KERNEL(RotaryEmbedding, s) {                                                                            \
-        rotary job;                                                                                            \
-        int32_t code = rotary_init(run, call, &job);                                                           \
-        if (code != 0)                                                                                         \
-            return code;                                                                                       \
-        return tm_parallel(run, job.batch * job.heads * job.length, 4096 / (job.size + 1) + 1, turn_##s, &job); \
+#define X(s, S, C)                                                                                       \
+    static int32_t turn_##s(void *arg, int64_t begin, int64_t end) {                                     \
+        const rotary *job = arg;                                                                         \
+        int64_t half = job->rotated / 2, step = job->interleaved ? 2 : 1,                                \
+                apart = job->interleaved ? 1 : half;                                                     \
+        for (int64_t t = begin; t < end; t++) { /* t: batch, head, row as they lie in memory */          \
+            int64_t row = job->packed ? t / job->heads % job->length : t % job->length;                  \
+            int64_t token = t / (job->heads * job->length) * job->length + row;                          \
+            int64_t angle = (job->ids != NULL ? job->ids[token] : token) * half;                         \
+            const S *restrict x = (const S *)job->x + t * job->size;                                     \
+            S *restrict y = (S *)job->y + t * job->size;                                                 \
+            const S *cosines = (const S *)job->cosines + angle, *sines = (const S *)job->sines + angle;  \
+            for (int64_t i = 0; i < half; i++) {                                                         \
+                C x1 = tm_load_##s(x[i * step]), x2 = tm_load_##s(x[i * step + apart]);                  \
+                C c = tm_load_##s(cosines[i]), d = tm_load_##s(sines[i]);                                \
+                y[i * step] = tm_store_##s(c * x1 - d * x2);                                             \
+                y[i * step + apart] = tm_store_##s(d * x1 + c * x2);                                     \
+            }                                                                                            \
+            for (int64_t i = 2 * half; i < job->size; i++)                                               \
+                y[i] = x[i];                                                                             \
+        }                                                                                                \
+        return 0;                                                                                        \
+    }                                                                                                    \
+    TM_KERNEL(RotaryEmbedding, s) {                                                                      \
+        rotary job;                                                                                      \
+        int32_t code = rotary_init(run, call, &job);                                                     \
+        if (code != 0)                                                                                   \
+            return code;                                                                                 \
+        return tm_parallel(run, job.batch * job.heads * job.length, 4096 / (job.size + 1) + 1, turn_##s, \
+                           &job);                                                                        \
     }
 
 static int32_t rotary_init(tm_run *run, const tm_call *call, rotary *out) {

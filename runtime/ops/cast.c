@@ -10,7 +10,8 @@
  */
 #include "runtime/ops/elementwise.h"
 
-/* The float to be narrowed to f16 or bf16: a double is rounded so that the second rounding is the only one. */
+/* The float to be narrowed to f16 or bf16: a double is rounded so that the second rounding is the only one.
+ */
 #define NARROW(a) _Generic((a), double: tm_f64_to_f32_odd((double)(a)), default: (float)(a))
 
 #define FROM f32

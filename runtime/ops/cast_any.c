@@ -8,21 +8,22 @@
  */
 #include "runtime/ops/cast_any.h"
 
-#define EACH_FLOAT(X)                                                                                    \
-    X(FLOAT, f32) X(DOUBLE, f64) X(FLOAT16, f16) X(BFLOAT16, bf16) X(FLOAT8E4M3FN, f8e4m3fn)             \
-    X(FLOAT8E4M3FNUZ, f8e4m3fnuz) X(FLOAT8E5M2, f8e5m2) X(FLOAT8E5M2FNUZ, f8e5m2fnuz)                    \
-    X(FLOAT8E8M0, f8e8m0) X(FLOAT4E2M1, f4e2m1)
-#define EACH_INTEGER(X)                                                                                  \
-    X(INT8, i8) X(INT16, i16) X(INT32, i32) X(INT64, i64) X(UINT8, u8) X(UINT16, u16) X(UINT32, u32)     \
-    X(UINT64, u64) X(BOOL, bool) X(INT4, i4) X(UINT4, u4) X(INT2, i2) X(UINT2, u2)
+#define EACH_FLOAT(X)                                                                                        \
+    X(FLOAT, f32)                                                                                            \
+    X(DOUBLE, f64) X(FLOAT16, f16) X(BFLOAT16, bf16) X(FLOAT8E4M3FN, f8e4m3fn) X(FLOAT8E4M3FNUZ, f8e4m3fnuz) \
+        X(FLOAT8E5M2, f8e5m2) X(FLOAT8E5M2FNUZ, f8e5m2fnuz) X(FLOAT8E8M0, f8e8m0) X(FLOAT4E2M1, f4e2m1)
+#define EACH_INTEGER(X)                                                                                 \
+    X(INT8, i8)                                                                                         \
+    X(INT16, i16) X(INT32, i32) X(INT64, i64) X(UINT8, u8) X(UINT16, u16) X(UINT32, u32) X(UINT64, u64) \
+        X(BOOL, bool) X(INT4, i4) X(UINT4, u4) X(INT2, i2) X(UINT2, u2)
 
 bool tm_wide_read(tm_wide *wide, int32_t type, const void *data, int64_t at, int64_t count) {
     wide->is_float = false;
     wide->is_unsigned = type == TAMIS_TYPE_UINT64;
     switch (type) {
-#define READ(T, s)                                          \
-    case TAMIS_TYPE_##T:                                    \
-        for (int64_t i = 0; i < count; i++)                 \
+#define READ(T, s)                                                 \
+    case TAMIS_TYPE_##T:                                           \
+        for (int64_t i = 0; i < count; i++)                        \
             wide->integers[i] = (int64_t)tm_get_##s(data, at + i); \
         return true;
         EACH_INTEGER(READ)
@@ -32,9 +33,9 @@ bool tm_wide_read(tm_wide *wide, int32_t type, const void *data, int64_t at, int
     }
     wide->is_float = true;
     switch (type) {
-#define READ(T, s)                                          \
-    case TAMIS_TYPE_##T:                                    \
-        for (int64_t i = 0; i < count; i++)                 \
+#define READ(T, s)                                              \
+    case TAMIS_TYPE_##T:                                        \
+        for (int64_t i = 0; i < count; i++)                     \
             wide->floats[i] = (double)tm_get_##s(data, at + i); \
         return true;
         EACH_FLOAT(READ)
@@ -59,18 +60,20 @@ static inline uint8_t round_e8m0(float x, tm_cast_rules rules) {
 #define WRITE_INTEGER(T, s)                                                                              \
     case TAMIS_TYPE_##T:                                                                                 \
         for (int64_t i = 0; i < count; i++)                                                              \
-            tm_set_##s(data, at + i, (tm_computed_##s)(wide->is_float ? tm_f64_to_i64(wide->floats[i])   \
-                                                                      : wide->integers[i]));             \
+            tm_set_##s(                                                                                  \
+                data, at + i,                                                                            \
+                (tm_computed_##s)(wide->is_float ? tm_f64_to_i64(wide->floats[i]) : wide->integers[i])); \
         return true;
-#define WRITE_FLOAT(T, conversion)                                                                       \
-    case TAMIS_TYPE_##T:                                                                                 \
-        for (int64_t i = 0; i < count; i++) {                                                            \
-            float x = tm_f64_to_f32_odd(float_of(wide, i));                                              \
-            conversion;                                                                                  \
-        }                                                                                                \
+#define WRITE_FLOAT(T, conversion)                          \
+    case TAMIS_TYPE_##T:                                    \
+        for (int64_t i = 0; i < count; i++) {               \
+            float x = tm_f64_to_f32_odd(float_of(wide, i)); \
+            conversion;                                     \
+        }                                                   \
         return true;
 
-bool tm_wide_write(const tm_wide *wide, int32_t type, void *data, int64_t at, int64_t count, tm_cast_rules rules) {
+bool tm_wide_write(const tm_wide *wide, int32_t type, void *data, int64_t at, int64_t count,
+                   tm_cast_rules rules) {
     switch (type) {
         WRITE_INTEGER(INT8, i8)
         WRITE_INTEGER(INT16, i16)
@@ -85,7 +88,8 @@ bool tm_wide_write(const tm_wide *wide, int32_t type, void *data, int64_t at, in
         WRITE_INTEGER(UINT2, u2)
     case TAMIS_TYPE_UINT64:
         for (int64_t i = 0; i < count; i++)
-            tm_set_u64(data, at + i, wide->is_float ? tm_f64_to_u64(wide->floats[i]) : (uint64_t)wide->integers[i]);
+            tm_set_u64(data, at + i,
+                       wide->is_float ? tm_f64_to_u64(wide->floats[i]) : (uint64_t)wide->integers[i]);
         return true;
     case TAMIS_TYPE_BOOL:
         for (int64_t i = 0; i < count; i++)
@@ -145,18 +149,21 @@ int32_t tm_cast_any(tm_run *run, const tm_call *call) {
     return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.in->type, work.out->type);
 }
 
-#define ALIAS(from, to)                                                                                     \
+#define ALIAS(from, to)                                                                                      \
     int32_t tm_k_Cast_##from##_##to(tm_run *run, const tm_call *call) __attribute__((alias("tm_cast_any"))); \
-    int32_t tm_k_CastLike_##from##_##to(tm_run *run, const tm_call *call) __attribute__((alias("tm_cast_any")));
-#define WITH_COMMON(rare)                                                                                   \
-    ALIAS(rare, f32) ALIAS(f32, rare) ALIAS(rare, f64) ALIAS(f64, rare) ALIAS(rare, f16) ALIAS(f16, rare)   \
-    ALIAS(rare, bf16) ALIAS(bf16, rare) ALIAS(rare, i8) ALIAS(i8, rare) ALIAS(rare, i16) ALIAS(i16, rare)   \
-    ALIAS(rare, i32) ALIAS(i32, rare) ALIAS(rare, i64) ALIAS(i64, rare) ALIAS(rare, u8) ALIAS(u8, rare)     \
-    ALIAS(rare, u16) ALIAS(u16, rare) ALIAS(rare, u32) ALIAS(u32, rare) ALIAS(rare, u64) ALIAS(u64, rare)   \
-    ALIAS(rare, bool) ALIAS(bool, rare)
-#define TO_RARE(from)                                                                                       \
-    ALIAS(from, f8e4m3fn) ALIAS(from, f8e4m3fnuz) ALIAS(from, f8e5m2) ALIAS(from, f8e5m2fnuz)               \
-    ALIAS(from, f8e8m0) ALIAS(from, f4e2m1) ALIAS(from, i4) ALIAS(from, u4) ALIAS(from, i2) ALIAS(from, u2)
+    int32_t tm_k_CastLike_##from##_##to(tm_run *run, const tm_call *call)                                    \
+        __attribute__((alias("tm_cast_any")));
+#define WITH_COMMON(rare)                                                                                    \
+    ALIAS(rare, f32)                                                                                         \
+    ALIAS(f32, rare) ALIAS(rare, f64) ALIAS(f64, rare) ALIAS(rare, f16) ALIAS(f16, rare) ALIAS(rare, bf16)   \
+        ALIAS(bf16, rare) ALIAS(rare, i8) ALIAS(i8, rare) ALIAS(rare, i16) ALIAS(i16, rare) ALIAS(rare, i32) \
+            ALIAS(i32, rare) ALIAS(rare, i64) ALIAS(i64, rare) ALIAS(rare, u8) ALIAS(u8, rare)               \
+                ALIAS(rare, u16) ALIAS(u16, rare) ALIAS(rare, u32) ALIAS(u32, rare) ALIAS(rare, u64)         \
+                    ALIAS(u64, rare) ALIAS(rare, bool) ALIAS(bool, rare)
+#define TO_RARE(from)                                                                       \
+    ALIAS(from, f8e4m3fn)                                                                   \
+    ALIAS(from, f8e4m3fnuz) ALIAS(from, f8e5m2) ALIAS(from, f8e5m2fnuz) ALIAS(from, f8e8m0) \
+        ALIAS(from, f4e2m1) ALIAS(from, i4) ALIAS(from, u4) ALIAS(from, i2) ALIAS(from, u2)
 #define RARE(s) WITH_COMMON(s) TO_RARE(s)
 RARE(f8e4m3fn)
 RARE(f8e4m3fnuz)

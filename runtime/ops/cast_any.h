@@ -26,6 +26,7 @@ typedef struct tm_cast_rules {
 tm_cast_rules tm_cast_rules_of(const tm_call *call);
 /* Elements at..at+count, count <= TM_WIDE_BLOCK; false: the type is not numeric. */
 bool tm_wide_read(tm_wide *wide, int32_t type, const void *data, int64_t at, int64_t count);
-bool tm_wide_write(const tm_wide *wide, int32_t type, void *data, int64_t at, int64_t count, tm_cast_rules rules);
+bool tm_wide_write(const tm_wide *wide, int32_t type, void *data, int64_t at, int64_t count,
+                   tm_cast_rules rules);
 
 #endif

@@ -7,11 +7,11 @@
  */
 #include "runtime/ops/elementwise.h"
 
-#define COMPARE(s, S, C)                                              \
-    TM_BINARY_KERNEL(Equal, s, S, C, uint8_t, a == b)                 \
-    TM_BINARY_KERNEL(Greater, s, S, C, uint8_t, a > b)                \
-    TM_BINARY_KERNEL(GreaterOrEqual, s, S, C, uint8_t, a >= b)        \
-    TM_BINARY_KERNEL(Less, s, S, C, uint8_t, a < b)                   \
+#define COMPARE(s, S, C)                                       \
+    TM_BINARY_KERNEL(Equal, s, S, C, uint8_t, a == b)          \
+    TM_BINARY_KERNEL(Greater, s, S, C, uint8_t, a > b)         \
+    TM_BINARY_KERNEL(GreaterOrEqual, s, S, C, uint8_t, a >= b) \
+    TM_BINARY_KERNEL(Less, s, S, C, uint8_t, a < b)            \
     TM_BINARY_KERNEL(LessOrEqual, s, S, C, uint8_t, a <= b)
 TM_FOR_NUMERIC_TYPES(COMPARE)
 TM_BINARY_KERNEL(Equal, bool, uint8_t, uint8_t, uint8_t, (a != 0) == (b != 0))

@@ -21,7 +21,8 @@ typedef struct tm_convolution {
 
 /* For input x and weights w [filters*groups, channels, kernel]; fails where dims do not fit. */
 int32_t tm_convolution_init(tm_run *run, const tm_call *call, tm_convolution *out, const tamis_tensor *x,
-                            const tamis_tensor *w, const tamis_tensor *y, int64_t groups, tm_window_lists lists);
+                            const tamis_tensor *w, const tamis_tensor *y, int64_t groups,
+                            tm_window_lists lists);
 /* Is the input itself the matrix: kernel 1, stride 1, no padding? */
 bool tm_convolution_is_plain(const tm_convolution *convolution);
 
@@ -34,9 +35,11 @@ typedef struct tm_segment {
 
 /* Cuts output positions n0..n0+width into segments; returns their number. */
 int32_t tm_segments(const tm_window *window, int64_t n0, int64_t width, tm_segment *segments);
-/* Where row (kernel position `at`) of a segment reads: the offset of its first element in one channel and the columns
+/* Where row (kernel position `at`) of a segment reads: the offset of its first element in one channel and the
+ * columns
  * [*first, *end) of the segment that lie inside of the input. */
-int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const int64_t *at, int64_t *first, int64_t *end);
+int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const int64_t *at, int64_t *first,
+                       int64_t *end);
 /* Splits row number k of the matrix into its channel (returned) and kernel position. */
 int64_t tm_kernel_position(const tm_window *window, int64_t k, int64_t *at);
 

@@ -14,7 +14,8 @@ typedef struct job {
     int64_t k;
 } job;
 
-static void pack(const tm_product_i16 *p, int64_t p0, int64_t depth, int64_t n0, int64_t width, int16_t *panel) {
+static void pack(const tm_product_i16 *p, int64_t p0, int64_t depth, int64_t n0, int64_t width,
+                 int16_t *panel) {
     const job *j = p->context;
     const tm_window *window = &j->convolution.window;
     tm_segment segments[TM_SEGMENTS];
@@ -57,15 +58,20 @@ static int64_t wide_bytes(const job *j) {
 static int32_t convolve(tm_run *run, const job *j, int16_t *wide, int32_t *sums) {
     const tm_convolution *convolution = &j->convolution;
     tm_widen_rows(j->w, 0, j->w->dims[0], j->k, j->w_zero, 0, j->w->dims[0] > 0 ? j->w->dims[0] : 1, wide);
-    tm_product_i16 p = {convolution->filters, convolution->window.out_count, (j->k + 1) / 2, wide, j->x->data, sums, pack, j};
+    tm_product_i16 p = {
+        convolution->filters, convolution->window.out_count, (j->k + 1) / 2, wide, j->x->data, sums, pack, j};
     return tm_product_run_i16(run, &p, convolution->samples * convolution->groups, locate, convolution);
 }
 
 int32_t tm_k_ConvInteger(tm_run *run, const tm_call *call) {
     const tm_attrs_ConvInteger *a = tm_attributes(call);
     tm_window_lists lists = {a->auto_pad, a->dilations, a->pads, a->strides};
-    job j = {.x = tm_in(run, call, 0), .w = tm_in(run, call, 1), .x_zero = tm_in(run, call, 2), .w_zero = tm_in(run, call, 3)};
-    int32_t code = tm_convolution_init(run, call, &j.convolution, j.x, j.w, tm_out(run, call, 0), a->group, lists);
+    job j = {.x = tm_in(run, call, 0),
+             .w = tm_in(run, call, 1),
+             .x_zero = tm_in(run, call, 2),
+             .w_zero = tm_in(run, call, 3)};
+    int32_t code =
+        tm_convolution_init(run, call, &j.convolution, j.x, j.w, tm_out(run, call, 0), a->group, lists);
     if (code != 0)
         return code;
     j.k = j.convolution.channels * j.convolution.window.kernel_count;
@@ -103,19 +109,30 @@ static int32_t requantise_planes(void *arg, int64_t begin, int64_t end) {
 int32_t tm_k_QLinearConv(tm_run *run, const tm_call *call) {
     const tm_attrs_QLinearConv *a = tm_attributes(call);
     tm_window_lists lists = {a->auto_pad, a->dilations, a->pads, a->strides};
-    job j = {.x = tm_in(run, call, 0), .w = tm_in(run, call, 3), .x_zero = tm_in(run, call, 2), .w_zero = tm_in(run, call, 5)};
+    job j = {.x = tm_in(run, call, 0),
+             .w = tm_in(run, call, 3),
+             .x_zero = tm_in(run, call, 2),
+             .w_zero = tm_in(run, call, 5)};
     const tamis_tensor *y = tm_out(run, call, 0);
     int32_t code = tm_convolution_init(run, call, &j.convolution, j.x, j.w, y, a->group, lists);
     if (code != 0)
         return code;
     j.k = j.convolution.channels * j.convolution.window.kernel_count;
-    int64_t sum_bytes = tm_count(y) * (int64_t)sizeof(int32_t) + TAMIS_ALIGNMENT, bytes = sum_bytes + wide_bytes(&j);
+    int64_t sum_bytes = tm_count(y) * (int64_t)sizeof(int32_t) + TAMIS_ALIGNMENT,
+            bytes = sum_bytes + wide_bytes(&j);
     char *memory = tm_scratch(run, call, bytes);
     if (memory == NULL)
         return run->code;
     code = convolve(run, &j, (int16_t *)(void *)(memory + sum_bytes), (int32_t *)(void *)memory);
-    ending e = {(int32_t *)(void *)memory, j.convolution.window.out_count, j.convolution.filters * j.convolution.groups,
-                tm_in(run, call, 1), tm_in(run, call, 4), tm_in(run, call, 6), tm_in(run, call, 7), tm_in(run, call, 8), y};
+    ending e = {(int32_t *)(void *)memory,
+                j.convolution.window.out_count,
+                j.convolution.filters * j.convolution.groups,
+                tm_in(run, call, 1),
+                tm_in(run, call, 4),
+                tm_in(run, call, 6),
+                tm_in(run, call, 7),
+                tm_in(run, call, 8),
+                y};
     if (code == 0)
         code = tm_parallel(run, y->dims[0] * y->dims[1], 16384 / (e.size + 1) + 1, requantise_planes, &e);
     tm_unscratch(run, memory, bytes);

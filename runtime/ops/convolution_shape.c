@@ -5,8 +5,10 @@
 #include "runtime/ops/convolution.h"
 
 int32_t tm_convolution_init(tm_run *run, const tm_call *call, tm_convolution *out, const tamis_tensor *x,
-                            const tamis_tensor *w, const tamis_tensor *y, int64_t groups, tm_window_lists lists) {
-    tm_window_init(&out->window, x->rank - 2, x->dims + 2, y->dims + 2, w->dims + 2, tm_attributes(call), lists);
+                            const tamis_tensor *w, const tamis_tensor *y, int64_t groups,
+                            tm_window_lists lists) {
+    tm_window_init(&out->window, x->rank - 2, x->dims + 2, y->dims + 2, w->dims + 2, tm_attributes(call),
+                   lists);
     out->samples = x->dims[0];
     out->groups = groups;
     out->channels = w->dims[1];
@@ -21,7 +23,8 @@ int32_t tm_convolution_init(tm_run *run, const tm_call *call, tm_convolution *ou
 bool tm_convolution_is_plain(const tm_convolution *convolution) {
     const tm_window *window = &convolution->window;
     for (int32_t i = 0; i < window->axes; i++)
-        if (window->kernel[i] != 1 || window->stride[i] != 1 || window->head[i] != 0 || window->in[i] != window->out[i])
+        if (window->kernel[i] != 1 || window->stride[i] != 1 || window->head[i] != 0 ||
+            window->in[i] != window->out[i])
             return false;
     return true;
 }
@@ -44,7 +47,8 @@ int32_t tm_segments(const tm_window *window, int64_t n0, int64_t width, tm_segme
     return count;
 }
 
-int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const int64_t *at, int64_t *first, int64_t *end) {
+int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const int64_t *at, int64_t *first,
+                       int64_t *end) {
     int32_t last = window->axes - 1;
     int64_t offset = 0;
     *first = *end = 0;

@@ -22,8 +22,10 @@ static int32_t run_rows(tm_run *run, const tm_call *call, int64_t exclusive, int
     if (axis < -x->rank || axis >= x->rank)
         return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank);
     int32_t at = (int32_t)(axis < 0 ? axis + x->rank : axis);
-    rows job = {x->data, tm_out(run, call, 0)->data, x->dims[at], tm_product(x->dims, at + 1, x->rank), 0,
-                exclusive != 0, reverse != 0};
+    rows job = {x->data,     tm_out(run, call, 0)->data,
+                x->dims[at], tm_product(x->dims, at + 1, x->rank),
+                0,           exclusive != 0,
+                reverse != 0};
     int64_t outer = tm_product(x->dims, 0, at);
     if (outer * job.n * job.inner == 0)
         return 0;
@@ -32,57 +34,57 @@ static int32_t run_rows(tm_run *run, const tm_call *call, int64_t exclusive, int
     return tm_parallel(run, outer * job.pieces, 16384 / (job.n * width) + 1, body, &job);
 }
 
-#define SCAN(name, s, S, C, start, expression)                                           \
-    static int32_t name##_##s(void *arg, int64_t begin, int64_t end) {                   \
-        const rows *job = arg;                                                           \
-        for (int64_t t = begin; t < end; t++) {                                          \
-            int64_t column = t % job->pieces * PIECE;                                    \
-            int64_t offset = t / job->pieces * job->n * job->inner + column;             \
-            int64_t width = job->inner - column < PIECE ? job->inner - column : PIECE;   \
-            const S *x = (const S *)job->x + offset;                                     \
-            S *y = (S *)job->y + offset;                                                 \
-            C state[PIECE];                                                              \
-            for (int64_t j = 0; j < width; j++)                                          \
-                state[j] = (start);                                                      \
-            for (int64_t i = 0; i < job->n; i++) {                                       \
-                int64_t row = (job->reverse ? job->n - 1 - i : i) * job->inner;          \
-                for (int64_t j = 0; j < width; j++) {                                    \
-                    C a = state[j], v = (C)tm_load_##s(x[row + j]);                      \
-                    state[j] = (C)(expression);                                          \
-                    y[row + j] = tm_store_##s(job->exclusive ? a : state[j]);            \
-                }                                                                        \
-            }                                                                            \
-        }                                                                                \
-        return 0;                                                                        \
+#define SCAN(name, s, S, C, start, expression)                                         \
+    static int32_t name##_##s(void *arg, int64_t begin, int64_t end) {                 \
+        const rows *job = arg;                                                         \
+        for (int64_t t = begin; t < end; t++) {                                        \
+            int64_t column = t % job->pieces * PIECE;                                  \
+            int64_t offset = t / job->pieces * job->n * job->inner + column;           \
+            int64_t width = job->inner - column < PIECE ? job->inner - column : PIECE; \
+            const S *x = (const S *)job->x + offset;                                   \
+            S *y = (S *)job->y + offset;                                               \
+            C state[PIECE];                                                            \
+            for (int64_t j = 0; j < width; j++)                                        \
+                state[j] = (start);                                                    \
+            for (int64_t i = 0; i < job->n; i++) {                                     \
+                int64_t row = (job->reverse ? job->n - 1 - i : i) * job->inner;        \
+                for (int64_t j = 0; j < width; j++) {                                  \
+                    C a = state[j], v = (C)tm_load_##s(x[row + j]);                    \
+                    state[j] = (C)(expression);                                        \
+                    y[row + j] = tm_store_##s(job->exclusive ? a : state[j]);          \
+                }                                                                      \
+            }                                                                          \
+        }                                                                              \
+        return 0;                                                                      \
     }
-#define X(s, S, C)                                                              \
-    SCAN(sum, s, S, C, 0, a + v)                                                \
-    SCAN(product, s, S, C, 1, a *v)                                             \
-    TM_KERNEL(CumSum, s) {                                                      \
-        const tm_attrs_CumSum *a = tm_attributes(call);                         \
-        return run_rows(run, call, a->exclusive, a->reverse, sum_##s);          \
-    }                                                                           \
-    TM_KERNEL(CumProd, s) {                                                     \
-        const tm_attrs_CumProd *a = tm_attributes(call);                        \
-        return run_rows(run, call, a->exclusive, a->reverse, product_##s);      \
+#define X(s, S, C)                                                         \
+    SCAN(sum, s, S, C, 0, a + v)                                           \
+    SCAN(product, s, S, C, 1, a *v)                                        \
+    TM_KERNEL(CumSum, s) {                                                 \
+        const tm_attrs_CumSum *a = tm_attributes(call);                    \
+        return run_rows(run, call, a->exclusive, a->reverse, sum_##s);     \
+    }                                                                      \
+    TM_KERNEL(CumProd, s) {                                                \
+        const tm_attrs_CumProd *a = tm_attributes(call);                   \
+        return run_rows(run, call, a->exclusive, a->reverse, product_##s); \
     }
 TM_FOR_FLOAT_TYPES(X)
 #undef X
-#define X(s, S, C)                                                              \
-    SCAN(sum, s, S, C, 0, a + v)                                                \
+#define X(s, S, C)               \
+    SCAN(sum, s, S, C, 0, a + v) \
     SCAN(product, s, S, C, 1, a *v)
 X(u32, uint32_t, uint32_t)
 X(u64, uint64_t, uint64_t)
 #undef X
 /* Signed integers are the unsigned ones, bit for bit. */
-#define X(s, unsigned_s)                                                                    \
-    TM_KERNEL(CumSum, s) {                                                                  \
-        const tm_attrs_CumSum *a = tm_attributes(call);                                     \
-        return run_rows(run, call, a->exclusive, a->reverse, sum_##unsigned_s);             \
-    }                                                                                       \
-    TM_KERNEL(CumProd, s) {                                                                 \
-        const tm_attrs_CumProd *a = tm_attributes(call);                                    \
-        return run_rows(run, call, a->exclusive, a->reverse, product_##unsigned_s);         \
+#define X(s, unsigned_s)                                                            \
+    TM_KERNEL(CumSum, s) {                                                          \
+        const tm_attrs_CumSum *a = tm_attributes(call);                             \
+        return run_rows(run, call, a->exclusive, a->reverse, sum_##unsigned_s);     \
+    }                                                                               \
+    TM_KERNEL(CumProd, s) {                                                         \
+        const tm_attrs_CumProd *a = tm_attributes(call);                            \
+        return run_rows(run, call, a->exclusive, a->reverse, product_##unsigned_s); \
     }
 X(i32, u32)
 X(u32, u32)

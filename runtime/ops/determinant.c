@@ -49,7 +49,9 @@ static int32_t determinants(tm_run *run, const tm_call *call) {
     return 0;
 }
 
-#define X(s, S, C) \
-    TM_KERNEL(Det, s) { return determinants(run, call); }
+#define X(s, S, C)                      \
+    TM_KERNEL(Det, s) {                 \
+        return determinants(run, call); \
+    }
 TM_FOR_FLOAT_TYPES(X)
 #undef X

@@ -25,7 +25,8 @@ typedef struct walk {
 } walk;
 
 /* Over the first `count` labels of the list. */
-static walk walk_start(const tm_einsum *equation, const tm_einsum_term *term, const tm_label_list *list, int32_t count) {
+static walk walk_start(const tm_einsum *equation, const tm_einsum_term *term, const tm_label_list *list,
+                       int32_t count) {
     walk w;
     w.count = count;
     w.offset = 0;
@@ -102,7 +103,8 @@ static void split_labels(const tm_call *call, const tm_einsum *equation, int nex
 }
 
 /* A dense term of these labels. */
-static void term_of(const tm_einsum *equation, const tm_label_list *labels, const void *data, tm_einsum_term *out) {
+static void term_of(const tm_einsum *equation, const tm_label_list *labels, const void *data,
+                    tm_einsum_term *out) {
     *out = (tm_einsum_term){.data = data};
     int64_t stride = 1;
     for (int32_t i = labels->count - 1; i >= 0; i--) {
@@ -141,8 +143,10 @@ static void output_labels(const tm_einsum *equation, const tm_einsum_term *term,
 #define N u64
 #include "runtime/ops/einsum.inc"
 
-#define X(s, N) \
-    TM_KERNEL(Einsum, s) { return evaluate_##N(run, call, NULL, tm_out(run, call, 0)->data); }
+#define X(s, N)                                                           \
+    TM_KERNEL(Einsum, s) {                                                \
+        return evaluate_##N(run, call, NULL, tm_out(run, call, 0)->data); \
+    }
 X(f32, f32)
 X(f64, f64)
 X(i32, u32)
@@ -152,26 +156,26 @@ X(u64, u64)
 #undef X
 
 /* Inputs and output by way of T. */
-#define X(s, S, T, N)                                                            \
-    TM_KERNEL(Einsum, s) {                                                       \
-        tamis_tensor *y = tm_out(run, call, 0);                                  \
-        int64_t count = 0, outputs = tm_count(y);                                \
-        for (int i = 0; i < call->n_in; i++)                                     \
-            count += tm_count(tm_in(run, call, i));                              \
+#define X(s, S, T, N)                                                             \
+    TM_KERNEL(Einsum, s) {                                                        \
+        tamis_tensor *y = tm_out(run, call, 0);                                   \
+        int64_t count = 0, outputs = tm_count(y);                                 \
+        for (int i = 0; i < call->n_in; i++)                                      \
+            count += tm_count(tm_in(run, call, i));                               \
         int64_t bytes = (count + outputs) * (int64_t)sizeof(T) + TAMIS_ALIGNMENT; \
-        T *memory = tm_scratch(run, call, bytes), *next = memory;                \
-        if (memory == NULL)                                                      \
-            return run->code;                                                    \
-        for (int i = 0; i < call->n_in; i++) {                                   \
-            const tamis_tensor *x = tm_in(run, call, i);                         \
-            for (int64_t j = 0; j < tm_count(x); j++)                            \
-                *next++ = (T)tm_load_##s(((const S *)x->data)[j]);               \
-        }                                                                        \
-        int32_t code = evaluate_##N(run, call, memory, next);                    \
-        for (int64_t j = 0; j < outputs && code == 0; j++)                       \
-            ((S *)y->data)[j] = tm_store_##s((tm_computed_##s)next[j]);          \
-        tm_unscratch(run, memory, bytes);                                        \
-        return code;                                                             \
+        T *memory = tm_scratch(run, call, bytes), *next = memory;                 \
+        if (memory == NULL)                                                       \
+            return run->code;                                                     \
+        for (int i = 0; i < call->n_in; i++) {                                    \
+            const tamis_tensor *x = tm_in(run, call, i);                          \
+            for (int64_t j = 0; j < tm_count(x); j++)                             \
+                *next++ = (T)tm_load_##s(((const S *)x->data)[j]);                \
+        }                                                                         \
+        int32_t code = evaluate_##N(run, call, memory, next);                     \
+        for (int64_t j = 0; j < outputs && code == 0; j++)                        \
+            ((S *)y->data)[j] = tm_store_##s((tm_computed_##s)next[j]);           \
+        tm_unscratch(run, memory, bytes);                                         \
+        return code;                                                              \
     }
 X(f16, uint16_t, float, f32)
 X(bf16, uint16_t, float, f32)

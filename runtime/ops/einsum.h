@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * einsum.h: an equation as labels. Each axis of each term gets a label number: letters are 0..51, the dims
- * of `...` are 52.. counted from the right. So "...ij,jk->...ik" is no special case: terms are lists of labels.
+ * of `...` are 52.. counted from the right. So "...ij,jk->...ik" is no special case: terms are lists of
+ * labels.
  */
 #ifndef TM_OPS_EINSUM_H
 #define TM_OPS_EINSUM_H
@@ -30,7 +31,8 @@ typedef struct tm_einsum {
 } tm_einsum;
 
 /* Reads the term of the next input and adds its dims to `size`. */
-int32_t tm_einsum_input(tm_run *run, const tm_call *call, tm_einsum *equation, int input, tm_einsum_term *out);
+int32_t tm_einsum_input(tm_run *run, const tm_call *call, tm_einsum *equation, int input,
+                        tm_einsum_term *out);
 /* Reads (or makes) the output term. */
 void tm_einsum_output(const tm_call *call, tm_einsum *equation);
 /* Will a later input or the output look at the label? `next` is the first input not consumed yet. */

@@ -16,8 +16,8 @@ static const char *equation_text(const tm_call *call, int32_t *out_count) {
     return tm_chars(a, a->equation);
 }
 
-static int32_t add_axis(tm_run *run, const tm_call *call, tm_einsum *equation, tm_einsum_term *term, int label, int64_t dim,
-                        int64_t stride) {
+static int32_t add_axis(tm_run *run, const tm_call *call, tm_einsum *equation, tm_einsum_term *term,
+                        int label, int64_t dim, int64_t stride) {
     int64_t *size = &equation->size[label];
     if (*size < 0 || *size == 1)
         *size = dim;
@@ -30,7 +30,8 @@ static int32_t add_axis(tm_run *run, const tm_call *call, tm_einsum *equation, t
     return 0;
 }
 
-int32_t tm_einsum_input(tm_run *run, const tm_call *call, tm_einsum *equation, int input, tm_einsum_term *out) {
+int32_t tm_einsum_input(tm_run *run, const tm_call *call, tm_einsum *equation, int input,
+                        tm_einsum_term *out) {
     int32_t count, letters = 0, end = equation->position;
     const char *text = equation_text(call, &count);
     const tamis_tensor *x = tm_in(run, call, input);
@@ -58,8 +59,8 @@ int32_t tm_einsum_input(tm_run *run, const tm_call *call, tm_einsum *equation, i
         }
         for (int32_t d = 0; d < repeat; d++) {
             int32_t axis = out->rank;
-            int32_t code = add_axis(run, call, equation, out, label >= 0 ? label : 52 + more - 1 - d, x->dims[axis],
-                                    tm_product(x->dims, axis + 1, x->rank));
+            int32_t code = add_axis(run, call, equation, out, label >= 0 ? label : 52 + more - 1 - d,
+                                    x->dims[axis], tm_product(x->dims, axis + 1, x->rank));
             if (code != 0)
                 return code;
         }

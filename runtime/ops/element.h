@@ -63,13 +63,14 @@ typedef _Bool bool;
 #define TM_FOR_INTEGER_TYPES(X) TM_FOR_SIGNED_TYPES(X) TM_FOR_UNSIGNED_TYPES(X)
 #define TM_FOR_NUMERIC_TYPES(X) TM_FOR_FLOAT_TYPES(X) TM_FOR_INTEGER_TYPES(X)
 #define TM_FOR_BOOL_TYPE(X) X(bool, uint8_t, uint8_t)
-#define TM_FOR_FLOAT8_TYPES(X)                                                                              \
-    X(f8e4m3fn, uint8_t, float) X(f8e4m3fnuz, uint8_t, float) X(f8e5m2, uint8_t, float)                     \
-    X(f8e5m2fnuz, uint8_t, float) X(f8e8m0, uint8_t, float)
+#define TM_FOR_FLOAT8_TYPES(X)                                                            \
+    X(f8e4m3fn, uint8_t, float)                                                           \
+    X(f8e4m3fnuz, uint8_t, float) X(f8e5m2, uint8_t, float) X(f8e5m2fnuz, uint8_t, float) \
+        X(f8e8m0, uint8_t, float)
 /* Packed: no pointer to an element; use tm_get_s and tm_set_s. */
-#define TM_FOR_PACKED_TYPES(X)                                                                              \
-    X(u4, uint8_t, uint8_t) X(i4, uint8_t, int8_t) X(u2, uint8_t, uint8_t) X(i2, uint8_t, int8_t)          \
-    X(f4e2m1, uint8_t, float)
+#define TM_FOR_PACKED_TYPES(X) \
+    X(u4, uint8_t, uint8_t)    \
+    X(i4, uint8_t, int8_t) X(u2, uint8_t, uint8_t) X(i2, uint8_t, int8_t) X(f4e2m1, uint8_t, float)
 /* Moves by width: X(suffix, C type). */
 #define TM_FOR_WIDTHS(X) X(w1, uint8_t) X(w2, uint16_t) X(w4, uint32_t) X(w8, uint64_t) X(w16, tm_w16)
 
@@ -214,11 +215,21 @@ static inline uint8_t tm_to_f8e8m0(float x, bool saturate, tm_e8m0_rounding roun
     code = code > 0xfeu ? (saturate ? 0xfeu : 0xffu) : code;
     return (uint8_t)(x != x ? 0xffu : code);
 }
-static inline uint8_t tm_store_f8e4m3fn(float x) { return tm_to_f8e4m3fn(x, true); }
-static inline uint8_t tm_store_f8e4m3fnuz(float x) { return tm_to_f8e4m3fnuz(x, true); }
-static inline uint8_t tm_store_f8e5m2(float x) { return tm_to_f8e5m2(x, true); }
-static inline uint8_t tm_store_f8e5m2fnuz(float x) { return tm_to_f8e5m2fnuz(x, true); }
-static inline uint8_t tm_store_f8e8m0(float x) { return tm_to_f8e8m0(x, true, TM_E8M0_UP); }
+static inline uint8_t tm_store_f8e4m3fn(float x) {
+    return tm_to_f8e4m3fn(x, true);
+}
+static inline uint8_t tm_store_f8e4m3fnuz(float x) {
+    return tm_to_f8e4m3fnuz(x, true);
+}
+static inline uint8_t tm_store_f8e5m2(float x) {
+    return tm_to_f8e5m2(x, true);
+}
+static inline uint8_t tm_store_f8e5m2fnuz(float x) {
+    return tm_to_f8e5m2fnuz(x, true);
+}
+static inline uint8_t tm_store_f8e8m0(float x) {
+    return tm_to_f8e8m0(x, true, TM_E8M0_UP);
+}
 
 /* ---- float4: codes 0..7 are 0 0.5 1 1.5 2 3 4 6, bit 3 the sign; always saturates ---- */
 static inline float tm_value_f4e2m1(uint32_t code) {
@@ -230,20 +241,28 @@ static inline uint8_t tm_code_f4e2m1(float x) {
 }
 
 /* ---- plain types ---- */
-#define TM_PLAIN_(s, S, C)                                  \
-    static inline C tm_load_##s(S stored) { return stored; } \
-    static inline S tm_store_##s(C value) { return value; }
+#define TM_PLAIN_(s, S, C)                  \
+    static inline C tm_load_##s(S stored) { \
+        return stored;                      \
+    }                                       \
+    static inline S tm_store_##s(C value) { \
+        return value;                       \
+    }
 TM_PLAIN_(f32, float, float)
 TM_PLAIN_(f64, double, double)
 TM_FOR_INTEGER_TYPES(TM_PLAIN_)
 TM_FOR_BOOL_TYPE(TM_PLAIN_)
 #undef TM_PLAIN_
 
-#define TM_ACCESS_(s, S, C)                                                                                  \
-    typedef S tm_stored_##s;                                                                                 \
-    typedef C tm_computed_##s;                                                                               \
-    static inline C tm_get_##s(const void *data, int64_t i) { return tm_load_##s(((const S *)data)[i]); }    \
-    static inline void tm_set_##s(void *data, int64_t i, C value) { ((S *)data)[i] = tm_store_##s(value); }
+#define TM_ACCESS_(s, S, C)                                         \
+    typedef S tm_stored_##s;                                        \
+    typedef C tm_computed_##s;                                      \
+    static inline C tm_get_##s(const void *data, int64_t i) {       \
+        return tm_load_##s(((const S *)data)[i]);                   \
+    }                                                               \
+    static inline void tm_set_##s(void *data, int64_t i, C value) { \
+        ((S *)data)[i] = tm_store_##s(value);                       \
+    }
 TM_FOR_NUMERIC_TYPES(TM_ACCESS_)
 TM_FOR_BOOL_TYPE(TM_ACCESS_)
 TM_FOR_FLOAT8_TYPES(TM_ACCESS_)
@@ -276,8 +295,12 @@ static inline void tm_set_u2(void *data, int64_t i, uint8_t value) {
     int shift = (int)(i & 3) * 2;
     *byte = (uint8_t)((*byte & ~(3u << shift)) | (value & 3u) << shift);
 }
-static inline void tm_set_i4(void *data, int64_t i, int8_t value) { tm_set_u4(data, i, (uint8_t)value); }
-static inline void tm_set_i2(void *data, int64_t i, int8_t value) { tm_set_u2(data, i, (uint8_t)value); }
+static inline void tm_set_i4(void *data, int64_t i, int8_t value) {
+    tm_set_u4(data, i, (uint8_t)value);
+}
+static inline void tm_set_i2(void *data, int64_t i, int8_t value) {
+    tm_set_u2(data, i, (uint8_t)value);
+}
 static inline void tm_set_f4e2m1(void *data, int64_t i, float value) {
     tm_set_u4(data, i, tm_code_f4e2m1(value));
 }
@@ -288,10 +311,10 @@ TM_FOR_PACKED_TYPES(TM_PACKED_)
 #undef TM_PACKED_
 
 /* ---- double -> integer, towards zero: the nearest end of the range for what is outside, 0 for NaN ---- */
-#define TM_TRUNCATE_(s, C, low, high)                                              \
-    static inline C tm_f64_to_##s(double x) {                                      \
-        double above = x > (low) ? x : (low);                                      \
-        C inside = (C)(above < (high) ? above : 0.0);                              \
+#define TM_TRUNCATE_(s, C, low, high)                                                 \
+    static inline C tm_f64_to_##s(double x) {                                         \
+        double above = x > (low) ? x : (low);                                         \
+        C inside = (C)(above < (high) ? above : 0.0);                                 \
         return x != x ? (C)0 : above < (high) ? inside : (C)(((uint64_t)(high)) - 1); \
     }
 TM_TRUNCATE_(i8, int8_t, -0x1p7, 0x1p7)

@@ -18,7 +18,8 @@ static int64_t input_dim(const tamis_tensor *in, int32_t rank, int32_t i) {
     return own >= 0 ? in->dims[own] : 1;
 }
 
-TM_SMALL void tm_broadcast_plan(tm_broadcast *plan, const tamis_tensor *out, const tamis_tensor *const *in, int32_t inputs) {
+TM_SMALL void tm_broadcast_plan(tm_broadcast *plan, const tamis_tensor *out, const tamis_tensor *const *in,
+                                int32_t inputs) {
     int64_t dense[TM_ROW_INPUTS];
     int32_t last = TAMIS_MAX_RANK; /* loops are built from the innermost, at the arrays' end */
     plan->inputs = inputs;
@@ -59,7 +60,8 @@ TM_SMALL void tm_broadcast_plan(tm_broadcast *plan, const tamis_tensor *out, con
     }
 }
 
-TM_SMALL int32_t tm_broadcast_range(const tm_broadcast *plan, tm_row *row, tm_row_function function, int64_t begin, int64_t end) {
+TM_SMALL int32_t tm_broadcast_range(const tm_broadcast *plan, tm_row *row, tm_row_function function,
+                                    int64_t begin, int64_t end) {
     int32_t inner = plan->rank - 1;
     int64_t index[TAMIS_MAX_RANK];
     int64_t rest = begin;
@@ -109,7 +111,8 @@ static int32_t run_range(void *argument, int64_t begin, int64_t end) {
     return tm_broadcast_range(&work->plan, &row, work->function, begin, end);
 }
 
-TM_SMALL int32_t tm_elementwise(tm_run *run, const tm_call *call, int32_t inputs, tm_row_function function, const void *context) {
+TM_SMALL int32_t tm_elementwise(tm_run *run, const tm_call *call, int32_t inputs, tm_row_function function,
+                                const void *context) {
     job work = {.function = function};
     const tamis_tensor *in[TM_ROW_INPUTS];
     const tamis_tensor *out = tm_out(run, call, 0);
@@ -133,7 +136,8 @@ static int32_t run_flat(void *argument, int64_t begin, int64_t end) {
     return work->function(&row);
 }
 
-TM_SMALL int32_t tm_unary(tm_run *run, const tm_call *call, int k, tm_row_function function, const void *context) {
+TM_SMALL int32_t tm_unary(tm_run *run, const tm_call *call, int k, tm_row_function function,
+                          const void *context) {
     job work = {.function = function};
     const tamis_tensor *in = tm_in(run, call, 0);
     work.row.in[0] = in->data;

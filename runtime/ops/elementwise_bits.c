@@ -8,19 +8,21 @@
  */
 #include "runtime/ops/elementwise.h"
 
-#define BITWISE(s, S, C)                                  \
-    TM_BINARY_KERNEL(BitwiseAnd, s, S, C, S, a & b)       \
-    TM_BINARY_KERNEL(BitwiseOr, s, S, C, S, a | b)        \
+#define BITWISE(s, S, C)                           \
+    TM_BINARY_KERNEL(BitwiseAnd, s, S, C, S, a &b) \
+    TM_BINARY_KERNEL(BitwiseOr, s, S, C, S, a | b) \
     TM_BINARY_KERNEL(BitwiseXor, s, S, C, S, a ^ b)
 TM_FOR_INTEGER_TYPES(BITWISE)
 
-#define BIT_SHIFT(s, S, C)                                                                            \
-    TM_BINARY_ROW(row_left_##s, s, S, C, S, b < (C)(8 * sizeof(C)) ? (TM_UNSIGNED(s))a << (b & (C)(8 * sizeof(C) - 1)) : 0) \
-    TM_BINARY_ROW(row_right_##s, s, S, C, S, b < (C)(8 * sizeof(C)) ? (TM_UNSIGNED(s))a >> (b & (C)(8 * sizeof(C) - 1)) : 0) \
-    int32_t tm_k_BitShift_##s(tm_run *run, const tm_call *call) {                                     \
-        const tm_attrs_BitShift *attributes = tm_attributes(call);                                    \
-        bool left = tm_is(attributes, attributes->direction, "LEFT");                                 \
-        return tm_elementwise(run, call, 2, left ? row_left_##s : row_right_##s, NULL);               \
+#define BIT_SHIFT(s, S, C)                                                                        \
+    TM_BINARY_ROW(row_left_##s, s, S, C, S,                                                       \
+                  b < (C)(8 * sizeof(C)) ? (TM_UNSIGNED(s))a << (b & (C)(8 * sizeof(C) - 1)) : 0) \
+    TM_BINARY_ROW(row_right_##s, s, S, C, S,                                                      \
+                  b < (C)(8 * sizeof(C)) ? (TM_UNSIGNED(s))a >> (b & (C)(8 * sizeof(C) - 1)) : 0) \
+    int32_t tm_k_BitShift_##s(tm_run *run, const tm_call *call) {                                 \
+        const tm_attrs_BitShift *attributes = tm_attributes(call);                                \
+        bool left = tm_is(attributes, attributes->direction, "LEFT");                             \
+        return tm_elementwise(run, call, 2, left ? row_left_##s : row_right_##s, NULL);           \
     }
 TM_FOR_UNSIGNED_TYPES(BIT_SHIFT)
 

@@ -1,28 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fourier.h: discrete Fourier transforms of any length, in double.
+ * fourier.h: discrete Fourier transforms of any length, in float or double.
  *
- * Length n splits into its prime factors: a transform of p*m is p transforms of m, over every p-th
- * element, combined by p-point sums. A prime length is one direct sum. Roots of unity come from one table
- * of the n-th roots, each computed from the exact fraction of a turn, so errors do not grow with n.
+ * A transform of p*m elements is m transforms of p elements, those i, i + m, i + 2m..., whose results
+ * are turned by powers of a root of unity, and then p transforms of m contiguous elements:
+ *
+ *     X[q + p*k] = sum over i of root^(i*q) * (sum over r of x[i + r*m] * root_p^(r*q)) * root_m^(i*k)
+ *
+ * Factors 2, 3, 4 and 5 have short forms; any other prime is a direct sum. Roots come from one
+ * table of the n-th roots, each computed from the exact fraction of a turn, so errors do not grow with n.
  */
 #ifndef TM_OPS_FOURIER_H
 #define TM_OPS_FOURIER_H
 
 #include "runtime/kernel.h"
 
-typedef struct tm_complex {
+typedef struct tm_complex_f64 {
     double re, im;
-} tm_complex;
+} tm_complex_f64;
+typedef struct tm_complex_f32 {
+    float re, im;
+} tm_complex_f32;
 
-typedef struct tm_fourier {
-    int64_t n;
-    const tm_complex *roots; /* exp(-2 pi i k / n); conjugated for the inverse */
-} tm_fourier;
-
-/* Fills n roots. */
-void tm_fourier_roots(int64_t n, bool inverse, tm_complex *roots);
-/* to[k] = sum over j of from[j] * root^(j*k); `spare` has n elements. Not scaled. */
-void tm_fourier_transform(const tm_fourier *plan, const tm_complex *from, tm_complex *to, tm_complex *spare);
+/* Fill n roots exp(-2 pi i k / n), conjugated for the inverse. */
+void tm_fourier_roots_f64(int64_t n, bool inverse, tm_complex_f64 *roots);
+void tm_fourier_roots_f32(int64_t n, bool inverse, tm_complex_f32 *roots);
+/* to[k] = sum over j of x[j] * root^(j*k), not scaled. Destroys x; `spare` has n elements. */
+void tm_fourier_f64(int64_t n, bool inverse, const tm_complex_f64 *roots, tm_complex_f64 *x,
+                    tm_complex_f64 *to, tm_complex_f64 *spare);
+void tm_fourier_f32(int64_t n, bool inverse, const tm_complex_f32 *roots, tm_complex_f32 *x,
+                    tm_complex_f32 *to, tm_complex_f32 *spare);
 
 #endif

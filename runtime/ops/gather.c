@@ -41,16 +41,16 @@ static int64_t grain_of(const rows *r) {
 static int32_t gather_rows(void *arg, int64_t begin, int64_t end) {
     const rows *r = arg;
     int64_t k = begin % r->count, base = begin / r->count * r->length;
-#define ROWS(copy)                                                        \
-    for (int64_t row = begin; row < end; row++) {                         \
-        const int64_t index = tm_index_at(r->indices, k);                 \
-        const int64_t from = base + index + (index < 0 ? r->length : 0);  \
-        copy;                                                             \
-        if (++k == r->count) {                                            \
-            k = 0;                                                        \
-            base += r->length;                                            \
-        }                                                                 \
-    }                                                                     \
+#define ROWS(copy)                                                       \
+    for (int64_t row = begin; row < end; row++) {                        \
+        const int64_t index = tm_index_at(r->indices, k);                \
+        const int64_t from = base + index + (index < 0 ? r->length : 0); \
+        copy;                                                            \
+        if (++k == r->count) {                                           \
+            k = 0;                                                       \
+            base += r->length;                                           \
+        }                                                                \
+    }                                                                    \
     return 0
     if (r->inner == 1) {
         switch (r->bits) {
@@ -106,7 +106,11 @@ TM_BODY gather_nd(tm_run *run, const tm_call *call, int bits) {
     const tamis_tensor *x = tm_in(run, call, 0), *indices = tm_in(run, call, 1), *y = tm_out(run, call, 0);
     const tm_attrs_GatherND *a = tm_attributes(call);
     const int32_t batch = (int32_t)a->batch_dims, last = indices->rank - 1;
-    rows r = {.from = x->data, .to = y->data, .indices = indices, .bits = bits, .depth = (int32_t)indices->dims[last]};
+    rows r = {.from = x->data,
+              .to = y->data,
+              .indices = indices,
+              .bits = bits,
+              .depth = (int32_t)indices->dims[last]};
     r.inner = tm_product(x->dims, batch + r.depth, x->rank);
     r.batch = tm_product(x->dims, batch, x->rank);
     r.count = tm_product(indices->dims, batch, last);
@@ -178,7 +182,8 @@ static int32_t gather_element_rows(void *arg, int64_t begin, int64_t end) {
 
 TM_BODY gather_elements(tm_run *run, const tm_call *call, int bits) {
     const tm_attrs_GatherElements *a = tm_attributes(call);
-    elements e = {.x = tm_in(run, call, 0), .indices = tm_in(run, call, 1), .y = tm_out(run, call, 0), .bits = bits};
+    elements e = {
+        .x = tm_in(run, call, 0), .indices = tm_in(run, call, 1), .y = tm_out(run, call, 0), .bits = bits};
     if (e.y->rank == 0 || tm_count(e.y) == 0)
         return 0;
     e.axis = (int32_t)(a->axis + (a->axis < 0 ? e.x->rank : 0));
@@ -195,8 +200,14 @@ TM_BODY gather_elements(tm_run *run, const tm_call *call, int bits) {
     return tm_parallel(run, tm_count(e.y) / columns, grain, gather_element_rows, &e);
 }
 
-#define KERNELS(width, bits)                                                                                       \
-    int32_t tm_k_Gather_##width(tm_run *run, const tm_call *call) { return gather(run, call, bits); }              \
-    int32_t tm_k_GatherND_##width(tm_run *run, const tm_call *call) { return gather_nd(run, call, bits); }         \
-    int32_t tm_k_GatherElements_##width(tm_run *run, const tm_call *call) { return gather_elements(run, call, bits); }
+#define KERNELS(width, bits)                                                \
+    int32_t tm_k_Gather_##width(tm_run *run, const tm_call *call) {         \
+        return gather(run, call, bits);                                     \
+    }                                                                       \
+    int32_t tm_k_GatherND_##width(tm_run *run, const tm_call *call) {       \
+        return gather_nd(run, call, bits);                                  \
+    }                                                                       \
+    int32_t tm_k_GatherElements_##width(tm_run *run, const tm_call *call) { \
+        return gather_elements(run, call, bits);                            \
+    }
 TM_EACH_WIDTH(KERNELS)

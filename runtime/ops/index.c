@@ -11,7 +11,8 @@ TM_BODY compress(tm_run *run, const tm_call *call, int bits) {
     const tm_attrs_Compress *a = tm_attributes(call);
     const uint8_t *keep = condition->data;
     const bool flat = a->axis == INT64_MIN;
-    const int32_t rank = flat ? 1 : x->rank, axis = flat ? 0 : (int32_t)(a->axis + (a->axis < 0 ? x->rank : 0));
+    const int32_t rank = flat ? 1 : x->rank,
+                  axis = flat ? 0 : (int32_t)(a->axis + (a->axis < 0 ? x->rank : 0));
     const int64_t length = flat ? tm_count(x) : x->dims[axis];
     const int64_t inner = flat ? 1 : tm_product(x->dims, axis + 1, x->rank);
     const int64_t outer = flat ? 1 : tm_product(x->dims, 0, axis);
@@ -32,8 +33,10 @@ TM_BODY compress(tm_run *run, const tm_call *call, int bits) {
                 tm_copy_elements(y->data, at++ * inner, x->data, (o * length + i) * inner, inner, bits);
     return 0;
 }
-#define COMPRESS(width, bits) \
-    int32_t tm_k_Compress_##width(tm_run *run, const tm_call *call) { return compress(run, call, bits); }
+#define COMPRESS(width, bits)                                         \
+    int32_t tm_k_Compress_##width(tm_run *run, const tm_call *call) { \
+        return compress(run, call, bits);                             \
+    }
 TM_EACH_WIDTH(COMPRESS)
 
 /* Is element i not 0? `mask` leaves out a float's sign. */
@@ -72,9 +75,9 @@ TM_BODY non_zero(tm_run *run, const tm_call *call, int bytes, uint64_t mask) {
     }
     return 0;
 }
-#define NON_ZERO(s, S, mask)                                         \
-    int32_t tm_k_NonZero_##s(tm_run *run, const tm_call *call) {     \
-        return non_zero(run, call, (int)sizeof(S), mask);            \
+#define NON_ZERO(s, S, mask)                                     \
+    int32_t tm_k_NonZero_##s(tm_run *run, const tm_call *call) { \
+        return non_zero(run, call, (int)sizeof(S), mask);        \
     }
 #define NON_ZERO_INTEGER(s, S, C) NON_ZERO(s, S, UINT64_MAX)
 TM_FOR_INTEGER_TYPES(NON_ZERO_INTEGER)
@@ -90,8 +93,12 @@ typedef struct box {
     float top, left, bottom, right;
 } box;
 
-static float least(float a, float b) { return a < b ? a : b; }
-static float greatest(float a, float b) { return a > b ? a : b; }
+static float least(float a, float b) {
+    return a < b ? a : b;
+}
+static float greatest(float a, float b) {
+    return a > b ? a : b;
+}
 
 static box load_box(const float *b, bool center) {
     if (center) /* x, y, width, height */
@@ -104,7 +111,8 @@ static bool overlaps(box a, box b, float threshold) {
     const float width = least(a.right, b.right) - greatest(a.left, b.left);
     if (height <= 0 || width <= 0)
         return false;
-    const float area_a = (a.bottom - a.top) * (a.right - a.left), area_b = (b.bottom - b.top) * (b.right - b.left);
+    const float area_a = (a.bottom - a.top) * (a.right - a.left),
+                area_b = (b.bottom - b.top) * (b.right - b.left);
     const float both = height * width, either = area_a + area_b - both;
     return area_a > 0 && area_b > 0 && either > 0 && both / either > threshold;
 }
@@ -140,7 +148,8 @@ static int64_t suppress(const suppression *s, const float *boxes, const float *s
 }
 
 int32_t tm_k_NonMaxSuppression(tm_run *run, const tm_call *call) {
-    const tamis_tensor *boxes = tm_in(run, call, 0), *scores = tm_in(run, call, 1), *most = tm_in(run, call, 2);
+    const tamis_tensor *boxes = tm_in(run, call, 0), *scores = tm_in(run, call, 1),
+                       *most = tm_in(run, call, 2);
     const tamis_tensor *overlap = tm_in(run, call, 3), *score = tm_in(run, call, 4);
     const tm_attrs_NonMaxSuppression *a = tm_attributes(call);
     const int64_t batches = scores->dims[0], classes = scores->dims[1], groups = batches * classes;

@@ -93,7 +93,11 @@ TM_BODY topk(tm_run *run, const tm_call *call, tm_key_loader load, int bytes) {
     const tamis_tensor *x = tm_in(run, call, 0);
     const tm_attrs_TopK *a = tm_attributes(call);
     const int32_t axis = (int32_t)(a->axis + (a->axis < 0 ? x->rank : 0));
-    topk_job job = {.x = x, .values = tm_out(run, call, 0), .indices = tm_out(run, call, 1), .load = load, .bytes = bytes};
+    topk_job job = {.x = x,
+                    .values = tm_out(run, call, 0),
+                    .indices = tm_out(run, call, 1),
+                    .load = load,
+                    .bytes = bytes};
     job.length = x->dims[axis];
     job.k = tm_index_at(tm_in(run, call, 1), 0);
     job.inner = tm_product(x->dims, axis + 1, x->rank);
@@ -113,8 +117,10 @@ TM_BODY topk(tm_run *run, const tm_call *call, tm_key_loader load, int bytes) {
     tm_unscratch(run, job.scratch, slots * job.slot_bytes);
     return code;
 }
-#define TOPK(s, S, C) \
-    int32_t tm_k_TopK_##s(tm_run *run, const tm_call *call) { return topk(run, call, keys_##s, (int)sizeof(S)); }
+#define TOPK(s, S, C)                                         \
+    int32_t tm_k_TopK_##s(tm_run *run, const tm_call *call) { \
+        return topk(run, call, keys_##s, (int)sizeof(S));     \
+    }
 TM_FOR_NUMERIC_TYPES(TOPK)
 
 /* ---- Unique ---- */
@@ -137,8 +143,9 @@ static int compare_slices(const slices *s, int64_t a, int64_t b) {
     for (int64_t e = 0; e < s->size; e++) {
         const int64_t base = e / s->inner * s->length * s->inner + e % s->inner;
         const int64_t at_a = base + a * s->inner, at_b = base + b * s->inner;
-        const int order = s->strings != NULL ? compare_strings(s->strings[at_a], s->strings[at_b])
-                                             : (s->keys[at_a] > s->keys[at_b]) - (s->keys[at_a] < s->keys[at_b]);
+        const int order = s->strings != NULL
+                              ? compare_strings(s->strings[at_a], s->strings[at_b])
+                              : (s->keys[at_a] > s->keys[at_b]) - (s->keys[at_a] < s->keys[at_b]);
         if (order != 0)
             return order;
     }
@@ -236,10 +243,12 @@ TM_BODY unique(tm_run *run, const tm_call *call, tm_key_loader load, int bits) {
     tm_unscratch(run, order, bytes);
     return code;
 }
-#define UNIQUE(s, S, C)                                              \
-    int32_t tm_k_Unique_##s(tm_run *run, const tm_call *call) {      \
-        return unique(run, call, keys_##s, 8 * (int)sizeof(S));      \
+#define UNIQUE(s, S, C)                                         \
+    int32_t tm_k_Unique_##s(tm_run *run, const tm_call *call) { \
+        return unique(run, call, keys_##s, 8 * (int)sizeof(S)); \
     }
 TM_FOR_NUMERIC_TYPES(UNIQUE)
 TM_FOR_BOOL_TYPE(UNIQUE)
-int32_t tm_k_Unique_str(tm_run *run, const tm_call *call) { return unique(run, call, NULL, 128); }
+int32_t tm_k_Unique_str(tm_run *run, const tm_call *call) {
+    return unique(run, call, NULL, 128);
+}

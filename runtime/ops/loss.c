@@ -78,18 +78,20 @@ static int32_t loss_of(tm_run *run, const tm_call *call, bool softmax, int64_t i
                 .ignored = ignored,
                 .softmax = softmax,
                 .ignores = ignored != INT64_MIN,
-                .how = tm_is(a, how, "none") ? REDUCE_NONE : tm_is(a, how, "sum") ? REDUCE_SUM : REDUCE_MEAN};
+                .how = tm_is(a, how, "none")  ? REDUCE_NONE
+                       : tm_is(a, how, "sum") ? REDUCE_SUM
+                                              : REDUCE_MEAN};
     return loss_run(run, call, &job);
 }
 
-#define X(s, S, C)                                                                 \
-    TM_KERNEL(NegativeLogLikelihoodLoss, s) {                                      \
-        const tm_attrs_NegativeLogLikelihoodLoss *a = tm_attributes(call);         \
-        return loss_of(run, call, false, a->ignore_index, a->reduction);           \
-    }                                                                              \
-    TM_KERNEL(SoftmaxCrossEntropyLoss, s) {                                        \
-        const tm_attrs_SoftmaxCrossEntropyLoss *a = tm_attributes(call);           \
-        return loss_of(run, call, true, a->ignore_index, a->reduction);            \
+#define X(s, S, C)                                                         \
+    TM_KERNEL(NegativeLogLikelihoodLoss, s) {                              \
+        const tm_attrs_NegativeLogLikelihoodLoss *a = tm_attributes(call); \
+        return loss_of(run, call, false, a->ignore_index, a->reduction);   \
+    }                                                                      \
+    TM_KERNEL(SoftmaxCrossEntropyLoss, s) {                                \
+        const tm_attrs_SoftmaxCrossEntropyLoss *a = tm_attributes(call);   \
+        return loss_of(run, call, true, a->ignore_index, a->reduction);    \
     }
 TM_FOR_FLOAT_TYPES(X)
 #undef X

@@ -31,14 +31,14 @@ static void offsets(const batches *list, int64_t batch, int64_t *out_a, int64_t 
     *out_b = b * list->b_matrix;
 }
 
-#define X(s)                                                                             \
+#define X(s)                                                                              \
     static void locate_##s(const void *context, int64_t batch, tm_product_##s *product) { \
-        const batches *list = context;                                                   \
-        int64_t a, b;                                                                    \
-        offsets(list, batch, &a, &b);                                                    \
-        product->a += a;                                                                 \
-        product->b = (const char *)product->b + b * list->b_bytes;                       \
-        product->c += batch * list->c_matrix;                                            \
+        const batches *list = context;                                                    \
+        int64_t a, b;                                                                     \
+        offsets(list, batch, &a, &b);                                                     \
+        product->a += a;                                                                  \
+        product->b = (const char *)product->b + b * list->b_bytes;                        \
+        product->c += batch * list->c_matrix;                                             \
     }
 X(f32)
 X(f64)
@@ -62,7 +62,8 @@ typedef struct shape {
     batches list;
 } shape;
 
-static int32_t matmul_shape(tm_run *run, const tm_call *call, const tamis_tensor *a, const tamis_tensor *b, shape *out) {
+static int32_t matmul_shape(tm_run *run, const tm_call *call, const tamis_tensor *a, const tamis_tensor *b,
+                            shape *out) {
     out->k = a->dims[a->rank - 1];
     out->m = a->rank > 1 ? a->dims[a->rank - 2] : 1;
     out->n = b->rank > 1 ? b->dims[b->rank - 1] : 1;
@@ -84,7 +85,8 @@ static int32_t matmul_shape(tm_run *run, const tm_call *call, const tamis_tensor
     }
     operand_strides(a, list, list->a_stride);
     operand_strides(b, list, list->b_stride);
-    if (tm_product(b->dims, 0, b->rank - 2) == 1 && a->rank >= 2) { /* one B: the rows of all A are one matrix */
+    if (tm_product(b->dims, 0, b->rank - 2) == 1 &&
+        a->rank >= 2) { /* one B: the rows of all A are one matrix */
         out->m *= out->count;
         out->count = 1;
         list->rank = 0;
@@ -95,18 +97,26 @@ static int32_t matmul_shape(tm_run *run, const tm_call *call, const tamis_tensor
     return 0;
 }
 
-#define X(s, T, P)                                                                                         \
-    TM_KERNEL(MatMul, s) {                                                                                 \
-        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                             \
-        shape x;                                                                                           \
-        int32_t code = matmul_shape(run, call, a, b, &x);                                                  \
-        if (code != 0)                                                                                     \
-            return code;                                                                                   \
-        x.list.b_bytes = sizeof(T);                                                                        \
-        tm_product_##P p = {.m = x.m, .n = x.n, .k = x.k, .a = a->data, .a_row = x.k, .a_column = 1,       \
-                            .b = b->data, .b_row = x.n, .b_column = 1, .c = tm_out(run, call, 0)->data,    \
-                            .c_row = x.n};                                                                 \
-        return tm_product_run_##P(run, &p, x.count, locate_##P, &x.list);                                  \
+#define X(s, T, P)                                                             \
+    TM_KERNEL(MatMul, s) {                                                     \
+        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1); \
+        shape x;                                                               \
+        int32_t code = matmul_shape(run, call, a, b, &x);                      \
+        if (code != 0)                                                         \
+            return code;                                                       \
+        x.list.b_bytes = sizeof(T);                                            \
+        tm_product_##P p = {.m = x.m,                                          \
+                            .n = x.n,                                          \
+                            .k = x.k,                                          \
+                            .a = a->data,                                      \
+                            .a_row = x.k,                                      \
+                            .a_column = 1,                                     \
+                            .b = b->data,                                      \
+                            .b_row = x.n,                                      \
+                            .b_column = 1,                                     \
+                            .c = tm_out(run, call, 0)->data,                   \
+                            .c_row = x.n};                                     \
+        return tm_product_run_##P(run, &p, x.count, locate_##P, &x.list);      \
     }
 X(f32, float, f32)
 X(f64, double, f64)
@@ -116,35 +126,42 @@ X(i64, uint64_t, u64)
 X(u64, uint64_t, u64)
 #undef X
 
-#define X(s, S, C)                                                                                            \
-    static int32_t product_##s(tm_run *run, const tm_call *call, tm_product_f32 *p, const S *a, int64_t a_count, \
-                               S *c, int64_t c_count, const shape *x) {                                       \
-        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);                                         \
-        float *wide = tm_scratch(run, call, bytes);                                                           \
-        if (wide == NULL)                                                                                     \
-            return run->code;                                                                                 \
-        for (int64_t i = 0; i < a_count; i++)                                                                 \
-            wide[i] = tm_load_##s(a[i]);                                                                      \
-        p->a = wide;                                                                                          \
-        p->c = wide + a_count;                                                                                \
-        p->pack = tm_product_pack_##s;                                                                        \
-        int32_t code = tm_product_run_f32(run, p, x->count, locate_f32, &x->list);                            \
-        for (int64_t i = 0; i < c_count; i++)                                                                 \
-            c[i] = tm_store_##s(wide[a_count + i]);                                                           \
-        tm_unscratch(run, wide, bytes);                                                                       \
-        return code;                                                                                          \
-    }                                                                                                         \
-    TM_KERNEL(MatMul, s) {                                                                                    \
-        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                                \
-        shape x;                                                                                              \
-        int32_t code = matmul_shape(run, call, a, b, &x);                                                     \
-        if (code != 0)                                                                                        \
-            return code;                                                                                      \
-        x.list.b_bytes = sizeof(S);                                                                           \
-        tm_product_f32 p = {.m = x.m, .n = x.n, .k = x.k, .a_row = x.k, .a_column = 1, .b = b->data,          \
-                            .b_row = x.n, .b_column = 1, .c_row = x.n};                                       \
-        tamis_tensor *y = tm_out(run, call, 0);                                                               \
-        return product_##s(run, call, &p, a->data, tm_count(a), y->data, tm_count(y), &x);                    \
+#define X(s, S, C)                                                                              \
+    static int32_t product_##s(tm_run *run, const tm_call *call, tm_product_f32 *p, const S *a, \
+                               int64_t a_count, S *c, int64_t c_count, const shape *x) {        \
+        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);                           \
+        float *wide = tm_scratch(run, call, bytes);                                             \
+        if (wide == NULL)                                                                       \
+            return run->code;                                                                   \
+        for (int64_t i = 0; i < a_count; i++)                                                   \
+            wide[i] = tm_load_##s(a[i]);                                                        \
+        p->a = wide;                                                                            \
+        p->c = wide + a_count;                                                                  \
+        p->pack = tm_product_pack_##s;                                                          \
+        int32_t code = tm_product_run_f32(run, p, x->count, locate_f32, &x->list);              \
+        for (int64_t i = 0; i < c_count; i++)                                                   \
+            c[i] = tm_store_##s(wide[a_count + i]);                                             \
+        tm_unscratch(run, wide, bytes);                                                         \
+        return code;                                                                            \
+    }                                                                                           \
+    TM_KERNEL(MatMul, s) {                                                                      \
+        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                  \
+        shape x;                                                                                \
+        int32_t code = matmul_shape(run, call, a, b, &x);                                       \
+        if (code != 0)                                                                          \
+            return code;                                                                        \
+        x.list.b_bytes = sizeof(S);                                                             \
+        tm_product_f32 p = {.m = x.m,                                                           \
+                            .n = x.n,                                                           \
+                            .k = x.k,                                                           \
+                            .a_row = x.k,                                                       \
+                            .a_column = 1,                                                      \
+                            .b = b->data,                                                       \
+                            .b_row = x.n,                                                       \
+                            .b_column = 1,                                                      \
+                            .c_row = x.n};                                                      \
+        tamis_tensor *y = tm_out(run, call, 0);                                                 \
+        return product_##s(run, call, &p, a->data, tm_count(a), y->data, tm_count(y), &x);      \
     }
 TM_FOR_HALF_TYPES(X)
 #undef X
@@ -185,24 +202,24 @@ static int32_t gemm_shape(tm_run *run, const tm_call *call, shape *x, ending *en
 }
 
 /* P: the type of the product; C: the type of alpha and beta. */
-#define ENDING(s, S, P, C, from)                                                                        \
-    static int32_t finish_##s(void *arg, int64_t begin, int64_t finish) {                                   \
-        const ending *end = arg;                                                                            \
-        C alpha = (C)end->alpha, beta = (C)end->beta;                                                       \
-        for (int64_t i = begin; i < finish; i++) {                                                          \
-            P *y = (P *)end->y + i * end->columns;                                                          \
-            const S *c = (const S *)end->c + i * end->c_row;                                                \
-            if (alpha != 1)                                                                                 \
-                for (int64_t j = 0; j < end->columns; j++)                                                  \
-                    y[j] = (P)((C)y[j] * alpha);                                                            \
-            if (end->c != NULL && beta == 1 && end->c_column == 1)                                          \
-                for (int64_t j = 0; j < end->columns; j++)                                                  \
-                    y[j] = (P)(y[j] + from(c[j]));                                                          \
-            else if (end->c != NULL && beta != 0)                                                           \
-                for (int64_t j = 0; j < end->columns; j++)                                                  \
-                    y[j] = (P)(y[j] + (P)((C)from(c[j * end->c_column]) * beta));                           \
-        }                                                                                                   \
-        return 0;                                                                                           \
+#define ENDING(s, S, P, C, from)                                                  \
+    static int32_t finish_##s(void *arg, int64_t begin, int64_t finish) {         \
+        const ending *end = arg;                                                  \
+        C alpha = (C)end->alpha, beta = (C)end->beta;                             \
+        for (int64_t i = begin; i < finish; i++) {                                \
+            P *y = (P *)end->y + i * end->columns;                                \
+            const S *c = (const S *)end->c + i * end->c_row;                      \
+            if (alpha != 1)                                                       \
+                for (int64_t j = 0; j < end->columns; j++)                        \
+                    y[j] = (P)((C)y[j] * alpha);                                  \
+            if (end->c != NULL && beta == 1 && end->c_column == 1)                \
+                for (int64_t j = 0; j < end->columns; j++)                        \
+                    y[j] = (P)(y[j] + from(c[j]));                                \
+            else if (end->c != NULL && beta != 0)                                 \
+                for (int64_t j = 0; j < end->columns; j++)                        \
+                    y[j] = (P)(y[j] + (P)((C)from(c[j * end->c_column]) * beta)); \
+        }                                                                         \
+        return 0;                                                                 \
     }
 #define PLAIN(x) (x)
 ENDING(f32, float, float, float, PLAIN)
@@ -220,23 +237,30 @@ static int64_t row_grain(int64_t columns) {
     return 16384 / (columns + 1) + 1;
 }
 
-#define X(s, T, P)                                                                                           \
-    TM_KERNEL(Gemm, s) {                                                                                     \
-        const tm_attrs_Gemm *attributes = tm_attributes(call);                                               \
-        shape x;                                                                                             \
-        ending end;                                                                                          \
-        int32_t code = gemm_shape(run, call, &x, &end);                                                      \
-        if (code != 0)                                                                                       \
-            return code;                                                                                     \
-        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0;                             \
-        tm_product_##P p = {.m = x.m, .n = x.n, .k = x.k, .a = tm_in(run, call, 0)->data,                    \
-                            .a_row = turn_a ? 1 : x.k, .a_column = turn_a ? x.m : 1,                         \
-                            .b = tm_in(run, call, 1)->data, .b_row = turn_b ? 1 : x.n,                       \
-                            .b_column = turn_b ? x.k : 1, .c = end.y, .c_row = x.n};                         \
-        code = tm_product_run_##P(run, &p, 1, NULL, NULL);                                                   \
-        if (code != 0 || (end.alpha == 1 && end.c == NULL))                                                  \
-            return code;                                                                                     \
-        return tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);                                      \
+#define X(s, T, P)                                                               \
+    TM_KERNEL(Gemm, s) {                                                         \
+        const tm_attrs_Gemm *attributes = tm_attributes(call);                   \
+        shape x;                                                                 \
+        ending end;                                                              \
+        int32_t code = gemm_shape(run, call, &x, &end);                          \
+        if (code != 0)                                                           \
+            return code;                                                         \
+        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0; \
+        tm_product_##P p = {.m = x.m,                                            \
+                            .n = x.n,                                            \
+                            .k = x.k,                                            \
+                            .a = tm_in(run, call, 0)->data,                      \
+                            .a_row = turn_a ? 1 : x.k,                           \
+                            .a_column = turn_a ? x.m : 1,                        \
+                            .b = tm_in(run, call, 1)->data,                      \
+                            .b_row = turn_b ? 1 : x.n,                           \
+                            .b_column = turn_b ? x.k : 1,                        \
+                            .c = end.y,                                          \
+                            .c_row = x.n};                                       \
+        code = tm_product_run_##P(run, &p, 1, NULL, NULL);                       \
+        if (code != 0 || (end.alpha == 1 && end.c == NULL))                      \
+            return code;                                                         \
+        return tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);          \
     }
 X(f32, float, f32)
 X(f64, double, f64)
@@ -246,37 +270,44 @@ X(i64, uint64_t, u64)
 X(u64, uint64_t, u64)
 #undef X
 
-#define X(s, S, C)                                                                                           \
-    TM_KERNEL(Gemm, s) {                                                                                     \
-        const tm_attrs_Gemm *attributes = tm_attributes(call);                                               \
-        shape x;                                                                                             \
-        ending end;                                                                                          \
-        int32_t code = gemm_shape(run, call, &x, &end);                                                      \
-        if (code != 0)                                                                                       \
-            return code;                                                                                     \
-        int64_t a_count = x.m * x.k, c_count = x.m * x.n;                                                    \
-        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);                                        \
-        float *wide = tm_scratch(run, call, bytes);                                                          \
-        if (wide == NULL)                                                                                    \
-            return run->code;                                                                                \
-        const S *a = tm_in(run, call, 0)->data;                                                              \
-        for (int64_t i = 0; i < a_count; i++)                                                                \
-            wide[i] = tm_load_##s(a[i]);                                                                     \
-        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0;                             \
-        tm_product_f32 p = {.m = x.m, .n = x.n, .k = x.k, .a = wide,                                         \
-                            .a_row = turn_a ? 1 : x.k, .a_column = turn_a ? x.m : 1,                         \
-                            .b = tm_in(run, call, 1)->data, .b_row = turn_b ? 1 : x.n,                       \
-                            .b_column = turn_b ? x.k : 1, .c = wide + a_count, .c_row = x.n,                 \
-                            .pack = tm_product_pack_##s};                                                    \
-        code = tm_product_run_f32(run, &p, 1, NULL, NULL);                                                   \
-        S *y = end.y;                                                                                        \
-        end.y = wide + a_count;                                                                              \
-        if (code == 0)                                                                                       \
-            code = tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);                                  \
-        for (int64_t i = 0; i < c_count; i++)                                                                \
-            y[i] = tm_store_##s(wide[a_count + i]);                                                          \
-        tm_unscratch(run, wide, bytes);                                                                      \
-        return code;                                                                                         \
+#define X(s, S, C)                                                               \
+    TM_KERNEL(Gemm, s) {                                                         \
+        const tm_attrs_Gemm *attributes = tm_attributes(call);                   \
+        shape x;                                                                 \
+        ending end;                                                              \
+        int32_t code = gemm_shape(run, call, &x, &end);                          \
+        if (code != 0)                                                           \
+            return code;                                                         \
+        int64_t a_count = x.m * x.k, c_count = x.m * x.n;                        \
+        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);            \
+        float *wide = tm_scratch(run, call, bytes);                              \
+        if (wide == NULL)                                                        \
+            return run->code;                                                    \
+        const S *a = tm_in(run, call, 0)->data;                                  \
+        for (int64_t i = 0; i < a_count; i++)                                    \
+            wide[i] = tm_load_##s(a[i]);                                         \
+        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0; \
+        tm_product_f32 p = {.m = x.m,                                            \
+                            .n = x.n,                                            \
+                            .k = x.k,                                            \
+                            .a = wide,                                           \
+                            .a_row = turn_a ? 1 : x.k,                           \
+                            .a_column = turn_a ? x.m : 1,                        \
+                            .b = tm_in(run, call, 1)->data,                      \
+                            .b_row = turn_b ? 1 : x.n,                           \
+                            .b_column = turn_b ? x.k : 1,                        \
+                            .c = wide + a_count,                                 \
+                            .c_row = x.n,                                        \
+                            .pack = tm_product_pack_##s};                        \
+        code = tm_product_run_f32(run, &p, 1, NULL, NULL);                       \
+        S *y = end.y;                                                            \
+        end.y = wide + a_count;                                                  \
+        if (code == 0)                                                           \
+            code = tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);      \
+        for (int64_t i = 0; i < c_count; i++)                                    \
+            y[i] = tm_store_##s(wide[a_count + i]);                              \
+        tm_unscratch(run, wide, bytes);                                          \
+        return code;                                                             \
     }
 TM_FOR_HALF_TYPES(X)
 #undef X

@@ -56,7 +56,8 @@ static int32_t column_zero(const job *j, int64_t batch, int64_t column) {
     return tm_zero_point(j->b_zero, (batch * j->n + column) % tm_count(j->b_zero));
 }
 
-static void pack(const tm_product_i16 *p, int64_t p0, int64_t depth, int64_t n0, int64_t width, int16_t *panel) {
+static void pack(const tm_product_i16 *p, int64_t p0, int64_t depth, int64_t n0, int64_t width,
+                 int16_t *panel) {
     const columns *of = p->context;
     const job *j = of->job;
     int32_t zero[TM_PAIR_COLUMNS];
@@ -88,8 +89,9 @@ static int32_t multiply(tm_run *run, const job *j, int32_t *sums) {
             of.batch += rest % j->dims[i] * j->b_stride[i];
             rest /= j->dims[i];
         }
-        tm_product_i16 p = {j->m, j->n, even / 2, j->wide + a * j->m * even, j->b->data, sums + batch * j->m * j->n,
-                            pack, &of};
+        tm_product_i16 p = {
+            j->m, j->n, even / 2, j->wide + a * j->m * even, j->b->data, sums + batch * j->m * j->n,
+            pack, &of};
         int32_t code = tm_product_run_i16(run, &p, 1, NULL, NULL);
         if (code != 0)
             return code;
@@ -106,11 +108,15 @@ static void widen(job *j, int16_t *wide) {
 }
 
 static int64_t wide_bytes(const job *j) {
-    return tm_product(j->a->dims, 0, j->a->rank - 1) * ((j->k + 1) / 2 * 2) * (int64_t)sizeof(int16_t) + TAMIS_ALIGNMENT;
+    return tm_product(j->a->dims, 0, j->a->rank - 1) * ((j->k + 1) / 2 * 2) * (int64_t)sizeof(int16_t) +
+           TAMIS_ALIGNMENT;
 }
 
 int32_t tm_k_MatMulInteger(tm_run *run, const tm_call *call) {
-    job j = {.a = tm_in(run, call, 0), .b = tm_in(run, call, 1), .a_zero = tm_in(run, call, 2), .b_zero = tm_in(run, call, 3)};
+    job j = {.a = tm_in(run, call, 0),
+             .b = tm_in(run, call, 1),
+             .a_zero = tm_in(run, call, 2),
+             .b_zero = tm_in(run, call, 3)};
     int32_t code = job_init(run, call, &j);
     if (code != 0)
         return code;
@@ -155,7 +161,10 @@ static int32_t requantise_rows(void *arg, int64_t begin, int64_t end) {
 }
 
 int32_t tm_k_QLinearMatMul(tm_run *run, const tm_call *call) {
-    job j = {.a = tm_in(run, call, 0), .b = tm_in(run, call, 3), .a_zero = tm_in(run, call, 2), .b_zero = tm_in(run, call, 5)};
+    job j = {.a = tm_in(run, call, 0),
+             .b = tm_in(run, call, 3),
+             .a_zero = tm_in(run, call, 2),
+             .b_zero = tm_in(run, call, 5)};
     int32_t code = job_init(run, call, &j);
     if (code != 0)
         return code;
@@ -167,7 +176,12 @@ int32_t tm_k_QLinearMatMul(tm_run *run, const tm_call *call) {
     int32_t *sums = (int32_t *)(void *)memory;
     widen(&j, (int16_t *)(void *)(memory + sum_bytes));
     code = multiply(run, &j, sums);
-    ending e = {&j, sums, tm_in(run, call, 1), tm_in(run, call, 4), tm_in(run, call, 6), tm_in(run, call, 7),
+    ending e = {&j,
+                sums,
+                tm_in(run, call, 1),
+                tm_in(run, call, 4),
+                tm_in(run, call, 6),
+                tm_in(run, call, 7),
                 tm_out(run, call, 0)};
     if (code == 0)
         code = tm_parallel(run, rows, 16384 / (j.n + 1) + 1, requantise_rows, &e);

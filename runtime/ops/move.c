@@ -143,22 +143,22 @@ static int32_t move_bytes(tm_run *run, const tm_move *move, plane_function copy,
 }
 
 /* Square tiles: N elements of type T in a vector. */
-#define TILE(name, T, N, LOW, HIGH)                                                                 \
-    typedef T name##_vector __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T))));        \
-    static inline void name##_tile(T *to, int64_t to_row, const T *from, int64_t from_column) {     \
-        name##_vector a[N], b[N];                                                                   \
-        for (int i = 0; i < N; i++)                                                                 \
-            __builtin_memcpy(&a[i], from + i * from_column, sizeof a[i]);                           \
-        for (int round = 1; round < N; round *= 2) {                                                \
-            for (int i = 0; i < N / 2; i++) {                                                       \
-                b[2 * i] = __builtin_shufflevector(a[i], a[i + N / 2], LOW);                        \
-                b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + N / 2], HIGH);                   \
-            }                                                                                       \
-            for (int i = 0; i < N; i++)                                                             \
-                a[i] = b[i];                                                                        \
-        }                                                                                           \
-        for (int i = 0; i < N; i++)                                                                 \
-            __builtin_memcpy(to + i * to_row, &a[i], sizeof a[i]);                                  \
+#define TILE(name, T, N, LOW, HIGH)                                                             \
+    typedef T name##_vector __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T))));    \
+    static inline void name##_tile(T *to, int64_t to_row, const T *from, int64_t from_column) { \
+        name##_vector a[N], b[N];                                                               \
+        for (int i = 0; i < N; i++)                                                             \
+            __builtin_memcpy(&a[i], from + i * from_column, sizeof a[i]);                       \
+        for (int round = 1; round < N; round *= 2) {                                            \
+            for (int i = 0; i < N / 2; i++) {                                                   \
+                b[2 * i] = __builtin_shufflevector(a[i], a[i + N / 2], LOW);                    \
+                b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + N / 2], HIGH);               \
+            }                                                                                   \
+            for (int i = 0; i < N; i++)                                                         \
+                a[i] = b[i];                                                                    \
+        }                                                                                       \
+        for (int i = 0; i < N; i++)                                                             \
+            __builtin_memcpy(to + i * to_row, &a[i], sizeof a[i]);                              \
     }
 #define LOW_4 0, 4, 1, 5
 #define HIGH_4 2, 6, 3, 7
@@ -177,48 +177,48 @@ static inline void w16_tile(tm_w16 *to, int64_t to_row, const tm_w16 *from, int6
 }
 
 /* Planes of elements of type T. The tiled case: rows are contiguous in the input, columns in the output. */
-#define PLANE(name, T, N)                                                                                       \
-    static void name##_plane_tiled(T *to, const T *from, const plane *p) {                                      \
-        const int64_t line = N * (int64_t)sizeof(T) < 64 ? 64 / (int64_t)sizeof(T) : N;                         \
-        const int64_t rows = p->rows / N * N, columns = p->columns / N * N;                                     \
-        for (int64_t block = 0; block < rows; block += line)                                                    \
-            for (int64_t c = 0; c < columns; c += N)                                                            \
-                for (int64_t r = block; r < rows && r < block + line; r += N)                                   \
-                    name##_tile(to + r * p->to_row + c, p->to_row, from + c * p->from_column + r,               \
-                                p->from_column);                                                                \
-        for (int64_t r = 0; r < p->rows; r++)                                                                   \
-            for (int64_t c = r < rows ? columns : 0; c < p->columns; c++)                                       \
-                to[r * p->to_row + c] = from[c * p->from_column + r];                                           \
-    }                                                                                                           \
-    static void name##_plane(void *to_data, const void *from_data, const plane *p) {                            \
-        T *to = to_data;                                                                                        \
-        const T *from = from_data;                                                                              \
-        if (p->to_column == 1 && p->from_column == 1) {                                                         \
-            const int64_t bytes = p->columns * (int64_t)sizeof(T);                                              \
-            if (bytes >= 128) {                                                                                 \
-                for (int64_t r = 0; r < p->rows; r++)                                                           \
-                    memcpy(to + r * p->to_row, from + r * p->from_row, (size_t)bytes);                          \
-                return;                                                                                         \
-            }                                                                                                   \
-            for (int64_t r = 0; r < p->rows; r++)                                                               \
-                for (int64_t c = 0; c < p->columns; c++)                                                        \
-                    to[r * p->to_row + c] = from[r * p->from_row + c];                                          \
-        } else if (p->to_column == 1 && p->from_column == 0) {                                                  \
-            for (int64_t r = 0; r < p->rows; r++) {                                                             \
-                const T value = from[r * p->from_row];                                                          \
-                for (int64_t c = 0; c < p->columns; c++)                                                        \
-                    to[r * p->to_row + c] = value;                                                              \
-            }                                                                                                   \
-        } else if (p->to_column == 1 && p->from_row == 1) {                                                     \
-            name##_plane_tiled(to, from, p);                                                                    \
-        } else {                                                                                                \
-            for (int64_t r = 0; r < p->rows; r++)                                                               \
-                for (int64_t c = 0; c < p->columns; c++)                                                        \
-                    to[r * p->to_row + c * p->to_column] = from[r * p->from_row + c * p->from_column];          \
-        }                                                                                                       \
-    }                                                                                                           \
-    int32_t tm_move_##name(tm_run *run, const tm_move *move) {                                                  \
-        return move_bytes(run, move, name##_plane, (int64_t)sizeof(T));                                         \
+#define PLANE(name, T, N)                                                                              \
+    static void name##_plane_tiled(T *to, const T *from, const plane *p) {                             \
+        const int64_t line = N * (int64_t)sizeof(T) < 64 ? 64 / (int64_t)sizeof(T) : N;                \
+        const int64_t rows = p->rows / N * N, columns = p->columns / N * N;                            \
+        for (int64_t block = 0; block < rows; block += line)                                           \
+            for (int64_t c = 0; c < columns; c += N)                                                   \
+                for (int64_t r = block; r < rows && r < block + line; r += N)                          \
+                    name##_tile(to + r * p->to_row + c, p->to_row, from + c * p->from_column + r,      \
+                                p->from_column);                                                       \
+        for (int64_t r = 0; r < p->rows; r++)                                                          \
+            for (int64_t c = r < rows ? columns : 0; c < p->columns; c++)                              \
+                to[r * p->to_row + c] = from[c * p->from_column + r];                                  \
+    }                                                                                                  \
+    static void name##_plane(void *to_data, const void *from_data, const plane *p) {                   \
+        T *to = to_data;                                                                               \
+        const T *from = from_data;                                                                     \
+        if (p->to_column == 1 && p->from_column == 1) {                                                \
+            const int64_t bytes = p->columns * (int64_t)sizeof(T);                                     \
+            if (bytes >= 128) {                                                                        \
+                for (int64_t r = 0; r < p->rows; r++)                                                  \
+                    memcpy(to + r * p->to_row, from + r * p->from_row, (size_t)bytes);                 \
+                return;                                                                                \
+            }                                                                                          \
+            for (int64_t r = 0; r < p->rows; r++)                                                      \
+                for (int64_t c = 0; c < p->columns; c++)                                               \
+                    to[r * p->to_row + c] = from[r * p->from_row + c];                                 \
+        } else if (p->to_column == 1 && p->from_column == 0) {                                         \
+            for (int64_t r = 0; r < p->rows; r++) {                                                    \
+                const T value = from[r * p->from_row];                                                 \
+                for (int64_t c = 0; c < p->columns; c++)                                               \
+                    to[r * p->to_row + c] = value;                                                     \
+            }                                                                                          \
+        } else if (p->to_column == 1 && p->from_row == 1) {                                            \
+            name##_plane_tiled(to, from, p);                                                           \
+        } else {                                                                                       \
+            for (int64_t r = 0; r < p->rows; r++)                                                      \
+                for (int64_t c = 0; c < p->columns; c++)                                               \
+                    to[r * p->to_row + c * p->to_column] = from[r * p->from_row + c * p->from_column]; \
+        }                                                                                              \
+    }                                                                                                  \
+    int32_t tm_move_##name(tm_run *run, const tm_move *move) {                                         \
+        return move_bytes(run, move, name##_plane, (int64_t)sizeof(T));                                \
     }
 PLANE(w1, uint8_t, 16)
 PLANE(w2, uint16_t, 8)
@@ -279,5 +279,9 @@ static int32_t move_packed(tm_run *run, const tm_move *move, int bits) {
     return 0;
 }
 
-int32_t tm_move_b2(tm_run *run, const tm_move *move) { return move_packed(run, move, 2); }
-int32_t tm_move_b4(tm_run *run, const tm_move *move) { return move_packed(run, move, 4); }
+int32_t tm_move_b2(tm_run *run, const tm_move *move) {
+    return move_packed(run, move, 2);
+}
+int32_t tm_move_b4(tm_run *run, const tm_move *move) {
+    return move_packed(run, move, 4);
+}

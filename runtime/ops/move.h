@@ -52,7 +52,8 @@ static inline void tm_dense_strides(int32_t rank, const int64_t *dims, int64_t *
 }
 
 /* A move with both sides dense over `dims`: the start for changes. */
-static inline void tm_move_init(tm_move *move, const void *from, void *to, int32_t rank, const int64_t *dims) {
+static inline void tm_move_init(tm_move *move, const void *from, void *to, int32_t rank,
+                                const int64_t *dims) {
     move->from = from;
     move->to = to;
     move->from_offset = 0;
@@ -76,7 +77,8 @@ static inline int32_t tm_fill(tm_run *run, tm_mover mover, void *to, int64_t off
 
 /* Element i of an int32 or int64 tensor (shapes, axes, indices). */
 static inline int64_t tm_index_at(const tamis_tensor *tensor, int64_t i) {
-    return tensor->type == TAMIS_TYPE_INT32 ? ((const int32_t *)tensor->data)[i] : ((const int64_t *)tensor->data)[i];
+    return tensor->type == TAMIS_TYPE_INT32 ? ((const int32_t *)tensor->data)[i]
+                                            : ((const int64_t *)tensor->data)[i];
 }
 
 /* Packed elements: element i of 2 or 4 bits. */
@@ -93,7 +95,8 @@ static inline void tm_bits_set(void *data, int64_t i, int bits, unsigned value) 
 }
 
 /* Copies `count` elements between positions counted in elements. */
-static inline void tm_copy_elements(void *to, int64_t to_at, const void *from, int64_t from_at, int64_t count, int bits) {
+static inline void tm_copy_elements(void *to, int64_t to_at, const void *from, int64_t from_at, int64_t count,
+                                    int bits) {
     if (bits >= 8) {
         const int64_t bytes = bits / 8;
         memcpy((char *)to + to_at * bytes, (const char *)from + from_at * bytes, (size_t)(count * bytes));
@@ -103,7 +106,8 @@ static inline void tm_copy_elements(void *to, int64_t to_at, const void *from, i
         tm_bits_set(to, to_at + i, bits, tm_bits_get(from, from_at + i, bits));
 }
 
-/* Sets `count` elements from the start of `to` to the one at `value`: the first, then copies of what is there. */
+/* Sets `count` elements from the start of `to` to the one at `value`: the first, then copies of what is
+ * there. */
 static inline void tm_fill_elements(void *to, const void *value, int64_t count, int bits) {
     if (bits < 8) {
         unsigned byte = tm_bits_get(value, 0, bits);
@@ -147,7 +151,8 @@ static inline int tm_type_width(int32_t type) {
 }
 
 /* Do all of `count` indices fit -bound..bound-1? Records the first that does not. */
-static inline int32_t tm_check_indices(tm_run *run, const tm_call *call, const tamis_tensor *indices, int64_t bound) {
+static inline int32_t tm_check_indices(tm_run *run, const tm_call *call, const tamis_tensor *indices,
+                                       int64_t bound) {
     const int64_t count = tm_count(indices);
     for (int64_t i = 0; i < count; i++) {
         const int64_t index = tm_index_at(indices, i);

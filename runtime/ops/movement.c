@@ -26,7 +26,8 @@ static int64_t clamp(int64_t x, int64_t low, int64_t high) {
 
 TM_BODY slice(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
-    const tamis_tensor *starts = tm_in(run, call, 1), *axes = tm_in(run, call, 3), *steps = tm_in(run, call, 4);
+    const tamis_tensor *starts = tm_in(run, call, 1), *axes = tm_in(run, call, 3),
+                       *steps = tm_in(run, call, 4);
     int64_t strides[TAMIS_MAX_RANK];
     tm_move move;
     tm_move_init(&move, x->data, y->data, y->rank, y->dims);
@@ -175,29 +176,29 @@ TM_BODY space_to_depth(tm_run *run, const tm_call *call, tm_mover mover, int bit
     return mover(run, &move);
 }
 
-#define KERNELS(width, bits)                                                   \
-    int32_t tm_k_Transpose_##width(tm_run *run, const tm_call *call) {         \
-        return transpose(run, call, tm_move_##width, bits);                    \
-    }                                                                          \
-    int32_t tm_k_Slice_##width(tm_run *run, const tm_call *call) {             \
-        return slice(run, call, tm_move_##width, bits);                        \
-    }                                                                          \
-    int32_t tm_k_Split_##width(tm_run *run, const tm_call *call) {             \
-        return split(run, call, tm_move_##width, bits);                        \
-    }                                                                          \
-    int32_t tm_k_Concat_##width(tm_run *run, const tm_call *call) {            \
-        return concat(run, call, tm_move_##width, bits);                       \
-    }                                                                          \
-    int32_t tm_k_Expand_##width(tm_run *run, const tm_call *call) {            \
-        return expand(run, call, tm_move_##width, bits);                       \
-    }                                                                          \
-    int32_t tm_k_Tile_##width(tm_run *run, const tm_call *call) {              \
-        return tile(run, call, tm_move_##width, bits);                         \
-    }                                                                          \
-    int32_t tm_k_DepthToSpace_##width(tm_run *run, const tm_call *call) {      \
-        return depth_to_space(run, call, tm_move_##width, bits);               \
-    }                                                                          \
-    int32_t tm_k_SpaceToDepth_##width(tm_run *run, const tm_call *call) {      \
-        return space_to_depth(run, call, tm_move_##width, bits);               \
+#define KERNELS(width, bits)                                              \
+    int32_t tm_k_Transpose_##width(tm_run *run, const tm_call *call) {    \
+        return transpose(run, call, tm_move_##width, bits);               \
+    }                                                                     \
+    int32_t tm_k_Slice_##width(tm_run *run, const tm_call *call) {        \
+        return slice(run, call, tm_move_##width, bits);                   \
+    }                                                                     \
+    int32_t tm_k_Split_##width(tm_run *run, const tm_call *call) {        \
+        return split(run, call, tm_move_##width, bits);                   \
+    }                                                                     \
+    int32_t tm_k_Concat_##width(tm_run *run, const tm_call *call) {       \
+        return concat(run, call, tm_move_##width, bits);                  \
+    }                                                                     \
+    int32_t tm_k_Expand_##width(tm_run *run, const tm_call *call) {       \
+        return expand(run, call, tm_move_##width, bits);                  \
+    }                                                                     \
+    int32_t tm_k_Tile_##width(tm_run *run, const tm_call *call) {         \
+        return tile(run, call, tm_move_##width, bits);                    \
+    }                                                                     \
+    int32_t tm_k_DepthToSpace_##width(tm_run *run, const tm_call *call) { \
+        return depth_to_space(run, call, tm_move_##width, bits);          \
+    }                                                                     \
+    int32_t tm_k_SpaceToDepth_##width(tm_run *run, const tm_call *call) { \
+        return space_to_depth(run, call, tm_move_##width, bits);          \
     }
 TM_EACH_WIDTH(KERNELS)

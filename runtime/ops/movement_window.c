@@ -31,10 +31,10 @@ typedef struct frame {
     const tamis_tensor *y;
     tm_mover mover;
     enum pad_mode mode;
-    const void *value;                     /* of a constant frame */
-    int64_t begin[TAMIS_MAX_RANK];         /* where the input stands in the output */
-    int64_t length[TAMIS_MAX_RANK];        /* and how much of it */
-    int64_t strides[TAMIS_MAX_RANK];       /* of the output */
+    const void *value;               /* of a constant frame */
+    int64_t begin[TAMIS_MAX_RANK];   /* where the input stands in the output */
+    int64_t length[TAMIS_MAX_RANK];  /* and how much of it */
+    int64_t strides[TAMIS_MAX_RANK]; /* of the output */
 } frame;
 
 /* Positions from..to-1 of `axis`: within the input for the axes before, whole for those behind. */
@@ -98,7 +98,8 @@ TM_BODY pad(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
     const tamis_tensor *x = tm_in(run, call, 0), *pads = tm_in(run, call, 1), *value = tm_in(run, call, 2);
     const tamis_tensor *axes = tm_in(run, call, 3);
     const tm_attrs_Pad *a = tm_attributes(call);
-    frame f = {.run = run, .y = tm_out(run, call, 0), .mover = mover, .value = value != NULL ? value->data : &zero};
+    frame f = {
+        .run = run, .y = tm_out(run, call, 0), .mover = mover, .value = value != NULL ? value->data : &zero};
     f.mode = tm_is(a, a->mode, "reflect") ? PAD_REFLECT
              : tm_is(a, a->mode, "edge")  ? PAD_EDGE
              : tm_is(a, a->mode, "wrap")  ? PAD_WRAP
@@ -200,17 +201,17 @@ TM_BODY reverse_sequence(tm_run *run, const tm_call *call, tm_mover mover, int b
     return 0;
 }
 
-#define KERNELS(width, bits)                                                   \
-    int32_t tm_k_Pad_##width(tm_run *run, const tm_call *call) {               \
-        return pad(run, call, tm_move_##width, bits);                          \
-    }                                                                          \
-    int32_t tm_k_CenterCropPad_##width(tm_run *run, const tm_call *call) {     \
-        return center_crop_pad(run, call, tm_move_##width, bits);              \
-    }                                                                          \
-    int32_t tm_k_Trilu_##width(tm_run *run, const tm_call *call) {             \
-        return trilu(run, call, bits);                                         \
-    }                                                                          \
-    int32_t tm_k_ReverseSequence_##width(tm_run *run, const tm_call *call) {   \
-        return reverse_sequence(run, call, tm_move_##width, bits);             \
+#define KERNELS(width, bits)                                                 \
+    int32_t tm_k_Pad_##width(tm_run *run, const tm_call *call) {             \
+        return pad(run, call, tm_move_##width, bits);                        \
+    }                                                                        \
+    int32_t tm_k_CenterCropPad_##width(tm_run *run, const tm_call *call) {   \
+        return center_crop_pad(run, call, tm_move_##width, bits);            \
+    }                                                                        \
+    int32_t tm_k_Trilu_##width(tm_run *run, const tm_call *call) {           \
+        return trilu(run, call, bits);                                       \
+    }                                                                        \
+    int32_t tm_k_ReverseSequence_##width(tm_run *run, const tm_call *call) { \
+        return reverse_sequence(run, call, tm_move_##width, bits);           \
     }
 TM_EACH_WIDTH(KERNELS)

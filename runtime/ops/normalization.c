@@ -26,8 +26,9 @@ typedef struct normalization {
     int64_t channels; /* Group, Instance: parameters in all */
     double epsilon;
     bool centred;
-    const tamis_tensor *mean_out, *deviation_out;            /* or NULL */
-    const tamis_tensor *x_tensor, *scale_tensor, *bias_tensor; /* not NULL: parameters broadcast in an odd way */
+    const tamis_tensor *mean_out, *deviation_out; /* or NULL */
+    const tamis_tensor *x_tensor, *scale_tensor,
+        *bias_tensor; /* not NULL: parameters broadcast in an odd way */
 } normalization;
 
 static void put_statistics(const normalization *job, int64_t row, double mean, double inverse) {
@@ -37,56 +38,57 @@ static void put_statistics(const normalization *job, int64_t row, double mean, d
         tm_real_set(job->deviation_out, row, inverse);
 }
 
-#define X(s, S, C, P)                                                                                         \
-    /* Parameters that are neither one for each element of the row nor one for all. */                        \
-    static void odd_##s(const normalization *job, int64_t r, C mean, C inverse) {                             \
-        const tamis_tensor *x = job->x_tensor, *bias = job->bias_tensor;                                      \
-        for (int64_t i = r * job->n; i < (r + 1) * job->n; i++) {                                             \
-            C scale = tm_get_##s(job->scale, tm_broadcast_offset(job->scale_tensor, x->rank, x->dims, i));    \
-            C y = (tm_get_##s(job->x, i) - mean) * inverse * scale;                                           \
-            if (bias != NULL)                                                                                 \
-                y += tm_get_##s(job->bias, tm_broadcast_offset(bias, x->rank, x->dims, i));                   \
-            tm_set_##s(job->y, i, y);                                                                         \
-        }                                                                                                     \
-    }                                                                                                         \
-    static void scaled_##s(const normalization *job, int64_t r, C mean, C inverse) {                          \
-        const S *restrict x = (const S *)job->x + r * job->n;                                                 \
-        S *restrict y = (S *)job->y + r * job->n;                                                             \
-        const S *scale = job->scale, *bias = job->bias;                                                       \
-        if (job->scale_tensor != NULL) {                                                                      \
-            odd_##s(job, r, mean, inverse);                                                                   \
-        } else if (job->channel == 0 && bias != NULL) {                                                       \
-            for (int64_t i = 0; i < job->n; i++)                                                              \
-                y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * inverse * tm_load_##s(scale[i]) +            \
-                                    tm_load_##s(bias[i]));                                                    \
-        } else if (job->channel == 0) {                                                                       \
-            for (int64_t i = 0; i < job->n; i++)                                                              \
-                y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * inverse * tm_load_##s(scale[i]));            \
-        } else {                                                                                              \
-            int64_t parts = job->n / job->channel;                                                            \
-            for (int64_t c = 0; c < parts; c++) {                                                             \
-                int64_t at = (r * parts + c) % job->channels;                                                 \
-                C factor = inverse * tm_load_##s(scale[at]), offset = bias != NULL ? tm_load_##s(bias[at]) : 0; \
-                for (int64_t i = c * job->channel; i < (c + 1) * job->channel; i++)                           \
-                    y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * factor + offset);                        \
-            }                                                                                                 \
-        }                                                                                                     \
-    }                                                                                                         \
-    static int32_t rows_##s(void *arg, int64_t begin, int64_t end) {                                          \
-        const normalization *job = arg;                                                                       \
-        for (int64_t r = begin; r < end; r++) {                                                               \
-            const S *x = (const S *)job->x + r * job->n;                                                      \
-            C mean = 0, squares;                                                                              \
-            if (job->centred) {                                                                               \
-                TM_FOLD_SUM(C, mean, job->n, tm_load_##s(x[i]));                                              \
-                mean /= (C)job->n;                                                                            \
-            }                                                                                                 \
-            TM_FOLD_SUM(C, squares, job->n, (tm_load_##s(x[i]) - mean) * (tm_load_##s(x[i]) - mean));         \
-            C inverse = 1 / tm_sqrt_##P(squares / (C)job->n + (C)job->epsilon);                               \
-            put_statistics(job, r, (double)mean, (double)inverse);                                            \
-            scaled_##s(job, r, mean, inverse);                                                                \
-        }                                                                                                     \
-        return 0;                                                                                             \
+#define X(s, S, C, P)                                                                                      \
+    /* Parameters that are neither one for each element of the row nor one for all. */                     \
+    static void odd_##s(const normalization *job, int64_t r, C mean, C inverse) {                          \
+        const tamis_tensor *x = job->x_tensor, *bias = job->bias_tensor;                                   \
+        for (int64_t i = r * job->n; i < (r + 1) * job->n; i++) {                                          \
+            C scale = tm_get_##s(job->scale, tm_broadcast_offset(job->scale_tensor, x->rank, x->dims, i)); \
+            C y = (tm_get_##s(job->x, i) - mean) * inverse * scale;                                        \
+            if (bias != NULL)                                                                              \
+                y += tm_get_##s(job->bias, tm_broadcast_offset(bias, x->rank, x->dims, i));                \
+            tm_set_##s(job->y, i, y);                                                                      \
+        }                                                                                                  \
+    }                                                                                                      \
+    static void scaled_##s(const normalization *job, int64_t r, C mean, C inverse) {                       \
+        const S *restrict x = (const S *)job->x + r * job->n;                                              \
+        S *restrict y = (S *)job->y + r * job->n;                                                          \
+        const S *scale = job->scale, *bias = job->bias;                                                    \
+        if (job->scale_tensor != NULL) {                                                                   \
+            odd_##s(job, r, mean, inverse);                                                                \
+        } else if (job->channel == 0 && bias != NULL) {                                                    \
+            for (int64_t i = 0; i < job->n; i++)                                                           \
+                y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * inverse * tm_load_##s(scale[i]) +         \
+                                    tm_load_##s(bias[i]));                                                 \
+        } else if (job->channel == 0) {                                                                    \
+            for (int64_t i = 0; i < job->n; i++)                                                           \
+                y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * inverse * tm_load_##s(scale[i]));         \
+        } else {                                                                                           \
+            int64_t parts = job->n / job->channel;                                                         \
+            for (int64_t c = 0; c < parts; c++) {                                                          \
+                int64_t at = (r * parts + c) % job->channels;                                              \
+                C factor = inverse * tm_load_##s(scale[at]),                                               \
+                  offset = bias != NULL ? tm_load_##s(bias[at]) : 0;                                       \
+                for (int64_t i = c * job->channel; i < (c + 1) * job->channel; i++)                        \
+                    y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * factor + offset);                     \
+            }                                                                                              \
+        }                                                                                                  \
+    }                                                                                                      \
+    static int32_t rows_##s(void *arg, int64_t begin, int64_t end) {                                       \
+        const normalization *job = arg;                                                                    \
+        for (int64_t r = begin; r < end; r++) {                                                            \
+            const S *x = (const S *)job->x + r * job->n;                                                   \
+            C mean = 0, squares;                                                                           \
+            if (job->centred) {                                                                            \
+                TM_FOLD_SUM(C, mean, job->n, tm_load_##s(x[i]));                                           \
+                mean /= (C)job->n;                                                                         \
+            }                                                                                              \
+            TM_FOLD_SUM(C, squares, job->n, (tm_load_##s(x[i]) - mean) * (tm_load_##s(x[i]) - mean));      \
+            C inverse = 1 / tm_sqrt_##P(squares / (C)job->n + (C)job->epsilon);                            \
+            put_statistics(job, r, (double)mean, (double)inverse);                                         \
+            scaled_##s(job, r, mean, inverse);                                                             \
+        }                                                                                                  \
+        return 0;                                                                                          \
     }
 X(f32, float, float, f32)
 X(f64, double, double, f64)
@@ -129,37 +131,40 @@ static normalization from_axis(const tm_run *run, const tm_call *call, int64_t a
     return job;
 }
 
-#define X(s, S, C)                                                                                           \
-    TM_KERNEL(LayerNormalization, s) {                                                                       \
-        const tm_attrs_LayerNormalization *a = tm_attributes(call);                                          \
-        normalization job = from_axis(run, call, a->axis, a->epsilon);                                       \
-        job.centred = true;                                                                                  \
-        job.mean_out = tm_out(run, call, 1);                                                                 \
-        job.deviation_out = tm_out(run, call, 2);                                                            \
-        return run_normalization(run, call, &job, rows_##s);                                                 \
-    }                                                                                                        \
-    TM_KERNEL(RMSNormalization, s) {                                                                         \
-        const tm_attrs_RMSNormalization *a = tm_attributes(call);                                            \
-        normalization job = from_axis(run, call, a->axis, a->epsilon);                                       \
-        return run_normalization(run, call, &job, rows_##s);                                                 \
-    }                                                                                                        \
-    TM_KERNEL(InstanceNormalization, s) {                                                                    \
-        const tm_attrs_InstanceNormalization *a = tm_attributes(call);                                       \
-        const tamis_tensor *x = tm_in(run, call, 0);                                                         \
-        int64_t n = tm_product(x->dims, 2, x->rank);                                                         \
-        normalization job = {.n = n, .channel = n, .channels = x->dims[1], .epsilon = a->epsilon,            \
-                             .centred = true};                                                               \
-        return run_normalization(run, call, &job, rows_##s);                                                 \
-    }                                                                                                        \
-    TM_KERNEL(GroupNormalization, s) {                                                                       \
-        const tm_attrs_GroupNormalization *a = tm_attributes(call);                                          \
-        const tamis_tensor *x = tm_in(run, call, 0);                                                         \
-        int64_t channels = x->dims[1], spatial = tm_product(x->dims, 2, x->rank);                            \
-        if (a->num_groups < 1 || channels % a->num_groups != 0)                                              \
-            return tm_fail(run, call, TM_RUN_DIM_MISMATCH, channels, a->num_groups);                         \
-        normalization job = {.n = channels / a->num_groups * spatial, .channel = spatial,                    \
-                             .channels = channels, .epsilon = a->epsilon, .centred = true};                  \
-        return run_normalization(run, call, &job, rows_##s);                                                 \
+#define X(s, S, C)                                                                                 \
+    TM_KERNEL(LayerNormalization, s) {                                                             \
+        const tm_attrs_LayerNormalization *a = tm_attributes(call);                                \
+        normalization job = from_axis(run, call, a->axis, a->epsilon);                             \
+        job.centred = true;                                                                        \
+        job.mean_out = tm_out(run, call, 1);                                                       \
+        job.deviation_out = tm_out(run, call, 2);                                                  \
+        return run_normalization(run, call, &job, rows_##s);                                       \
+    }                                                                                              \
+    TM_KERNEL(RMSNormalization, s) {                                                               \
+        const tm_attrs_RMSNormalization *a = tm_attributes(call);                                  \
+        normalization job = from_axis(run, call, a->axis, a->epsilon);                             \
+        return run_normalization(run, call, &job, rows_##s);                                       \
+    }                                                                                              \
+    TM_KERNEL(InstanceNormalization, s) {                                                          \
+        const tm_attrs_InstanceNormalization *a = tm_attributes(call);                             \
+        const tamis_tensor *x = tm_in(run, call, 0);                                               \
+        int64_t n = tm_product(x->dims, 2, x->rank);                                               \
+        normalization job = {                                                                      \
+            .n = n, .channel = n, .channels = x->dims[1], .epsilon = a->epsilon, .centred = true}; \
+        return run_normalization(run, call, &job, rows_##s);                                       \
+    }                                                                                              \
+    TM_KERNEL(GroupNormalization, s) {                                                             \
+        const tm_attrs_GroupNormalization *a = tm_attributes(call);                                \
+        const tamis_tensor *x = tm_in(run, call, 0);                                               \
+        int64_t channels = x->dims[1], spatial = tm_product(x->dims, 2, x->rank);                  \
+        if (a->num_groups < 1 || channels % a->num_groups != 0)                                    \
+            return tm_fail(run, call, TM_RUN_DIM_MISMATCH, channels, a->num_groups);               \
+        normalization job = {.n = channels / a->num_groups * spatial,                              \
+                             .channel = spatial,                                                   \
+                             .channels = channels,                                                 \
+                             .epsilon = a->epsilon,                                                \
+                             .centred = true};                                                     \
+        return run_normalization(run, call, &job, rows_##s);                                       \
     }
 TM_FOR_FLOAT_TYPES(X)
 #undef X

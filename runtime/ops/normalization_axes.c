@@ -21,42 +21,45 @@ typedef struct response {
     double scale, beta, bias;
 } response;
 
-#define X(s, S, C, P)                                                                                   \
-    static int32_t response_##s(void *arg, int64_t begin, int64_t end) {                                \
-        const response *job = arg;                                                                      \
-        for (int64_t t = begin; t < end; t++) {                                                         \
-            int64_t column = t % job->pieces * PIECE, plane = t / job->pieces;                          \
-            int64_t c = plane % job->channels;                                                          \
-            int64_t width = job->space - column < PIECE ? job->space - column : PIECE;                  \
-            int64_t first = c < job->before ? 0 : c - job->before;                                      \
-            int64_t last = c + job->after < job->channels ? c + job->after : job->channels - 1;         \
-            const S *x = (const S *)job->x + plane * job->space + column;                               \
-            S *y = (S *)job->y + plane * job->space + column;                                           \
-            C squares[PIECE];                                                                           \
-            for (int64_t j = 0; j < width; j++)                                                         \
-                squares[j] = 0;                                                                         \
-            for (int64_t i = first; i <= last; i++)                                                     \
-                for (int64_t j = 0; j < width; j++) {                                                   \
-                    C v = tm_load_##s(x[(i - c) * job->space + j]);                                     \
-                    squares[j] += v * v;                                                                \
-                }                                                                                       \
-            for (int64_t j = 0; j < width; j++) {                                                       \
-                C base = (C)job->bias + (C)job->scale * squares[j];                                     \
-                y[j] = tm_store_##s(tm_load_##s(x[j]) / tm_pow_##P(base, (C)job->beta));                \
-            }                                                                                           \
-        }                                                                                               \
-        return 0;                                                                                       \
-    }                                                                                                   \
-    TM_KERNEL(LRN, s) {                                                                                 \
-        const tm_attrs_LRN *a = tm_attributes(call);                                                    \
-        const tamis_tensor *x = tm_in(run, call, 0);                                                    \
-        if (x->rank < 2 || a->size < 1)                                                                 \
-            return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->rank, a->size);                            \
-        response job = {x->data, tm_out(run, call, 0)->data, x->dims[1], tm_product(x->dims, 2, x->rank), \
-                        0, (a->size - 1) / 2, a->size / 2, a->alpha / (double)a->size, a->beta, a->bias};  \
-        job.pieces = (job.space + PIECE - 1) / PIECE;                                                   \
-        return tm_parallel(run, x->dims[0] * job.channels * job.pieces, 4096 / (PIECE * a->size) + 1,   \
-                           response_##s, &job);                                                         \
+#define X(s, S, C, P)                                                                                 \
+    static int32_t response_##s(void *arg, int64_t begin, int64_t end) {                              \
+        const response *job = arg;                                                                    \
+        for (int64_t t = begin; t < end; t++) {                                                       \
+            int64_t column = t % job->pieces * PIECE, plane = t / job->pieces;                        \
+            int64_t c = plane % job->channels;                                                        \
+            int64_t width = job->space - column < PIECE ? job->space - column : PIECE;                \
+            int64_t first = c < job->before ? 0 : c - job->before;                                    \
+            int64_t last = c + job->after < job->channels ? c + job->after : job->channels - 1;       \
+            const S *x = (const S *)job->x + plane * job->space + column;                             \
+            S *y = (S *)job->y + plane * job->space + column;                                         \
+            C squares[PIECE];                                                                         \
+            for (int64_t j = 0; j < width; j++)                                                       \
+                squares[j] = 0;                                                                       \
+            for (int64_t i = first; i <= last; i++)                                                   \
+                for (int64_t j = 0; j < width; j++) {                                                 \
+                    C v = tm_load_##s(x[(i - c) * job->space + j]);                                   \
+                    squares[j] += v * v;                                                              \
+                }                                                                                     \
+            for (int64_t j = 0; j < width; j++) {                                                     \
+                C base = (C)job->bias + (C)job->scale * squares[j];                                   \
+                y[j] = tm_store_##s(tm_load_##s(x[j]) / tm_pow_##P(base, (C)job->beta));              \
+            }                                                                                         \
+        }                                                                                             \
+        return 0;                                                                                     \
+    }                                                                                                 \
+    TM_KERNEL(LRN, s) {                                                                               \
+        const tm_attrs_LRN *a = tm_attributes(call);                                                  \
+        const tamis_tensor *x = tm_in(run, call, 0);                                                  \
+        if (x->rank < 2 || a->size < 1)                                                               \
+            return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->rank, a->size);                          \
+        response job = {x->data,     tm_out(run, call, 0)->data,                                      \
+                        x->dims[1],  tm_product(x->dims, 2, x->rank),                                 \
+                        0,           (a->size - 1) / 2,                                               \
+                        a->size / 2, a->alpha / (double)a->size,                                      \
+                        a->beta,     a->bias};                                                        \
+        job.pieces = (job.space + PIECE - 1) / PIECE;                                                 \
+        return tm_parallel(run, x->dims[0] * job.channels * job.pieces, 4096 / (PIECE * a->size) + 1, \
+                           response_##s, &job);                                                       \
     }
 X(f32, float, float, f32)
 X(f64, double, double, f64)
@@ -71,34 +74,34 @@ typedef struct norm {
     int64_t n, inner, p;
 } norm;
 
-#define X(s, S, C, P)                                                                              \
-    static int32_t norm_##s(void *arg, int64_t begin, int64_t end) {                               \
-        const norm *job = arg;                                                                     \
-        for (int64_t t = begin; t < end; t++) {                                                    \
-            int64_t offset = t / job->inner * job->n * job->inner + t % job->inner;                \
-            const S *x = (const S *)job->x + offset;                                               \
-            S *y = (S *)job->y + offset;                                                           \
-            C length;                                                                              \
-            if (job->p == 1)                                                                       \
-                TM_FOLD(C, length, job->n, 0, tm_load_##s(x[i * job->inner]), a + (v < 0 ? -v : v), a + v); \
-            else                                                                                   \
-                TM_FOLD(C, length, job->n, 0, tm_load_##s(x[i * job->inner]), a + v * v, a + v);   \
-            length = job->p == 1 ? length : tm_sqrt_##P(length);                                   \
-            for (int64_t i = 0; i < job->n; i++)                                                   \
+#define X(s, S, C, P)                                                                                        \
+    static int32_t norm_##s(void *arg, int64_t begin, int64_t end) {                                         \
+        const norm *job = arg;                                                                               \
+        for (int64_t t = begin; t < end; t++) {                                                              \
+            int64_t offset = t / job->inner * job->n * job->inner + t % job->inner;                          \
+            const S *x = (const S *)job->x + offset;                                                         \
+            S *y = (S *)job->y + offset;                                                                     \
+            C length;                                                                                        \
+            if (job->p == 1)                                                                                 \
+                TM_FOLD(C, length, job->n, 0, tm_load_##s(x[i * job->inner]), a + (v < 0 ? -v : v), a + v);  \
+            else                                                                                             \
+                TM_FOLD(C, length, job->n, 0, tm_load_##s(x[i * job->inner]), a + v * v, a + v);             \
+            length = job->p == 1 ? length : tm_sqrt_##P(length);                                             \
+            for (int64_t i = 0; i < job->n; i++)                                                             \
                 y[i * job->inner] = tm_store_##s(length == 0 ? 0 : tm_load_##s(x[i * job->inner]) / length); \
-        }                                                                                          \
-        return 0;                                                                                  \
-    }                                                                                              \
-    TM_KERNEL(LpNormalization, s) {                                                                \
-        const tm_attrs_LpNormalization *a = tm_attributes(call);                                   \
-        const tamis_tensor *x = tm_in(run, call, 0);                                               \
-        int32_t axis = (int32_t)(a->axis < 0 ? a->axis + x->rank : a->axis);                       \
-        if (axis < 0 || axis >= x->rank)                                                           \
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, a->axis, x->rank);                       \
-        norm job = {x->data, tm_out(run, call, 0)->data, x->dims[axis],                            \
-                    tm_product(x->dims, axis + 1, x->rank), a->p};                                 \
-        int64_t rows = tm_product(x->dims, 0, axis) * job.inner;                                   \
-        return tm_parallel(run, rows, 16384 / (job.n + 1) + 1, norm_##s, &job);                    \
+        }                                                                                                    \
+        return 0;                                                                                            \
+    }                                                                                                        \
+    TM_KERNEL(LpNormalization, s) {                                                                          \
+        const tm_attrs_LpNormalization *a = tm_attributes(call);                                             \
+        const tamis_tensor *x = tm_in(run, call, 0);                                                         \
+        int32_t axis = (int32_t)(a->axis < 0 ? a->axis + x->rank : a->axis);                                 \
+        if (axis < 0 || axis >= x->rank)                                                                     \
+            return tm_fail(run, call, TM_RUN_INDEX_RANGE, a->axis, x->rank);                                 \
+        norm job = {x->data, tm_out(run, call, 0)->data, x->dims[axis],                                      \
+                    tm_product(x->dims, axis + 1, x->rank), a->p};                                           \
+        int64_t rows = tm_product(x->dims, 0, axis) * job.inner;                                             \
+        return tm_parallel(run, rows, 16384 / (job.n + 1) + 1, norm_##s, &job);                              \
     }
 X(f32, float, float, f32)
 X(f64, double, double, f64)
@@ -147,7 +150,8 @@ typedef struct spread {
         int32_t code = spread_init(run, call, &job);                                               \
         if (code != 0)                                                                             \
             return code;                                                                           \
-        int64_t outputs = job.reduction.outer.count * (job.reduction.inner_folded ? 1 : job.reduction.inner); \
+        int64_t outputs =                                                                          \
+            job.reduction.outer.count * (job.reduction.inner_folded ? 1 : job.reduction.inner);    \
         return tm_parallel(run, outputs, 16384 / (job.reduction.total + 1) + 1, spread_##s, &job); \
     }
 

@@ -37,59 +37,60 @@ static batch_normalization job_of(const tm_run *run, const tm_call *call) {
                                  a->momentum};
 }
 
-#define X(s, S, C, P)                                                                                         \
-    static void plane_##s(const batch_normalization *job, int64_t plane, C mean, C factor, C bias) {          \
-        const S *restrict x = (const S *)job->x->data + plane * job->size;                                    \
-        S *restrict y = (S *)job->y->data + plane * job->size;                                                \
-        for (int64_t i = 0; i < job->size; i++)                                                               \
-            y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * factor + bias);                                  \
-    }                                                                                                         \
-    static int32_t planes_##s(void *arg, int64_t begin, int64_t end) {                                        \
-        const batch_normalization *job = arg;                                                                 \
-        for (int64_t plane = begin; plane < end; plane++) {                                                   \
-            int64_t c = plane % job->channels;                                                                \
-            C deviation = tm_sqrt_##P((C)tm_real_get(job->variance, c) + (C)job->epsilon);                    \
-            plane_##s(job, plane, (C)tm_real_get(job->mean, c), (C)tm_real_get(job->scale, c) / deviation,    \
-                      (C)tm_real_get(job->bias, c));                                                          \
-        }                                                                                                     \
-        return 0;                                                                                             \
-    }                                                                                                         \
-    /* Statistics of channels begin..end, then their planes. */                                               \
-    static int32_t training_##s(void *arg, int64_t begin, int64_t end) {                                      \
-        const batch_normalization *job = arg;                                                                 \
-        C count = (C)(job->samples * job->size), part;                                                        \
-        for (int64_t c = begin; c < end; c++) {                                                               \
-            C mean = 0, variance = 0;                                                                         \
-            for (int64_t n = 0; n < job->samples; n++) {                                                      \
-                const S *x = (const S *)job->x->data + (n * job->channels + c) * job->size;                   \
-                TM_FOLD_SUM(C, part, job->size, tm_load_##s(x[i]));                                           \
-                mean += part;                                                                                 \
-            }                                                                                                 \
-            mean /= count;                                                                                    \
-            for (int64_t n = 0; n < job->samples; n++) {                                                      \
-                const S *x = (const S *)job->x->data + (n * job->channels + c) * job->size;                   \
-                TM_FOLD_SUM(C, part, job->size, (tm_load_##s(x[i]) - mean) * (tm_load_##s(x[i]) - mean));     \
-                variance += part;                                                                             \
-            }                                                                                                 \
-            variance /= count;                                                                                \
-            C factor = (C)tm_real_get(job->scale, c) / tm_sqrt_##P(variance + (C)job->epsilon);               \
-            for (int64_t n = 0; n < job->samples; n++)                                                        \
-                plane_##s(job, n * job->channels + c, mean, factor, (C)tm_real_get(job->bias, c));            \
-            double keep = job->momentum, take = 1 - job->momentum;                                            \
-            if (job->running_mean != NULL)                                                                    \
-                tm_real_set(job->running_mean, c, tm_real_get(job->mean, c) * keep + (double)mean * take);    \
-            if (job->running_variance != NULL)                                                                \
-                tm_real_set(job->running_variance, c,                                                         \
-                            tm_real_get(job->variance, c) * keep + (double)variance * take);                  \
-        }                                                                                                     \
-        return 0;                                                                                             \
-    }                                                                                                         \
-    TM_KERNEL(BatchNormalization, s) {                                                                        \
-        const tm_attrs_BatchNormalization *a = tm_attributes(call);                                           \
-        batch_normalization job = job_of(run, call);                                                          \
-        if (a->training_mode != 0)                                                                            \
-            return tm_parallel(run, job.channels, 16384 / (job.samples * job.size + 1) + 1, training_##s, &job); \
-        return tm_parallel(run, job.samples * job.channels, 16384 / (job.size + 1) + 1, planes_##s, &job);    \
+#define X(s, S, C, P)                                                                                      \
+    static void plane_##s(const batch_normalization *job, int64_t plane, C mean, C factor, C bias) {       \
+        const S *restrict x = (const S *)job->x->data + plane * job->size;                                 \
+        S *restrict y = (S *)job->y->data + plane * job->size;                                             \
+        for (int64_t i = 0; i < job->size; i++)                                                            \
+            y[i] = tm_store_##s((tm_load_##s(x[i]) - mean) * factor + bias);                               \
+    }                                                                                                      \
+    static int32_t planes_##s(void *arg, int64_t begin, int64_t end) {                                     \
+        const batch_normalization *job = arg;                                                              \
+        for (int64_t plane = begin; plane < end; plane++) {                                                \
+            int64_t c = plane % job->channels;                                                             \
+            C deviation = tm_sqrt_##P((C)tm_real_get(job->variance, c) + (C)job->epsilon);                 \
+            plane_##s(job, plane, (C)tm_real_get(job->mean, c), (C)tm_real_get(job->scale, c) / deviation, \
+                      (C)tm_real_get(job->bias, c));                                                       \
+        }                                                                                                  \
+        return 0;                                                                                          \
+    }                                                                                                      \
+    /* Statistics of channels begin..end, then their planes. */                                            \
+    static int32_t training_##s(void *arg, int64_t begin, int64_t end) {                                   \
+        const batch_normalization *job = arg;                                                              \
+        C count = (C)(job->samples * job->size), part;                                                     \
+        for (int64_t c = begin; c < end; c++) {                                                            \
+            C mean = 0, variance = 0;                                                                      \
+            for (int64_t n = 0; n < job->samples; n++) {                                                   \
+                const S *x = (const S *)job->x->data + (n * job->channels + c) * job->size;                \
+                TM_FOLD_SUM(C, part, job->size, tm_load_##s(x[i]));                                        \
+                mean += part;                                                                              \
+            }                                                                                              \
+            mean /= count;                                                                                 \
+            for (int64_t n = 0; n < job->samples; n++) {                                                   \
+                const S *x = (const S *)job->x->data + (n * job->channels + c) * job->size;                \
+                TM_FOLD_SUM(C, part, job->size, (tm_load_##s(x[i]) - mean) * (tm_load_##s(x[i]) - mean));  \
+                variance += part;                                                                          \
+            }                                                                                              \
+            variance /= count;                                                                             \
+            C factor = (C)tm_real_get(job->scale, c) / tm_sqrt_##P(variance + (C)job->epsilon);            \
+            for (int64_t n = 0; n < job->samples; n++)                                                     \
+                plane_##s(job, n * job->channels + c, mean, factor, (C)tm_real_get(job->bias, c));         \
+            double keep = job->momentum, take = 1 - job->momentum;                                         \
+            if (job->running_mean != NULL)                                                                 \
+                tm_real_set(job->running_mean, c, tm_real_get(job->mean, c) * keep + (double)mean * take); \
+            if (job->running_variance != NULL)                                                             \
+                tm_real_set(job->running_variance, c,                                                      \
+                            tm_real_get(job->variance, c) * keep + (double)variance * take);               \
+        }                                                                                                  \
+        return 0;                                                                                          \
+    }                                                                                                      \
+    TM_KERNEL(BatchNormalization, s) {                                                                     \
+        const tm_attrs_BatchNormalization *a = tm_attributes(call);                                        \
+        batch_normalization job = job_of(run, call);                                                       \
+        if (a->training_mode != 0)                                                                         \
+            return tm_parallel(run, job.channels, 16384 / (job.samples * job.size + 1) + 1, training_##s,  \
+                               &job);                                                                      \
+        return tm_parallel(run, job.samples * job.channels, 16384 / (job.size + 1) + 1, planes_##s, &job); \
     }
 X(f32, float, float, f32)
 X(f64, double, double, f64)

@@ -35,7 +35,9 @@ static void pool_init(tm_run *run, const tm_call *call, pool *out, tm_list kerne
     bool listed = lists.pads.count > 0 && tm_is(a, lists.auto_pad, "NOTSET");
     bool valid = !listed && (tm_is(a, lists.auto_pad, "NOTSET") || tm_is(a, lists.auto_pad, "VALID"));
     for (int32_t i = 0; i < window->axes; i++) {
-        int64_t tail = listed ? tm_ints(a, lists.pads)[window->axes + i] : valid ? 0 : window->kernel[i] * window->dilation[i];
+        int64_t tail = listed  ? tm_ints(a, lists.pads)[window->axes + i]
+                       : valid ? 0
+                               : window->kernel[i] * window->dilation[i];
         out->bound[i] = window->in[i] + tail;
     }
     out->x = x->data;
@@ -45,57 +47,58 @@ static void pool_init(tm_run *run, const tm_call *call, pool *out, tm_list kerne
     out->count_padding = out->column_major = false;
 }
 
-static int32_t run_planes(tm_run *run, const tm_call *call, pool *job, int32_t (*body)(void *, int64_t, int64_t)) {
+static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
+                          int32_t (*body)(void *, int64_t, int64_t)) {
     const tamis_tensor *x = tm_in(run, call, 0);
     int64_t work = job->window.out_count * job->window.kernel_count;
     return tm_parallel(run, x->dims[0] * x->dims[1], 32768 / (work + 1) + 1, body, job);
 }
 
 /* acc[j] = fold(acc[j], x) over one run of the input. */
-#define FOLD_ROWS(s, S, C, name, start, expression)                                                              \
-    static void name##_##s(const pool *job, const S *x, const tm_segment *segment, C *acc) {                      \
-        const tm_window *window = &job->window;                                                                   \
-        int64_t at[TM_WINDOW_AXES] = {0}, stride = window->stride[window->axes - 1];                              \
-        for (int64_t j = 0; j < segment->count; j++)                                                              \
-            acc[j] = (start);                                                                                     \
-        do {                                                                                                      \
-            int64_t first, end;                                                                                   \
-            const S *from = x + tm_segment_row(window, segment, at, &first, &end);                                \
-            if (stride == 1)                                                                                      \
-                for (int64_t j = first; j < end; j++) {                                                           \
-                    C v = tm_load_##s(from[j]), a = acc[j];                                                       \
-                    acc[j] = (C)(expression);                                                                     \
-                }                                                                                                 \
-            else                                                                                                  \
-                for (int64_t j = first; j < end; j++) {                                                           \
-                    C v = tm_load_##s(from[j * stride]), a = acc[j];                                              \
-                    acc[j] = (C)(expression);                                                                     \
-                }                                                                                                 \
-        } while (tm_window_next(window->axes, window->kernel, at));                                               \
+#define FOLD_ROWS(s, S, C, name, start, expression)                                          \
+    static void name##_##s(const pool *job, const S *x, const tm_segment *segment, C *acc) { \
+        const tm_window *window = &job->window;                                              \
+        int64_t at[TM_WINDOW_AXES] = {0}, stride = window->stride[window->axes - 1];         \
+        for (int64_t j = 0; j < segment->count; j++)                                         \
+            acc[j] = (start);                                                                \
+        do {                                                                                 \
+            int64_t first, end;                                                              \
+            const S *from = x + tm_segment_row(window, segment, at, &first, &end);           \
+            if (stride == 1)                                                                 \
+                for (int64_t j = first; j < end; j++) {                                      \
+                    C v = tm_load_##s(from[j]), a = acc[j];                                  \
+                    acc[j] = (C)(expression);                                                \
+                }                                                                            \
+            else                                                                             \
+                for (int64_t j = first; j < end; j++) {                                      \
+                    C v = tm_load_##s(from[j * stride]), a = acc[j];                         \
+                    acc[j] = (C)(expression);                                                \
+                }                                                                            \
+        } while (tm_window_next(window->axes, window->kernel, at));                          \
     }
 
 /* All planes begin..end: `fold` the rows, then `finish` a row of accumulators (segment, acc). */
-#define POOL_BODY(s, S, C, name, fold, finish)                                                                   \
-    static int32_t name##_##s(void *arg, int64_t begin, int64_t end) {                                           \
-        const pool *job = arg;                                                                                   \
-        const tm_window *window = &job->window;                                                                  \
-        int64_t width = window->out[window->axes - 1];                                                           \
-        for (int64_t plane = begin; plane < end; plane++) {                                                      \
-            const S *x = (const S *)job->x + plane * window->in_count;                                           \
-            S *y = (S *)job->y + plane * window->out_count;                                                      \
-            for (int64_t done = 0; done < window->out_count;) {                                                  \
-                int64_t room = width - done % width;                                                             \
-                tm_segment segment;                                                                              \
-                C acc[PIECE];                                                                                    \
-                tm_segments(window, done, room < PIECE ? room : PIECE, &segment);                                \
-                fold##_##s(job, x, &segment, acc);                                                               \
-                finish;                                                                                          \
-                for (int64_t j = 0; j < segment.count; j++)                                                      \
-                    y[done + j] = tm_store_##s(acc[j]);                                                          \
-                done += segment.count;                                                                           \
-            }                                                                                                    \
-        }                                                                                                        \
-        return 0;                                                                                                \
+#define POOL_BODY(s, S, C, name, fold, finish)                                    \
+    static int32_t name##_##s(void *arg, int64_t begin, int64_t end) {            \
+        const pool *job = arg;                                                    \
+        const tm_window *window = &job->window;                                   \
+        int64_t width = window->out[window->axes - 1];                            \
+        for (int64_t plane = begin; plane < end; plane++) {                       \
+            const S *x = (const S *)job->x + plane * window->in_count;            \
+            S *y = (S *)job->y + plane * window->out_count;                       \
+            for (int64_t done = 0; done < window->out_count;) {                   \
+                int64_t room = width - done % width;                              \
+                tm_segment segment;                                               \
+                C acc[PIECE];                                                     \
+                tm_segments(window, done, room < PIECE ? room : PIECE, &segment); \
+                fold##_##s(job, x, &segment, acc);                                \
+                finish;                                                           \
+                for (int64_t j = 0; j < segment.count; j++)                       \
+                    y[done + j] = tm_store_##s(acc[j]);                           \
+                done += segment.count;                                            \
+            }                                                                     \
+        }                                                                         \
+        return 0;                                                                 \
     }
 
 /* ---- MaxPool ---- */
@@ -106,30 +109,30 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job, int32_t (
 #define LOWEST_i8 INT8_MIN
 #define LOWEST_u8 0
 
-#define X(s, S, C)                                                                                       \
-    FOLD_ROWS(s, S, C, fold_max, LOWEST_##s, v > a || v != v ? v : a)                                    \
-    POOL_BODY(s, S, C, max, fold_max, )                                                                  \
-    static int32_t max_indices_##s(void *arg, int64_t begin, int64_t end) {                              \
-        const pool *job = arg;                                                                           \
-        const tm_window *window = &job->window;                                                          \
-        for (int64_t plane = begin; plane < end; plane++) {                                              \
-            const S *x = (const S *)job->x + plane * window->in_count;                                   \
-            for (int64_t o = 0; o < window->out_count; o++) {                                            \
-                int64_t best = max_of_window_##s(window, x, o);                                          \
-                int64_t to = plane * window->out_count + o;                                              \
-                ((S *)job->y)[to] = best >= 0 ? x[best] : tm_store_##s(LOWEST_##s);                      \
-                job->indices[to] = best < 0 ? -1 : plane * window->in_count + place(job, best);          \
-            }                                                                                            \
-        }                                                                                                \
-        return 0;                                                                                        \
-    }                                                                                                    \
-    TM_KERNEL(MaxPool, s) {                                                                              \
-        const tm_attrs_MaxPool *a = tm_attributes(call);                                                 \
-        tm_window_lists lists = {a->auto_pad, a->dilations, a->pads, a->strides};                        \
-        pool job;                                                                                        \
-        pool_init(run, call, &job, a->kernel_shape, lists);                                              \
-        job.column_major = a->storage_order != 0;                                                        \
-        return run_planes(run, call, &job, job.indices != NULL ? max_indices_##s : max_##s);             \
+#define X(s, S, C)                                                                              \
+    FOLD_ROWS(s, S, C, fold_max, LOWEST_##s, v > a || v != v ? v : a)                           \
+    POOL_BODY(s, S, C, max, fold_max, )                                                         \
+    static int32_t max_indices_##s(void *arg, int64_t begin, int64_t end) {                     \
+        const pool *job = arg;                                                                  \
+        const tm_window *window = &job->window;                                                 \
+        for (int64_t plane = begin; plane < end; plane++) {                                     \
+            const S *x = (const S *)job->x + plane * window->in_count;                          \
+            for (int64_t o = 0; o < window->out_count; o++) {                                   \
+                int64_t best = max_of_window_##s(window, x, o);                                 \
+                int64_t to = plane * window->out_count + o;                                     \
+                ((S *)job->y)[to] = best >= 0 ? x[best] : tm_store_##s(LOWEST_##s);             \
+                job->indices[to] = best < 0 ? -1 : plane * window->in_count + place(job, best); \
+            }                                                                                   \
+        }                                                                                       \
+        return 0;                                                                               \
+    }                                                                                           \
+    TM_KERNEL(MaxPool, s) {                                                                     \
+        const tm_attrs_MaxPool *a = tm_attributes(call);                                        \
+        tm_window_lists lists = {a->auto_pad, a->dilations, a->pads, a->strides};               \
+        pool job;                                                                               \
+        pool_init(run, call, &job, a->kernel_shape, lists);                                     \
+        job.column_major = a->storage_order != 0;                                               \
+        return run_planes(run, call, &job, job.indices != NULL ? max_indices_##s : max_##s);    \
     }
 
 /* An offset in row-major order as one in column-major order. */
@@ -146,23 +149,23 @@ static int64_t place(const pool *job, int64_t offset) {
     return result;
 }
 
-#define Y(s, S, C)                                                                                     \
-    static int64_t max_of_window_##s(const tm_window *window, const S *x, int64_t o) {                 \
-        tm_segment segment;                                                                            \
-        int64_t at[TM_WINDOW_AXES] = {0}, best = -1;                                                   \
-        C largest = 0;                                                                                 \
-        tm_segments(window, o, 1, &segment);                                                           \
-        do {                                                                                           \
-            int64_t first, end, from = tm_segment_row(window, &segment, at, &first, &end);             \
-            if (first >= end)                                                                          \
-                continue;                                                                              \
-            C v = tm_load_##s(x[from]);                                                                \
-            if (best < 0 || v > largest || (v != v && largest == largest)) {                           \
-                largest = v;                                                                           \
-                best = from;                                                                           \
-            }                                                                                          \
-        } while (tm_window_next(window->axes, window->kernel, at));                                    \
-        return best;                                                                                   \
+#define Y(s, S, C)                                                                         \
+    static int64_t max_of_window_##s(const tm_window *window, const S *x, int64_t o) {     \
+        tm_segment segment;                                                                \
+        int64_t at[TM_WINDOW_AXES] = {0}, best = -1;                                       \
+        C largest = 0;                                                                     \
+        tm_segments(window, o, 1, &segment);                                               \
+        do {                                                                               \
+            int64_t first, end, from = tm_segment_row(window, &segment, at, &first, &end); \
+            if (first >= end)                                                              \
+                continue;                                                                  \
+            C v = tm_load_##s(x[from]);                                                    \
+            if (best < 0 || v > largest || (v != v && largest == largest)) {               \
+                largest = v;                                                               \
+                best = from;                                                               \
+            }                                                                              \
+        } while (tm_window_next(window->axes, window->kernel, at));                        \
+        return best;                                                                       \
     }
 TM_FOR_FLOAT_TYPES(Y)
 Y(i8, int8_t, int8_t)
@@ -192,10 +195,10 @@ static void count_positions(const pool *job, const tm_segment *segment, int64_t 
     }
 }
 
-#define DIVIDE                                       \
-    int64_t counts[PIECE];                           \
-    count_positions(job, &segment, counts);          \
-    for (int64_t j = 0; j < segment.count; j++)      \
+#define DIVIDE                                  \
+    int64_t counts[PIECE];                      \
+    count_positions(job, &segment, counts);     \
+    for (int64_t j = 0; j < segment.count; j++) \
         acc[j] = counts[j] > 0 ? acc[j] / (float)counts[j] : 0;
 
 #define X(s, S, C)                                                                \
@@ -218,24 +221,26 @@ TM_FOR_FLOAT_TYPES(X)
 #define POWER_f16 tm_pow_f32
 #define POWER_bf16 tm_pow_f32
 #define POWER_f64 tm_pow_f64
-#define ROOT(s, C)                                                                               \
-    for (int64_t j = 0; j < segment.count; j++)                                                  \
-        acc[j] = job->p == 1   ? acc[j]                                                          \
-                 : job->p == 2 ? (C)(sizeof(C) == 4 ? (C)__builtin_sqrtf((float)acc[j])          \
-                                                    : (C)__builtin_sqrt((double)acc[j]))         \
+#define ROOT(s, C)                                                                       \
+    for (int64_t j = 0; j < segment.count; j++)                                          \
+        acc[j] = job->p == 1   ? acc[j]                                                  \
+                 : job->p == 2 ? (C)(sizeof(C) == 4 ? (C)__builtin_sqrtf((float)acc[j])  \
+                                                    : (C)__builtin_sqrt((double)acc[j])) \
                                : POWER_##s(acc[j], (C)1 / (C)job->p);
 
-#define X(s, S, C)                                                                                          \
-    FOLD_ROWS(s, S, C, fold_lp, 0,                                                                          \
-              a + (job->p == 2 ? v * v : job->p == 1 ? ABS(v) : POWER_##s(ABS(v), (C)job->p)))              \
-    POOL_BODY(s, S, C, lp, fold_lp, ROOT(s, C))                                                             \
-    TM_KERNEL(LpPool, s) {                                                                                  \
-        const tm_attrs_LpPool *a = tm_attributes(call);                                                     \
-        tm_window_lists lists = {a->auto_pad, a->dilations, a->pads, a->strides};                           \
-        pool job;                                                                                           \
-        pool_init(run, call, &job, a->kernel_shape, lists);                                                 \
-        job.p = a->p;                                                                                       \
-        return run_planes(run, call, &job, lp_##s);                                                         \
+#define X(s, S, C)                                                                \
+    FOLD_ROWS(s, S, C, fold_lp, 0,                                                \
+              a + (job->p == 2   ? v * v                                          \
+                   : job->p == 1 ? ABS(v)                                         \
+                                 : POWER_##s(ABS(v), (C)job->p)))                 \
+    POOL_BODY(s, S, C, lp, fold_lp, ROOT(s, C))                                   \
+    TM_KERNEL(LpPool, s) {                                                        \
+        const tm_attrs_LpPool *a = tm_attributes(call);                           \
+        tm_window_lists lists = {a->auto_pad, a->dilations, a->pads, a->strides}; \
+        pool job;                                                                 \
+        pool_init(run, call, &job, a->kernel_shape, lists);                       \
+        job.p = a->p;                                                             \
+        return run_planes(run, call, &job, lp_##s);                               \
     }
 TM_FOR_FLOAT_TYPES(X)
 #undef X

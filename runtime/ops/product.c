@@ -18,21 +18,21 @@
 #define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #include "runtime/ops/product.inc"
 
-#define X(s, S, C)                                                                                                \
-    void tm_product_pack_##s(const tm_product_f32 *p, int64_t k0, int64_t depth, int64_t n0, int64_t width,       \
-                             float *panel) {                                                                      \
-        const S *b = (const S *)p->b + k0 * p->b_row + n0 * p->b_column;                                          \
-        const int64_t full = TM_PANEL_BYTES / (int64_t)sizeof(float);                                             \
-        for (int64_t k = 0; k < depth; k++) {                                                                     \
-            if (p->b_column == 1)                                                                                 \
-                for (int64_t j = 0; j < width; j++)                                                               \
-                    panel[k * full + j] = tm_load_##s(b[k * p->b_row + j]);                                       \
-            else                                                                                                  \
-                for (int64_t j = 0; j < width; j++)                                                               \
-                    panel[k * full + j] = tm_load_##s(b[k * p->b_row + j * p->b_column]);                         \
-            for (int64_t j = width; j < full; j++)                                                                \
-                panel[k * full + j] = 0;                                                                          \
-        }                                                                                                         \
+#define X(s, S, C)                                                                                          \
+    void tm_product_pack_##s(const tm_product_f32 *p, int64_t k0, int64_t depth, int64_t n0, int64_t width, \
+                             float *panel) {                                                                \
+        const S *b = (const S *)p->b + k0 * p->b_row + n0 * p->b_column;                                    \
+        const int64_t full = TM_PANEL_BYTES / (int64_t)sizeof(float);                                       \
+        for (int64_t k = 0; k < depth; k++) {                                                               \
+            if (p->b_column == 1)                                                                           \
+                for (int64_t j = 0; j < width; j++)                                                         \
+                    panel[k * full + j] = tm_load_##s(b[k * p->b_row + j]);                                 \
+            else                                                                                            \
+                for (int64_t j = 0; j < width; j++)                                                         \
+                    panel[k * full + j] = tm_load_##s(b[k * p->b_row + j * p->b_column]);                   \
+            for (int64_t j = width; j < full; j++)                                                          \
+                panel[k * full + j] = 0;                                                                    \
+        }                                                                                                   \
     }
 TM_FOR_HALF_TYPES(X)
 #undef X

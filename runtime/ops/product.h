@@ -40,14 +40,17 @@
         T *c;                                                                                               \
         int64_t c_row;                                                                                      \
         bool accumulate;                                                                                    \
-        /* Fills panel[depth][TM_PANEL_BYTES / sizeof(T)] with B[k0.., n0..]; columns from `width` on with 0. */ \
-        void (*pack)(const struct tm_product_##s *product, int64_t k0, int64_t depth, int64_t n0, int64_t width, \
-                     T *panel);                                                                             \
+        /* Fills panel[depth][TM_PANEL_BYTES / sizeof(T)] with B[k0.., n0..]; columns from `width` on with  \
+         * 0. */                                                                                            \
+        void (*pack)(const struct tm_product_##s *product, int64_t k0, int64_t depth, int64_t n0,           \
+                     int64_t width, T *panel);                                                              \
         const void *context;                                                                                \
     } tm_product_##s;                                                                                       \
     /* Rows m0..m1, columns n0..n1 of C, in the calling thread. */                                          \
-    void tm_product_block_##s(const tm_product_##s *product, int64_t m0, int64_t m1, int64_t n0, int64_t n1); \
-    /* `batches` products in parallel; locate() moves a copy of `product` to one of them (NULL: only one). */ \
+    void tm_product_block_##s(const tm_product_##s *product, int64_t m0, int64_t m1, int64_t n0,            \
+                              int64_t n1);                                                                  \
+    /* `batches` products in parallel; locate() moves a copy of `product` to one of them (NULL: only one).  \
+     */                                                                                                     \
     int32_t tm_product_run_##s(tm_run *run, const tm_product_##s *product, int64_t batches,                 \
                                void (*locate)(const void *context, int64_t batch, tm_product_##s *product), \
                                const void *context);
@@ -58,7 +61,8 @@ TM_PRODUCT(u64, uint64_t)
 #undef TM_PRODUCT
 
 /* For float16 and bfloat16 operands: `pack` of B stored so. */
-void tm_product_pack_f16(const tm_product_f32 *product, int64_t k0, int64_t depth, int64_t n0, int64_t width, float *panel);
+void tm_product_pack_f16(const tm_product_f32 *product, int64_t k0, int64_t depth, int64_t n0, int64_t width,
+                         float *panel);
 void tm_product_pack_bf16(const tm_product_f32 *product, int64_t k0, int64_t depth, int64_t n0, int64_t width,
                           float *panel);
 

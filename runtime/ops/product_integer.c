@@ -28,8 +28,9 @@ static inline __attribute__((always_inline)) void add_pairs(vector *sum, const v
 #endif
 }
 
-static inline __attribute__((always_inline)) void tile(int rows, int64_t depth, const int16_t *a, int64_t a_row,
-                                                       const int16_t *panel, int32_t *c, int64_t c_row, bool add) {
+static inline __attribute__((always_inline)) void tile(int rows, int64_t depth, const int16_t *a,
+                                                       int64_t a_row, const int16_t *panel, int32_t *c,
+                                                       int64_t c_row, bool add) {
     vector sum[TM_TILE_ROWS][VECTORS];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < VECTORS; v++)
@@ -50,11 +51,11 @@ static inline __attribute__((always_inline)) void tile(int rows, int64_t depth, 
             *(loose *)(c + r * c_row + v * LANES) = sum[r][v];
 }
 
-static TM_WIDE void full_tile(int64_t rows, int64_t depth, const int16_t *a, int64_t a_row, const int16_t *panel, int32_t *c,
-                              int64_t c_row, bool add) {
+static TM_WIDE void full_tile(int64_t rows, int64_t depth, const int16_t *a, int64_t a_row,
+                              const int16_t *panel, int32_t *c, int64_t c_row, bool add) {
     switch (rows) {
-#define ROWS(r)                                          \
-    case r:                                              \
+#define ROWS(r)                                         \
+    case r:                                             \
         tile(r, depth, a, a_row, panel, c, c_row, add); \
         return;
         ROWS(1)
@@ -73,8 +74,8 @@ static TM_WIDE void full_tile(int64_t rows, int64_t depth, const int16_t *a, int
     }
 }
 
-static void tile_of(int64_t rows, int64_t width, int64_t depth, const int16_t *a, int64_t a_row, const int16_t *panel,
-                    int32_t *c, int64_t c_row, bool add) {
+static void tile_of(int64_t rows, int64_t width, int64_t depth, const int16_t *a, int64_t a_row,
+                    const int16_t *panel, int32_t *c, int64_t c_row, bool add) {
     if (width == TM_PAIR_COLUMNS) {
         full_tile(rows, depth, a, a_row, panel, c, c_row, add);
         return;
@@ -110,8 +111,8 @@ static int32_t run_blocks(void *arg, int64_t begin, int64_t end) {
             int64_t depth = p.pairs - p0 < TM_PANEL_DEPTH ? p.pairs - p0 : TM_PANEL_DEPTH;
             p.pack(&p, p0, depth, n, width, panel);
             for (int64_t m = m0; m < m1; m += TM_TILE_ROWS)
-                tile_of(m1 - m < TM_TILE_ROWS ? m1 - m : TM_TILE_ROWS, width, depth, p.a + (m * p.pairs + p0) * 2,
-                        2 * p.pairs, panel, p.c + m * p.n + n, p.n, p0 > 0);
+                tile_of(m1 - m < TM_TILE_ROWS ? m1 - m : TM_TILE_ROWS, width, depth,
+                        p.a + (m * p.pairs + p0) * 2, 2 * p.pairs, panel, p.c + m * p.n + n, p.n, p0 > 0);
         }
     }
     return 0;
@@ -153,9 +154,10 @@ void tm_widen_rows(const tamis_tensor *a, int64_t offset, int64_t rows, int64_t 
     }
 }
 
-void tm_requantise(const int32_t *sums, int64_t count, const float *scale, int64_t scale_step, int32_t zero, int32_t type,
-                   void *to) {
-    int32_t low = type == TAMIS_TYPE_INT8 ? INT8_MIN : 0, high = type == TAMIS_TYPE_INT8 ? INT8_MAX : UINT8_MAX;
+void tm_requantise(const int32_t *sums, int64_t count, const float *scale, int64_t scale_step, int32_t zero,
+                   int32_t type, void *to) {
+    int32_t low = type == TAMIS_TYPE_INT8 ? INT8_MIN : 0,
+            high = type == TAMIS_TYPE_INT8 ? INT8_MAX : UINT8_MAX;
     float least = (float)(low - zero), most = (float)(high - zero);
     uint8_t *bytes = to;
     for (int64_t i = 0; i < count; i++) {

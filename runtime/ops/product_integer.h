@@ -19,7 +19,8 @@ typedef struct tm_product_i16 {
     const int16_t *a; /* [m][2*pairs] */
     const void *b;
     int32_t *c; /* [m][n] */
-    /* Fills panel[depth][TM_PAIR_COLUMNS][2] with pairs p0.. of columns n0..; columns from `width` on with 0. */
+    /* Fills panel[depth][TM_PAIR_COLUMNS][2] with pairs p0.. of columns n0..; columns from `width` on with 0.
+     */
     void (*pack)(const struct tm_product_i16 *product, int64_t p0, int64_t depth, int64_t n0, int64_t width,
                  int16_t *panel);
     const void *context;
@@ -34,8 +35,9 @@ int32_t tm_zero_point(const tamis_tensor *zero, int64_t i);
 /* 8-bit rows of A minus their zero points; zero point number (first row + row) % period. */
 void tm_widen_rows(const tamis_tensor *a, int64_t offset, int64_t rows, int64_t k, const tamis_tensor *zero,
                    int64_t first, int64_t period, int16_t *to);
-/* round(sum * scale) + zero, saturated to `type` (u8 or i8), for `count` sums. `scale_step` 0: one scale for all. */
-void tm_requantise(const int32_t *sums, int64_t count, const float *scale, int64_t scale_step, int32_t zero, int32_t type,
-                   void *to);
+/* round(sum * scale) + zero, saturated to `type` (u8 or i8), for `count` sums. `scale_step` 0: one scale for
+ * all. */
+void tm_requantise(const int32_t *sums, int64_t count, const float *scale, int64_t scale_step, int32_t zero,
+                   int32_t type, void *to);
 
 #endif

@@ -31,18 +31,18 @@ static void round_and_clamp(float *values, const float *zeros, float low, float 
 static bool store_quantized(float *values, const float *zeros, const job *work, int64_t at, int64_t count) {
     void *data = work->y->data;
     switch (work->y->type) {
-#define STORE_INTEGER(T, s, low, high)                                                  \
-    case TAMIS_TYPE_##T:                                                                \
-        round_and_clamp(values, zeros, low, high, count);                               \
-        for (int64_t i = 0; i < count; i++)                                             \
-            tm_set_##s(data, at + i, (tm_computed_##s)(int32_t)values[i]);              \
+#define STORE_INTEGER(T, s, low, high)                                     \
+    case TAMIS_TYPE_##T:                                                   \
+        round_and_clamp(values, zeros, low, high, count);                  \
+        for (int64_t i = 0; i < count; i++)                                \
+            tm_set_##s(data, at + i, (tm_computed_##s)(int32_t)values[i]); \
         return true;
-#define STORE_FLOAT(T, conversion)                                                      \
-    case TAMIS_TYPE_##T:                                                                \
-        for (int64_t i = 0; i < count; i++) {                                           \
-            float v = values[i] + zeros[i];                                             \
-            conversion;                                                                 \
-        }                                                                               \
+#define STORE_FLOAT(T, conversion)            \
+    case TAMIS_TYPE_##T:                      \
+        for (int64_t i = 0; i < count; i++) { \
+            float v = values[i] + zeros[i];   \
+            conversion;                       \
+        }                                     \
         return true;
         STORE_INTEGER(UINT8, u8, 0, 255)
         STORE_INTEGER(INT8, i8, -128, 127)
@@ -78,8 +78,7 @@ static bool read_zeros(float *to, const tamis_tensor *zero, const tm_scale_run *
 }
 
 static void divide(float *values, const float *scales, int32_t precision, int64_t count) {
-    TM_ROW_LOOP for (int64_t i = 0; i < count; i++)
-        values[i] = values[i] / scales[i];
+    TM_ROW_LOOP for (int64_t i = 0; i < count; i++) values[i] = values[i] / scales[i];
     if (precision == TAMIS_TYPE_FLOAT16)
         for (int64_t i = 0; i < count; i++)
             values[i] = tm_load_f16(tm_store_f16(values[i]));
@@ -123,7 +122,8 @@ static bool read_differences(float *to, const job *work, int64_t at, const tm_sc
     int32_t integers[TM_QUANTIZE_BLOCK], zeros[TM_QUANTIZE_BLOCK];
     if (tm_read_integers(integers, work->x->type, work->x->data, at, 1, run->count)) {
         if (work->zero != NULL) {
-            if (!tm_read_integers(zeros, work->zero->type, work->zero->data, run->index, run->step, run->count))
+            if (!tm_read_integers(zeros, work->zero->type, work->zero->data, run->index, run->step,
+                                  run->count))
                 return false;
             for (int64_t i = 0; i < run->count; i++)
                 integers[i] = (int32_t)((uint32_t)integers[i] - (uint32_t)zeros[i]);
@@ -149,8 +149,7 @@ static int32_t dequantize_range(void *argument, int64_t begin, int64_t end) {
         if (!read_differences(values, work, at, &run) ||
             !tm_read_floats(scales, work->scale->type, work->scale->data, run.index, run.step, run.count))
             return TM_RUN_UNSUPPORTED;
-        TM_ROW_LOOP for (int64_t i = 0; i < run.count; i++)
-            values[i] *= scales[i];
+        TM_ROW_LOOP for (int64_t i = 0; i < run.count; i++) values[i] *= scales[i];
         if (!tm_write_floats(values, work->y->type, work->y->data, at, run.count))
             return TM_RUN_UNSUPPORTED;
         at += run.count;

@@ -6,8 +6,9 @@
  * In memory order the elements then fall into runs along which the scale stands still or
  * steps by one:
  *
- *     x [4, 64], axis 1, block 32: runs of 32, scale still       x [64, 4], axis 0, block 32: runs of 4, scale steps
- *     x [2, 3, 5], axis 1:         runs of 5, scale still        x [2, 3], axis 1:            runs of 3, scale steps
+ *     x [4, 64], axis 1, block 32: runs of 32, scale still       x [64, 4], axis 0, block 32: runs of 4,
+ * scale steps x [2, 3, 5], axis 1:         runs of 5, scale still        x [2, 3], axis 1:            runs of
+ * 3, scale steps
  */
 #ifndef TM_OPS_QUANTIZE_H
 #define TM_OPS_QUANTIZE_H
@@ -27,7 +28,8 @@ typedef struct tm_scale_run {
     int64_t step;  /* of the scale: 0 or 1 */
 } tm_scale_run;
 
-tm_scale_layout tm_scale_layout_of(const tamis_tensor *x, const tamis_tensor *scale, int64_t axis, int64_t block);
+tm_scale_layout tm_scale_layout_of(const tamis_tensor *x, const tamis_tensor *scale, int64_t axis,
+                                   int64_t block);
 tm_scale_run tm_scale_run_at(const tm_scale_layout *layout, int64_t at, int64_t end);
 /* `count` elements (step 0: the same one) as float or int32; false: the type is not among them. */
 bool tm_read_floats(float *to, int32_t type, const void *data, int64_t at, int64_t step, int64_t count);

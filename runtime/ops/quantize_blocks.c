@@ -8,7 +8,8 @@
  */
 #include "runtime/ops/quantize.h"
 
-tm_scale_layout tm_scale_layout_of(const tamis_tensor *x, const tamis_tensor *scale, int64_t axis, int64_t block) {
+tm_scale_layout tm_scale_layout_of(const tamis_tensor *x, const tamis_tensor *scale, int64_t axis,
+                                   int64_t block) {
     tm_scale_layout layout = {1, 1, block, true};
     if (tm_count(scale) == 1 || x->rank == 0)
         return layout;
@@ -44,10 +45,10 @@ tm_scale_run tm_scale_run_at(const tm_scale_layout *layout, int64_t at, int64_t 
 }
 
 /* With step 0 one element is converted and repeated. */
-#define READ(T, s, OUT)                                     \
-    case TAMIS_TYPE_##T:                                    \
-        for (int64_t i = 0; i < distinct; i++)              \
-            to[i] = (OUT)tm_get_##s(data, at + i);          \
+#define READ(T, s, OUT)                            \
+    case TAMIS_TYPE_##T:                           \
+        for (int64_t i = 0; i < distinct; i++)     \
+            to[i] = (OUT)tm_get_##s(data, at + i); \
         break;
 
 bool tm_read_floats(float *to, int32_t type, const void *data, int64_t at, int64_t step, int64_t count) {
@@ -93,10 +94,10 @@ bool tm_read_integers(int32_t *to, int32_t type, const void *data, int64_t at, i
 
 bool tm_write_floats(const float *from, int32_t type, void *data, int64_t at, int64_t count) {
     switch (type) {
-#define WRITE(T, s)                                  \
-    case TAMIS_TYPE_##T:                             \
-        for (int64_t i = 0; i < count; i++)          \
-            tm_set_##s(data, at + i, from[i]);       \
+#define WRITE(T, s)                            \
+    case TAMIS_TYPE_##T:                       \
+        for (int64_t i = 0; i < count; i++)    \
+            tm_set_##s(data, at + i, from[i]); \
         return true;
         WRITE(FLOAT, f32)
         WRITE(FLOAT16, f16)

@@ -62,12 +62,14 @@ int32_t tm_k_RandomNormalLike(tm_run *run, const tm_call *call) {
 
 int32_t tm_k_RandomUniform(tm_run *run, const tm_call *call) {
     const tm_attrs_RandomUniform *attributes = tm_attributes(call);
-    return fill(run, call, attributes->seed, attributes->low, attributes->high - attributes->low, draw_uniform);
+    return fill(run, call, attributes->seed, attributes->low, attributes->high - attributes->low,
+                draw_uniform);
 }
 
 int32_t tm_k_RandomUniformLike(tm_run *run, const tm_call *call) {
     const tm_attrs_RandomUniformLike *attributes = tm_attributes(call);
-    return fill(run, call, attributes->seed, attributes->low, attributes->high - attributes->low, draw_uniform);
+    return fill(run, call, attributes->seed, attributes->low, attributes->high - attributes->low,
+                draw_uniform);
 }
 
 /* ---- Bernoulli: 1 with the probability that the input states ---- */

@@ -61,12 +61,15 @@ static void draw_mask(source *from, double ratio, int64_t at, int64_t count, uin
     }
 }
 
-typedef void (*scale_function)(const void *x, void *y, int64_t at, int64_t count, const uint8_t *mask, double scale);
+typedef void (*scale_function)(const void *x, void *y, int64_t at, int64_t count, const uint8_t *mask,
+                               double scale);
 
 static double read_ratio(const tm_run *run, const tm_call *call) {
     const tamis_tensor *ratio = tm_in(run, call, 1);
     tm_wide wide;
-    return ratio != NULL && tm_wide_read(&wide, ratio->type, ratio->data, 0, 1) && wide.is_float ? wide.floats[0] : 0.5;
+    return ratio != NULL && tm_wide_read(&wide, ratio->type, ratio->data, 0, 1) && wide.is_float
+               ? wide.floats[0]
+               : 0.5;
 }
 
 static int32_t dropout(tm_run *run, const tm_call *call, scale_function scale) {
@@ -97,13 +100,14 @@ static int32_t dropout(tm_run *run, const tm_call *call, scale_function scale) {
     return 0;
 }
 
-#define DROPOUT(s, S, C)                                                                                     \
-    static void scale_##s(const void *x, void *y, int64_t at, int64_t count, const uint8_t *mask, double scale) { \
-        for (int64_t i = 0; i < count; i++)                                                                  \
-            tm_set_##s(y, at + i, mask[i] != 0 ? tm_get_##s(x, at + i) * (C)scale : (C)0);                   \
-    }                                                                                                        \
-    int32_t tm_k_Dropout_##s(tm_run *run, const tm_call *call) {                                             \
-        return dropout(run, call, scale_##s);                                                                \
+#define DROPOUT(s, S, C)                                                                          \
+    static void scale_##s(const void *x, void *y, int64_t at, int64_t count, const uint8_t *mask, \
+                          double scale) {                                                         \
+        for (int64_t i = 0; i < count; i++)                                                       \
+            tm_set_##s(y, at + i, mask[i] != 0 ? tm_get_##s(x, at + i) * (C)scale : (C)0);        \
+    }                                                                                             \
+    int32_t tm_k_Dropout_##s(tm_run *run, const tm_call *call) {                                  \
+        return dropout(run, call, scale_##s);                                                     \
     }
 TM_FOR_FLOAT_TYPES(DROPOUT)
 DROPOUT(f8e4m3fn, uint8_t, float)

@@ -11,19 +11,31 @@
 static inline double tm_real_get(const tamis_tensor *t, int64_t i) {
     switch (t->type) {
 #define GET(s) return (double)tm_get_##s(t->data, i);
-    case TAMIS_TYPE_FLOAT: GET(f32)
-    case TAMIS_TYPE_DOUBLE: GET(f64)
-    case TAMIS_TYPE_FLOAT16: GET(f16)
-    case TAMIS_TYPE_BFLOAT16: GET(bf16)
-    case TAMIS_TYPE_INT8: GET(i8)
-    case TAMIS_TYPE_INT16: GET(i16)
-    case TAMIS_TYPE_INT32: GET(i32)
-    case TAMIS_TYPE_INT64: GET(i64)
+    case TAMIS_TYPE_FLOAT:
+        GET(f32)
+    case TAMIS_TYPE_DOUBLE:
+        GET(f64)
+    case TAMIS_TYPE_FLOAT16:
+        GET(f16)
+    case TAMIS_TYPE_BFLOAT16:
+        GET(bf16)
+    case TAMIS_TYPE_INT8:
+        GET(i8)
+    case TAMIS_TYPE_INT16:
+        GET(i16)
+    case TAMIS_TYPE_INT32:
+        GET(i32)
+    case TAMIS_TYPE_INT64:
+        GET(i64)
     case TAMIS_TYPE_UINT8:
-    case TAMIS_TYPE_BOOL: GET(u8)
-    case TAMIS_TYPE_UINT16: GET(u16)
-    case TAMIS_TYPE_UINT32: GET(u32)
-    case TAMIS_TYPE_UINT64: GET(u64)
+    case TAMIS_TYPE_BOOL:
+        GET(u8)
+    case TAMIS_TYPE_UINT16:
+        GET(u16)
+    case TAMIS_TYPE_UINT32:
+        GET(u32)
+    case TAMIS_TYPE_UINT64:
+        GET(u64)
 #undef GET
     default:
         return 0;
@@ -72,7 +84,8 @@ static inline int64_t tm_integer_get(const tamis_tensor *t, int64_t i) {
 }
 
 /* The offset in `t` of element number i of a tensor with `rank` dims `dims` that t broadcasts to. */
-static inline int64_t tm_broadcast_offset(const tamis_tensor *t, int32_t rank, const int64_t *dims, int64_t i) {
+static inline int64_t tm_broadcast_offset(const tamis_tensor *t, int32_t rank, const int64_t *dims,
+                                          int64_t i) {
     int64_t offset = 0, step = 1;
     for (int32_t d = 1; d <= rank; d++) {
         int64_t at = i % dims[rank - d];

@@ -48,15 +48,17 @@ typedef struct tm_recurrent {
 } tm_recurrent;
 
 /* `usual`: the default functions of one direction, `count` of them. */
-int32_t tm_recurrent_init(tm_run *run, const tm_call *call, tm_recurrent *out, const tm_recurrent_attributes *attributes,
-                          int64_t gates, const tm_activation *usual, int count);
+int32_t tm_recurrent_init(tm_run *run, const tm_call *call, tm_recurrent *out,
+                          const tm_recurrent_attributes *attributes, int64_t gates,
+                          const tm_activation *usual, int count);
 
 /* Row of X and of the product with W for a sample at a time. */
 static inline int64_t tm_recurrent_row(const tm_recurrent *r, int64_t time, int64_t sample) {
     return r->batch_first ? sample * r->steps + time : time * r->batch + sample;
 }
 /* Element offset in Y. */
-static inline int64_t tm_recurrent_output(const tm_recurrent *r, int64_t time, int64_t direction, int64_t sample) {
+static inline int64_t tm_recurrent_output(const tm_recurrent *r, int64_t time, int64_t direction,
+                                          int64_t sample) {
     int64_t row = r->batch_first ? (sample * r->steps + time) * r->directions + direction
                                  : (time * r->directions + direction) * r->batch + sample;
     return row * r->hidden;

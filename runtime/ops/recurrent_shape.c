@@ -37,7 +37,8 @@ static bool is_name(const char *chars, int32_t count, const char *name) {
 }
 
 /* Alphas and betas are consumed in order by the functions that take one. */
-static bool read_functions(const void *a, const tm_recurrent_attributes *lists, tm_recurrent *out, int count) {
+static bool read_functions(const void *a, const tm_recurrent_attributes *lists, tm_recurrent *out,
+                           int count) {
     int32_t alphas = 0, betas = 0;
     const tm_list *names = tm_strings(a, lists->activations);
     for (int32_t i = 0; i < lists->activations.count && i < out->directions * count; i++) {
@@ -59,8 +60,9 @@ static bool read_functions(const void *a, const tm_recurrent_attributes *lists, 
     return true;
 }
 
-int32_t tm_recurrent_init(tm_run *run, const tm_call *call, tm_recurrent *out, const tm_recurrent_attributes *attributes,
-                          int64_t gates, const tm_activation *usual, int count) {
+int32_t tm_recurrent_init(tm_run *run, const tm_call *call, tm_recurrent *out,
+                          const tm_recurrent_attributes *attributes, int64_t gates,
+                          const tm_activation *usual, int count) {
     const void *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *w = tm_in(run, call, 1), *r = tm_in(run, call, 2);
     const tamis_tensor *lengths = tm_in(run, call, 4);

@@ -23,50 +23,51 @@ static inline int64_t tm_reduce_items(const tm_reduction *job) {
                              : job->outer.count * ((job->inner + TM_REDUCE_PIECE - 1) / TM_REDUCE_PIECE);
 }
 
-#define TM_REDUCE(name, S, A, LOAD, start, step, join, FINISH)                                            \
-    static int32_t name(void *arg, int64_t begin, int64_t end) {                                          \
-        const tm_reduction *job = arg;                                                                    \
-        S *y = job->y;                                                                                    \
-        int64_t pieces = job->inner_folded ? 1 : (job->inner + TM_REDUCE_PIECE - 1) / TM_REDUCE_PIECE;    \
-        for (int64_t t = begin; t < end; t++) {                                                           \
-            int64_t column = t % pieces * TM_REDUCE_PIECE, o = t / pieces;                                \
+#define TM_REDUCE(name, S, A, LOAD, start, step, join, FINISH)                                             \
+    static int32_t name(void *arg, int64_t begin, int64_t end) {                                           \
+        const tm_reduction *job = arg;                                                                     \
+        S *y = job->y;                                                                                     \
+        int64_t pieces = job->inner_folded ? 1 : (job->inner + TM_REDUCE_PIECE - 1) / TM_REDUCE_PIECE;     \
+        for (int64_t t = begin; t < end; t++) {                                                            \
+            int64_t column = t % pieces * TM_REDUCE_PIECE, o = t / pieces;                                 \
             int64_t width = job->inner - column < TM_REDUCE_PIECE ? job->inner - column : TM_REDUCE_PIECE; \
-            const S *x = (const S *)job->x + tm_odometer_offset(&job->outer, o) + column;                 \
-            if (job->inner_folded) {                                                                      \
-                A result = (start);                                                                       \
-                for (int64_t f = 0; f < job->folded.count; f++) {                                         \
-                    const S *run = x + tm_odometer_offset(&job->folded, f);                               \
-                    A part;                                                                               \
-                    TM_FOLD(A, part, job->inner, start, LOAD(run[i]), step, join);                        \
-                    A v = part, a = result;                                                               \
-                    result = (A)(join);                                                                   \
-                }                                                                                         \
-                y[o] = (S)FINISH(result, job->total);                                                     \
-                continue;                                                                                 \
-            }                                                                                             \
-            A results[TM_REDUCE_PIECE];                                                                   \
-            for (int64_t j = 0; j < width; j++)                                                           \
-                results[j] = (start);                                                                     \
-            for (int64_t f = 0; f < job->folded.count; f++) {                                             \
-                const S *run = x + tm_odometer_offset(&job->folded, f);                                   \
-                for (int64_t j = 0; j < width; j++) {                                                     \
-                    A v = LOAD(run[j]), a = results[j];                                                   \
-                    results[j] = (A)(step);                                                               \
-                }                                                                                         \
-            }                                                                                             \
-            for (int64_t j = 0; j < width; j++)                                                           \
-                y[o * job->inner + column + j] = (S)FINISH(results[j], job->total);                       \
-        }                                                                                                 \
-        return 0;                                                                                         \
+            const S *x = (const S *)job->x + tm_odometer_offset(&job->outer, o) + column;                  \
+            if (job->inner_folded) {                                                                       \
+                A result = (start);                                                                        \
+                for (int64_t f = 0; f < job->folded.count; f++) {                                          \
+                    const S *run = x + tm_odometer_offset(&job->folded, f);                                \
+                    A part;                                                                                \
+                    TM_FOLD(A, part, job->inner, start, LOAD(run[i]), step, join);                         \
+                    A v = part, a = result;                                                                \
+                    result = (A)(join);                                                                    \
+                }                                                                                          \
+                y[o] = (S)FINISH(result, job->total);                                                      \
+                continue;                                                                                  \
+            }                                                                                              \
+            A results[TM_REDUCE_PIECE];                                                                    \
+            for (int64_t j = 0; j < width; j++)                                                            \
+                results[j] = (start);                                                                      \
+            for (int64_t f = 0; f < job->folded.count; f++) {                                              \
+                const S *run = x + tm_odometer_offset(&job->folded, f);                                    \
+                for (int64_t j = 0; j < width; j++) {                                                      \
+                    A v = LOAD(run[j]), a = results[j];                                                    \
+                    results[j] = (A)(step);                                                                \
+                }                                                                                          \
+            }                                                                                              \
+            for (int64_t j = 0; j < width; j++)                                                            \
+                y[o * job->inner + column + j] = (S)FINISH(results[j], job->total);                        \
+        }                                                                                                  \
+        return 0;                                                                                          \
     }
 
 /* Prepares the job of a reduction op from its inputs and runs `body`. With `noop` and no axes, the output
  * folds each element by itself (so ReduceSumSquare still squares). */
-int32_t tm_reduce_run(tm_run *run, const tm_call *call, int64_t noop, int32_t (*body)(void *, int64_t, int64_t));
+int32_t tm_reduce_run(tm_run *run, const tm_call *call, int64_t noop,
+                      int32_t (*body)(void *, int64_t, int64_t));
 
-#define TM_REDUCE_KERNEL(op, s, body)                                \
-    TM_KERNEL(op, s) {                                               \
-        const tm_attrs_##op *a = tm_attributes(call);                \
+#define TM_REDUCE_KERNEL(op, s, body)                                   \
+    TM_KERNEL(op, s) {                                                  \
+        const tm_attrs_##op *a = tm_attributes(call);                   \
         return tm_reduce_run(run, call, a->noop_with_empty_axes, body); \
     }
 

@@ -9,14 +9,14 @@
 #define LARGER v > a || v != v ? v : a
 #define SMALLER v < a || v != v ? v : a
 
-#define X(s, S, C, lowest, highest)                                                     \
-    static inline S store_##s(C a, int64_t total) {                                     \
-        (void)total;                                                                    \
-        return tm_store_##s(a);                                                         \
-    }                                                                                   \
-    TM_REDUCE(largest_##s, S, C, tm_load_##s, (C)(lowest), LARGER, LARGER, store_##s)   \
+#define X(s, S, C, lowest, highest)                                                       \
+    static inline S store_##s(C a, int64_t total) {                                       \
+        (void)total;                                                                      \
+        return tm_store_##s(a);                                                           \
+    }                                                                                     \
+    TM_REDUCE(largest_##s, S, C, tm_load_##s, (C)(lowest), LARGER, LARGER, store_##s)     \
     TM_REDUCE(smallest_##s, S, C, tm_load_##s, (C)(highest), SMALLER, SMALLER, store_##s) \
-    TM_REDUCE_KERNEL(ReduceMax, s, largest_##s)                                         \
+    TM_REDUCE_KERNEL(ReduceMax, s, largest_##s)                                           \
     TM_REDUCE_KERNEL(ReduceMin, s, smallest_##s)
 X(f32, float, float, -tm_inf_f32(), tm_inf_f32())
 X(f64, double, double, -tm_inf_f64(), tm_inf_f64())

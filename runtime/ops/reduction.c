@@ -6,8 +6,8 @@
 #include "runtime/ops/real.h"
 #include "runtime/ops/reduce.h"
 
-int32_t tm_reduction_flags(tm_run *run, const tm_call *call, const tamis_tensor *x, const tamis_tensor *axes, bool noop,
-                           uint32_t *out_flags) {
+int32_t tm_reduction_flags(tm_run *run, const tm_call *call, const tamis_tensor *x, const tamis_tensor *axes,
+                           bool noop, uint32_t *out_flags) {
     int64_t count = axes != NULL ? tm_count(axes) : 0;
     uint32_t flags = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -60,7 +60,8 @@ void tm_reduction_init(tm_reduction *out, int32_t rank, const int64_t *dims, uin
     out->total = out->folded.count * (out->inner_folded ? out->inner : 1);
 }
 
-int32_t tm_reduce_run(tm_run *run, const tm_call *call, int64_t noop, int32_t (*body)(void *, int64_t, int64_t)) {
+int32_t tm_reduce_run(tm_run *run, const tm_call *call, int64_t noop,
+                      int32_t (*body)(void *, int64_t, int64_t)) {
     const tamis_tensor *x = tm_in(run, call, 0);
     uint32_t flags;
     int32_t code = tm_reduction_flags(run, call, x, tm_in(run, call, 1), noop != 0, &flags);

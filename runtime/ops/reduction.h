@@ -31,10 +31,10 @@ typedef struct tm_reduction {
 
 /* `flags`: bit d is set when axis d is reduced. */
 void tm_reduction_init(tm_reduction *out, int32_t rank, const int64_t *dims, uint32_t flags);
-/* Reduced axes of an op with an axes input: none given means all, or nothing at all with `noop`. Fails on an axis out of
- * range. */
-int32_t tm_reduction_flags(tm_run *run, const tm_call *call, const tamis_tensor *x, const tamis_tensor *axes, bool noop,
-                           uint32_t *out_flags);
+/* Reduced axes of an op with an axes input: none given means all, or nothing at all with `noop`. Fails on an
+ * axis out of range. */
+int32_t tm_reduction_flags(tm_run *run, const tm_call *call, const tamis_tensor *x, const tamis_tensor *axes,
+                           bool noop, uint32_t *out_flags);
 
 static inline int64_t tm_odometer_offset(const tm_odometer *odometer, int64_t position) {
     int64_t offset = 0;

@@ -24,37 +24,37 @@ typedef struct conversion {
 
 /* ---- passes ---- */
 
-#define PASS(A)                                                                                            \
-    static void pass_##A(const A *from, A *to, const tm_resize_axis *axis, int64_t outer, int64_t inner) { \
-        const A *weights = axis->weights;                                                                  \
-        const int64_t *index = axis->index, taps = axis->taps;                                             \
-        for (int64_t o = 0; o < outer; o++, from += axis->in * inner) {                                    \
-            for (int64_t j = 0; j < axis->out; j++, to += inner) {                                         \
-                const int64_t *at = index + j * taps;                                                      \
-                const A *w = weights + j * taps;                                                           \
-                if (inner == 1) {                                                                          \
-                    A sum = w[0] * from[at[0]];                                                            \
-                    for (int64_t k = 1; k < taps; k++)                                                     \
-                        sum += w[k] * from[at[k]];                                                         \
-                    to[0] = sum;                                                                           \
-                    continue;                                                                              \
-                }                                                                                          \
-                const A *a = from + at[0] * inner, *b = from + at[1] * inner;                              \
-                for (int64_t i = 0; i < inner; i++)                                                        \
-                    to[i] = w[0] * a[i] + w[1] * b[i];                                                     \
-                for (int64_t k = 2; k < taps; k++) {                                                       \
-                    const A *more = from + at[k] * inner;                                                  \
-                    for (int64_t i = 0; i < inner; i++)                                                    \
-                        to[i] += w[k] * more[i];                                                           \
-                }                                                                                          \
-            }                                                                                              \
-        }                                                                                                  \
-    }                                                                                                      \
+#define PASS(A)                                                                                             \
+    static void pass_##A(const A *from, A *to, const tm_resize_axis *axis, int64_t outer, int64_t inner) {  \
+        const A *weights = axis->weights;                                                                   \
+        const int64_t *index = axis->index, taps = axis->taps;                                              \
+        for (int64_t o = 0; o < outer; o++, from += axis->in * inner) {                                     \
+            for (int64_t j = 0; j < axis->out; j++, to += inner) {                                          \
+                const int64_t *at = index + j * taps;                                                       \
+                const A *w = weights + j * taps;                                                            \
+                if (inner == 1) {                                                                           \
+                    A sum = w[0] * from[at[0]];                                                             \
+                    for (int64_t k = 1; k < taps; k++)                                                      \
+                        sum += w[k] * from[at[k]];                                                          \
+                    to[0] = sum;                                                                            \
+                    continue;                                                                               \
+                }                                                                                           \
+                const A *a = from + at[0] * inner, *b = from + at[1] * inner;                               \
+                for (int64_t i = 0; i < inner; i++)                                                         \
+                    to[i] = w[0] * a[i] + w[1] * b[i];                                                      \
+                for (int64_t k = 2; k < taps; k++) {                                                        \
+                    const A *more = from + at[k] * inner;                                                   \
+                    for (int64_t i = 0; i < inner; i++)                                                     \
+                        to[i] += w[k] * more[i];                                                            \
+                }                                                                                           \
+            }                                                                                               \
+        }                                                                                                   \
+    }                                                                                                       \
     static void extrapolate_##A(A *to, const tm_resize_axis *axis, int64_t outer, int64_t inner, A value) { \
-        for (int64_t row = 0; row < outer * axis->out; row++)                                              \
-            if (axis->outside[row % axis->out])                                                            \
-                for (int64_t i = 0; i < inner; i++)                                                        \
-                    to[row * inner + i] = value;                                                           \
+        for (int64_t row = 0; row < outer * axis->out; row++)                                               \
+            if (axis->outside[row % axis->out])                                                             \
+                for (int64_t i = 0; i < inner; i++)                                                         \
+                    to[row * inner + i] = value;                                                            \
     }
 PASS(float)
 PASS(double)
@@ -69,7 +69,8 @@ typedef struct job {
     char *buffers;
 } job;
 
-static void run_pass(const job *job, const tm_resize_axis *axis, const void *from, void *to, const int64_t *dims) {
+static void run_pass(const job *job, const tm_resize_axis *axis, const void *from, void *to,
+                     const int64_t *dims) {
     const int32_t rank = job->x->rank;
     const int64_t outer = tm_product(dims, job->plan->axes[0].axis, axis->axis);
     const int64_t inner = tm_product(dims, axis->axis + 1, rank);
@@ -89,7 +90,8 @@ static int32_t interpolate_slabs(void *arg, int64_t begin, int64_t end) {
     const job *job = arg;
     const tm_resize_plan *plan = job->plan;
     const int64_t bytes = job->as->wide ? 8 : 4, count = plan->count;
-    char *first = job->buffers + begin / job->slot_slabs * 2 * job->room * bytes, *second = first + job->room * bytes;
+    char *first = job->buffers + begin / job->slot_slabs * 2 * job->room * bytes,
+         *second = first + job->room * bytes;
     const bool growing = plan->axes[count - 1].out >= plan->axes[count - 1].in;
     for (int64_t slab = begin; slab < end; slab++) {
         int64_t dims[TAMIS_MAX_RANK];
@@ -115,7 +117,8 @@ static int32_t interpolate_slabs(void *arg, int64_t begin, int64_t end) {
     return 0;
 }
 
-static int32_t interpolate(tm_run *run, const tm_call *call, const tm_resize_plan *plan, const conversion *as) {
+static int32_t interpolate(tm_run *run, const tm_call *call, const tm_resize_plan *plan,
+                           const conversion *as) {
     job job = {.plan = plan, .x = tm_in(run, call, 0), .y = tm_out(run, call, 0), .as = as};
     const int32_t first = plan->axes[0].axis;
     const int64_t outer = tm_product(job.x->dims, 0, first);
@@ -141,8 +144,8 @@ typedef struct nearest_job {
     const tm_resize_plan *plan;
     const tamis_tensor *x, *y;
     int bytes;
-    int64_t inner;   /* elements behind the last axis that changes */
-    tm_w16 outside;  /* the extrapolation value, as stored */
+    int64_t inner;  /* elements behind the last axis that changes */
+    tm_w16 outside; /* the extrapolation value, as stored */
     int64_t strides[TAMIS_MAX_RANK];
     const tm_resize_axis *by_axis[TAMIS_MAX_RANK];
 } nearest_job;
@@ -151,9 +154,9 @@ static void nearest_row(const nearest_job *job, const tm_resize_axis *axis, int6
     const void *x = job->x->data;
     void *y = job->y->data;
     const int64_t *index = axis->index, to = row * axis->out;
-#define ROW(T)                                                     \
-    for (int64_t j = 0; j < axis->out; j++)                        \
-        ((T *)y)[to + j] = ((const T *)x)[base + index[j]];        \
+#define ROW(T)                                              \
+    for (int64_t j = 0; j < axis->out; j++)                 \
+        ((T *)y)[to + j] = ((const T *)x)[base + index[j]]; \
     return
     if (job->inner == 1) {
         switch (job->bytes) {
@@ -169,7 +172,8 @@ static void nearest_row(const nearest_job *job, const tm_resize_axis *axis, int6
     }
 #undef ROW
     for (int64_t j = 0; j < axis->out; j++)
-        tm_copy_elements(y, (to + j) * job->inner, x, base + index[j] * job->inner, job->inner, 8 * job->bytes);
+        tm_copy_elements(y, (to + j) * job->inner, x, base + index[j] * job->inner, job->inner,
+                         8 * job->bytes);
 }
 
 static int32_t nearest_rows(void *arg, int64_t begin, int64_t end) {
@@ -191,8 +195,8 @@ static int32_t nearest_rows(void *arg, int64_t begin, int64_t end) {
             continue;
         for (int64_t j = 0; j < last->out; j++)
             if (outside || last->outside[j])
-                tm_fill_elements((char *)job->y->data + (row * last->out + j) * job->inner * job->bytes, &job->outside,
-                                 job->inner, 8 * job->bytes);
+                tm_fill_elements((char *)job->y->data + (row * last->out + j) * job->inner * job->bytes,
+                                 &job->outside, job->inner, 8 * job->bytes);
     }
     return 0;
 }
@@ -208,8 +212,8 @@ static int32_t nearest(tm_run *run, const tm_call *call, const tm_resize_plan *p
     for (int32_t i = 0; i < plan->count; i++)
         job.by_axis[plan->axes[i].axis] = &plan->axes[i];
     const int64_t row_bytes = last->out * job.inner * job.bytes;
-    return tm_parallel(run, tm_product(job.y->dims, 0, last->axis), row_bytes >= 32768 ? 1 : 32768 / row_bytes,
-                       nearest_rows, &job);
+    return tm_parallel(run, tm_product(job.y->dims, 0, last->axis),
+                       row_bytes >= 32768 ? 1 : 32768 / row_bytes, nearest_rows, &job);
 }
 
 static __attribute__((noinline)) int32_t resize(tm_run *run, const tm_call *call, const conversion *as) {
@@ -246,20 +250,20 @@ static inline double round_within(double x, double low, double high) {
     return x > -0x1p51 && x < 0x1p51 ? (x + 0x1.8p52) - 0x1.8p52 : x;
 }
 
-#define CONVERSION(s, S, A, is_wide, is_direct, STORE)                                              \
-    static void load_##s(const void *from, int64_t at, int64_t count, void *to) {                   \
-        for (int64_t i = 0; i < count; i++)                                                         \
-            ((A *)to)[i] = (A)tm_get_##s(from, at + i);                                             \
-    }                                                                                               \
-    static void store_##s(const void *from, int64_t count, void *to, int64_t at) {                  \
-        for (int64_t i = 0; i < count; i++) {                                                       \
-            const A value = ((const A *)from)[i];                                                   \
-            ((S *)to)[at + i] = STORE;                                                              \
-        }                                                                                           \
-    }                                                                                               \
-    int32_t tm_k_Resize_##s(tm_run *run, const tm_call *call) {                                     \
-        const conversion as = {load_##s, store_##s, (int)sizeof(S), is_wide, is_direct};            \
-        return resize(run, call, &as);                                                              \
+#define CONVERSION(s, S, A, is_wide, is_direct, STORE)                                   \
+    static void load_##s(const void *from, int64_t at, int64_t count, void *to) {        \
+        for (int64_t i = 0; i < count; i++)                                              \
+            ((A *)to)[i] = (A)tm_get_##s(from, at + i);                                  \
+    }                                                                                    \
+    static void store_##s(const void *from, int64_t count, void *to, int64_t at) {       \
+        for (int64_t i = 0; i < count; i++) {                                            \
+            const A value = ((const A *)from)[i];                                        \
+            ((S *)to)[at + i] = STORE;                                                   \
+        }                                                                                \
+    }                                                                                    \
+    int32_t tm_k_Resize_##s(tm_run *run, const tm_call *call) {                          \
+        const conversion as = {load_##s, store_##s, (int)sizeof(S), is_wide, is_direct}; \
+        return resize(run, call, &as);                                                   \
     }
 #define INTEGER(s, S, A, is_wide, low, high) \
     CONVERSION(s, S, A, is_wide, false, (S)round_within((double)value, (double)low, (double)high))

@@ -3,9 +3,9 @@
  * resize_plan.c: output dims, coordinates and weights of Resize.
  *
  * An output position x has the coordinate c in the input, by one of seven formulas (half_pixel: c =
- * (x + 0.5) / scale - 0.5). Around it stand the taps: 1 for nearest, 2 for linear, 4 for cubic; an antialiasing
- * filter is stretched by 1/scale when shrinking. A coordinate on a pixel counts as the right end of the
- * gap before it (fraction 1, not 0), as ONNX's reference has it: for linear, taps c-1 and c with
+ * (x + 0.5) / scale - 0.5). Around it stand the taps: 1 for nearest, 2 for linear, 4 for cubic; an
+ * antialiasing filter is stretched by 1/scale when shrinking. A coordinate on a pixel counts as the right end
+ * of the gap before it (fraction 1, not 0), as ONNX's reference has it: for linear, taps c-1 and c with
  * weights 0 and 1. All of it is computed in double, once for each position of an axis.
  */
 #include "runtime/ops/resize.h"
@@ -14,7 +14,9 @@ static double floor_of(double x) {
     const double whole = (double)(int64_t)x;
     return whole > x ? whole - 1 : whole;
 }
-static double absolute(double x) { return x < 0 ? -x : x; }
+static double absolute(double x) {
+    return x < 0 ? -x : x;
+}
 
 /* Does `text` name the coordinate mode? */
 static bool transforms(const tm_resize_plan *plan, const char *text) {
@@ -139,7 +141,8 @@ static double float_at(const tamis_tensor *t, int64_t i) {
 }
 
 /* One scale for all axes: the least or the greatest. */
-static void keep_ratio(tm_resize_plan *plan, const tamis_tensor *x, double *scales, const int32_t *axes, int32_t count) {
+static void keep_ratio(tm_resize_plan *plan, const tamis_tensor *x, double *scales, const int32_t *axes,
+                       int32_t count) {
     const bool larger = tm_is(plan->attributes, plan->attributes->keep_aspect_ratio_policy, "not_smaller");
     double scale = count > 0 ? scales[axes[0]] : 1;
     for (int32_t i = 1; i < count; i++)
@@ -152,8 +155,8 @@ static void keep_ratio(tm_resize_plan *plan, const tamis_tensor *x, double *scal
 }
 
 /* Scales by axis and output dims. */
-static int32_t find_dims(tm_run *run, const tm_call *call, tm_resize_plan *plan, double *scales, const int32_t *axes,
-                         int32_t count) {
+static int32_t find_dims(tm_run *run, const tm_call *call, tm_resize_plan *plan, double *scales,
+                         const int32_t *axes, int32_t count) {
     const tamis_tensor *x = tm_in(run, call, 0), *given = tm_in(run, call, 2), *sizes = tm_in(run, call, 3);
     const tm_attrs_Resize *a = plan->attributes;
     for (int32_t i = 0; i < x->rank; i++) {
@@ -194,7 +197,9 @@ int32_t tm_resize_prepare(tm_run *run, const tm_call *call, tm_resize_plan *plan
     plan->attributes = a;
     plan->count = 0;
     plan->crop = transforms(plan, "tf_crop_and_resize");
-    plan->mode = tm_is(a, a->mode, "linear") ? RESIZE_LINEAR : tm_is(a, a->mode, "cubic") ? RESIZE_CUBIC : RESIZE_NEAREST;
+    plan->mode = tm_is(a, a->mode, "linear")  ? RESIZE_LINEAR
+                 : tm_is(a, a->mode, "cubic") ? RESIZE_CUBIC
+                                              : RESIZE_NEAREST;
     for (int32_t i = 0; i < x->rank; i++)
         number[i] = -1;
     for (int32_t i = 0; i < count; i++) {
@@ -210,7 +215,8 @@ int32_t tm_resize_prepare(tm_run *run, const tm_call *call, tm_resize_plan *plan
     for (int32_t axis = 0; axis < x->rank; axis++) {
         if (number[axis] < 0)
             continue;
-        tm_resize_axis one = {.axis = axis, .in = x->dims[axis], .out = plan->dims[axis], .scale = scales[axis]};
+        tm_resize_axis one = {
+            .axis = axis, .in = x->dims[axis], .out = plan->dims[axis], .scale = scales[axis]};
         one.start = plan->crop ? float_at(roi, number[axis]) : 0;
         one.end = plan->crop ? float_at(roi, number[axis] + count) : 1;
         if (one.in == one.out && absolute(one.scale - 1) <= 1e-9 && one.start == 0 && one.end == 1)

@@ -24,13 +24,13 @@ typedef struct block {
 } block;
 typedef void (*apply_function)(const block *b, enum reduction reduction);
 
-#define EACH(s, C, expression)                                  \
-    for (int64_t k = 0; k < b->count; k++)                      \
-        for (int64_t j = 0; j < b->run; j++) {                  \
-            const C old = tm_load_##s(y[b->at[k] + j]);         \
-            const C new = tm_load_##s(u[k * b->run + j]);       \
-            y[b->at[k] + j] = tm_store_##s((C)(expression));    \
-        }                                                       \
+#define EACH(s, C, expression)                               \
+    for (int64_t k = 0; k < b->count; k++)                   \
+        for (int64_t j = 0; j < b->run; j++) {               \
+            const C old = tm_load_##s(y[b->at[k] + j]);      \
+            const C new = tm_load_##s(u[k * b->run + j]);    \
+            y[b->at[k] + j] = tm_store_##s((C)(expression)); \
+        }                                                    \
     break
 #define APPLY(s, S, C, sum, product)                                  \
     static void apply_##s(const block *b, enum reduction reduction) { \
@@ -49,8 +49,8 @@ typedef void (*apply_function)(const block *b, enum reduction reduction);
             break;                                                    \
         }                                                             \
     }
-#define APPLY_FLOAT(s, S, C) APPLY(s, S, C, old + new, old *new)
-#define APPLY_INTEGER(s, S, C) APPLY(s, S, C, (uint64_t)old + (uint64_t)new, (uint64_t)old *(uint64_t)new)
+#define APPLY_FLOAT(s, S, C) APPLY(s, S, C, old + new, old * new)
+#define APPLY_INTEGER(s, S, C) APPLY(s, S, C, (uint64_t)old + (uint64_t)new, (uint64_t)old * (uint64_t)new)
 TM_FOR_FLOAT_TYPES(APPLY_FLOAT)
 TM_FOR_INTEGER_TYPES(APPLY_INTEGER)
 
@@ -80,7 +80,8 @@ static void copy_data(const tamis_tensor *x, const tamis_tensor *y) {
 }
 
 TM_BODY scatter_elements(tm_run *run, const tm_call *call, int bits, apply_function apply) {
-    const tamis_tensor *x = tm_in(run, call, 0), *indices = tm_in(run, call, 1), *updates = tm_in(run, call, 2);
+    const tamis_tensor *x = tm_in(run, call, 0), *indices = tm_in(run, call, 1),
+                       *updates = tm_in(run, call, 2);
     const tamis_tensor *y = tm_out(run, call, 0);
     const tm_attrs_ScatterElements *a = tm_attributes(call);
     const enum reduction reduction = reduction_of(a, a->reduction);
@@ -119,7 +120,8 @@ TM_BODY scatter_elements(tm_run *run, const tm_call *call, int bits, apply_funct
 }
 
 TM_BODY scatter_nd(tm_run *run, const tm_call *call, int bits, apply_function apply) {
-    const tamis_tensor *x = tm_in(run, call, 0), *indices = tm_in(run, call, 1), *updates = tm_in(run, call, 2);
+    const tamis_tensor *x = tm_in(run, call, 0), *indices = tm_in(run, call, 1),
+                       *updates = tm_in(run, call, 2);
     const tamis_tensor *y = tm_out(run, call, 0);
     const tm_attrs_ScatterND *a = tm_attributes(call);
     const enum reduction reduction = reduction_of(a, a->reduction);
@@ -146,21 +148,21 @@ TM_BODY scatter_nd(tm_run *run, const tm_call *call, int bits, apply_function ap
     return 0;
 }
 
-#define NUMERIC_KERNELS(s, S, C)                                                   \
-    int32_t tm_k_ScatterElements_##s(tm_run *run, const tm_call *call) {           \
-        return scatter_elements(run, call, 8 * (int)sizeof(S), apply_##s);         \
-    }                                                                              \
-    int32_t tm_k_ScatterND_##s(tm_run *run, const tm_call *call) {                 \
-        return scatter_nd(run, call, 8 * (int)sizeof(S), apply_##s);               \
+#define NUMERIC_KERNELS(s, S, C)                                           \
+    int32_t tm_k_ScatterElements_##s(tm_run *run, const tm_call *call) {   \
+        return scatter_elements(run, call, 8 * (int)sizeof(S), apply_##s); \
+    }                                                                      \
+    int32_t tm_k_ScatterND_##s(tm_run *run, const tm_call *call) {         \
+        return scatter_nd(run, call, 8 * (int)sizeof(S), apply_##s);       \
     }
 TM_FOR_NUMERIC_TYPES(NUMERIC_KERNELS)
 
-#define OTHER_KERNELS(s, bits)                                                     \
-    int32_t tm_k_ScatterElements_##s(tm_run *run, const tm_call *call) {           \
-        return scatter_elements(run, call, bits, NULL);                            \
-    }                                                                              \
-    int32_t tm_k_ScatterND_##s(tm_run *run, const tm_call *call) {                 \
-        return scatter_nd(run, call, bits, NULL);                                  \
+#define OTHER_KERNELS(s, bits)                                           \
+    int32_t tm_k_ScatterElements_##s(tm_run *run, const tm_call *call) { \
+        return scatter_elements(run, call, bits, NULL);                  \
+    }                                                                    \
+    int32_t tm_k_ScatterND_##s(tm_run *run, const tm_call *call) {       \
+        return scatter_nd(run, call, bits, NULL);                        \
     }
 OTHER_KERNELS(bool, 8)
 OTHER_KERNELS(str, 128)
@@ -184,7 +186,8 @@ TM_BODY tensor_scatter(tm_run *run, const tm_call *call, int bits) {
     const tm_attrs_TensorScatter *a = tm_attributes(call);
     const bool circular = tm_is(a, a->mode, "circular");
     const int32_t axis = (int32_t)(a->axis + (a->axis < 0 ? x->rank : 0));
-    const int64_t inner = tm_product(x->dims, axis + 1, x->rank), length = x->dims[axis], rows = update->dims[axis];
+    const int64_t inner = tm_product(x->dims, axis + 1, x->rank), length = x->dims[axis],
+                  rows = update->dims[axis];
     const int64_t prefixes = tm_product(x->dims, 0, axis), per_sample = tm_product(x->dims, 1, axis);
     copy_data(x, y);
     if (rows == 0 || inner == 0)
@@ -195,13 +198,16 @@ TM_BODY tensor_scatter(tm_run *run, const tm_call *call, int bits) {
             return tm_fail(run, call, TM_RUN_INDEX_RANGE, start, length - rows);
         start = start % length + (start % length < 0 ? length : 0);
         const int64_t first = rows < length - start ? rows : length - start;
-        tm_copy_elements(y->data, (prefix * length + start) * inner, update->data, prefix * rows * inner, first * inner, bits);
+        tm_copy_elements(y->data, (prefix * length + start) * inner, update->data, prefix * rows * inner,
+                         first * inner, bits);
         tm_copy_elements(y->data, prefix * length * inner, update->data, (prefix * rows + first) * inner,
                          (rows - first) * inner, bits);
     }
     return 0;
 }
 
-#define WIDTH_KERNELS(width, bits) \
-    int32_t tm_k_TensorScatter_##width(tm_run *run, const tm_call *call) { return tensor_scatter(run, call, bits); }
+#define WIDTH_KERNELS(width, bits)                                         \
+    int32_t tm_k_TensorScatter_##width(tm_run *run, const tm_call *call) { \
+        return tensor_scatter(run, call, bits);                            \
+    }
 TM_EACH_WIDTH(WIDTH_KERNELS)

@@ -24,7 +24,8 @@ static tm_sequence *new_sequence(tm_run *run, const tm_call *call, int64_t count
 }
 
 /* An item with its own dims and memory in the arena. */
-static int32_t new_item(tm_run *run, const tm_call *call, tamis_tensor *item, int32_t type, int32_t rank, const int64_t *dims) {
+static int32_t new_item(tm_run *run, const tm_call *call, tamis_tensor *item, int32_t type, int32_t rank,
+                        const int64_t *dims) {
     const int64_t bytes = tm_type_bytes(type, tm_product(dims, 0, rank));
     *item = (tamis_tensor){.rank = rank, .type = (uint8_t)type, .kind = TAMIS_KIND_TENSOR};
     item->dims = tm_arena(run, call, (rank > 0 ? rank : 1) * (int64_t)sizeof *dims);
@@ -45,8 +46,8 @@ static int32_t copy_item(tm_run *run, const tm_call *call, tamis_tensor *item, c
 }
 
 /* The optional position in input `i`, from the end when negative, in 0..bound. */
-static int32_t position_of(tm_run *run, const tm_call *call, int i, int64_t length, int64_t bound, int64_t otherwise,
-                           int64_t *out) {
+static int32_t position_of(tm_run *run, const tm_call *call, int i, int64_t length, int64_t bound,
+                           int64_t otherwise, int64_t *out) {
     const tamis_tensor *given = tm_in(run, call, i);
     int64_t position = given != NULL ? tm_index_at(given, 0) : otherwise;
     position += position < 0 ? length : 0;
@@ -126,7 +127,8 @@ int32_t tm_k_SequenceAt(tm_run *run, const tm_call *call) {
 }
 
 /* The dims of all items along `axis`; with new_axis, each item is a slice of length 1 of a new axis. */
-static int32_t concat_dims(tm_run *run, const tm_call *call, int32_t axis, bool new_axis, int32_t *out_rank, int64_t *dims) {
+static int32_t concat_dims(tm_run *run, const tm_call *call, int32_t axis, bool new_axis, int32_t *out_rank,
+                           int64_t *dims) {
     const tamis_tensor *sequence = tm_in(run, call, 0), *first = item_of(sequence, 0);
     const int64_t length = length_of(sequence);
     const int32_t rank = first->rank + new_axis;
@@ -180,8 +182,8 @@ int32_t tm_k_ConcatFromSequence(tm_run *run, const tm_call *call) {
 }
 
 /* Part `length` at `start` of an axis of x, without the axis when it is not kept. */
-static int32_t cut_item(tm_run *run, const tm_call *call, tamis_tensor *item, int32_t axis, int64_t start, int64_t length,
-                        bool keep) {
+static int32_t cut_item(tm_run *run, const tm_call *call, tamis_tensor *item, int32_t axis, int64_t start,
+                        int64_t length, bool keep) {
     const tamis_tensor *x = tm_in(run, call, 0);
     const int bits = tm_type_width(x->type);
     int64_t dims[TAMIS_MAX_RANK];
@@ -195,7 +197,8 @@ static int32_t cut_item(tm_run *run, const tm_call *call, tamis_tensor *item, in
     const int64_t inner = tm_product(x->dims, axis + 1, x->rank), outer = tm_product(x->dims, 0, axis);
     tm_clear_tail(item, bits);
     for (int64_t o = 0; o < outer; o++)
-        tm_copy_elements(item->data, o * length * inner, x->data, (o * x->dims[axis] + start) * inner, length * inner, bits);
+        tm_copy_elements(item->data, o * length * inner, x->data, (o * x->dims[axis] + start) * inner,
+                         length * inner, bits);
     return 0;
 }
 
@@ -221,7 +224,8 @@ int32_t tm_k_SplitToSequence(tm_run *run, const tm_call *call) {
             length = dim - start;
         if (length < 0 || length > dim - start)
             return tm_fail(run, call, TM_RUN_DIM_MISMATCH, start + length, dim);
-        int32_t code = cut_item(run, call, &list->items[i], axis, start, length, split != NULL || a->keepdims != 0);
+        int32_t code =
+            cut_item(run, call, &list->items[i], axis, start, length, split != NULL || a->keepdims != 0);
         if (code != 0)
             return code;
         start += length;

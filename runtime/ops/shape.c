@@ -78,7 +78,8 @@ int32_t tm_k_EyeLike(tm_run *run, const tm_call *call) {
         return 0;
     const int64_t first = a->k < 0 ? -a->k : 0;
     for (int64_t row = first; row < rows && row + a->k < columns; row++)
-        memcpy((char *)y->data + (row * columns + row + a->k) * bytes, &one, (size_t)bytes); /* little-endian */
+        memcpy((char *)y->data + (row * columns + row + a->k) * bytes, &one,
+               (size_t)bytes); /* little-endian */
     return 0;
 }
 
@@ -92,47 +93,49 @@ static int64_t float_range_length(double distance, double delta) {
     return whole + ((double)whole < steps);
 }
 
-#define FLOAT_RANGE(s, S, C)                                                                                \
-    int32_t tm_k_Range_##s(tm_run *run, const tm_call *call) {                                              \
-        const tm_attrs_Range *a = tm_attributes(call);                                                      \
-        const C start = tm_get_##s(tm_in(run, call, 0)->data, 0), limit = tm_get_##s(tm_in(run, call, 1)->data, 0); \
-        const C delta = tm_get_##s(tm_in(run, call, 2)->data, 0);                                           \
-        if (!(delta < 0 || delta > 0))                                                                      \
-            return tm_fail(run, call, TM_RUN_VALUE, 0, 2);                                                  \
-        const int64_t length = float_range_length((double)(C)(limit - start), (double)delta);               \
-        if (length < 0)                                                                                     \
-            return tm_fail(run, call, TM_RUN_DIM_RANGE, length, 0);                                         \
-        int32_t code = tm_output(run, call, 0, 1, &length);                                                 \
-        if (code != 0)                                                                                      \
-            return code;                                                                                    \
-        S *y = tm_out(run, call, 0)->data;                                                                  \
-        const bool narrow = sizeof(S) == 2 && a->stash_type != TAMIS_TYPE_FLOAT;                            \
-        for (int64_t i = 0; i < length; i++) {                                                              \
-            C step = (C)i * delta;                                                                          \
-            y[i] = tm_store_##s(start + (narrow ? tm_load_##s(tm_store_##s(step)) : step));                 \
-        }                                                                                                   \
-        return 0;                                                                                           \
+#define FLOAT_RANGE(s, S, C)                                                                  \
+    int32_t tm_k_Range_##s(tm_run *run, const tm_call *call) {                                \
+        const tm_attrs_Range *a = tm_attributes(call);                                        \
+        const C start = tm_get_##s(tm_in(run, call, 0)->data, 0),                             \
+                limit = tm_get_##s(tm_in(run, call, 1)->data, 0);                             \
+        const C delta = tm_get_##s(tm_in(run, call, 2)->data, 0);                             \
+        if (!(delta < 0 || delta > 0))                                                        \
+            return tm_fail(run, call, TM_RUN_VALUE, 0, 2);                                    \
+        const int64_t length = float_range_length((double)(C)(limit - start), (double)delta); \
+        if (length < 0)                                                                       \
+            return tm_fail(run, call, TM_RUN_DIM_RANGE, length, 0);                           \
+        int32_t code = tm_output(run, call, 0, 1, &length);                                   \
+        if (code != 0)                                                                        \
+            return code;                                                                      \
+        S *y = tm_out(run, call, 0)->data;                                                    \
+        const bool narrow = sizeof(S) == 2 && a->stash_type != TAMIS_TYPE_FLOAT;              \
+        for (int64_t i = 0; i < length; i++) {                                                \
+            C step = (C)i * delta;                                                            \
+            y[i] = tm_store_##s(start + (narrow ? tm_load_##s(tm_store_##s(step)) : step));   \
+        }                                                                                     \
+        return 0;                                                                             \
     }
 TM_FOR_FLOAT_TYPES(FLOAT_RANGE)
 
-#define INTEGER_RANGE(s, S, C)                                                                              \
-    int32_t tm_k_Range_##s(tm_run *run, const tm_call *call) {                                              \
-        const int64_t start = *(const S *)tm_in(run, call, 0)->data, limit = *(const S *)tm_in(run, call, 1)->data; \
-        const int64_t delta = *(const S *)tm_in(run, call, 2)->data;                                        \
-        int64_t distance, length = 0;                                                                       \
-        if (delta == 0)                                                                                     \
-            return tm_fail(run, call, TM_RUN_VALUE, 0, 2);                                                  \
-        if (__builtin_sub_overflow(limit, start, &distance))                                                \
-            return tm_fail(run, call, TM_RUN_DIM_RANGE, limit, start);                                      \
-        if ((distance > 0 && delta > 0) || (distance < 0 && delta < 0))                                     \
-            length = (distance - (delta > 0 ? 1 : -1)) / delta + 1;                                         \
-        int32_t code = tm_output(run, call, 0, 1, &length);                                                 \
-        if (code != 0)                                                                                      \
-            return code;                                                                                    \
-        S *y = tm_out(run, call, 0)->data;                                                                  \
-        for (int64_t i = 0; i < length; i++)                                                                \
-            y[i] = (S)((uint64_t)start + (uint64_t)i * (uint64_t)delta);                                    \
-        return 0;                                                                                           \
+#define INTEGER_RANGE(s, S, C)                                           \
+    int32_t tm_k_Range_##s(tm_run *run, const tm_call *call) {           \
+        const int64_t start = *(const S *)tm_in(run, call, 0)->data,     \
+                      limit = *(const S *)tm_in(run, call, 1)->data;     \
+        const int64_t delta = *(const S *)tm_in(run, call, 2)->data;     \
+        int64_t distance, length = 0;                                    \
+        if (delta == 0)                                                  \
+            return tm_fail(run, call, TM_RUN_VALUE, 0, 2);               \
+        if (__builtin_sub_overflow(limit, start, &distance))             \
+            return tm_fail(run, call, TM_RUN_DIM_RANGE, limit, start);   \
+        if ((distance > 0 && delta > 0) || (distance < 0 && delta < 0))  \
+            length = (distance - (delta > 0 ? 1 : -1)) / delta + 1;      \
+        int32_t code = tm_output(run, call, 0, 1, &length);              \
+        if (code != 0)                                                   \
+            return code;                                                 \
+        S *y = tm_out(run, call, 0)->data;                               \
+        for (int64_t i = 0; i < length; i++)                             \
+            y[i] = (S)((uint64_t)start + (uint64_t)i * (uint64_t)delta); \
+        return 0;                                                        \
     }
 INTEGER_RANGE(i16, int16_t, int16_t)
 INTEGER_RANGE(i32, int32_t, int32_t)
@@ -172,7 +175,8 @@ int32_t tm_k_OneHot(tm_run *run, const tm_call *call) {
         int64_t index = number_at(indices, i);
         index += index < 0 ? depth : 0;
         if (index >= 0 && index < depth)
-            tm_copy_elements(y->data, (i / behind * depth + index) * behind + i % behind, values->data, 1, 1, bits);
+            tm_copy_elements(y->data, (i / behind * depth + index) * behind + i % behind, values->data, 1, 1,
+                             bits);
     }
     return 0;
 }

@@ -50,37 +50,39 @@ static int64_t edge(const bands *b, int64_t i) {
     return (int64_t)tm_floor_f64((double)(b->length + 1) * hertz / (double)b->rate);
 }
 
-#define X(s, S, C)                                                                                        \
-    static int32_t window_##s(tm_run *run, const tm_call *call, int64_t periodic, double a0, double a1, double a2) { \
-        const double a[3] = {a0, a1, a2};                                                                 \
-        tamis_tensor *y = tm_out(run, call, 0);                                                           \
-        int64_t size = y->dims[0];                                                                        \
-        for (int64_t i = 0; i < size; i++)                                                                \
-            tm_set_##s(y->data, i, (C)window_value(a, i, periodic != 0 ? size : size - 1));               \
-        return 0;                                                                                         \
-    }                                                                                                     \
-    TM_KERNEL(HannWindow, s) {                                                                            \
-        return window_##s(run, call, ((const tm_attrs_HannWindow *)tm_attributes(call))->periodic, 0.5, 0.5, 0); \
-    }                                                                                                     \
-    TM_KERNEL(HammingWindow, s) {                                                                         \
-        return window_##s(run, call, ((const tm_attrs_HammingWindow *)tm_attributes(call))->periodic,     \
-                          25.0 / 46, 21.0 / 46, 0);                                                       \
-    }                                                                                                     \
-    TM_KERNEL(BlackmanWindow, s) {                                                                        \
-        return window_##s(run, call, ((const tm_attrs_BlackmanWindow *)tm_attributes(call))->periodic,    \
-                          0.42, 0.5, 0.08);                                                               \
-    }                                                                                                     \
-    TM_KERNEL(MelWeightMatrix, s) {                                                                       \
-        tamis_tensor *y = tm_out(run, call, 0);                                                           \
-        bands b = bands_of(run, call);                                                                    \
-        if (b.rate < 1)                                                                                   \
-            return tm_fail(run, call, TM_RUN_VALUE, b.rate, 1);                                           \
-        for (int64_t i = 0; i < b.count; i++) {                                                           \
-            int64_t left = edge(&b, i), centre = edge(&b, i + 1), right = edge(&b, i + 2);                \
-            for (int64_t bin = 0; bin < b.bins; bin++)                                                    \
-                tm_set_##s(y->data, bin * b.count + i, (C)triangle(bin, left, centre, right));            \
-        }                                                                                                 \
-        return 0;                                                                                         \
+#define X(s, S, C)                                                                                           \
+    static int32_t window_##s(tm_run *run, const tm_call *call, int64_t periodic, double a0, double a1,      \
+                              double a2) {                                                                   \
+        const double a[3] = {a0, a1, a2};                                                                    \
+        tamis_tensor *y = tm_out(run, call, 0);                                                              \
+        int64_t size = y->dims[0];                                                                           \
+        for (int64_t i = 0; i < size; i++)                                                                   \
+            tm_set_##s(y->data, i, (C)window_value(a, i, periodic != 0 ? size : size - 1));                  \
+        return 0;                                                                                            \
+    }                                                                                                        \
+    TM_KERNEL(HannWindow, s) {                                                                               \
+        return window_##s(run, call, ((const tm_attrs_HannWindow *)tm_attributes(call))->periodic, 0.5, 0.5, \
+                          0);                                                                                \
+    }                                                                                                        \
+    TM_KERNEL(HammingWindow, s) {                                                                            \
+        return window_##s(run, call, ((const tm_attrs_HammingWindow *)tm_attributes(call))->periodic,        \
+                          25.0 / 46, 21.0 / 46, 0);                                                          \
+    }                                                                                                        \
+    TM_KERNEL(BlackmanWindow, s) {                                                                           \
+        return window_##s(run, call, ((const tm_attrs_BlackmanWindow *)tm_attributes(call))->periodic, 0.42, \
+                          0.5, 0.08);                                                                        \
+    }                                                                                                        \
+    TM_KERNEL(MelWeightMatrix, s) {                                                                          \
+        tamis_tensor *y = tm_out(run, call, 0);                                                              \
+        bands b = bands_of(run, call);                                                                       \
+        if (b.rate < 1)                                                                                      \
+            return tm_fail(run, call, TM_RUN_VALUE, b.rate, 1);                                              \
+        for (int64_t i = 0; i < b.count; i++) {                                                              \
+            int64_t left = edge(&b, i), centre = edge(&b, i + 1), right = edge(&b, i + 2);                   \
+            for (int64_t bin = 0; bin < b.bins; bin++)                                                       \
+                tm_set_##s(y->data, bin *b.count + i, (C)triangle(bin, left, centre, right));                \
+        }                                                                                                    \
+        return 0;                                                                                            \
     }
 TM_FOR_NUMERIC_TYPES(X)
 #undef X

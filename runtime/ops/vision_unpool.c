@@ -44,8 +44,10 @@ TM_BODY max_unpool(tm_run *run, const tm_call *call, int bits) {
     }
     return 0;
 }
-#define MAX_UNPOOL(s, S, C) \
-    int32_t tm_k_MaxUnpool_##s(tm_run *run, const tm_call *call) { return max_unpool(run, call, 8 * (int)sizeof(S)); }
+#define MAX_UNPOOL(s, S, C)                                        \
+    int32_t tm_k_MaxUnpool_##s(tm_run *run, const tm_call *call) { \
+        return max_unpool(run, call, 8 * (int)sizeof(S));          \
+    }
 TM_FOR_FLOAT_TYPES(MAX_UNPOOL)
 
 /* ---- Col2Im ---- */
@@ -53,9 +55,9 @@ TM_FOR_FLOAT_TYPES(MAX_UNPOOL)
 typedef struct columns {
     const tamis_tensor *x, *y;
     int32_t axes;
-    int64_t image, block;                     /* elements */
-    int64_t sides[TAMIS_MAX_RANK];            /* of the block */
-    int64_t counts[TAMIS_MAX_RANK];           /* positions of the block */
+    int64_t image, block;           /* elements */
+    int64_t sides[TAMIS_MAX_RANK];  /* of the block */
+    int64_t counts[TAMIS_MAX_RANK]; /* positions of the block */
     int64_t strides[TAMIS_MAX_RANK], dilations[TAMIS_MAX_RANK], pads[TAMIS_MAX_RANK];
 } columns;
 
@@ -63,7 +65,8 @@ typedef struct columns {
 static int64_t image_element(const columns *c, int64_t offset, int64_t position) {
     int64_t at = 0, stride = 1;
     for (int32_t i = c->axes - 1; i >= 0; i--) {
-        const int64_t along = position % c->counts[i] * c->strides[i] - c->pads[i] + offset % c->sides[i] * c->dilations[i];
+        const int64_t along =
+            position % c->counts[i] * c->strides[i] - c->pads[i] + offset % c->sides[i] * c->dilations[i];
         if (along < 0 || along >= c->y->dims[2 + i])
             return -1;
         at += along * stride;
@@ -102,21 +105,23 @@ static int32_t col2im(tm_run *run, const tm_call *call, add_function add) {
     return 0;
 }
 
-#define COL2IM(s, S, C, sum)                                                                    \
-    static void add_##s(const columns *c, int64_t image) {                                      \
-        const int64_t positions = c->x->dims[2];                                                \
-        const S *x = (const S *)c->x->data + image * c->block * positions;                      \
-        S *y = (S *)c->y->data + image * c->image;                                              \
-        for (int64_t offset = 0; offset < c->block; offset++)                                   \
-            for (int64_t position = 0; position < positions; position++) {                      \
-                const int64_t at = image_element(c, offset, position);                          \
-                if (at < 0)                                                                     \
-                    continue;                                                                   \
+#define COL2IM(s, S, C, sum)                                                                       \
+    static void add_##s(const columns *c, int64_t image) {                                         \
+        const int64_t positions = c->x->dims[2];                                                   \
+        const S *x = (const S *)c->x->data + image * c->block * positions;                         \
+        S *y = (S *)c->y->data + image * c->image;                                                 \
+        for (int64_t offset = 0; offset < c->block; offset++)                                      \
+            for (int64_t position = 0; position < positions; position++) {                         \
+                const int64_t at = image_element(c, offset, position);                             \
+                if (at < 0)                                                                        \
+                    continue;                                                                      \
                 const C a = tm_load_##s(y[at]), b = tm_load_##s(x[offset * positions + position]); \
-                y[at] = tm_store_##s((C)(sum));                                                 \
-            }                                                                                   \
-    }                                                                                           \
-    int32_t tm_k_Col2Im_##s(tm_run *run, const tm_call *call) { return col2im(run, call, add_##s); }
+                y[at] = tm_store_##s((C)(sum));                                                    \
+            }                                                                                      \
+    }                                                                                              \
+    int32_t tm_k_Col2Im_##s(tm_run *run, const tm_call *call) {                                    \
+        return col2im(run, call, add_##s);                                                         \
+    }
 #define COL2IM_FLOAT(s, S, C) COL2IM(s, S, C, a + b)
 #define COL2IM_INTEGER(s, S, C) COL2IM(s, S, C, (uint64_t)a + (uint64_t)b)
 TM_FOR_FLOAT_TYPES(COL2IM_FLOAT)

@@ -4,8 +4,8 @@
  */
 #include "runtime/ops/window.h"
 
-void tm_window_init(tm_window *window, int32_t axes, const int64_t *in, const int64_t *out, const int64_t *kernel,
-                    const void *attributes, tm_window_lists lists) {
+void tm_window_init(tm_window *window, int32_t axes, const int64_t *in, const int64_t *out,
+                    const int64_t *kernel, const void *attributes, tm_window_lists lists) {
     bool upper = tm_is(attributes, lists.auto_pad, "SAME_UPPER");
     bool same = upper || tm_is(attributes, lists.auto_pad, "SAME_LOWER");
     bool explicit = !same && !tm_is(attributes, lists.auto_pad, "VALID") && lists.pads.count > 0;
@@ -19,7 +19,8 @@ void tm_window_init(tm_window *window, int32_t axes, const int64_t *in, const in
         window->dilation[i] = lists.dilations.count > 0 ? tm_ints(attributes, lists.dilations)[i] : 1;
         window->head[i] = explicit ? tm_ints(attributes, lists.pads)[i] : 0;
         if (same) {
-            int64_t need = (out[i] - 1) * window->stride[i] + (kernel[i] - 1) * window->dilation[i] + 1 - in[i];
+            int64_t need =
+                (out[i] - 1) * window->stride[i] + (kernel[i] - 1) * window->dilation[i] + 1 - in[i];
             need = need < 0 ? 0 : need;
             window->head[i] = upper ? need / 2 : need - need / 2;
         }

@@ -26,12 +26,12 @@ typedef struct tm_window_lists {
 } tm_window_lists;
 
 /* `in`, `out` and `kernel` are spatial dims. */
-void tm_window_init(tm_window *window, int32_t axes, const int64_t *in, const int64_t *out, const int64_t *kernel,
-                    const void *attributes, tm_window_lists lists);
+void tm_window_init(tm_window *window, int32_t axes, const int64_t *in, const int64_t *out,
+                    const int64_t *kernel, const void *attributes, tm_window_lists lists);
 
 /* First and end k (equal when there is none) for which start + k*dilation lies in 0..in-1. */
-static inline void tm_window_clip(int64_t start, int64_t dilation, int64_t kernel, int64_t in, int64_t *out_first,
-                                  int64_t *out_end) {
+static inline void tm_window_clip(int64_t start, int64_t dilation, int64_t kernel, int64_t in,
+                                  int64_t *out_first, int64_t *out_end) {
     int64_t first = start < 0 ? (-start + dilation - 1) / dilation : 0;
     int64_t end = start < in ? (in - start + dilation - 1) / dilation : 0;
     *out_end = end < kernel ? end : kernel;

@@ -88,3 +88,10 @@ def test_runtime_needs_libc_only():
 
 def test_runtime_is_small():
     assert loaded_bytes(library("libtamis_runtime.so")) <= 128 * 1024
+
+
+def test_command_starts_without_the_compilers_libraries():
+    """`tamis run` starts in milliseconds and where LLVM is not installed."""
+    dynamic = run(READELF, "--dynamic", pathlib.Path(BUILD) / "bin/tamis")
+    needed = re.findall(r"NEEDED.*\[(.*?)\]", dynamic)
+    assert needed and not [name for name in needed if re.match(r"lib(LLVM|protobuf|openblas)", name)]

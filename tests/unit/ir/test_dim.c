@@ -197,8 +197,18 @@ static void overflow_is_kept_for_run_time(void **state) {
 
 static void bad_text_is_refused(void **state) {
     (void)state;
-    const char *texts[] = {"",        "a +",         "(a",     "floordiv(a)",          "nothing(a, b)", "\"abc",
-                           "a b",     "broadcast(2, 3)", "*a", "9223372036854775808", "\"\\q\"",       "select(a, b)",
+    const char *texts[] = {"",
+                           "a +",
+                           "(a",
+                           "floordiv(a)",
+                           "nothing(a, b)",
+                           "\"abc",
+                           "a b",
+                           "broadcast(2, 3)",
+                           "*a",
+                           "9223372036854775808",
+                           "\"\\q\"",
+                           "select(a, b)",
                            "\"\\x00\""};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *error = NULL;
@@ -254,13 +264,15 @@ static outcome combine(int operation, outcome a, outcome b, outcome c) {
     case 1:
         return (outcome){tm_dim_sub(dims, a.dim, b.dim), r.ok, x - y};
     case 2:
-        return (outcome){tm_dim_mul(dims, a.dim, b.dim), r.ok && llabs(x) < 1000000 && llabs(y) < 1000000, x * y};
+        return (outcome){tm_dim_mul(dims, a.dim, b.dim), r.ok && llabs(x) < 1000000 && llabs(y) < 1000000,
+                         x * y};
     case 3:
         return (outcome){tm_dim_floordiv(dims, a.dim, b.dim), divides, divides ? floor_division(x, y) : 0};
     case 4:
         return (outcome){tm_dim_truncdiv(dims, a.dim, b.dim), divides, divides ? x / y : 0};
     case 5:
-        return (outcome){tm_dim_floormod(dims, a.dim, b.dim), divides, divides ? x - y * floor_division(x, y) : 0};
+        return (outcome){tm_dim_floormod(dims, a.dim, b.dim), divides,
+                         divides ? x - y * floor_division(x, y) : 0};
     case 6:
         return (outcome){tm_dim_min(dims, a.dim, b.dim), r.ok, x < y ? x : y};
     case 7:
@@ -291,11 +303,13 @@ static outcome random_tree(int depth, const int64_t *values) {
     if (depth == 0 || draw(8) == 0) {
         uint32_t which = draw(SYMBOLS + 3);
         if (which < SYMBOLS)
-            return (outcome){tm_dim_of_symbol(dims, tm_dims_find_symbol(dims, names[which])), true, values[which]};
+            return (outcome){tm_dim_of_symbol(dims, tm_dims_find_symbol(dims, names[which])), true,
+                             values[which]};
         int64_t constant = (int64_t)draw(which == SYMBOLS ? 70 : 5) - 2;
         return (outcome){tm_dim_constant(dims, constant), true, constant};
     }
-    outcome a = random_tree(depth - 1, values), b = random_tree(depth - 1, values), c = random_tree(1, values);
+    outcome a = random_tree(depth - 1, values), b = random_tree(depth - 1, values),
+            c = random_tree(1, values);
     return combine((int)draw(13), a, b, c);
 }
 
@@ -319,8 +333,8 @@ static void random_expressions_keep_their_value(void **state) {
         const char *text = print(r.dim);
         if (r.ok && llabs(r.value) < 1000000000) {
             if (!tm_dim_evaluate(r.dim, values, &value) || value != r.value)
-                fail_msg("round %llu: %s is %lld, not %lld", (unsigned long long)round, text, (long long)value,
-                         (long long)r.value);
+                fail_msg("round %llu: %s is %lld, not %lld", (unsigned long long)round, text,
+                         (long long)value, (long long)r.value);
             assert_true(value >= r.dim->low && value <= r.dim->high);
         }
         const char *error;

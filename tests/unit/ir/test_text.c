@@ -54,7 +54,8 @@ static const char everything[] =
     "dim \"12*s\" = 4..4\n"
     "dim found : free %nz[1]\n"
     "dim k : load %\"odd name\"[2] = -1..9223372036854775807\n"
-    "\nmain(%x: f32[batch, 2*seq + 1], %c: bool[], %\"odd name\": i64[3], %s: sequence f16[?, 4], %o: optional ?[*]) {\n"
+    "\nmain(%x: f32[batch, 2*seq + 1], %c: bool[], %\"odd name\": i64[3], %s: sequence f16[?, 4], %o: "
+    "optional ?[*]) {\n"
     "  const %scalar: f32[] = {1e-05}\n"
     "  const %list: i64[2, 2] = {0, -1, 9223372036854775807, -9223372036854775808}\n"
     "  const %bools: bool[3] = {1, 0, 1}\n"
@@ -63,7 +64,8 @@ static const char everything[] =
     "  const %texts: string[2] = {\"a\\\"b\\x00\", \"\"}\n"
     "  const %nibbles: u4[4] = {1, 2, 15, 0}\n"
     "  const %none: f32[0, 3] = {}\n"
-    "  const %big: u8[66] = hex\"" "0001020304050607080910111213141516171819202122232425262728293031"
+    "  const %big: u8[66] = hex\""
+    "0001020304050607080910111213141516171819202122232425262728293031"
     "32333435363738394041424344454647484950515253545556575859606162636400\"\n"
     "  %nz: i64[2, found] = NonZero(%x) \"layer/NonZero\" @3 in \"main\"\n"
     "  %e = Clip(%x, _, %scalar)\n"
@@ -111,7 +113,8 @@ static void a_model_made_by_hand_prints(void **state) {
     tm_value *x = tm_value_create(model->main, "/in:0");
     tm_value_set_tensor(x, TAMIS_TYPE_FLOAT, 2, dims);
     tm_graph_add_input(model->main, x);
-    tm_value *half = tm_value_create_constant(model->main, "half", tm_constant_create_scalar(&arena, TAMIS_TYPE_FLOAT, 0.1));
+    tm_value *half = tm_value_create_constant(model->main, "half",
+                                              tm_constant_create_scalar(&arena, TAMIS_TYPE_FLOAT, 0.1));
     tm_value_create_constant(model->main, "unused", half->constant);
     tm_value *inputs[2] = {x, half};
     tm_node *node = tm_node_create(model->main, NULL, TM_OP_Mul, "m", 2, inputs);
@@ -151,10 +154,10 @@ static void floats_keep_their_bits(void **state) {
     (void)state;
     for (uint32_t round = 0; round < 400; round++) {
         random_state = round;
-        static const tamis_type types[] = {TAMIS_TYPE_FLOAT,        TAMIS_TYPE_DOUBLE,       TAMIS_TYPE_FLOAT16,
-                                           TAMIS_TYPE_BFLOAT16,     TAMIS_TYPE_FLOAT8E4M3FN, TAMIS_TYPE_FLOAT8E5M2FNUZ,
-                                           TAMIS_TYPE_FLOAT8E8M0,   TAMIS_TYPE_INT16,        TAMIS_TYPE_UINT64,
-                                           TAMIS_TYPE_INT4,         TAMIS_TYPE_COMPLEX64,    TAMIS_TYPE_FLOAT4E2M1};
+        static const tamis_type types[] = {
+            TAMIS_TYPE_FLOAT,        TAMIS_TYPE_DOUBLE,         TAMIS_TYPE_FLOAT16,    TAMIS_TYPE_BFLOAT16,
+            TAMIS_TYPE_FLOAT8E4M3FN, TAMIS_TYPE_FLOAT8E5M2FNUZ, TAMIS_TYPE_FLOAT8E8M0, TAMIS_TYPE_INT16,
+            TAMIS_TYPE_UINT64,       TAMIS_TYPE_INT4,           TAMIS_TYPE_COMPLEX64,  TAMIS_TYPE_FLOAT4E2M1};
         tamis_type type = types[round % (sizeof types / sizeof *types)];
         int64_t dims[1] = {1 + draw(3)};
         uint8_t *data = tm_arena_alloc(&arena, 64);
@@ -210,7 +213,8 @@ static void deep_nesting_is_refused(void **state) {
     for (int i = 0; i < 5000; i++)
         tm_text_add(&text, "%%y%d = If(%%c) {then_branch = g() {", i);
     tm_model *model = NULL;
-    assert_int_equal(tm_parse_model(&arena, &diagnostics, NULL, tm_text_get(&text), text.size, &model), TM_E_TEXT);
+    assert_int_equal(tm_parse_model(&arena, &diagnostics, NULL, tm_text_get(&text), text.size, &model),
+                     TM_E_TEXT);
 }
 
 int main(void) {

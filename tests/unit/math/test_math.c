@@ -26,7 +26,8 @@ static uint64_t random_bits(void) {
     return z ^ z >> 31;
 }
 
-/* Distance of `got` from `want` in units of the last place of `bits` mantissa bits, smallest exponent given. */
+/* Distance of `got` from `want` in units of the last place of `bits` mantissa bits, smallest exponent given.
+ */
 static double ulps(long double got, long double want, int bits, int smallest) {
     if (isnan(want) || isnan(got))
         return isnan(want) && isnan(got) ? 0 : INFINITY;
@@ -48,9 +49,15 @@ typedef struct function_f32 {
     bool narrow; /* the dense range only: beyond it the answer is a subnormal times x */
 } function_f32;
 
-static long double sigmoid_l(long double x) { return 1 / (1 + expl(-x)); }
-static long double softplus_l(long double x) { return x > 100 ? x : log1pl(expl(x)); }
-static long double mish_l(long double x) { return x * tanhl(softplus_l(x)); }
+static long double sigmoid_l(long double x) {
+    return 1 / (1 + expl(-x));
+}
+static long double softplus_l(long double x) {
+    return x > 100 ? x : log1pl(expl(x));
+}
+static long double mish_l(long double x) {
+    return x * tanhl(softplus_l(x));
+}
 
 static const function_f32 functions_f32[] = {
     {"exp", tm_exp_f32, expl, -104, 89, 2, false},
@@ -128,7 +135,8 @@ static void test_f32(void **state) {
             check_f32(f, tm_f32_of_bits((uint32_t)random_bits()), &worst, &where);
         for (int k = 0; k <= 400000; k++)
             check_f32(f, f->low + (f->high - f->low) * ((float)k / 400000), &worst, &where);
-        static const float special[] = {0.0f, -0.0f, 1.0f, -1.0f, 0x1p-149f, -0x1p-149f, 0x1p-126f, 0x1.fffffep127f};
+        static const float special[] = {0.0f,      -0.0f,      1.0f,      -1.0f,
+                                        0x1p-149f, -0x1p-149f, 0x1p-126f, 0x1.fffffep127f};
         for (size_t k = 0; k < (f->narrow ? 2 : sizeof special / sizeof special[0]); k++)
             check_f32(f, special[k], &worst, &where);
         check_f32(f, INFINITY, &worst, &where);
@@ -160,8 +168,8 @@ static void test_f64(void **state) {
             check_f64(f, tm_f64_of_bits(random_bits()), &worst, &where);
         for (int k = 0; k <= 200000; k++)
             check_f64(f, f->low + (f->high - f->low) * (k / 200000.0), &worst, &where);
-        static const double special[] = {0.0, -0.0, 1.0, -1.0, 0x1p-1074, -0x1p-1074, 0x1p-1022,
-                                         0x1.fffffffffffffp1023};
+        static const double special[] = {0.0,       -0.0,       1.0,       -1.0,
+                                         0x1p-1074, -0x1p-1074, 0x1p-1022, 0x1.fffffffffffffp1023};
         for (size_t k = 0; k < (f->narrow ? 2 : sizeof special / sizeof special[0]); k++)
             check_f64(f, special[k], &worst, &where);
         check_f64(f, INFINITY, &worst, &where);
@@ -176,8 +184,8 @@ static void test_f64(void **state) {
 /* pow and fmod take two arguments: random pairs whose result is finite, and C's special cases. */
 static void test_pow(void **state) {
     (void)state;
-    static const double special[] = {0.0, -0.0, 0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 2.5, -2.5, 0x1p60, -0x1p60,
-                                     0x1p-1074, INFINITY, -INFINITY, NAN};
+    static const double special[] = {0.0, -0.0, 0.5,    1.0,     -1.0,      2.0,      -2.0,      3.0, -3.0,
+                                     2.5, -2.5, 0x1p60, -0x1p60, 0x1p-1074, INFINITY, -INFINITY, NAN};
     size_t count = sizeof special / sizeof special[0];
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < count; j++) {
@@ -222,13 +230,14 @@ static void test_round(void **state) {
         float x = (float)k / 4;
         assert_true(tm_round_even_f32(x) == nearbyintf(x));
         assert_true(tm_round_even_f64(x) == nearbyint(x));
-        assert_true(tm_floor_f32(x) == floorf(x) && tm_ceil_f32(x) == ceilf(x) && tm_trunc_f32(x) == truncf(x));
+        assert_true(tm_floor_f32(x) == floorf(x) && tm_ceil_f32(x) == ceilf(x) &&
+                    tm_trunc_f32(x) == truncf(x));
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32), cmocka_unit_test(test_f64),   cmocka_unit_test(test_pow),
+        cmocka_unit_test(test_f32),  cmocka_unit_test(test_f64),   cmocka_unit_test(test_pow),
         cmocka_unit_test(test_fmod), cmocka_unit_test(test_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,9 @@ static inline void kernel_test_init(kernel_test *t, uint64_t seed) {
     tm_diagnostics_init(&t->diagnostics, &t->arena);
     t->model = tm_model_create(&t->arena, &t->diagnostics, "test");
 }
-static inline void kernel_test_deinit(kernel_test *t) { tm_arena_deinit(&t->arena); }
+static inline void kernel_test_deinit(kernel_test *t) {
+    tm_arena_deinit(&t->arena);
+}
 
 static inline uint64_t next_random(kernel_test *t) {
     t->random ^= t->random << 13;
@@ -49,7 +51,8 @@ static inline tm_constant *random_tensor(kernel_test *t, tamis_type type, int ra
     uint8_t *data = tm_arena_alloc(&t->arena, (size_t)bytes + 1);
     for (int64_t i = 0; i < bytes; i++)
         data[i] = (uint8_t)next_random(t);
-    return tm_constant_create(&t->arena, type, rank, tm_arena_copy(&t->arena, dims, (size_t)rank * sizeof *dims + 1), data);
+    return tm_constant_create(&t->arena, type, rank,
+                              tm_arena_copy(&t->arena, dims, (size_t)rank * sizeof *dims), data);
 }
 static inline tm_constant *int_list(kernel_test *t, int64_t count, const int64_t *values) {
     return tm_constant_create_i64(&t->arena, 1, &count, values);
@@ -67,9 +70,12 @@ static inline element_bits bits_of(const tm_constant *c, int64_t i) {
         memcpy(&out, (const char *)c->data + i * (bits / 8), (size_t)bits / 8);
     return out;
 }
-static inline bool same_bits(element_bits a, element_bits b) { return a.low == b.low && a.high == b.high; }
+static inline bool same_bits(element_bits a, element_bits b) {
+    return a.low == b.low && a.high == b.high;
+}
 
-static inline tm_node *new_node(kernel_test *t, tm_op op, int outputs, int count, const tm_constant *const *inputs) {
+static inline tm_node *new_node(kernel_test *t, tm_op op, int outputs, int count,
+                                const tm_constant *const *inputs) {
     tm_value *values[16] = {NULL};
     for (int i = 0; i < count; i++)
         values[i] = inputs[i] == NULL ? NULL : tm_value_create_constant(t->model->main, NULL, inputs[i]);
@@ -110,8 +116,9 @@ static inline int64_t flat_index(int rank, const int64_t *dims, const int64_t *i
 }
 
 /* One type for each width of elements. */
-static const tamis_type width_types[] = {TAMIS_TYPE_UINT2,  TAMIS_TYPE_INT4,  TAMIS_TYPE_UINT8,     TAMIS_TYPE_FLOAT16,
-                                         TAMIS_TYPE_FLOAT, TAMIS_TYPE_INT64, TAMIS_TYPE_COMPLEX128};
+static const tamis_type width_types[] = {TAMIS_TYPE_UINT2,     TAMIS_TYPE_INT4,  TAMIS_TYPE_UINT8,
+                                         TAMIS_TYPE_FLOAT16,   TAMIS_TYPE_FLOAT, TAMIS_TYPE_INT64,
+                                         TAMIS_TYPE_COMPLEX128};
 enum { WIDTH_TYPES = sizeof width_types / sizeof *width_types };
 
 #endif

@@ -18,7 +18,11 @@ typedef struct lists {
 static void random_dims(kernel_test *t, lists *l, int least_rank, int64_t least) {
     l->rank = (int)random_int(t, least_rank, MAX_RANK);
     for (int d = 0; d < l->rank; d++) {
-        l->dims[d] = random_int(t, 0, 9) == 0 ? least : random_int(t, 1, l->rank > 4 ? 3 : l->rank > 2 ? 6 : 19);
+        l->dims[d] = random_int(t, 0, 9) == 0 ? least
+                                              : random_int(t, 1,
+                                                           l->rank > 4   ? 3
+                                                           : l->rank > 2 ? 6
+                                                                         : 19);
         l->lengths[d] = l->dims[d];
         for (int64_t i = 0; i < l->dims[d]; i++)
             l->at[d][i] = i;
@@ -72,7 +76,8 @@ static void slice_trial(kernel_test *t, tamis_type type) {
         ends[count] = random_bound(t, n);
         axes[count] = random_int(t, 0, 1) ? d : d - l.rank;
         steps[count] = random_int(t, 0, 19) == 0 ? (step < 0 ? INT64_MIN : INT64_MAX) : step;
-        int64_t i = starts[count] < 0 ? starts[count] + n : starts[count], end = ends[count] < 0 ? ends[count] + n : ends[count];
+        int64_t i = starts[count] < 0 ? starts[count] + n : starts[count],
+                end = ends[count] < 0 ? ends[count] + n : ends[count];
         i = step > 0 ? (i < 0 ? 0 : i > n ? n : i) : (i < 0 ? 0 : i > n - 1 ? n - 1 : i);
         end = step > 0 ? (end < 0 ? 0 : end > n ? n : end) : (end < -1 ? -1 : end > n - 1 ? n - 1 : end);
         l.lengths[d] = 0;
@@ -84,8 +89,8 @@ static void slice_trial(kernel_test *t, tamis_type type) {
         count++;
     }
     const tm_constant *x = random_tensor(t, type, l.rank, l.dims), *y = NULL;
-    const tm_constant *inputs[] = {x, int_list(t, count, starts), int_list(t, count, ends), int_list(t, count, axes),
-                                   int_list(t, count, steps)};
+    const tm_constant *inputs[] = {x, int_list(t, count, starts), int_list(t, count, ends),
+                                   int_list(t, count, axes), int_list(t, count, steps)};
     assert_int_equal(run_node(t, new_node(t, TM_OP_Slice, 1, 5, inputs), &y), TM_OK);
     check_lists(&l, x, y, zero);
 }
@@ -149,7 +154,8 @@ static void pad_trial(kernel_test *t, tamis_type type) {
     int64_t pads[2 * MAX_RANK];
     for (int d = 0; d < l.rank; d++) {
         const int64_t n = l.dims[d];
-        int64_t begin = random_int(t, 0, 3) == 0 ? -random_int(t, 0, (n - !constant) / 2) : random_int(t, 0, 3);
+        int64_t begin =
+            random_int(t, 0, 3) == 0 ? -random_int(t, 0, (n - !constant) / 2) : random_int(t, 0, 3);
         int64_t end = random_int(t, 0, 3) == 0 ? -random_int(t, 0, (n - !constant) / 2) : random_int(t, 0, 3);
         pads[d] = begin;
         pads[l.rank + d] = end;
@@ -311,10 +317,30 @@ static void reverse_trial(kernel_test *t, tamis_type type) {
     } while (next_index(l.rank, l.dims, index));
 }
 
-#define TRIALS(name, times)               \
+/* More parts than a tensor has axes, with lengths of their own and without. */
+static void split_makes_many_parts(void **state) {
+    (void)state;
+    enum { PARTS = 40 };
+    kernel_test t;
+    kernel_test_init(&t, 1);
+    const int64_t count = 2 * PARTS;
+    int64_t lengths[PARTS];
+    for (int i = 0; i < PARTS; i++)
+        lengths[i] = 2;
+    const tm_constant *x = random_tensor(&t, TAMIS_TYPE_INT32, 1, &count), *parts[PARTS] = {NULL};
+    const tm_constant *inputs[] = {x, int_list(&t, PARTS, lengths)};
+    for (int given = 1; given <= 2; given++) {
+        assert_int_equal(run_node(&t, new_node(&t, TM_OP_Split, PARTS, given, inputs), parts), TM_OK);
+        for (int i = 0; i < PARTS; i++)
+            assert_memory_equal(parts[i]->data, (const int32_t *)x->data + 2 * i, 8);
+    }
+    kernel_test_deinit(&t);
+}
+
+#define TRIALS(name, times)                     \
     static void name##_is_exact(void **state) { \
-        (void)state;                      \
-        repeat(name##_trial, times);      \
+        (void)state;                            \
+        repeat(name##_trial, times);            \
     }
 TRIALS(slice, 60)
 TRIALS(tile, 30)
@@ -329,10 +355,12 @@ TRIALS(reverse, 20)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slice_is_exact),     cmocka_unit_test(tile_is_exact),      cmocka_unit_test(expand_is_exact),
-        cmocka_unit_test(pad_is_exact),       cmocka_unit_test(gather_is_exact),    cmocka_unit_test(compress_is_exact),
-        cmocka_unit_test(split_is_exact),     cmocka_unit_test(transpose_is_exact), cmocka_unit_test(trilu_is_exact),
-        cmocka_unit_test(reverse_is_exact),
+        cmocka_unit_test(slice_is_exact),         cmocka_unit_test(tile_is_exact),
+        cmocka_unit_test(expand_is_exact),        cmocka_unit_test(pad_is_exact),
+        cmocka_unit_test(gather_is_exact),        cmocka_unit_test(compress_is_exact),
+        cmocka_unit_test(split_is_exact),         cmocka_unit_test(transpose_is_exact),
+        cmocka_unit_test(trilu_is_exact),         cmocka_unit_test(reverse_is_exact),
+        cmocka_unit_test(split_makes_many_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

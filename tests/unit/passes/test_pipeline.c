@@ -14,6 +14,15 @@
 
 #include <cmocka.h>
 
+/* The passes that form regions run last, and make of these models what other tests look at. */
+static const char *const disabled[] = {
+#define TM_PASS(name, level, reason)
+#define TM_FINAL_PASS(name, level, reason) #name,
+#include "passes/passes.def"
+#undef TM_PASS
+    "common_subexpressions", "drop_shape_inputs"};
+#define DISABLED (sizeof disabled / sizeof *disabled)
+
 static tm_arena arena;
 static tm_diagnostics diagnostics;
 
@@ -53,6 +62,14 @@ static const char source[] = "main(%x: f32[batch, seq, 12]) {\n"
                              "  return %y\n"
                              "}\n";
 
+static tm_pass_options graph_passes(int level) {
+    return (tm_pass_options){.level = level,
+                             .bisect_limit = -1,
+                             .verify = true,
+                             .disabled = disabled,
+                             .disabled_count = DISABLED - 2};
+}
+
 static tm_model *parse(const char *text) {
     tm_model *model = NULL;
     assert_int_equal(tm_parse_model(&arena, &diagnostics, NULL, text, strlen(text), &model), TM_OK);
@@ -74,7 +91,7 @@ static const char *run(const tm_pass_options *options) {
 
 static void shape_arithmetic_disappears(void **state) {
     (void)state;
-    const tm_pass_options options = {.level = 2, .bisect_limit = -1, .verify = true};
+    const tm_pass_options options = graph_passes(2);
     const char *text = run(&options);
     assert_int_equal(parse(text)->main->node_count, 3);
     assert_non_null(strstr(text, ": f32[1] = {0.5}\n"));
@@ -87,7 +104,7 @@ static void shape_arithmetic_disappears(void **state) {
 
 static void level_zero_keeps_what_is_not_constant(void **state) {
     (void)state;
-    const tm_pass_options options = {.level = 0, .bisect_limit = -1, .verify = true};
+    const tm_pass_options options = graph_passes(0);
     const char *text = run(&options);
     assert_non_null(strstr(text, "Reshape(%sum, %target)"));
     assert_null(strstr(text, "%scale: f32[1] = Mul"));
@@ -95,9 +112,8 @@ static void level_zero_keeps_what_is_not_constant(void **state) {
 
 static void passes_can_be_disabled(void **state) {
     (void)state;
-    const char *disabled[] = {"common_subexpressions", "drop_shape_inputs"};
-    const tm_pass_options options = {
-        .level = 3, .bisect_limit = -1, .verify = true, .disabled = disabled, .disabled_count = 2};
+    tm_pass_options options = graph_passes(2);
+    options.disabled_count = DISABLED;
     const char *text = run(&options);
     assert_non_null(strstr(text, "Add(%p, %q)"));
     assert_non_null(strstr(text, "Reshape(%sum, %target)"));
@@ -105,7 +121,8 @@ static void passes_can_be_disabled(void **state) {
 
 static void the_limit_stops_rewrites(void **state) {
     (void)state;
-    tm_pass_options options = {.level = 3, .bisect_limit = 0, .verify = true};
+    tm_pass_options options = graph_passes(3);
+    options.bisect_limit = 0;
     tm_model *model = parse(source);
     assert_int_equal(tm_passes_run(model, &options, NULL), TM_OK);
     assert_int_equal(model->main->node_count, 11);
@@ -123,7 +140,8 @@ static void the_limit_stops_rewrites(void **state) {
 
 static void print_after_logs_the_model(void **state) {
     (void)state;
-    const tm_pass_options options = {.level = 2, .bisect_limit = -1, .print_after = "dead_code"};
+    tm_pass_options options = graph_passes(2);
+    options.print_after = "dead_code";
     tm_text log;
     tm_text_init(&log, &arena);
     assert_int_equal(tm_passes_run(parse(source), &options, &log), TM_OK);
@@ -132,7 +150,7 @@ static void print_after_logs_the_model(void **state) {
 
 static void faults_are_reported(void **state) {
     (void)state;
-    const tm_pass_options options = {.level = 2, .bisect_limit = -1, .verify = true};
+    const tm_pass_options options = graph_passes(2);
     assert_int_equal(tm_passes_run_one(parse(source), "no_such_pass", &options), TM_E_USAGE);
     tm_model *bad = parse("main(%x: f32[2], %z: f32[3]) {\n  %y = Add(%x, %z)\n  return %y\n}\n");
     assert_int_equal(tm_passes_run(bad, &options, NULL), TM_E_SHAPE);
@@ -140,7 +158,7 @@ static void faults_are_reported(void **state) {
 
 static void pinned_dims_become_numbers(void **state) {
     (void)state;
-    const tm_pass_options options = {.level = 2, .bisect_limit = -1, .verify = true};
+    const tm_pass_options options = graph_passes(2);
     tm_model *model = parse(source);
     tm_symbol_set_range(tm_dims_find_symbol(model->dims, "batch"), 2, 2);
     tm_symbol_set_range(tm_dims_find_symbol(model->dims, "seq"), 5, 5);

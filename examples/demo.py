@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way from an ONNX file to answers, on two models, with ONNX Runtime beside it. `./dev demo` runs it.
+
+T2 classifies light curves (examples/t2), MiniLM turns sentences into vectors (examples/minilm). Each is compiled
+to a shared object, run on its real input, compared with ONNX Runtime's answer in this same run, and measured; then
+T2 once more from a C program. Exit status 1 if an answer differs by more than 1e-5.
+
+    python examples/demo.py [--without-minilm]     environment: TAMIS (the command), TAMIS_BUILD (the build folder)
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "bench"), str(HERE / "minilm")]
+BUILD = pathlib.Path(os.environ.get("TAMIS_BUILD", HERE.parent / "build"))
+TAMIS = os.environ.get("TAMIS", str(BUILD / "bin" / "tamis"))
+WORK = BUILD / "demo"
+BOUND = 1e-5
+
+import export as minilm  # noqa: E402
+import rounds  # noqa: E402
+
+ORT, FLUSHED = "ONNX Runtime", "ONNX Runtime, denormals as zero"
+
+# What a process holds with ONNX Runtime in it: less what Python with NumPy holds already.
+ORT_PROCESS = """
+import sys, numpy, time
+def memory():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+inputs = dict(numpy.load(sys.argv[2]))
+before = memory()
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads, options.log_severity_level = 1, 3
+start = time.perf_counter()
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+loaded = time.perf_counter()
+for _ in range(20):
+    session.run(None, inputs)
+print((loaded - start) * 1e3, memory() - before)
+"""
+
+
+def command(*arguments, **options):
+    return subprocess.run([str(a) for a in arguments], check=True, **options)
+
+
+def compiler():
+    for name in ("cc", "gcc", "clang-19", "clang"):
+        if shutil.which(name):
+            return name
+    sys.exit("demo: no C compiler found")
+
+
+def compile_model(model, output, *options):
+    start = time.perf_counter()
+    command(TAMIS, "compile", model, "-o", output, *options)
+    print(f"tamis compile {model.name} -o {output.name}: {time.perf_counter() - start:.2f} s, {size(output)}")
+
+
+def size(*paths):
+    total = sum(path.stat().st_size for path in paths)
+    return f"{total / 1e6:.1f} MB" if total >= 1e6 else f"{total / 1e3:.0f} KB"
+
+
+def build_measure():
+    program = WORK / "measure"
+    command(compiler(), "-O2", "-std=gnu11", f"-I{BUILD / 'include'}", HERE / "measure.c", "-o", program,
+            BUILD / "lib" / "libtamis_runtime.a", "-lpthread", "-ldl")
+    return program
+
+
+def process_of_tamis(program, artifact, inputs):
+    """Load time (ms) and resident memory (KB) of a C program that runs the artifact."""
+    arguments = []
+    for name, array in inputs.items():
+        array.tofile(WORK / f"{name}.bin")
+        arguments += [",".join(map(str, array.shape)), WORK / f"{name}.bin"]
+    report = json.loads(command(program, artifact, WORK / "output.bin", *arguments, stdout=subprocess.PIPE).stdout)
+    return report["load_ms"], report["memory_kb"]
+
+
+def process_of_onnxruntime(model, inputs):
+    np.savez(WORK / "inputs.npz", **inputs)
+    text = command(sys.executable, "-c", ORT_PROCESS, model, WORK / "inputs.npz", stdout=subprocess.PIPE, text=True).stdout
+    return tuple(map(float, text.split()))
+
+
+def duration(seconds):
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+
+
+def memory(kilobytes):
+    return f"{kilobytes / 1024:.1f} MB"
+
+
+def print_table(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def latencies(sessions, batches):
+    """[{engine: seconds}], one for each batch."""
+    found = []
+    for inputs in batches:
+        found.append(rounds.compare({name: lambda s=s: s.run(None, inputs) for name, s in sessions.items()})[0])
+    return found
+
+
+def rows_of(name, model, artifact, program, sessions, batches, difference):
+    """Table rows of one model: a row for each engine."""
+    import onnxruntime
+
+    library = max(pathlib.Path(onnxruntime.__file__).parent.glob("capi/*.so*"), key=lambda path: path.stat().st_size)
+    load, resident = process_of_tamis(program, artifact, batches[0])
+    ort_load, ort_resident = process_of_onnxruntime(model, batches[0])
+    times = latencies(sessions, batches)
+    rows = []
+    for engine in sessions:
+        speed = [duration(t[engine]) for t in times] + ["-"] * (2 - len(times))
+        if engine == "tamis":
+            rows.append([name, engine, size(artifact), f"{load:.2f} ms", memory(resident), *speed, f"{difference:.1e}"])
+        elif engine == ORT:
+            rows.append([name, engine, f"{size(model)} + {size(library)}", f"{ort_load:.2f} ms", memory(ort_resident), *speed, ""])
+        else:
+            rows.append([name, engine, "", "", "", *speed, ""])
+    return rows
+
+
+def open_sessions(model, artifact, flushed):
+    sessions = {"tamis": rounds.tamis_session(artifact), ORT: rounds.onnxruntime_session(model)}
+    if flushed:
+        sessions[FLUSHED] = rounds.onnxruntime_session(model, flush=True)
+    return sessions
+
+
+def demo_t2(program):
+    print("\n== T2: what kind of object is this? ==")
+    model, artifact = HERE / "t2" / "t2.onnx", WORK / "t2.so"
+    data = np.load(HERE / "t2" / "eval.npz")
+    compile_model(model, artifact)
+    sessions = open_sessions(model, artifact, flushed=True)
+    answer, reference = (sessions[name].run(None, {"x": data["x"]})[0] for name in ("tamis", ORT))
+    found = answer.argmax(-1)
+    for row in range(5):
+        kinds = data["kinds"]
+        print(f"  curve {row}: {kinds[found[row]]} ({100 * answer[row].max():.0f} %), in truth {kinds[data['labels'][row]]}")
+    print(f"  accuracy on {len(found)} labelled curves: {100 * (found == data['labels']).mean():.1f} %")
+    difference = float(np.abs(answer - reference).max())
+    batches = [{"x": data["x"][:1]}, {"x": data["x"][:256]}]
+    return rows_of("T2", model, artifact, program, sessions, batches, difference), difference, answer
+
+
+def demo_minilm(program):
+    print("\n== MiniLM: which sentence is nearest in meaning? ==")
+    model, tokenizer = minilm.prepare(BUILD / "examples" / "minilm")
+    artifact = WORK / "minilm.so"
+    sentences = (HERE / "minilm" / "sentences.txt").read_text().splitlines()
+    inputs = minilm.tokenize(sentences, tokenizer, BUILD / "examples" / "minilm")
+    compile_model(model, artifact)
+    sessions = open_sessions(model, artifact, flushed=False)
+    answer, reference = (sessions[name].run(["sentence_embedding"], inputs)[0] for name in ("tamis", ORT))
+    likeness = answer @ answer.T - 2 * np.eye(len(answer))
+    for row in range(0, len(sentences), 7):
+        nearest = likeness[row].argmax()
+        print(f"  {sentences[row]}\n      {likeness[row][nearest]:.2f}  {sentences[nearest]}")
+    difference = float(np.abs(answer - reference).max())
+    one = minilm.tokenize(sentences[:1], tokenizer, BUILD / "examples" / "minilm")
+    return rows_of("MiniLM", model, artifact, program, sessions, [one], difference), difference
+
+
+def demo_c(answer):
+    print("\n== T2 from a C program ==")
+    command(TAMIS, "compile", "--emit=obj", HERE / "t2" / "t2.onnx", "-o", WORK / "t2.o")
+    build = [compiler(), "-std=c11", "-O2", f"-I{WORK}", HERE / "t2" / "t2.c", WORK / "t2.o", "-Wl,--gc-sections", "-s", "-o", WORK / "t2"]
+    command(*build)
+    print(" ", "cc -O2 t2.c t2.o -Wl,--gc-sections -s -o t2:", size(WORK / "t2"))
+    curves = np.load(HERE / "t2" / "eval.npz")["x"].tobytes()
+    lines = command(WORK / "t2", input=curves, stdout=subprocess.PIPE).stdout.decode().split("\n")
+    kinds = np.array([int(line.split()[0]) for line in lines if line])
+    same = int((kinds == answer.argmax(-1)).sum())
+    print(f"  {same} of {len(answer)} answers are the same as before")
+    return same == len(answer)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Compiles two models, runs them, compares with ONNX Runtime.")
+    parser.add_argument("--without-minilm", action="store_true", help="do not fetch the 90 MB of weights")
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    program = build_measure()
+    rows, difference, answer = demo_t2(program)
+    differences = [difference]
+    if not options.without_minilm:
+        more, difference = demo_minilm(program)
+        rows += more
+        differences.append(difference)
+    same = demo_c(answer)
+    print("\n== One thread, one run ==")
+    print_table([["model", "engine", "file", "load", "memory", "batch 1", "batch 256", "difference"], *rows])
+    print("\nfile: the artifact; for ONNX Runtime the model and its library.  memory: resident, of a small C program;\n"
+          "for ONNX Runtime what it adds to Python.  difference: largest, to ONNX Runtime's default session.")
+    if max(differences) > BOUND or not same:
+        sys.exit(f"demo: the answers differ by more than {BOUND}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * recognize_attention.c: two products with a softmax between them become one Attention node.
+ *
+ *     %s = MatMul(%q, %kt)                 %kt: K with its last two dims swapped
+ *     %t = Mul(%s, 0.125)
+ *     %m = Add(%t, %mask)           ->     %y = Attention(%q, %k, %v, %mask) {scale = 0.125}
+ *     %p = Softmax(%m)
+ *     %y = MatMul(%p, %v)
+ *
+ * Factors may stand on Q, on K before or after its transpose, on the scores, on any of them at once, as Mul or Div.
+ * Masks and position biases are sums; several become one sum. Where(condition, scores, fill) is a mask
+ * too: of bool if the fill is minus infinity, which is what Attention does with it. A finite fill of -1e4 or
+ * beyond becomes the sum with -2^127, which swallows the score: exp of what is filled is 0, and a row that is
+ * filled throughout is uniform, both as before. (It would not be so if all scores that a row sees were
+ * below the fill, which stands for less than any score can be.) Smaller fills are left alone.
+ *
+ * A factor for each head, [heads, 1, 1], is put on Q. A soft cap, c * tanh(scores / c), is an attribute.
+ *
+ * Exporters guard the softmax of fully masked rows: Where(IsNaN(p), 0, p). With a mask of finite numbers no row
+ * is NaN, and the guard goes. Else it moves behind the product, to where it costs little:
+ *
+ *     %top = ReduceMax(%mask);  %none = Equal(%top, -inf);  %y = Where(%none, 0, Attention(%q, %k, %v, %mask))
+ *
+ * Products of 2, 3 or 5 and more dims are seen as 4 by views. One head of K and V for all heads of Q is a group.
+ *
+ * Nobody else may read scores or probabilities: who does, wants the big matrix that this avoids. For
+ * float32 and float64. Not bit-exact: factors are applied at another place and sums taken in another order.
+ */
+#include "ir/infer.h"
+#include "passes/match.h"
+#include "passes/match_range.h"
+#include "passes/rewrite.h"
+
+#include <math.h>
+
+#define MAX_PARTS 4
+#define MAX_DEPTH 12
+#define LEAST_FILL 1e4
+#define SWALLOWING 0x1p127
+
+typedef struct mask_part {
+    tm_value *value;   /* added to the scores, or a condition */
+    bool is_condition;
+    bool keep;         /* condition: the scores are kept where it has this value */
+    double fill;       /* condition: where it has not */
+    double scale;      /* what multiplies the sum with the scores */
+    bool subtracted;
+} mask_part;
+
+typedef struct attention {
+    tm_value *q, *kt, *k, *v;
+    const tm_value *scores;
+    double scale, softcap;    /* softcap 0: none */
+    tm_value *head_factor;    /* or NULL */
+    const tm_value *zeroed;   /* a condition where the probabilities are set to zero, or NULL */
+    mask_part parts[MAX_PARTS];
+    int part_count;
+    bool guarded;
+} attention;
+
+/* ---- matching ---- */
+
+static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out);
+
+/* The scores are input `input` of `node`; `part` is what the node does to them. */
+static bool match_masked(tm_match *match, tm_node *node, int input, mask_part part, int depth, attention *out) {
+    const tm_value *value = node->outputs[0];
+    if (!match_scores(match, node->inputs[input], part.scale, depth - 1, out) || out->part_count == MAX_PARTS ||
+        value->rank != out->scores->rank || !tm_match_same_dims(value, 0, out->scores, 0, value->rank))
+        return false;
+    out->parts[out->part_count++] = part;
+    return true;
+}
+
+/* value = c * tanh(x / c): x. */
+static tm_value *match_soft_cap(tm_match *match, const tm_value *value, double *out_cap) {
+    double cap;
+    tm_value *tanh, *x;
+    tm_node *node;
+    int saved = match->count;
+    if (tm_match_with_number(match, value, TM_OP_Mul, &tanh, out_cap) != NULL &&
+        (node = tm_match_op(match, tanh, TM_OP_Tanh)) != NULL) {
+        if (tm_match_with_number(match, node->inputs[0], TM_OP_Div, &x, &cap) != NULL && tm_match_near(cap, *out_cap))
+            return x;
+        if (tm_match_with_number(match, node->inputs[0], TM_OP_Mul, &x, &cap) != NULL && tm_match_near(cap * *out_cap, 1))
+            return x;
+    }
+    match->count = saved;
+    return NULL;
+}
+
+/* value = x * factor, the factor constant along rows and columns. */
+static bool match_head_factor(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
+    tm_node *node = tm_match_op(match, value, TM_OP_Mul);
+    int saved = match->count;
+    for (int i = 0; node != NULL && i < 2; i++) {
+        tm_value *x = node->inputs[i], *factor = node->inputs[1 - i];
+        match->count = saved;
+        if (factor->rank < 3 || x->rank != value->rank || !tm_dim_is(factor->dims[factor->rank - 1], 1) ||
+            !tm_dim_is(factor->dims[factor->rank - 2], 1) || !tm_match_same_dims(x, 0, value, 0, x->rank) ||
+            !match_scores(match, x, scale, depth - 1, out) || out->part_count > 0 || out->head_factor != NULL || out->softcap != 0)
+            continue;
+        out->head_factor = factor;
+        return true;
+    }
+    return false;
+}
+
+/* Scores that are multiplied, by numbers or for each head, or capped. */
+static bool match_scaled(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
+    double number;
+    tm_value *x;
+    if (scale == 1 && (x = match_soft_cap(match, value, &number)) != NULL) {
+        if (number <= 0 || !match_scores(match, x, 1, depth - 1, out) || out->part_count > 0 || out->softcap != 0)
+            return false;
+        out->softcap = number;
+        return true;
+    }
+    if (tm_match_with_number(match, value, TM_OP_Mul, &x, &number) != NULL)
+        return match_scores(match, x, scale * number, depth - 1, out);
+    if (tm_match_with_number(match, value, TM_OP_Div, &x, &number) != NULL)
+        return match_scores(match, x, scale / number, depth - 1, out);
+    return match_head_factor(match, value, scale, depth, out);
+}
+
+static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
+    double fill;
+    tm_node *node = depth > 0 && value->producer != NULL ? tm_match_op(match, value, value->producer->op) : NULL;
+    int saved = match->count;
+    if (node == NULL)
+        return false;
+    switch ((int)node->op) {
+    case TM_OP_MatMul:
+        *out = (attention){.q = node->inputs[0], .kt = node->inputs[1], .v = out->v, .scores = value, .scale = scale,
+                           .guarded = out->guarded, .zeroed = out->zeroed};
+        return true;
+    case TM_OP_Mul:
+    case TM_OP_Div:
+        return match_scaled(match, value, scale, depth, out);
+    case TM_OP_Sub:
+        return match_masked(match, node, 0, (mask_part){.value = node->inputs[1], .scale = scale, .subtracted = true}, depth, out);
+    case TM_OP_Add:
+        if (match_masked(match, node, 0, (mask_part){.value = node->inputs[1], .scale = scale}, depth, out))
+            return true;
+        match->count = saved;
+        return match_masked(match, node, 1, (mask_part){.value = node->inputs[0], .scale = scale}, depth, out);
+    case TM_OP_Where:
+        for (int i = 1; i <= 2; i++) {
+            mask_part part = {.value = node->inputs[0], .is_condition = true, .keep = i == 1, .scale = scale};
+            match->count = saved;
+            if (!tm_match_number(node->inputs[3 - i], &fill))
+                continue;
+            part.fill = fill;
+            if (match_masked(match, node, i, part, depth, out))
+                return true;
+        }
+        return false;
+    default:
+        return false;
+    }
+}
+
+/* p; p behind its guard; or p set to zero where a condition holds. */
+static bool match_probabilities(tm_match *match, tm_value *value, attention *out) {
+    double zero;
+    tm_node *where = tm_match_op(match, value, TM_OP_Where);
+    if (where != NULL) {
+        value = where->inputs[2];
+        tm_node *test = tm_match_op(match, where->inputs[0], TM_OP_IsNaN);
+        out->guarded = test != NULL && test->inputs[0] == value;
+        out->zeroed = test == NULL ? where->inputs[0] : NULL;
+        if ((test != NULL && !out->guarded) || !tm_match_number(where->inputs[1], &zero) || zero != 0 ||
+            value->rank != where->outputs[0]->rank || !tm_match_same_dims(value, 0, where->outputs[0], 0, value->rank))
+            return false;
+    }
+    tm_node *softmax = tm_match_op(match, value, TM_OP_Softmax);
+    if (softmax == NULL)
+        return false;
+    int64_t axis = tm_node_int(softmax, "axis");
+    return (axis == -1 || axis == value->rank - 1) && match_scores(match, softmax->inputs[0], 1, MAX_DEPTH, out);
+}
+
+/* Probabilities set to zero exactly where the scores were filled are those of a fill of minus infinity, guarded. */
+static bool take_zeroed(attention *a) {
+    mask_part *filled = NULL;
+    for (int i = 0; a->zeroed != NULL && i < a->part_count; i++) {
+        mask_part *part = &a->parts[i];
+        if (part->is_condition && !part->keep && part->value == a->zeroed && part->fill <= -LEAST_FILL)
+            filled = part;
+        else if (part->is_condition || !tm_match_is_bounded(part->value, TM_MATCH_REASONABLE))
+            return false;
+    }
+    if (filled != NULL) {
+        filled->fill = -INFINITY;
+        a->guarded = true;
+    }
+    return a->zeroed == NULL || filled != NULL;
+}
+
+/* Batches and heads of Q, K and V agree; or K and V have one head. Two dims that a product sums over agree when it runs. */
+static bool shapes_agree(const attention *a) {
+    int rank = a->scores->rank, lead = rank - 2;
+    const tm_value *q = a->q, *kt = a->kt, *v = a->v;
+    if (rank < 2 || q->rank != rank || kt->rank != rank || v->rank != rank || (rank < 4 && kt->constant != NULL))
+        return false;
+    bool shared_head = rank == 4 && tm_dim_is(kt->dims[1], 1) && tm_dim_is(v->dims[1], 1);
+    for (int i = 0; i < lead; i++)
+        if (!(shared_head && i == 1) && (q->dims[i] != kt->dims[i] || q->dims[i] != v->dims[i]))
+            return false;
+    return true;
+}
+
+/* ---- masks ---- */
+
+/* Will the parts, added up, do what they do one after the other? */
+static bool masks_are_sums(const attention *a) {
+    for (int i = 0; i < a->part_count; i++) {
+        const mask_part *part = &a->parts[i];
+        if (!(part->scale > 0) || (!part->is_condition && part->scale > 1 && !tm_match_is_bounded(part->value, SWALLOWING)))
+            return false;
+        if (!part->is_condition)
+            continue;
+        if (isnan(part->fill) || part->fill * part->scale > -LEAST_FILL)
+            return false;
+        for (int k = 0; k < a->part_count; k++)
+            if (k != i && !isinf(part->fill) &&
+                (a->parts[k].is_condition || !tm_match_is_bounded(a->parts[k].value, TM_MATCH_REASONABLE)))
+                return false;
+    }
+    return true;
+}
+
+/* No score becomes minus infinity. */
+static bool masks_are_finite(const attention *a) {
+    if (a->part_count > 1)
+        return false;
+    for (int i = 0; i < a->part_count; i++)
+        if (a->parts[i].is_condition ? isinf(a->parts[i].fill) : !tm_match_is_bounded(a->parts[i].value, INFINITY))
+            return false;
+    return true;
+}
+
+/* A mask for products of `rank` dims as one of 2 to 4 dims; see has_mask_view. */
+static void view_mask(tm_node *before, int rank, tm_value **mask) {
+    tm_dims *dims = before->graph->model->dims;
+    const tm_value *m = *mask;
+    tm_dim one = tm_dim_constant(dims, 1), four[4] = {one, one, one, one};
+    int behind = rank == 3 ? 2 : 3; /* the dims that stay as they are */
+    if (m->rank >= 2 && m->rank < (rank == 3 ? 3 : 5))
+        return;
+    int lead = m->rank > behind ? m->rank - behind : 0;
+    four[0] = tm_dim_product(dims, m->dims, lead);
+    for (int i = lead; i < m->rank; i++)
+        four[4 - m->rank + i] = m->dims[i];
+    *mask = tm_match_view(before, *mask, 4, four);
+}
+
+/* Masks of more than 4 dims need leading dims that can be merged. */
+static bool has_mask_view(const attention *a) {
+    int rank = a->scores->rank;
+    for (int p = 0; p < a->part_count && rank > 4; p++) {
+        const tm_value *m = a->parts[p].value;
+        bool ones = true, full = m->rank == rank;
+        for (int i = 0; i < m->rank - 3; i++) {
+            ones = ones && tm_dim_is(m->dims[i], 1);
+            full = full && m->dims[i] == a->scores->dims[i];
+        }
+        if (!ones && (!full || a->part_count > 1))
+            return false;
+    }
+    return true;
+}
+
+static tm_value *number(tm_node *before, tamis_type type, double value) {
+    tm_graph *graph = before->graph;
+    return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, value));
+}
+
+/* The part as something to add. */
+static tm_code make_addend(tm_node *before, tamis_type type, const mask_part *part, tm_value **out) {
+    *out = part->value;
+    if (part->is_condition) {
+        tm_value *zero = number(before, type, 0);
+        tm_value *fill = number(before, type, isinf(part->fill) ? part->fill : -SWALLOWING);
+        tm_value *inputs[3] = {part->value, part->keep ? zero : fill, part->keep ? fill : zero};
+        return tm_match_make(before, TM_OP_Where, 3, inputs, out);
+    }
+    double factor = part->subtracted ? -part->scale : part->scale;
+    if (factor == 1)
+        return TM_OK;
+    tm_value *inputs[2] = {part->value, number(before, type, factor)};
+    return tm_match_make(before, TM_OP_Mul, 2, inputs, out);
+}
+
+/* `numbers`: a mask to compute with, not one of bool. */
+static tm_code make_mask(tm_node *before, const attention *a, bool numbers, tm_value **out) {
+    *out = NULL;
+    if (!numbers && a->part_count == 1 && a->parts[0].is_condition && isinf(a->parts[0].fill)) {
+        *out = a->parts[0].value;
+        return a->parts[0].keep ? TM_OK : tm_match_make(before, TM_OP_Not, 1, &a->parts[0].value, out);
+    }
+    for (int i = 0; i < a->part_count; i++) {
+        tm_value *addend, *sum[2] = {*out, NULL};
+        TM_TRY(make_addend(before, a->scores->type, &a->parts[i], &addend));
+        sum[1] = addend;
+        if (sum[0] == NULL)
+            *out = addend;
+        else
+            TM_TRY(tm_match_make(before, TM_OP_Add, 2, sum, out));
+    }
+    return TM_OK;
+}
+
+/* ---- operands ---- */
+
+static void take_factors(const tm_match *match, tm_value **value, double *scale) {
+    double number;
+    tm_value *x;
+    for (;;) {
+        tm_match own = {.graph = match->graph};
+        if (tm_match_with_number(&own, *value, TM_OP_Mul, &x, &number) != NULL)
+            *scale *= number;
+        else if (tm_match_with_number(&own, *value, TM_OP_Div, &x, &number) != NULL)
+            *scale /= number;
+        else
+            return;
+        *value = x;
+    }
+}
+
+/* Transpose(x, perm) with the last two dims of the result swapped: x if that is it. */
+static tm_code swap_result(tm_node *before, const tm_node *transpose, tm_value **out) {
+    tm_value *x = transpose->inputs[0];
+    int64_t perm[TAMIS_MAX_RANK];
+    bool identity = true;
+    tm_rewrite_permutation(transpose, perm);
+    int64_t last = perm[x->rank - 1];
+    perm[x->rank - 1] = perm[x->rank - 2];
+    perm[x->rank - 2] = last;
+    for (int i = 0; i < x->rank; i++)
+        identity = identity && perm[i] == i;
+    *out = x;
+    return identity ? TM_OK : tm_match_make_transpose(before, x, perm, out);
+}
+
+/* K from K with its last two dims swapped. The transpose may stand between views that merge the leading dims. */
+static tm_code untranspose(tm_node *before, tm_value *kt, tm_value **out) {
+    const tm_node *node = kt->producer, *inner = NULL;
+    if (node != NULL && node->op == TM_OP_Transpose)
+        return swap_result(before, node, out);
+    if (node != NULL && tm_op_has(node->op, TM_VIEW) && node->inputs[0]->rank >= 2)
+        inner = node->inputs[0]->producer;
+    int rank = kt->rank;
+    if (inner != NULL && inner->op == TM_OP_Transpose &&
+        tm_match_same_dims(inner->outputs[0], inner->outputs[0]->rank - 2, kt, rank - 2, 2)) {
+        tm_dim dims[TAMIS_MAX_RANK];
+        for (int i = 0; i < rank; i++)
+            dims[i] = kt->dims[i];
+        dims[rank - 1] = kt->dims[rank - 2];
+        dims[rank - 2] = kt->dims[rank - 1];
+        TM_TRY(swap_result(before, inner, out));
+        *out = tm_match_view(before, *out, rank, dims);
+        return TM_OK;
+    }
+    int64_t perm[TAMIS_MAX_RANK];
+    for (int i = 0; i < rank; i++)
+        perm[i] = i < rank - 2 ? i : 2 * rank - 3 - i;
+    return tm_match_make_transpose(before, kt, perm, out);
+}
+
+/* The dims of a product as batch, heads, rows, columns. */
+static tm_value *view_operand(tm_node *before, tm_value *x) {
+    tm_dims *dims = before->graph->model->dims;
+    tm_dim one = tm_dim_constant(dims, 1), four[4] = {one, one, x->dims[x->rank - 2], x->dims[x->rank - 1]};
+    if (x->rank == 3)
+        four[0] = x->dims[0];
+    if (x->rank >= 4) {
+        four[0] = tm_dim_product(dims, x->dims, x->rank - 3);
+        four[1] = x->dims[x->rank - 3];
+    }
+    return tm_match_view(before, x, 4, four);
+}
+
+/* ---- the rewrite ---- */
+
+/* Rows of `y` that see nothing are zero. */
+static tm_code guard_rows(tm_node *before, tm_value *mask, tm_value **y) {
+    static const int64_t one_dim = 1, last = -1;
+    tm_model *model = before->graph->model;
+    tm_dim dims[4];
+    tm_value *axes = tm_value_create_constant(before->graph, NULL, tm_constant_create_i64(model->arena, 1, &one_dim, &last));
+    tm_value *top, *none;
+    TM_TRY(tm_match_make(before, TM_OP_ReduceMax, 2, (tm_value *[]){mask, axes}, &top));
+    tm_value *pair[2] = {top, number(before, mask->type, -INFINITY)};
+    TM_TRY(tm_match_make(before, TM_OP_Equal, 2, pair, &none));
+    for (int i = 0; i < 4; i++)
+        dims[i] = i < 4 - none->rank ? tm_dim_constant(model->dims, 1) : none->dims[i - 4 + none->rank];
+    none = tm_match_view(before, none, 4, dims);
+    tm_value *choice[3] = {none, number(before, (*y)->type, 0), *y};
+    return tm_match_make(before, TM_OP_Where, 3, choice, y);
+}
+
+static tm_code build(tm_node *root, attention *a, bool guarded) {
+    const tm_match match = {.graph = root->graph};
+    tm_value *inputs[4], *result;
+    int rank = a->scores->rank;
+    take_factors(&match, &a->q, &a->scale);
+    take_factors(&match, &a->kt, &a->scale);
+    TM_TRY(untranspose(root, a->kt, &a->k));
+    take_factors(&match, &a->k, &a->scale);
+    TM_TRY(make_mask(root, a, guarded, &inputs[3]));
+    if (inputs[3] != NULL)
+        view_mask(root, rank, &inputs[3]);
+    if (a->head_factor != NULL)
+        TM_TRY(tm_match_make(root, TM_OP_Mul, 2, (tm_value *[]){a->q, a->head_factor}, &a->q));
+    inputs[0] = view_operand(root, a->q);
+    inputs[1] = view_operand(root, a->k);
+    inputs[2] = view_operand(root, a->v);
+    tm_node *node = tm_node_create(root->graph, root, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
+    tm_node_set_float(node, "scale", a->scale);
+    if (a->softcap != 0)
+        tm_node_set_float(node, "softcap", a->softcap);
+    if (rank == 4 && !guarded) {
+        tm_match_replace(root, node);
+        return TM_OK;
+    }
+    result = tm_node_add_output(node, NULL);
+    TM_TRY(tm_infer_node(root->graph->model, node));
+    if (guarded)
+        TM_TRY(guard_rows(root, inputs[3], &result));
+    tm_match_replace(root, rank == 4 ? result->producer : tm_node_create(root->graph, root, TM_OP_Reshape, NULL, 1, &result));
+    return TM_OK;
+}
+
+static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    tm_match match = {.graph = node->graph};
+    attention found = {0};
+    if (node->op != TM_OP_MatMul || !tm_match_is_real(node->outputs[0]))
+        return TM_OK;
+    found.v = node->inputs[1];
+    if (!match_probabilities(&match, node->inputs[0], &found) || !tm_match_closed(&match, node) || !shapes_agree(&found) ||
+        !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) || !tm_pass_allow(context))
+        return TM_OK;
+    return build(node, &found, found.guarded && !masks_are_finite(&found));
+}
+
+tm_code tm_pass_recognize_attention(tm_pass_context *context) {
+    return tm_match_each(context, rewrite);
+}

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tamis command: verbs, files in and out, exit codes, messages."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+TAMIS = os.environ.get("TAMIS")
+pytestmark = pytest.mark.skipif(TAMIS is None, reason="TAMIS is not set")
+
+
+def tamis(*arguments, stdin=None, code=0):
+    done = subprocess.run([TAMIS, *map(str, arguments)], input=stdin, capture_output=True, check=False)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def make_model(nodes, inputs, outputs):
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def value(name, type_=TensorProto.FLOAT, shape=("n", 3)):
+    return helper.make_tensor_value_info(name, type_, shape)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with add.onnx (y = x + w) and its data as test_data_set_0, as the current one."""
+    model = make_model([helper.make_node("Add", ["x", "w"], ["y"])], [value("x"), value("w", shape=(3,))], [value("y")])
+    onnx.save(model, tmp_path / "model.onnx")
+    x, w = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([10, 20, 30], np.float32)
+    os.mkdir(tmp_path / "test_data_set_0")
+    for name, array in [("input_0", x), ("input_1", w), ("output_0", x + w)]:
+        (tmp_path / "test_data_set_0" / f"{name}.pb").write_bytes(numpy_helper.from_array(array, name).SerializeToString())
+    np.savez(tmp_path / "in.npz", x=x, w=w)
+    np.savez_compressed(tmp_path / "deflated.npz", x=x, w=w)
+    np.save(tmp_path / "x.npy", np.asfortranarray(x))
+    np.save(tmp_path / "w.npy", w)
+    monkeypatch.chdir(tmp_path)
+    return x + w
+
+
+def test_compile_then_run_on_every_kind_of_file(folder):
+    tamis("compile", "model.onnx", "-o", "model.so")
+    for inputs in (["--inputs", "in.npz"], ["--inputs=deflated.npz"], ["--inputs", "test_data_set_0"],
+                   ["-i", "x=x.npy", "-i", "w=w.npy"], ["--inputs", "."]):
+        tamis("run", "model.so", *inputs, "--outputs", "out.npz")
+        np.testing.assert_array_equal(np.load("out.npz")["y"], folder)
+    tamis("run", "model.so", "--inputs", "in.npz", "--outputs", "out", "-o", "y=y.npy")
+    np.testing.assert_array_equal(np.load("y.npy"), folder)
+    tensor = onnx.TensorProto.FromString(open("out/output_0.pb", "rb").read())
+    np.testing.assert_array_equal(numpy_helper.to_array(tensor), folder)
+    out, _ = tamis("run", "model.so", "--inputs", "in.npz")
+    assert out == "y: f32[2, 3]\n  10 21 32 13 24 35\n"
+
+
+def test_run_compiles_a_model_from_stdin_too(folder):
+    out, _ = tamis("run", "-", "--inputs", "in.npz", stdin=open("model.onnx", "rb").read())
+    assert "y: f32[2, 3]" in out
+    out, _ = tamis("run", "model.onnx", "--evaluate", "--inputs", "in.npz", "-o", "y=-")
+    assert "10 21 32 13 24 35" in out
+
+
+@pytest.mark.parametrize("name,dtype", [("FLOAT16", "f2"), ("DOUBLE", "f8"), ("INT8", "i1"), ("UINT16", "u2"), ("BOOL", "?"),
+                                        ("COMPLEX64", "c8"), ("STRING", "U3")])
+def test_types_pass_through_npy(name, dtype, tmp_path):
+    type_ = getattr(TensorProto, name)
+    model = make_model([helper.make_node("Identity", ["x"], ["y"])], [value("x", type_, (4,))], [value("y", type_, (4,))])
+    onnx.save(model, tmp_path / "m.onnx")
+    x = np.array(["a", "", "bcd", "é"]) if name == "STRING" else np.array([0, 1, 2, 3]).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    tamis("run", tmp_path / "m.onnx", "-i", f"x={tmp_path}/x.npy", "-o", f"y={tmp_path}/y.npy")
+    y = np.load(tmp_path / "y.npy")
+    assert y.dtype.kind == x.dtype.kind
+    np.testing.assert_array_equal(y, x)
+
+
+def test_check(folder):
+    out, _ = tamis("check", ".")
+    assert out.endswith("1 cases: 1 pass, 0 FAIL, 0 unsupported, 0 crash\n")
+    for more in (["--evaluate"], ["--static"], ["-O0"], ["--rtol", "1e-9"]):
+        tamis("check", ".", *more)
+    wrong = folder.copy()
+    wrong[1, 2] += 1
+    open("test_data_set_0/output_0.pb", "wb").write(numpy_helper.from_array(wrong, "y").SerializeToString())
+    out, _ = tamis("check", ".", code=1)
+    assert "set 0 output 0 'y': 1 of 6 wrong, max abs 1" in out and "[1, 2]: found 35, expected 36" in out
+    report = json.loads(tamis("check", ".", "--json", code=1)[0])
+    assert report["summary"]["FAIL"] == 1 and report["cases"][0]["status"] == "FAIL"
+    tamis("check", ".", "--atol", "2")
+    open("data.json", "w", encoding="ascii").write('{"atol": 2}')
+    tamis("check", ".")
+
+
+def test_check_goes_on_after_a_bad_model(folder):
+    os.mkdir("bad")
+    open("bad/model.onnx", "wb").write(b"\xff\xff\xff")
+    os.mkdir("good")
+    for name in ("model.onnx", "test_data_set_0"):
+        os.rename(name, f"good/{name}")
+    out, _ = tamis("check", "bad", "good", code=1)
+    lines = out.splitlines()
+    assert lines[0].startswith("FAIL") and lines[1].startswith("pass")
+
+
+def test_verify_and_bench(folder):
+    out, _ = tamis("verify", "model.onnx", "--runs", 3, "--size", "n=5")
+    assert out.count("same ") == 3
+    figures = json.loads(tamis("bench", "model.onnx", "--seconds", "0.05", "--size", "n=2", "--json")[0])
+    assert figures["median_us"] > 0 and figures["calls"] > 0
+
+
+def test_inspect(folder):
+    facts = json.loads(tamis("inspect", "model.onnx", "--json")[0])
+    assert facts["inputs"][0] == {"name": "x", "kind": "tensor", "type": "f32", "dims": ["n", "3"]}
+    assert facts["ops"] == {"Add": 1} and facts["unsupported"] == []
+    tamis("compile", "model.onnx", "-o", "model.so")
+    facts = json.loads(tamis("inspect", "model.so", "--json")[0])
+    assert facts["producer"].startswith("tamis ") and facts["outputs"][0]["name"] == "y"
+    assert "x: f32[n, 3]" in tamis("inspect", "model.so")[0]
+
+
+def test_opt_and_text_forms(folder):
+    out, _ = tamis("opt", "model.onnx")
+    assert "Add(%x, %w)" in out
+    open("a.ir", "w", encoding="utf-8").write(out)
+    assert tamis("opt", "a.ir")[0] == out
+    assert "dead_code" in tamis("opt", "--list")[0]
+    assert "Add" in tamis("compile", "model.onnx", "--emit=ir", "-o", "-")[0]
+    assert "define" in tamis("compile", "model.onnx", "--emit=llvm", "-o", "-")[0]
+
+
+def test_help_and_explain():
+    assert "tamis compile" in tamis("help")[0]
+    for verb in ("compile", "run", "check", "verify", "bench", "inspect", "opt", "targets", "explain"):
+        out, _ = tamis("help", verb)
+        assert out.count("\n") <= 24 and max(map(len, out.splitlines())) <= 80
+        assert tamis(verb, "--help")[0] == out
+    assert "unsupported operator" in tamis("explain", "E0200")[0]
+    assert "E0402" in tamis("explain")[0]
+    assert any(level["host"] for level in json.loads(tamis("targets", "--json")[0]))
+
+
+@pytest.mark.parametrize("arguments,code", [
+    (["frob"], 2),
+    (["compile"], 2),
+    (["compile", "--frob", "m.onnx"], 2),
+    (["compile", "m.onnx", "-O7"], 2),
+    (["compile", "m.onnx", "--dim", "n"], 2),
+    (["compile", "missing.onnx", "-o", "x.so"], 66),
+    (["run", "missing.onnx"], 66),
+    (["explain", "E9999"], 2),
+    (["check", "missing"], 66),
+])
+def test_usage_errors(arguments, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, message = tamis(*arguments, code=code)
+    assert out == "" and "error E" in message
+
+
+def test_other_exit_codes(folder):
+    open("bad.onnx", "wb").write(b"\xff\xff\xff")
+    assert "bad.onnx" in tamis("compile", "bad.onnx", "-o", "x.so", code=65)[1]
+    assert not os.path.exists("x.so")
+    tamis("compile", "model.onnx", "-o", "missing/x.so", code=73)
+    np.save("x.npy", np.zeros((2, 3)))
+    _, message = tamis("run", "model.onnx", "-i", "x=x.npy", "-i", "w=w.npy", code=65)
+    assert "expected f32\n" in message and "found    f64\n" in message
+    np.save("x.npy", np.zeros((2, 4), np.float32))
+    _, message = tamis("run", "model.onnx", "-i", "x=x.npy", "-i", "w=w.npy", code=65)
+    assert "expected f32[n, 3]" in message
+    open("in.npz", "wb").write(b"PK")
+    tamis("run", "model.onnx", "--inputs", "in.npz", code=65)
+    onnx.save(make_model([helper.make_node("NoSuchOperator", ["x"], ["y"])], [value("x")], [value("y")]), "u.onnx")
+    assert "NoSuchOperator" in tamis("compile", "u.onnx", "-o", "x.so", code=69)[1]

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tests of the inference of elementwise ops: small models as text, and what the output's dims and known
+ * elements are, written "dims | elements", or the code of the failure.
+ */
+#include "ir/infer.h"
+#include "ir/text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+typedef struct example {
+    const char *inputs, *body, *want;
+} example;
+
+#define SHAPE "%s: i64[*] = Shape(%x) "
+
+static const example examples[] = {
+    /* Broadcasting */
+    {"%x: f32[b, n, 4], %z: f32[n, 1]", "%y: f32[*] = Add(%x, %z)", "b, n, 4"},
+    {"%x: f32[1, 3], %z: f32[2, 1, 1]", "%y: f32[*] = Mul(%x, %z)", "2, 1, 3"},
+    {"%x: f32[2], %z: f32[3]", "%y: f32[*] = Add(%x, %z)", "E111"},
+    {"%x: f32[2], %z: i64[2]", "%y: f32[*] = Add(%x, %z)", "E112"},
+    {"%x: f32[2], %z: i64[2]", "%y: f32[*] = Pow(%x, %z)", "2"},
+    {"%x: f32[2, 1], %z: f32[3], %w: f32[4, 1, 1]", "%y: f32[*] = Sum(%x, %z, %w)", "4, 2, 3"},
+    {"%x: f32[b], %z: f32[b]", "%y: bool[*] = Less(%x, %z)", "b"},
+    {"%x: bool[b, 1], %z: f32[n], %w: f32[]", "%y: f32[*] = Where(%x, %z, %w)", "b, n"},
+    {"%x: f32[2]", "%y: bool[*] = And(%x, %x)", "E112"},
+    {"%x: u8[2]", "%y: u8[*] = BitShift(%x, %x) {direction = \"UP\"}", "E110"},
+    /* Arithmetic on known elements */
+    {"%x: f32[b, n]", SHAPE "const %c: i64[2] = {2, 3} %y: i64[*] = Mul(%s, %c)", "2 | 2*b, 3*n"},
+    {"%x: f32[b, n]", SHAPE "const %c: i64[] = {2} %y: i64[*] = Div(%s, %c)",
+     "2 | floordiv(b, 2), floordiv(n, 2)"},
+    {"%x: f32[b, 7]", SHAPE "const %c: i64[1] = {3} %y: i64[*] = Mod(%s, %c)", "2 | floormod(b, 3), 1"},
+    {"%x: f32[b, 7]", SHAPE "const %c: i64[1] = {0} %y: i64[*] = Div(%s, %c)", "2"},
+    {"%x: f32[b, 7]", SHAPE "%y: i64[*] = Neg(%s)", "2 | -b, -7"},
+    {"%x: f32[b, 7]", SHAPE "%n: i64[*] = Neg(%s) %y: i64[*] = Abs(%n)", "2 | b, 7"},
+    {"%x: f32[b, 7]", SHAPE "const %c: i64[] = {3} const %d: i64[] = {5} %y: i64[*] = Clip(%s, %c, %d)",
+     "2 | min(max(b, 3), 5), 5"},
+    {"%x: f32[b, 7]", SHAPE "%y: i64[*] = Max(%s, %s, %s)", "2 | b, 7"},
+    /* Comparisons and choices */
+    {"%x: f32[b, 7]",
+     SHAPE "const %m: i64[2] = {-1, -1} const %o: i64[2] = {1, 1} %c: bool[*] = Equal(%s, %m) "
+           "%y: i64[*] = Where(%c, %o, %s)",
+     "2 | b, 7"},
+    {"%x: f32[3, 7]", SHAPE "const %c: i64[] = {5} %y: bool[*] = GreaterOrEqual(%s, %c)", "2 | 0, 1"},
+    {"%x: f32[3, 7]", SHAPE "const %c: i64[] = {3} %g: bool[*] = Greater(%s, %c) %y: bool[*] = Not(%g)",
+     "2 | 1, 0"},
+    {"%x: f32[3, 7]",
+     SHAPE "const %c: i64[] = {3} %g: bool[*] = LessOrEqual(%s, %c) %h: bool[*] = Less(%s, %c) "
+           "%y: bool[*] = Xor(%g, %h)",
+     "2 | 1, 0"},
+    /* Casts, and the look back through floats */
+    {"%x: f32[b, 7]", SHAPE "%y: i32[*] = Cast(%s) {to = 6}", "2 | b, 7"},
+    {"%x: f32[b, 0]", SHAPE "%y: bool[*] = Cast(%s) {to = 9}", "2 | select(equal(b, 0), 0, 1), 0"},
+    {"%x: f32[b, 300]", SHAPE "%y: u8[*] = Cast(%s) {to = 2}", "2"},
+    {"%x: f32[b, 7]",
+     SHAPE "const %c: f32[] = {0.5} %f: f32[*] = Cast(%s) {to = 1} %h: f32[*] = Mul(%f, %c) "
+           "%d: f32[*] = Floor(%h) %y: i64[*] = Cast(%d) {to = 7}",
+     "2 | floordiv(b, 2), 3"},
+    {"%x: f32[b, 7]",
+     SHAPE "const %c: f32[] = {2.0} %f: f32[*] = Cast(%s) {to = 1} %h: f32[*] = Div(%f, %c) "
+           "%d: f32[*] = Ceil(%h) %y: i64[*] = Cast(%d) {to = 7}",
+     "2 | floordiv(b + 1, 2), 4"},
+    {"%x: f32[b, 7]",
+     SHAPE "const %c: f32[] = {2.0} %f: f32[*] = Cast(%s) {to = 1} %h: f32[*] = Mul(%c, %f) "
+           "%y: i64[*] = Cast(%h) {to = 7}",
+     "2 | 2*b, 14"},
+    {"%x: f32[b, 7]",
+     SHAPE "%f: f32[*] = Cast(%s) {to = 1} %q: f32[*] = Sqrt(%f) %y: i64[*] = Cast(%q) {to = 7}", "2"},
+    {"%x: f32[b, 7]", SHAPE "%y: i64[*] = Identity(%s)", "2 | b, 7"},
+    {"%x: f32[2]", "%y: f64[*] = BitCast(%x) {to = 11}", "E112"},
+    {"%x: f32[b]", "%y: i32[*] = BitCast(%x) {to = 6}", "b"},
+    /* Quantisation */
+    {"%x: f32[b, 8], %c: f32[8]", "%y: u8[*] = QuantizeLinear(%x, %c)", "b, 8"},
+    {"%x: f32[b, 8], %c: f32[7]", "%y: u8[*] = QuantizeLinear(%x, %c)", "E111"},
+    {"%x: i8[b, 10], %c: f32[b, 3]", "%y: f32[*] = DequantizeLinear(%x, %c) {block_size = 4}", "b, 10"},
+    {"%x: i8[b, 10], %c: f32[b, 2]", "%y: f32[*] = DequantizeLinear(%x, %c) {block_size = 4}", "E111"},
+};
+
+static const char *result_of(tm_arena *arena, const example *e, const char **out_messages) {
+    tm_diagnostics diagnostics = {0};
+    tm_model *model = NULL;
+    tm_text source, text, messages;
+    tm_diagnostics_init(&diagnostics, arena);
+    tm_text_init(&source, arena);
+    tm_text_init(&text, arena);
+    tm_text_init(&messages, arena);
+    tm_text_add(&source, "main(%s) {\n%s\nreturn %%y\n}\n", e->inputs, e->body);
+    tm_code code = tm_parse_model(arena, &diagnostics, "example", tm_text_get(&source), source.size, &model);
+    code = code == TM_OK ? tm_infer(model) : code;
+    if (code != TM_OK) {
+        tm_text_add(&text, "E%d", (int)code);
+    } else {
+        const tm_value *y = model->main->outputs.items[0];
+        for (int i = 0; i < y->rank; i++) {
+            tm_text_add(&text, "%s", i == 0 ? "" : ", ");
+            tm_dim_print(y->dims[i], &text);
+        }
+        for (int64_t i = 0; y->elements != NULL && i < y->element_count; i++) {
+            tm_text_add(&text, "%s", i == 0 ? " | " : ", ");
+            tm_dim_print(y->elements[i], &text);
+        }
+    }
+    for (size_t i = 0; i < diagnostics.list.count; i++)
+        tm_diagnostic_print(&diagnostics.list.items[i], &messages);
+    *out_messages = tm_text_get(&messages);
+    return tm_text_get(&text);
+}
+
+static void dims_and_elements_are_as_written(void **state) {
+    (void)state;
+    int wrong = 0;
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
+        tm_arena arena;
+        const char *messages = "";
+        tm_arena_init(&arena);
+        const char *found = result_of(&arena, &examples[i], &messages);
+        if (strcmp(found, examples[i].want) != 0) {
+            print_error("%s\n  expected %s\n  found    %s\n%s", examples[i].body, examples[i].want, found,
+                        messages);
+            wrong++;
+        }
+        tm_arena_deinit(&arena);
+    }
+    assert_int_equal(wrong, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(dims_and_elements_are_as_written)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
