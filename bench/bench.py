@@ -3,9 +3,9 @@
 
     python bench/bench.py [--only T2] [--rounds 15] [--threads 1] [--json FILE]
 
-Prints a Markdown table and writes JSON (build/bench.json): for each case the median seconds of a call and the ratio
-to tamis, taken round by round (see rounds.py). Models: the project's T2, T2 with the published weights where
-../shared/models/t2 is present, and MiniLM, whose weights are fetched once.
+Prints a Markdown table and writes JSON (build/bench.json): for each case the median seconds of a call and
+the ratio to tamis, taken round by round (see rounds.py). Models: the project's T2, T2 with the published
+weights where ../shared/models/t2 is present, and MiniLM, whose weights are fetched once.
 """
 
 import argparse
@@ -45,10 +45,16 @@ def minilm_cases():
 
 def cases(only):
     if only in (None, "T2"):
-        yield from t2_cases("T2", SOURCE / "examples" / "t2" / "t2.onnx", np.load(SOURCE / "examples" / "t2" / "eval.npz")["x"])
+        yield from t2_cases(
+            "T2",
+            SOURCE / "examples" / "t2" / "t2.onnx",
+            np.load(SOURCE / "examples" / "t2" / "eval.npz")["x"],
+        )
         if PUBLISHED.is_dir():
             for name in ("t2_clean", "t2_tf", "t2_clean_dyn", "t2_clean_qdq"):
-                yield from t2_cases(f"T2 published, {name}", PUBLISHED / f"{name}.onnx", np.load(PUBLISHED / "x.npy"))
+                yield from t2_cases(
+                    f"T2 published, {name}", PUBLISHED / f"{name}.onnx", np.load(PUBLISHED / "x.npy")
+                )
     if only in (None, "MiniLM"):
         yield from minilm_cases()
 
@@ -60,9 +66,11 @@ def measure(options):
             artifacts[model] = BUILD / "bench" / f"{model.stem}-{len(artifacts)}.so"
             artifacts[model].parent.mkdir(parents=True, exist_ok=True)
             subprocess.run([TAMIS, "compile", str(model), "-o", str(artifacts[model])], check=True)
-        sessions = {"tamis": rounds.tamis_session(artifacts[model], options.threads),
-                    "onnxruntime": rounds.onnxruntime_session(model, options.threads),
-                    "onnxruntime, denormals as zero": rounds.onnxruntime_session(model, options.threads, flush=True)}
+        sessions = {
+            "tamis": rounds.tamis_session(artifacts[model], options.threads),
+            "onnxruntime": rounds.onnxruntime_session(model, options.threads),
+            "onnxruntime, denormals as zero": rounds.onnxruntime_session(model, options.threads, flush=True),
+        }
         calls = {engine: lambda s=s: s.run(None, inputs) for engine, s in sessions.items()}
         medians, ratios = rounds.compare(calls, options.rounds)
         yield {"model": name, "case": case, "seconds": medians, "ratio": ratios}
@@ -70,7 +78,9 @@ def measure(options):
 
 def cpu():
     with open("/proc/cpuinfo") as file:
-        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+        return next(
+            (line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine()
+        )
 
 
 def main():
@@ -80,8 +90,12 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=pathlib.Path, default=BUILD / "bench.json")
     options = parser.parse_args()
-    print(f"{cpu()}, {options.threads} thread(s), median of {options.rounds} rounds; in brackets: times as long as tamis\n")
-    print("| model | case | tamis | ONNX Runtime | ONNX Runtime, denormals as zero |\n| --- | --- | ---: | ---: | ---: |")
+    print(
+        f"{cpu()}, {options.threads} thread(s), median of {options.rounds} rounds; in brackets: times as long as tamis\n"
+    )
+    print(
+        "| model | case | tamis | ONNX Runtime | ONNX Runtime, denormals as zero |\n| --- | --- | ---: | ---: | ---: |"
+    )
     results = []
     for row in measure(options):
         results.append(row)
@@ -90,7 +104,11 @@ def main():
         text += [f"{1e6 * row['seconds'][other]:.1f} µs ({row['ratio'][other]:.2f})" for other in others]
         print(f"| {row['model']} | {row['case']} | {' | '.join(text)} |", flush=True)
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"cpu": cpu(), "threads": options.threads, "rounds": options.rounds, "cases": results}, indent=1))
+    options.json.write_text(
+        json.dumps(
+            {"cpu": cpu(), "threads": options.threads, "rounds": options.rounds, "cases": results}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

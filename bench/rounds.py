@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparing the speed of several programs in one process, fairly.
 
-A machine gets faster and slower while one measures: other processes, clocks, temperature. So each program runs
-for a short while in turn, many rounds of that, and what counts is the median over the rounds. The ratio of two
-programs is the median of the ratios within the rounds, where both saw the same conditions.
+A machine gets faster and slower while one measures: other processes, clocks, temperature. So each program
+runs for a short while in turn, many rounds of that, and what counts is the median over the rounds. The
+ratio of two programs is the median of the ratios within the rounds, where both saw the same conditions.
 
-    medians, ratios = compare({"a": a, "b": b})       # seconds a call, and how many times slower than the first
+    medians, ratios = compare({"a": a, "b": b})    # seconds a call, times as slow as the first
 """
 
 import statistics
@@ -31,7 +31,10 @@ def compare(calls, rounds=15, slice_seconds=0.03):
             times[name].append(_seconds(call, repeats[name]))
     medians = {name: statistics.median(values) for name, values in times.items()}
     first = times[next(iter(calls))]
-    ratios = {name: statistics.median(value / base for value, base in zip(values, first)) for name, values in times.items()}
+    ratios = {
+        name: statistics.median(value / base for value, base in zip(values, first))
+        for name, values in times.items()
+    }
     return medians, ratios
 
 

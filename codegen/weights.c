@@ -48,12 +48,12 @@ static void put_packed(writer *w, const tm_constant *constant) {
     const float *data = constant->data;
     int64_t rows = constant->dims[0], columns = constant->dims[1];
     float line[TM_PANEL_COLUMNS];
-    for (int64_t first = 0; first < columns; first += TM_PANEL_COLUMNS) {
-        int64_t width = columns - first < TM_PANEL_COLUMNS ? columns - first : TM_PANEL_COLUMNS;
+    for (int64_t first = 0; first < columns; first += constant->panel) {
+        int64_t width = columns - first < constant->panel ? columns - first : constant->panel;
         for (int64_t row = 0; row < rows; row++) {
             memcpy(line, data + row * columns + first, (size_t)width * sizeof(float));
-            memset(line + width, 0, (size_t)(TM_PANEL_COLUMNS - width) * sizeof(float));
-            put_section(w, line, sizeof(line));
+            memset(line + width, 0, (size_t)(constant->panel - width) * sizeof(float));
+            put_section(w, line, constant->panel * (int64_t)sizeof(float));
         }
     }
 }

@@ -19,12 +19,17 @@ class Graph:
 
     def node(self, op, *inputs, output=None, **attributes):
         output = output or f"t{len(self.nodes) + 1}"
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{op}_{len(self.nodes) + 1}", **attributes))
+        self.nodes.append(
+            helper.make_node(op, list(inputs), [output], name=f"{op}_{len(self.nodes) + 1}", **attributes)
+        )
         return output
 
     def save(self, path, name, opset, inputs, outputs):
         """inputs, outputs: {name: (element type, dims)}; a string as dim is a symbol."""
-        ports = [[helper.make_tensor_value_info(key, *value) for key, value in group.items()] for group in (inputs, outputs)]
+        ports = [
+            [helper.make_tensor_value_info(key, *value) for key, value in group.items()]
+            for group in (inputs, outputs)
+        ]
         graph = helper.make_graph(self.nodes, name, *ports, self.initializers)
         model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)])
         onnx.checker.check_model(model, full_check=True)

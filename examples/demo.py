@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way from an ONNX file to answers, on two models, with ONNX Runtime beside it. `./dev demo` runs it.
+"""The whole way from an ONNX file to answers, on two models, next to ONNX Runtime: `./dev demo`.
 
-T2 classifies light curves (examples/t2), MiniLM turns sentences into vectors (examples/minilm). Each is compiled
-to a shared object, run on its real input, compared with ONNX Runtime's answer in this same run, and measured; then
-T2 once more from a C program. Exit status 1 if an answer differs by more than 1e-5.
+T2 classifies light curves (examples/t2), MiniLM turns sentences into vectors (examples/minilm). Each is
+compiled to a shared object, run on its real input, compared with ONNX Runtime's answer in this same run,
+and measured; then T2 once more from a C program. Exit status 1 if an answer differs by more than 1e-5.
 
-    python examples/demo.py [--without-minilm]     environment: TAMIS (the command), TAMIS_BUILD (the build folder)
+    python examples/demo.py [--without-minilm]
+
+Environment: TAMIS (the command), TAMIS_BUILD (the build folder).
 """
 
 import argparse
@@ -74,8 +76,18 @@ def size(*paths):
 
 def build_measure():
     program = WORK / "measure"
-    command(compiler(), "-O2", "-std=gnu11", f"-I{BUILD / 'include'}", HERE / "measure.c", "-o", program,
-            BUILD / "lib" / "libtamis_runtime.a", "-lpthread", "-ldl")
+    command(
+        compiler(),
+        "-O2",
+        "-std=gnu11",
+        f"-I{BUILD / 'include'}",
+        HERE / "measure.c",
+        "-o",
+        program,
+        BUILD / "lib" / "libtamis_runtime.a",
+        "-lpthread",
+        "-ldl",
+    )
     return program
 
 
@@ -85,18 +97,26 @@ def process_of_tamis(program, artifact, inputs):
     for name, array in inputs.items():
         array.tofile(WORK / f"{name}.bin")
         arguments += [",".join(map(str, array.shape)), WORK / f"{name}.bin"]
-    report = json.loads(command(program, artifact, WORK / "output.bin", *arguments, stdout=subprocess.PIPE).stdout)
+    report = json.loads(
+        command(program, artifact, WORK / "output.bin", *arguments, stdout=subprocess.PIPE).stdout
+    )
     return report["load_ms"], report["memory_kb"]
 
 
 def process_of_onnxruntime(model, inputs):
     np.savez(WORK / "inputs.npz", **inputs)
-    text = command(sys.executable, "-c", ORT_PROCESS, model, WORK / "inputs.npz", stdout=subprocess.PIPE, text=True).stdout
+    text = command(
+        sys.executable, "-c", ORT_PROCESS, model, WORK / "inputs.npz", stdout=subprocess.PIPE, text=True
+    ).stdout
     return tuple(map(float, text.split()))
 
 
 def duration(seconds):
-    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+    return (
+        f"{seconds * 1e6:.0f} µs"
+        if seconds < 1e-3
+        else f"{seconds * 1e3:.2f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+    )
 
 
 def memory(kilobytes):
@@ -113,7 +133,9 @@ def latencies(sessions, batches):
     """[{engine: seconds}], one for each batch."""
     found = []
     for inputs in batches:
-        found.append(rounds.compare({name: lambda s=s: s.run(None, inputs) for name, s in sessions.items()})[0])
+        found.append(
+            rounds.compare({name: lambda s=s: s.run(None, inputs) for name, s in sessions.items()})[0]
+        )
     return found
 
 
@@ -121,7 +143,9 @@ def rows_of(name, model, artifact, program, sessions, batches, difference):
     """Table rows of one model: a row for each engine."""
     import onnxruntime
 
-    library = max(pathlib.Path(onnxruntime.__file__).parent.glob("capi/*.so*"), key=lambda path: path.stat().st_size)
+    library = max(
+        pathlib.Path(onnxruntime.__file__).parent.glob("capi/*.so*"), key=lambda path: path.stat().st_size
+    )
     load, resident = process_of_tamis(program, artifact, batches[0])
     ort_load, ort_resident = process_of_onnxruntime(model, batches[0])
     times = latencies(sessions, batches)
@@ -129,9 +153,29 @@ def rows_of(name, model, artifact, program, sessions, batches, difference):
     for engine in sessions:
         speed = [duration(t[engine]) for t in times] + ["-"] * (2 - len(times))
         if engine == "tamis":
-            rows.append([name, engine, size(artifact), f"{load:.2f} ms", memory(resident), *speed, f"{difference:.1e}"])
+            rows.append(
+                [
+                    name,
+                    engine,
+                    size(artifact),
+                    f"{load:.2f} ms",
+                    memory(resident),
+                    *speed,
+                    f"{difference:.1e}",
+                ]
+            )
         elif engine == ORT:
-            rows.append([name, engine, f"{size(model)} + {size(library)}", f"{ort_load:.2f} ms", memory(ort_resident), *speed, ""])
+            rows.append(
+                [
+                    name,
+                    engine,
+                    f"{size(model)} + {size(library)}",
+                    f"{ort_load:.2f} ms",
+                    memory(ort_resident),
+                    *speed,
+                    "",
+                ]
+            )
         else:
             rows.append([name, engine, "", "", "", *speed, ""])
     return rows
@@ -154,7 +198,9 @@ def demo_t2(program):
     found = answer.argmax(-1)
     for row in range(5):
         kinds = data["kinds"]
-        print(f"  curve {row}: {kinds[found[row]]} ({100 * answer[row].max():.0f} %), in truth {kinds[data['labels'][row]]}")
+        print(
+            f"  curve {row}: {kinds[found[row]]} ({100 * answer[row].max():.0f} %), in truth {kinds[data['labels'][row]]}"
+        )
     print(f"  accuracy on {len(found)} labelled curves: {100 * (found == data['labels']).mean():.1f} %")
     difference = float(np.abs(answer - reference).max())
     batches = [{"x": data["x"][:1]}, {"x": data["x"][:256]}]
@@ -182,7 +228,18 @@ def demo_minilm(program):
 def demo_c(answer):
     print("\n== T2 from a C program ==")
     command(TAMIS, "compile", "--emit=obj", HERE / "t2" / "t2.onnx", "-o", WORK / "t2.o")
-    build = [compiler(), "-std=c11", "-O2", f"-I{WORK}", HERE / "t2" / "t2.c", WORK / "t2.o", "-Wl,--gc-sections", "-s", "-o", WORK / "t2"]
+    build = [
+        compiler(),
+        "-std=c11",
+        "-O2",
+        f"-I{WORK}",
+        HERE / "t2" / "t2.c",
+        WORK / "t2.o",
+        "-Wl,--gc-sections",
+        "-s",
+        "-o",
+        WORK / "t2",
+    ]
     command(*build)
     print(" ", "cc -O2 t2.c t2.o -Wl,--gc-sections -s -o t2:", size(WORK / "t2"))
     curves = np.load(HERE / "t2" / "eval.npz")["x"].tobytes()
@@ -194,7 +251,9 @@ def demo_c(answer):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Compiles two models, runs them, compares with ONNX Runtime.")
+    parser = argparse.ArgumentParser(
+        description="Compiles two models, runs them, compares with ONNX Runtime."
+    )
     parser.add_argument("--without-minilm", action="store_true", help="do not fetch the 90 MB of weights")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
@@ -208,8 +267,10 @@ def main():
     same = demo_c(answer)
     print("\n== One thread, one run ==")
     print_table([["model", "engine", "file", "load", "memory", "batch 1", "batch 256", "difference"], *rows])
-    print("\nfile: the artifact; for ONNX Runtime the model and its library.  memory: resident, of a small C program;\n"
-          "for ONNX Runtime what it adds to Python.  difference: largest, to ONNX Runtime's default session.")
+    print(
+        "\nfile: the artifact; for ONNX Runtime the model and its library.  memory: resident, of a small C program;\n"
+        "for ONNX Runtime what it adds to Python.  difference: largest, to ONNX Runtime's default session."
+    )
     if max(differences) > BOUND or not same:
         sys.exit(f"demo: the answers differ by more than {BOUND}")
 

@@ -83,7 +83,8 @@ int main(int argc, char **argv) {
     tamis_session_options_init(&options);
     options.threads = 1;
     double start = milliseconds();
-    if (tamis_model_load(argv[1], &model, &error) != 0 || tamis_session_create(model, &options, &session, &error) != 0)
+    if (tamis_model_load(argv[1], &model, &error) != 0 ||
+        tamis_session_create(model, &options, &session, &error) != 0)
         return fail(error.message);
     double loaded = milliseconds();
     const tamis_artifact *artifact = tamis_model_artifact(model);
@@ -93,7 +94,8 @@ int main(int argc, char **argv) {
         inputs[i] = read_file(argv[4 + 2 * i]);
         if (inputs[i] == NULL)
             return fail("cannot read an input");
-        if (tamis_session_set_input(session, i, (tamis_type)artifact->inputs[i].type, rank, dims, inputs[i], &error) != 0)
+        if (tamis_session_set_input(session, i, (tamis_type)artifact->inputs[i].type, rank, dims, inputs[i],
+                                    &error) != 0)
             return fail(error.message);
     }
     for (int run = 0; run < RUNS; run++)
@@ -101,8 +103,8 @@ int main(int argc, char **argv) {
             return fail(error.message);
     if (write_output(argv[2], tamis_session_output(session, 0)) != 0)
         return 1;
-    printf("{\"load_ms\": %.3f, \"memory_kb\": %ld, \"anonymous_kb\": %ld}\n", loaded - start, kilobytes("VmRSS:"),
-           kilobytes("RssAnon:"));
+    printf("{\"load_ms\": %.3f, \"memory_kb\": %ld, \"anonymous_kb\": %ld}\n", loaded - start,
+           kilobytes("VmRSS:"), kilobytes("RssAnon:"));
     tamis_session_destroy(session);
     tamis_model_destroy(model);
     for (int i = 0; i < MOST_INPUTS; i++)

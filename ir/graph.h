@@ -44,7 +44,7 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     const int64_t *dims;
     const void *data;  /* borrowed from the mapped file or the arena; aligned to the element's size */
     int64_t bytes;
-    /* TM_PANEL_COLUMNS for an f32 matrix [K, N] that the weights section holds packed: panels of so many columns
+    /* Not 0 (TM_PANEL_COLUMNS or half of it) for an f32 matrix [K, N] that the weights section holds packed: panels of so many columns
      * (the last filled up with zeros), in each panel row after row. `data` and `bytes` are unpacked. */
     int panel;
 } tm_constant;

@@ -7,9 +7,9 @@
  *                                                           %a: f32[n, 100, 32] = Add(%m, %b)
  *                                                           %c: f32[n, 32, 100] = Transpose(%a)
  *
- * Frameworks that keep channels last write a dense layer over a sequence this way, and transpose back right after: the
- * two transposes then meet and vanish (simplify_shapes). Only for constant weights of float32 or float64, one
- * group, strides of one, no padding, and when nobody else reads the transposed data.
+ * Frameworks that keep channels last write a dense layer over a sequence this way, and transpose back right
+ * after: the two transposes then meet and vanish (simplify_shapes). Only for constant weights of float32 or
+ * float64, one group, strides of one, no padding, and when nobody else reads the transposed data.
  *
  * Not bit-exact: the bias is added after the sum, not before.
  */
@@ -29,8 +29,8 @@ static bool all_are(const tm_node *node, const char *attribute, int64_t value) {
 
 static bool is_pointwise(const tm_node *node) {
     const tm_value *weights = node->inputs[1];
-    if (node->op != TM_OP_Conv || !tm_match_is_real(node->outputs[0]) || weights->constant == NULL || weights->rank < 3 ||
-        tm_node_int(node, "group") != 1 || !all_are(node, "strides", 1))
+    if (node->op != TM_OP_Conv || !tm_match_is_real(node->outputs[0]) || weights->constant == NULL ||
+        weights->rank < 3 || tm_node_int(node, "group") != 1 || !all_are(node, "strides", 1))
         return false;
     for (int i = 2; i < weights->rank; i++)
         if (weights->constant->dims[i] != 1)
@@ -42,7 +42,8 @@ static bool is_pointwise(const tm_node *node) {
 static const tm_node *channels_first(const tm_node *node) {
     const tm_node *transpose = node->inputs[0]->producer;
     int64_t perm[TAMIS_MAX_RANK];
-    if (transpose == NULL || transpose->op != TM_OP_Transpose || tm_value_single_user(node->inputs[0]) != node)
+    if (transpose == NULL || transpose->op != TM_OP_Transpose ||
+        tm_value_single_user(node->inputs[0]) != node)
         return NULL;
     tm_rewrite_permutation(transpose, perm);
     int rank = node->inputs[0]->rank;

@@ -5,8 +5,8 @@
  *     f = scale / sqrt(variance + epsilon);  y = x * f + (bias - mean * f)
  *
  * If x comes out of a convolution or a product with constant weights, the factor goes into the weights and
- * the offset into the bias, and nothing is left of it. Else it becomes a Mul and an Add by constants, which fuse with
- * their neighbours. The four parameters must be constant; float32 only.
+ * the offset into the bias, and nothing is left of it. Else it becomes a Mul and an Add by constants, which
+ * fuse with their neighbours. The four parameters must be constant; float32 only.
  *
  * Factor and offset are computed in double here. Not bit-exact: weights are rounded after they are scaled.
  */
@@ -33,8 +33,8 @@ static bool read_row(const tm_value *value, int64_t count, double *out) {
 static bool read_affine(const tm_node *node, affine *out) {
     const tm_value *x = node->inputs[0];
     tm_arena *arena = node->graph->model->arena;
-    if (node->op != TM_OP_BatchNormalization || tm_node_int(node, "training_mode") != 0 || x->type != TAMIS_TYPE_FLOAT ||
-        x->rank < 2 || node->inputs[1]->constant == NULL)
+    if (node->op != TM_OP_BatchNormalization || tm_node_int(node, "training_mode") != 0 ||
+        x->type != TAMIS_TYPE_FLOAT || x->rank < 2 || node->inputs[1]->constant == NULL)
         return false;
     for (int i = 1; i < node->output_count; i++)
         if (node->outputs[i] != NULL)
@@ -67,7 +67,8 @@ static tm_value *make_row(tm_graph *graph, const double *row, int64_t count, int
         data[i] = (float)row[i];
     for (int i = 0; i < rank; i++)
         dims[i] = i == axis ? count : 1;
-    return tm_value_create_constant(graph, NULL, tm_constant_create(arena, TAMIS_TYPE_FLOAT, rank, dims, data));
+    return tm_value_create_constant(graph, NULL,
+                                    tm_constant_create(arena, TAMIS_TYPE_FLOAT, rank, dims, data));
 }
 
 /* bias * factor + offset; a bias that is NULL is zero. False: the bias is not a constant row. */
@@ -105,7 +106,8 @@ static tm_code into_convolution(tm_pass_context *context, tm_node *node, const a
     tm_node *conv = node->inputs[0]->producer;
     int axis = is_only_for(conv, node) ? channel_axis(conv, a->channels) : -1;
     double *bias;
-    if (axis < 0 || !merge_bias(context->model->arena, conv->input_count > 2 ? conv->inputs[2] : NULL, a, &bias) ||
+    if (axis < 0 ||
+        !merge_bias(context->model->arena, conv->input_count > 2 ? conv->inputs[2] : NULL, a, &bias) ||
         !tm_pass_allow(context))
         return TM_OK;
     tm_value *inputs[3] = {conv->inputs[0], NULL, make_row(node->graph, bias, a->channels, 1, 0)};
@@ -131,9 +133,9 @@ static tm_code into_product(tm_pass_context *context, tm_node *node, const affin
         }
     double *bias;
     if (product == NULL || product->op != TM_OP_MatMul || (product != add && !is_only_for(product, add)) ||
-        product->inputs[1]->constant == NULL || product->inputs[1]->rank != 2 || product->inputs[0]->rank != 2 ||
-        product->inputs[1]->constant->dims[1] != a->channels || !merge_bias(context->model->arena, old, a, &bias) ||
-        !tm_pass_allow(context))
+        product->inputs[1]->constant == NULL || product->inputs[1]->rank != 2 ||
+        product->inputs[0]->rank != 2 || product->inputs[1]->constant->dims[1] != a->channels ||
+        !merge_bias(context->model->arena, old, a, &bias) || !tm_pass_allow(context))
         return TM_OK;
     tm_value *inputs[2] = {product->inputs[0], NULL};
     TM_TRY(scale_weights(node, product->inputs[1], a, 1, &inputs[1]));

@@ -4,8 +4,8 @@
  *
  *     MatMul(x, W), Add bias, Gelu, Add residual  ->  Region "contract"; W is packed when it is written
  *
- * The epilogue follows the single reader of the running value as long as dims stay the same. Its other
- * operands walk along all rows or none of them, because the rows are one loop. The weights become a constant of
+ * The epilogue follows the single reader of the running value as long as dims stay the same. The rows are one loop,
+ * so its other operands walk along all of the last leading dims or none: bias[n], positions[seq, n], residuals. The weights become a constant of
  * their own that the region alone reads, marked as packed.
  */
 #include "passes/passes.h"
@@ -26,18 +26,18 @@ static bool is_candidate(const tm_node *node) {
            !tm_value_is_constant(node->inputs[0]) && is_weights(node->inputs[1]);
 }
 
-/* All leading dims walk, or all repeat. */
+/* Leading dims repeat up to some axis and walk from there on; unit dims of the output do not matter. */
 static bool rows_fit(const tm_value *operand, const tm_value *out) {
     if (!tm_region_broadcasts(operand, out))
         return false;
-    bool all = operand->rank == out->rank, none = true;
+    bool walking = false;
     for (int i = 0; i + 1 < operand->rank; i++) {
         bool walks = !tm_dim_is(operand->dims[i], 1);
-        none = none && !walks;
+        if (walking && !walks && !tm_dim_is(out->dims[out->rank - operand->rank + i], 1))
+            return false;
+        walking = walking || walks;
     }
-    for (int i = 0; i + 1 < out->rank && all; i++)
-        all = operand->dims[i] == out->dims[i];
-    return all || none;
+    return true;
 }
 
 static bool epilogue_fits(const tm_node *node, const tm_value *running) {
@@ -55,7 +55,7 @@ static bool epilogue_fits(const tm_node *node, const tm_value *running) {
 
 static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
     tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
-    packed->panel = TM_PANEL_COLUMNS;
+    packed->panel = packed->dims[1] <= TM_PANEL_COLUMNS / 2 ? TM_PANEL_COLUMNS / 2 : TM_PANEL_COLUMNS;
     return tm_value_create_constant(graph, weights->name, packed);
 }
 

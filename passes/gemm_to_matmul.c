@@ -4,9 +4,9 @@
  *
  *     %y = Gemm(%x, %w, %b) {transB = 1}    ->    %t = Transpose(%w); %m = MatMul(%x, %t); %y = Add(%m, %b)
  *
- * The transpose and the factors alpha and beta are put on the weights and the bias, where constant folding takes
- * care of them; with operands that are not constant only the plain form is rewritten. A transposed first operand
- * stays a Gemm. For float32 and float64.
+ * The transpose and the factors alpha and beta are put on the weights and the bias, where constant folding
+ * takes care of them; with operands that are not constant only the plain form is rewritten. A transposed
+ * first operand stays a Gemm. For float32 and float64.
  *
  * Not bit-exact: the factors are rounded on the operands, and the bias is added after the sum is rounded.
  */
@@ -29,7 +29,8 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     double alpha = tm_node_float(node, "alpha"), beta = tm_node_float(node, "beta");
     bool transposed = tm_node_int(node, "transB") != 0;
     bool plain_weights = alpha == 1 && !transposed, plain_bias = bias == NULL || beta == 1;
-    if ((!plain_weights && weights->constant == NULL) || (!plain_bias && bias->constant == NULL) || !tm_pass_allow(context))
+    if ((!plain_weights && weights->constant == NULL) || (!plain_bias && bias->constant == NULL) ||
+        !tm_pass_allow(context))
         return TM_OK;
     if (transposed)
         TM_TRY(tm_match_make_transpose(node, weights, (const int64_t[]){1, 0}, &weights));
@@ -41,7 +42,8 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     }
     TM_TRY(tm_match_make(node, TM_OP_MatMul, 2, factors, &product));
     TM_TRY(scale(node, beta, &bias));
-    tm_match_replace(node, tm_node_create(node->graph, node, TM_OP_Add, NULL, 2, (tm_value *[]){product, bias}));
+    tm_match_replace(node,
+                     tm_node_create(node->graph, node, TM_OP_Add, NULL, 2, (tm_value *[]){product, bias}));
     return TM_OK;
 }
 

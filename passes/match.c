@@ -83,7 +83,8 @@ static void sweep(tm_value *value, int depth) {
     if (node == NULL || node->graph == NULL || depth == 0 || tm_node_subgraph_count(node) > 0)
         return;
     for (int i = 0; i < node->output_count; i++)
-        if (node->outputs[i] != NULL && (node->outputs[i]->uses.count > 0 || node->outputs[i]->symbols.count > 0))
+        if (node->outputs[i] != NULL &&
+            (node->outputs[i]->uses.count > 0 || node->outputs[i]->symbols.count > 0))
             return;
     tm_value **inputs = node->inputs; /* removal leaves the array alone */
     int count = node->input_count;
@@ -115,7 +116,8 @@ bool tm_match_near(double a, double b) {
     return fabs(a - b) <= 2e-6 * fabs(b);
 }
 
-tm_node *tm_match_with_number(tm_match *match, const tm_value *value, tm_op op, tm_value **out_x, double *out_number) {
+tm_node *tm_match_with_number(tm_match *match, const tm_value *value, tm_op op, tm_value **out_x,
+                              double *out_number) {
     int saved = match->count;
     tm_node *node = tm_match_op(match, value, op);
     int orders = tm_op_has(op, TM_COMMUTATIVE) ? 2 : 1;
@@ -181,7 +183,8 @@ static bool last_axes(const tm_node *node, int rank, int *out_axis) {
     int64_t axes[TAMIS_MAX_RANK];
     int count = 0;
     bool all = node->input_count < 2 || node->inputs[1] == NULL;
-    if (rank < 1 || tm_node_int(node, "keepdims") != 1 || (!all && !tm_match_ints(node->inputs[1], axes, &count)))
+    if (rank < 1 || tm_node_int(node, "keepdims") != 1 ||
+        (!all && !tm_match_ints(node->inputs[1], axes, &count)))
         return false;
     if (count == 0) {
         *out_axis = 0;
@@ -256,7 +259,8 @@ bool tm_match_root_mean_square(tm_match *match, tm_value *value, bool inverse, t
 
 bool tm_match_is_row(const tm_value *parameter, const tm_value *x, int axis) {
     int extra = parameter->rank - (x->rank - axis);
-    if (parameter->type != x->type || parameter->kind != TAMIS_KIND_TENSOR || extra < 0 || parameter->rank > x->rank)
+    if (parameter->type != x->type || parameter->kind != TAMIS_KIND_TENSOR || extra < 0 ||
+        parameter->rank > x->rank)
         return false;
     for (int i = 0; i < extra; i++)
         if (!tm_dim_is(parameter->dims[i], 1))
@@ -264,7 +268,8 @@ bool tm_match_is_row(const tm_value *parameter, const tm_value *x, int axis) {
     return tm_match_same_dims(parameter, extra, x, axis, x->rank - axis);
 }
 
-tm_node *tm_match_next_by_row(const tm_node *root, tm_op op, const tm_value *x, int axis, tm_value **out_row) {
+tm_node *tm_match_next_by_row(const tm_node *root, tm_op op, const tm_value *x, int axis,
+                              tm_value **out_row) {
     tm_node *user = tm_value_single_user(root->outputs[0]);
     if (user == NULL || user->op != op || user->graph != root->graph)
         return NULL;
@@ -294,7 +299,8 @@ tm_value *tm_match_ones(tm_graph *graph, const tm_value *x, int axis) {
             ((double *)data)[i] = 1;
         else
             ((float *)data)[i] = 1;
-    return tm_value_create_constant(graph, NULL, tm_constant_create(arena, x->type, x->rank - axis, dims, data));
+    return tm_value_create_constant(graph, NULL,
+                                    tm_constant_create(arena, x->type, x->rank - axis, dims, data));
 }
 
 /* ---- values ---- */
@@ -323,7 +329,8 @@ tm_value *tm_match_view(tm_node *before, tm_value *x, int rank, const tm_dim *di
     return view;
 }
 
-tm_code tm_match_make(tm_node *before, tm_op op, int input_count, tm_value *const *inputs, tm_value **out_value) {
+tm_code tm_match_make(tm_node *before, tm_op op, int input_count, tm_value *const *inputs,
+                      tm_value **out_value) {
     tm_node *node = tm_node_create(before->graph, before, op, NULL, input_count, inputs);
     *out_value = tm_node_add_output(node, NULL);
     return tm_infer_node(before->graph->model, node);

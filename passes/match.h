@@ -35,7 +35,8 @@ tm_node *tm_match_op(tm_match *match, const tm_value *value, tm_op op);
 void tm_match_add(tm_match *match, tm_node *node);
 /* Do only nodes of the match (and the root) read what its nodes compute, the root's result aside? */
 bool tm_match_closed(const tm_match *match, const tm_node *root);
-/* `node` takes over the root's result and place in the file; then the root and what it alone had kept alive go. */
+/* `node` takes over the root's result and place in the file; then the root and what it alone had kept alive
+ * go. */
 void tm_match_replace(tm_node *root, tm_node *node);
 
 /* A constant of one element. */
@@ -43,7 +44,8 @@ bool tm_match_number(const tm_value *value, double *out_number);
 /* Equal but for the digits that exporters drop (and float32 has not). */
 bool tm_match_near(double a, double b);
 /* `value` = op(x, number), in any order if the op is commutative, with the rank of x. */
-tm_node *tm_match_with_number(tm_match *match, const tm_value *value, tm_op op, tm_value **out_x, double *out_number);
+tm_node *tm_match_with_number(tm_match *match, const tm_value *value, tm_op op, tm_value **out_x,
+                              double *out_number);
 /* All elements of an integer constant; false when it is not one or too long. */
 bool tm_match_ints(const tm_value *value, int64_t out[TAMIS_MAX_RANK], int *out_count);
 
@@ -82,7 +84,9 @@ bool tm_match_same_dims(const tm_value *a, int a_from, const tm_value *b, int b_
 /* A Reshape of `x` to the dims, made before `before`; x itself when it has them. */
 tm_value *tm_match_view(tm_node *before, tm_value *x, int rank, const tm_dim *dims);
 /* A new node of one output, inferred, before `before`. NULL entries of inputs are omitted ones. */
-TM_MUST_USE tm_code tm_match_make(tm_node *before, tm_op op, int input_count, tm_value *const *inputs, tm_value **out_value);
-TM_MUST_USE tm_code tm_match_make_transpose(tm_node *before, tm_value *x, const int64_t *perm, tm_value **out_value);
+TM_MUST_USE tm_code tm_match_make(tm_node *before, tm_op op, int input_count, tm_value *const *inputs,
+                                  tm_value **out_value);
+TM_MUST_USE tm_code tm_match_make_transpose(tm_node *before, tm_value *x, const int64_t *perm,
+                                            tm_value **out_value);
 
 #endif

@@ -2,15 +2,15 @@
  *
  * match_range.c: how large the numbers of a mask can be.
  *
- * Masks come from conditions: Where(c, 0, -3.4e38), or (1 - Cast(c)) * -1e4. Going up from the mask, a constant
- * has the range of its elements, a condition that was cast to numbers 0 to 1, and arithmetic on
+ * Masks come from conditions: Where(c, 0, -3.4e38), or (1 - Cast(c)) * -1e4. Going up from the mask, a
+ * constant has the range of its elements, a condition that was cast to numbers 0 to 1, and arithmetic on
  * ranges gives the rest:
  *
  *     1 - [0, 1] = [0, 1];   [0, 1] * -1e4 = [-1e4, 0]
  *
  * Products of matrices are position biases when they are added to scores, and as large as those.
- * What comes from anywhere else has no known range. Float32 overflows beyond FLT_MAX, so a range that leaves it
- * is not known either.
+ * What comes from anywhere else has no known range. Float32 overflows beyond FLT_MAX, so a range that leaves
+ * it is not known either.
  */
 #include "passes/match_range.h"
 
@@ -82,8 +82,9 @@ static range of_node(const tm_node *node, int depth) {
         a = zeros ? make_range(0, 0) : range_of(node->inputs[2], depth);
         return unite(a, range_of(node->inputs[0], depth));
     }
-    if (tm_op_has(node->op, TM_VIEW) || node->op == TM_OP_Expand || node->op == TM_OP_Transpose || node->op == TM_OP_Slice ||
-        node->op == TM_OP_Gather || node->op == TM_OP_Tile || node->op == TM_OP_Trilu)
+    if (tm_op_has(node->op, TM_VIEW) || node->op == TM_OP_Expand || node->op == TM_OP_Transpose ||
+        node->op == TM_OP_Slice || node->op == TM_OP_Gather || node->op == TM_OP_Tile ||
+        node->op == TM_OP_Trilu)
         return node->op == TM_OP_Trilu ? unite(make_range(0, 0), range_of(node->inputs[0], depth))
                                        : range_of(node->inputs[0], depth);
     if (node->op != TM_OP_Add && node->op != TM_OP_Sub && node->op != TM_OP_Mul)
@@ -94,7 +95,8 @@ static range of_node(const tm_node *node, int depth) {
         return of_product(a, b);
     if (!a.known || !b.known)
         return unknown;
-    return node->op == TM_OP_Add ? make_range(a.low + b.low, a.high + b.high) : make_range(a.low - b.high, a.high - b.low);
+    return node->op == TM_OP_Add ? make_range(a.low + b.low, a.high + b.high)
+                                 : make_range(a.low - b.high, a.high - b.low);
 }
 
 static range range_of(const tm_value *value, int depth) {

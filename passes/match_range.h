@@ -7,8 +7,8 @@
 
 #include "ir/graph.h"
 
-/* What a product of matrices gives is taken not to exceed this: float32 scores of that size have no digits left that
- * a softmax could tell apart. */
+/* What a product of matrices gives is taken not to exceed this: float32 scores of that size have no digits
+ * left that a softmax could tell apart. */
 #define TM_MATCH_REASONABLE 1e7
 
 /* Are all elements of `value` known to lie between -limit and limit, and to be numbers? With INFINITY as the

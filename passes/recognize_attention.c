@@ -8,21 +8,22 @@
  *     %p = Softmax(%m)
  *     %y = MatMul(%p, %v)
  *
- * Factors may stand on Q, on K before or after its transpose, on the scores, on any of them at once, as Mul or Div.
- * Masks and position biases are sums; several become one sum. Where(condition, scores, fill) is a mask
- * too: of bool if the fill is minus infinity, which is what Attention does with it. A finite fill of -1e4 or
- * beyond becomes the sum with -2^127, which swallows the score: exp of what is filled is 0, and a row that is
- * filled throughout is uniform, both as before. (It would not be so if all scores that a row sees were
- * below the fill, which stands for less than any score can be.) Smaller fills are left alone.
+ * Factors may stand on Q, on K before or after its transpose, on the scores, on any of them at once, as Mul
+ * or Div. Masks and position biases are sums; several become one sum. Where(condition, scores, fill) is a
+ * mask too: of bool if the fill is minus infinity, which is what Attention does with it. A finite fill of
+ * -1e4 or beyond becomes the sum with -2^127, which swallows the score: exp of what is filled is 0, and a row
+ * that is filled throughout is uniform, both as before. (It would not be so if all scores that a row sees
+ * were below the fill, which stands for less than any score can be.) Smaller fills are left alone.
  *
  * A factor for each head, [heads, 1, 1], is put on Q. A soft cap, c * tanh(scores / c), is an attribute.
  *
- * Exporters guard the softmax of fully masked rows: Where(IsNaN(p), 0, p). With a mask of finite numbers no row
- * is NaN, and the guard goes. Else it moves behind the product, to where it costs little:
+ * Exporters guard the softmax of fully masked rows: Where(IsNaN(p), 0, p). With a mask of finite numbers no
+ * row is NaN, and the guard goes. Else it moves behind the product, to where it costs little:
  *
- *     %top = ReduceMax(%mask);  %none = Equal(%top, -inf);  %y = Where(%none, 0, Attention(%q, %k, %v, %mask))
+ *     %none = Equal(ReduceMax(%mask), -inf);  %y = Where(%none, 0, Attention(%q, %k, %v, %mask))
  *
- * Products of 2, 3 or 5 and more dims are seen as 4 by views. One head of K and V for all heads of Q is a group.
+ * Products of 2, 3 or 5 and more dims are seen as 4 by views. One head of K and V for all heads of Q is a
+ * group.
  *
  * Nobody else may read scores or probabilities: who does, wants the big matrix that this avoids. For
  * float32 and float64. Not bit-exact: factors are applied at another place and sums taken in another order.
@@ -40,20 +41,20 @@
 #define SWALLOWING 0x1p127
 
 typedef struct mask_part {
-    tm_value *value;   /* added to the scores, or a condition */
+    tm_value *value; /* added to the scores, or a condition */
     bool is_condition;
-    bool keep;         /* condition: the scores are kept where it has this value */
-    double fill;       /* condition: where it has not */
-    double scale;      /* what multiplies the sum with the scores */
+    bool keep;    /* condition: the scores are kept where it has this value */
+    double fill;  /* condition: where it has not */
+    double scale; /* what multiplies the sum with the scores */
     bool subtracted;
 } mask_part;
 
 typedef struct attention {
     tm_value *q, *kt, *k, *v;
     const tm_value *scores;
-    double scale, softcap;    /* softcap 0: none */
-    tm_value *head_factor;    /* or NULL */
-    const tm_value *zeroed;   /* a condition where the probabilities are set to zero, or NULL */
+    double scale, softcap;  /* softcap 0: none */
+    tm_value *head_factor;  /* or NULL */
+    const tm_value *zeroed; /* a condition where the probabilities are set to zero, or NULL */
     mask_part parts[MAX_PARTS];
     int part_count;
     bool guarded;
@@ -64,10 +65,12 @@ typedef struct attention {
 static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out);
 
 /* The scores are input `input` of `node`; `part` is what the node does to them. */
-static bool match_masked(tm_match *match, tm_node *node, int input, mask_part part, int depth, attention *out) {
+static bool match_masked(tm_match *match, tm_node *node, int input, mask_part part, int depth,
+                         attention *out) {
     const tm_value *value = node->outputs[0];
-    if (!match_scores(match, node->inputs[input], part.scale, depth - 1, out) || out->part_count == MAX_PARTS ||
-        value->rank != out->scores->rank || !tm_match_same_dims(value, 0, out->scores, 0, value->rank))
+    if (!match_scores(match, node->inputs[input], part.scale, depth - 1, out) ||
+        out->part_count == MAX_PARTS || value->rank != out->scores->rank ||
+        !tm_match_same_dims(value, 0, out->scores, 0, value->rank))
         return false;
     out->parts[out->part_count++] = part;
     return true;
@@ -81,9 +84,11 @@ static tm_value *match_soft_cap(tm_match *match, const tm_value *value, double *
     int saved = match->count;
     if (tm_match_with_number(match, value, TM_OP_Mul, &tanh, out_cap) != NULL &&
         (node = tm_match_op(match, tanh, TM_OP_Tanh)) != NULL) {
-        if (tm_match_with_number(match, node->inputs[0], TM_OP_Div, &x, &cap) != NULL && tm_match_near(cap, *out_cap))
+        if (tm_match_with_number(match, node->inputs[0], TM_OP_Div, &x, &cap) != NULL &&
+            tm_match_near(cap, *out_cap))
             return x;
-        if (tm_match_with_number(match, node->inputs[0], TM_OP_Mul, &x, &cap) != NULL && tm_match_near(cap * *out_cap, 1))
+        if (tm_match_with_number(match, node->inputs[0], TM_OP_Mul, &x, &cap) != NULL &&
+            tm_match_near(cap * *out_cap, 1))
             return x;
     }
     match->count = saved;
@@ -99,7 +104,8 @@ static bool match_head_factor(tm_match *match, tm_value *value, double scale, in
         match->count = saved;
         if (factor->rank < 3 || x->rank != value->rank || !tm_dim_is(factor->dims[factor->rank - 1], 1) ||
             !tm_dim_is(factor->dims[factor->rank - 2], 1) || !tm_match_same_dims(x, 0, value, 0, x->rank) ||
-            !match_scores(match, x, scale, depth - 1, out) || out->part_count > 0 || out->head_factor != NULL || out->softcap != 0)
+            !match_scores(match, x, scale, depth - 1, out) || out->part_count > 0 ||
+            out->head_factor != NULL || out->softcap != 0)
             continue;
         out->head_factor = factor;
         return true;
@@ -112,7 +118,8 @@ static bool match_scaled(tm_match *match, tm_value *value, double scale, int dep
     double number;
     tm_value *x;
     if (scale == 1 && (x = match_soft_cap(match, value, &number)) != NULL) {
-        if (number <= 0 || !match_scores(match, x, 1, depth - 1, out) || out->part_count > 0 || out->softcap != 0)
+        if (number <= 0 || !match_scores(match, x, 1, depth - 1, out) || out->part_count > 0 ||
+            out->softcap != 0)
             return false;
         out->softcap = number;
         return true;
@@ -126,25 +133,34 @@ static bool match_scaled(tm_match *match, tm_value *value, double scale, int dep
 
 static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
     double fill;
-    tm_node *node = depth > 0 && value->producer != NULL ? tm_match_op(match, value, value->producer->op) : NULL;
+    tm_node *node =
+        depth > 0 && value->producer != NULL ? tm_match_op(match, value, value->producer->op) : NULL;
     int saved = match->count;
     if (node == NULL)
         return false;
     switch ((int)node->op) {
     case TM_OP_MatMul:
-        *out = (attention){.q = node->inputs[0], .kt = node->inputs[1], .v = out->v, .scores = value, .scale = scale,
-                           .guarded = out->guarded, .zeroed = out->zeroed};
+        *out = (attention){.q = node->inputs[0],
+                           .kt = node->inputs[1],
+                           .v = out->v,
+                           .scores = value,
+                           .scale = scale,
+                           .guarded = out->guarded,
+                           .zeroed = out->zeroed};
         return true;
     case TM_OP_Mul:
     case TM_OP_Div:
         return match_scaled(match, value, scale, depth, out);
     case TM_OP_Sub:
-        return match_masked(match, node, 0, (mask_part){.value = node->inputs[1], .scale = scale, .subtracted = true}, depth, out);
+        return match_masked(match, node, 0,
+                            (mask_part){.value = node->inputs[1], .scale = scale, .subtracted = true}, depth,
+                            out);
     case TM_OP_Add:
         if (match_masked(match, node, 0, (mask_part){.value = node->inputs[1], .scale = scale}, depth, out))
             return true;
         match->count = saved;
-        return match_masked(match, node, 1, (mask_part){.value = node->inputs[0], .scale = scale}, depth, out);
+        return match_masked(match, node, 1, (mask_part){.value = node->inputs[0], .scale = scale}, depth,
+                            out);
     case TM_OP_Where:
         for (int i = 1; i <= 2; i++) {
             mask_part part = {.value = node->inputs[0], .is_condition = true, .keep = i == 1, .scale = scale};
@@ -171,17 +187,20 @@ static bool match_probabilities(tm_match *match, tm_value *value, attention *out
         out->guarded = test != NULL && test->inputs[0] == value;
         out->zeroed = test == NULL ? where->inputs[0] : NULL;
         if ((test != NULL && !out->guarded) || !tm_match_number(where->inputs[1], &zero) || zero != 0 ||
-            value->rank != where->outputs[0]->rank || !tm_match_same_dims(value, 0, where->outputs[0], 0, value->rank))
+            value->rank != where->outputs[0]->rank ||
+            !tm_match_same_dims(value, 0, where->outputs[0], 0, value->rank))
             return false;
     }
     tm_node *softmax = tm_match_op(match, value, TM_OP_Softmax);
     if (softmax == NULL)
         return false;
     int64_t axis = tm_node_int(softmax, "axis");
-    return (axis == -1 || axis == value->rank - 1) && match_scores(match, softmax->inputs[0], 1, MAX_DEPTH, out);
+    return (axis == -1 || axis == value->rank - 1) &&
+           match_scores(match, softmax->inputs[0], 1, MAX_DEPTH, out);
 }
 
-/* Probabilities set to zero exactly where the scores were filled are those of a fill of minus infinity, guarded. */
+/* Probabilities set to zero exactly where the scores were filled are those of a fill of minus infinity,
+ * guarded. */
 static bool take_zeroed(attention *a) {
     mask_part *filled = NULL;
     for (int i = 0; a->zeroed != NULL && i < a->part_count; i++) {
@@ -198,11 +217,13 @@ static bool take_zeroed(attention *a) {
     return a->zeroed == NULL || filled != NULL;
 }
 
-/* Batches and heads of Q, K and V agree; or K and V have one head. Two dims that a product sums over agree when it runs. */
+/* Batches and heads of Q, K and V agree; or K and V have one head. Two dims that a product sums over agree
+ * when it runs. */
 static bool shapes_agree(const attention *a) {
     int rank = a->scores->rank, lead = rank - 2;
     const tm_value *q = a->q, *kt = a->kt, *v = a->v;
-    if (rank < 2 || q->rank != rank || kt->rank != rank || v->rank != rank || (rank < 4 && kt->constant != NULL))
+    if (rank < 2 || q->rank != rank || kt->rank != rank || v->rank != rank ||
+        (rank < 4 && kt->constant != NULL))
         return false;
     bool shared_head = rank == 4 && tm_dim_is(kt->dims[1], 1) && tm_dim_is(v->dims[1], 1);
     for (int i = 0; i < lead; i++)
@@ -217,7 +238,8 @@ static bool shapes_agree(const attention *a) {
 static bool masks_are_sums(const attention *a) {
     for (int i = 0; i < a->part_count; i++) {
         const mask_part *part = &a->parts[i];
-        if (!(part->scale > 0) || (!part->is_condition && part->scale > 1 && !tm_match_is_bounded(part->value, SWALLOWING)))
+        if (!(part->scale > 0) ||
+            (!part->is_condition && part->scale > 1 && !tm_match_is_bounded(part->value, SWALLOWING)))
             return false;
         if (!part->is_condition)
             continue;
@@ -236,7 +258,8 @@ static bool masks_are_finite(const attention *a) {
     if (a->part_count > 1)
         return false;
     for (int i = 0; i < a->part_count; i++)
-        if (a->parts[i].is_condition ? isinf(a->parts[i].fill) : !tm_match_is_bounded(a->parts[i].value, INFINITY))
+        if (a->parts[i].is_condition ? isinf(a->parts[i].fill)
+                                     : !tm_match_is_bounded(a->parts[i].value, INFINITY))
             return false;
     return true;
 }
@@ -344,7 +367,8 @@ static tm_code swap_result(tm_node *before, const tm_node *transpose, tm_value *
     return identity ? TM_OK : tm_match_make_transpose(before, x, perm, out);
 }
 
-/* K from K with its last two dims swapped. The transpose may stand between views that merge the leading dims. */
+/* K from K with its last two dims swapped. The transpose may stand between views that merge the leading dims.
+ */
 static tm_code untranspose(tm_node *before, tm_value *kt, tm_value **out) {
     const tm_node *node = kt->producer, *inner = NULL;
     if (node != NULL && node->op == TM_OP_Transpose)
@@ -389,7 +413,8 @@ static tm_code guard_rows(tm_node *before, tm_value *mask, tm_value **y) {
     static const int64_t one_dim = 1, last = -1;
     tm_model *model = before->graph->model;
     tm_dim dims[4];
-    tm_value *axes = tm_value_create_constant(before->graph, NULL, tm_constant_create_i64(model->arena, 1, &one_dim, &last));
+    tm_value *axes = tm_value_create_constant(before->graph, NULL,
+                                              tm_constant_create_i64(model->arena, 1, &one_dim, &last));
     tm_value *top, *none;
     TM_TRY(tm_match_make(before, TM_OP_ReduceMax, 2, (tm_value *[]){mask, axes}, &top));
     tm_value *pair[2] = {top, number(before, mask->type, -INFINITY)};
@@ -417,7 +442,8 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     inputs[0] = view_operand(root, a->q);
     inputs[1] = view_operand(root, a->k);
     inputs[2] = view_operand(root, a->v);
-    tm_node *node = tm_node_create(root->graph, root, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
+    tm_node *node =
+        tm_node_create(root->graph, root, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
     tm_node_set_float(node, "scale", a->scale);
     if (a->softcap != 0)
         tm_node_set_float(node, "softcap", a->softcap);
@@ -429,7 +455,8 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     TM_TRY(tm_infer_node(root->graph->model, node));
     if (guarded)
         TM_TRY(guard_rows(root, inputs[3], &result));
-    tm_match_replace(root, rank == 4 ? result->producer : tm_node_create(root->graph, root, TM_OP_Reshape, NULL, 1, &result));
+    tm_match_replace(root, rank == 4 ? result->producer
+                                     : tm_node_create(root->graph, root, TM_OP_Reshape, NULL, 1, &result));
     return TM_OK;
 }
 
@@ -439,8 +466,9 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     if (node->op != TM_OP_MatMul || !tm_match_is_real(node->outputs[0]))
         return TM_OK;
     found.v = node->inputs[1];
-    if (!match_probabilities(&match, node->inputs[0], &found) || !tm_match_closed(&match, node) || !shapes_agree(&found) ||
-        !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) || !tm_pass_allow(context))
+    if (!match_probabilities(&match, node->inputs[0], &found) || !tm_match_closed(&match, node) ||
+        !shapes_agree(&found) || !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) ||
+        !tm_pass_allow(context))
         return TM_OK;
     return build(node, &found, found.guarded && !masks_are_finite(&found));
 }

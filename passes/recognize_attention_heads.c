@@ -5,17 +5,18 @@
  *     groups:   K and V repeated for each head of Q by Expand          ->  fewer heads of K and V
  *     packing:  Q, K and V are Transpose(0, 2, 1, 3) of [batch, length, heads, size], and so is the result
  *                                                        ->  operands and result of 3 dims, heads in rows
- *     fused:    one product for Q, K and V, [batch, length, 3, heads, size] transposed to have the 3 first and
- *               gathered                                  ->  gathered where it is, then packed
+ *     fused:    one product for Q, K and V, [batch, length, 3, heads, size] (or heads, 3), transposed to have
+ *               the 3 first and taken apart               ->  gathered where it is, then packed
  *
  * Attention reads heads through strides, so what disappears are whole passes over memory:
  *
  *     %q4: f32[b, s, 4, 8] = Reshape(%x)
- *     %q: f32[b, 4, s, 8] = Transpose(%q4) {perm = [0, 2, 1, 3]}      ->      Attention(%x, ...) {q_num_heads = 4}
+ *     %q: f32[b, 4, s, 8] = Transpose(%q4) {perm = [0, 2, 1, 3]}      ->      Attention(%x, ...) {q_num_heads
+ * = 4}
  *
- * Groups: head h of Q must read head h / group, which is what Expand of a dim behind the heads and a view that
- * merges the two do; Tile along the heads would be h % heads, and is left alone. Packing needs all four; one
- * that stays apart keeps them all apart. Exact: the same numbers are read from other places.
+ * Groups: head h of Q must read head h / group, which is what Expand of a dim behind the heads and a view
+ * that merges the two do; Tile along the heads would be h % heads, and is left alone. Packing needs all four;
+ * one that stays apart keeps them all apart. Exact: the same numbers are read from other places.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -43,11 +44,12 @@ static bool is_plain(const tm_node *node) {
 
 /* ---- groups ---- */
 
-/* x, whose dim `axis` repeats each entry `group` times in a row: the value without the repetition, or NULL. */
+/* x, whose dim `axis` repeats each entry `group` times in a row: the value without the repetition, or NULL.
+ */
 static tm_value *ungroup(tm_node *before, tm_value *x, int axis, bool make) {
     const tm_node *node = x->producer;
-    if (node != NULL && node->op == TM_OP_Expand && node->inputs[0]->rank == x->rank && tm_dim_is(node->inputs[0]->dims[axis], 1) &&
-        tm_match_same_dims(node->inputs[0], 0, x, 0, axis) &&
+    if (node != NULL && node->op == TM_OP_Expand && node->inputs[0]->rank == x->rank &&
+        tm_dim_is(node->inputs[0]->dims[axis], 1) && tm_match_same_dims(node->inputs[0], 0, x, 0, axis) &&
         tm_match_same_dims(node->inputs[0], axis + 1, x, axis + 1, x->rank - axis - 1))
         return node->inputs[0];
     const tm_value *wide = node != NULL && tm_op_has(node->op, TM_VIEW) ? node->inputs[0] : NULL;
@@ -55,10 +57,12 @@ static tm_value *ungroup(tm_node *before, tm_value *x, int axis, bool make) {
     if (expand == NULL || expand->op != TM_OP_Expand || wide->rank != x->rank + 1)
         return NULL;
     tm_value *narrow = expand->inputs[0];
-    if (narrow->rank != wide->rank || !tm_dim_is(narrow->dims[axis + 1], 1) || !tm_dim_is_constant(wide->dims[axis]) ||
-        !tm_dim_is_constant(wide->dims[axis + 1]) || !tm_match_same_dims(narrow, 0, wide, 0, axis + 1) ||
+    if (narrow->rank != wide->rank || !tm_dim_is(narrow->dims[axis + 1], 1) ||
+        !tm_dim_is_constant(wide->dims[axis]) || !tm_dim_is_constant(wide->dims[axis + 1]) ||
+        !tm_match_same_dims(narrow, 0, wide, 0, axis + 1) ||
         !tm_match_same_dims(narrow, axis + 2, wide, axis + 2, x->rank - axis - 1) ||
-        !tm_match_same_dims(x, 0, wide, 0, axis) || !tm_match_same_dims(x, axis + 1, wide, axis + 2, x->rank - axis - 1))
+        !tm_match_same_dims(x, 0, wide, 0, axis) ||
+        !tm_match_same_dims(x, axis + 1, wide, axis + 2, x->rank - axis - 1))
         return NULL;
     if (!make)
         return narrow;
@@ -95,9 +99,9 @@ static tm_code take_groups(tm_pass_context *context, tm_node *node) {
     for (int i = 0; i < 2; i++)
         TM_TRY(ungroup_operand(node, node->inputs[1 + i], false, &heads[i], &operands[i]));
     tm_dim all = node->inputs[0]->dims[1];
-    if (heads[0] == NULL || heads[0] != heads[1] || !tm_dim_is_constant(heads[0]) || !tm_dim_is_constant(all) ||
-        heads[0]->constant < 1 || all->constant % heads[0]->constant != 0 || node->inputs[1]->dims[1] != all ||
-        node->inputs[2]->dims[1] != all || !tm_pass_allow(context))
+    if (heads[0] == NULL || heads[0] != heads[1] || !tm_dim_is_constant(heads[0]) ||
+        !tm_dim_is_constant(all) || heads[0]->constant < 1 || all->constant % heads[0]->constant != 0 ||
+        node->inputs[1]->dims[1] != all || node->inputs[2]->dims[1] != all || !tm_pass_allow(context))
         return TM_OK;
     for (int i = 0; i < 2; i++) {
         TM_TRY(ungroup_operand(node, node->inputs[1 + i], true, &heads[i], &operands[i]));
@@ -109,41 +113,78 @@ static tm_code take_groups(tm_pass_context *context, tm_node *node) {
 /* ---- packing ---- */
 
 static const int64_t split_heads[] = {0, 2, 1, 3};
-static const int64_t split_fused[] = {2, 0, 3, 1, 4};
+static const int64_t split_fused[2][5] = {{2, 0, 3, 1, 4}, {3, 0, 2, 1, 4}};
 
 static bool sizes_are_known(const tm_value *rows) {
-    return tm_dim_is_constant(rows->dims[2]) && tm_dim_is_constant(rows->dims[3]) && rows->dims[2]->constant > 0;
+    return tm_dim_is_constant(rows->dims[2]) && tm_dim_is_constant(rows->dims[3]) &&
+           rows->dims[2]->constant > 0;
 }
 
-/* The Transpose that `x`, [batch, heads, length, size], is a part of, and which part. */
-static const tm_node *fused_part(const tm_value *x, tm_value **out_index) {
+/* Entry `*out_index` of the first dim of a value of 5 dims is `x`: that value; NULL: it is not such a part.
+ */
+static const tm_value *first_dim_part(const tm_value *x, int64_t *out_index) {
     const tm_node *node = x->producer;
-    int64_t index;
-    if (node == NULL || node->op != TM_OP_Gather || tm_node_int(node, "axis") != 0 || node->inputs[1]->rank != 0 ||
-        node->inputs[1]->constant == NULL || !tm_constant_int(node->inputs[1]->constant, 0, &index))
+    int64_t axes[TAMIS_MAX_RANK];
+    int count;
+    if (node != NULL && node->op == TM_OP_Gather) {
+        const tm_value *index = node->inputs[1];
+        bool single = tm_node_int(node, "axis") == 0 && index->rank == 0 && index->constant != NULL;
+        return single && tm_constant_int(index->constant, 0, out_index) ? node->inputs[0] : NULL;
+    }
+    if (node == NULL || !tm_op_has(node->op, TM_VIEW) || node->inputs[0]->rank != 5 ||
+        !tm_dim_is(node->inputs[0]->dims[0], 1) || !tm_match_same_dims(node->inputs[0], 1, x, 0, 4))
         return NULL;
-    *out_index = node->inputs[1];
-    return has_permutation(node->inputs[0]->producer, split_fused, 5) ? node->inputs[0]->producer : NULL;
+    const tm_value *part = node->inputs[0];
+    node = part->producer;
+    if (node != NULL && node->op == TM_OP_Split && tm_node_int(node, "axis") == 0) {
+        *out_index = part->output_index;
+        for (int i = 0; i < part->output_index; i++)
+            if (!tm_dim_is(node->outputs[i]->dims[0], 1))
+                return NULL;
+        return node->inputs[0];
+    }
+    bool sliced = node != NULL && node->op == TM_OP_Slice && node->input_count >= 4 &&
+                  tm_match_ints(node->inputs[3], axes, &count) && count == 1 &&
+                  (axes[0] == 0 || axes[0] == -5);
+    return sliced && tm_match_ints(node->inputs[1], axes, &count) && (*out_index = axes[0]) >= 0
+               ? node->inputs[0]
+               : NULL;
+}
+
+/* The Transpose that `x`, [batch, heads, length, size], is entry `*out_index` of; out_axis: the dim before
+ * it. */
+static const tm_node *fused_part(const tm_value *x, int64_t *out_index, int64_t *out_axis) {
+    const tm_value *whole = first_dim_part(x, out_index);
+    if (whole == NULL || whole->producer == NULL)
+        return NULL;
+    for (int i = 0; i < 2; i++)
+        if (has_permutation(whole->producer, split_fused[i], 5)) {
+            *out_axis = split_fused[i][0];
+            return whole->producer;
+        }
+    return NULL;
 }
 
 static bool can_pack(const tm_value *x) {
-    tm_value *index;
+    int64_t index, axis;
     if (!tm_dim_is_constant(x->dims[1]) || !tm_dim_is_constant(x->dims[3]) || x->dims[1]->constant < 1)
         return false;
-    return has_permutation(x->producer, split_heads, 4) || fused_part(x, &index) != NULL;
+    return has_permutation(x->producer, split_heads, 4) || fused_part(x, &index, &axis) != NULL;
 }
 
 /* [batch, length, heads * size] */
 static tm_code pack(tm_node *before, tm_value *x, tm_value **out) {
     tm_dims *dims = before->graph->model->dims;
-    tm_value *inputs[2];
-    const tm_node *fused = fused_part(x, &inputs[1]);
+    int64_t index, axis;
+    const tm_node *fused = fused_part(x, &index, &axis);
     if (fused == NULL) {
         *out = x->producer->inputs[0];
     } else {
-        inputs[0] = fused->inputs[0];
+        tm_value *inputs[2] = {fused->inputs[0], NULL};
+        inputs[1] = tm_value_create_constant(
+            before->graph, NULL, tm_constant_create_i64(before->graph->model->arena, 0, NULL, &index));
         tm_node *gather = tm_node_create(before->graph, before, TM_OP_Gather, NULL, 2, inputs);
-        tm_node_set_int(gather, "axis", 2);
+        tm_node_set_int(gather, "axis", axis);
         *out = tm_node_add_output(gather, NULL);
         TM_TRY(tm_infer_node(before->graph->model, gather));
     }
@@ -152,10 +193,12 @@ static tm_code pack(tm_node *before, tm_value *x, tm_value **out) {
     return TM_OK;
 }
 
-/* `user` is Where(none, 0, result), with one condition for each row of all heads, as recognize_attention makes it. */
+/* `user` is Where(none, 0, result), with one condition for each row of all heads, as recognize_attention
+ * makes it. */
 static tm_node *row_guard(tm_node *user, const tm_node *attention) {
-    if (user == NULL || user->op != TM_OP_Where || user->graph != attention->graph || user->inputs[2] != attention->outputs[0] ||
-        user->inputs[1]->rank != 0 || user->inputs[0]->rank != 4 || !tm_dim_is(user->inputs[0]->dims[1], 1) ||
+    if (user == NULL || user->op != TM_OP_Where || user->graph != attention->graph ||
+        user->inputs[2] != attention->outputs[0] || user->inputs[1]->rank != 0 ||
+        user->inputs[0]->rank != 4 || !tm_dim_is(user->inputs[0]->dims[1], 1) ||
         !tm_dim_is(user->inputs[0]->dims[3], 1))
         return NULL;
     return user;
@@ -175,7 +218,8 @@ static tm_code take_transposes(tm_pass_context *context, tm_node *node) {
     tm_value *inputs[4] = {NULL, NULL, NULL, node->input_count > 3 ? node->inputs[3] : NULL}, *result;
     for (int i = 0; i < 3; i++)
         TM_TRY(pack(merge, node->inputs[i], &inputs[i]));
-    tm_node *packed = tm_node_create(node->graph, merge, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
+    tm_node *packed =
+        tm_node_create(node->graph, merge, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
     for (int i = 0; i < tm_op_get(node->op)->attribute_count; i++)
         packed->attributes[i] = node->attributes[i];
     tm_node_set_int(packed, "q_num_heads", node->inputs[0]->dims[1]->constant);
@@ -187,7 +231,8 @@ static tm_code take_transposes(tm_pass_context *context, tm_node *node) {
     TM_TRY(tm_infer_node(node->graph->model, packed));
     if (guard != NULL) {
         const tm_value *none = guard->inputs[0];
-        tm_value *view = tm_match_view(merge, guard->inputs[0], 3, (tm_dim[]){none->dims[0], none->dims[2], none->dims[3]});
+        tm_value *view = tm_match_view(merge, guard->inputs[0], 3,
+                                       (tm_dim[]){none->dims[0], none->dims[2], none->dims[3]});
         TM_TRY(tm_match_make(merge, TM_OP_Where, 3, (tm_value *[]){view, guard->inputs[1], result}, &result));
     }
     tm_match_replace(merge, tm_node_create(node->graph, merge, TM_OP_Reshape, NULL, 1, &result));

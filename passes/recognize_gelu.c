@@ -6,8 +6,8 @@
  *     0.5 * x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 * x^3)))
  *
  * The products may be grouped and ordered in any way, divide instead of multiply, and have the 0.5 inside the
- * sum. The argument of tanh is read as a polynomial in x, so x*(1 + 0.044715*x*x) with the factor anywhere is the
- * same to this pass. Constants may differ from the exact ones as float32 does. For float32 and float64.
+ * sum. The argument of tanh is read as a polynomial in x, so x*(1 + 0.044715*x*x) with the factor anywhere is
+ * the same to this pass. Constants may differ from the exact ones as float32 does. For float32 and float64.
  *
  * Not bit-exact: products are rounded in another order.
  */
@@ -29,8 +29,8 @@ static int power_of(tm_match *match, const tm_match_product *product, const tm_v
             power++;
             continue;
         }
-        if (tm_match_with_number(match, product->factors[i], TM_OP_Pow, &base, &exponent) == NULL || base != x ||
-            (exponent != 2 && exponent != 3))
+        if (tm_match_with_number(match, product->factors[i], TM_OP_Pow, &base, &exponent) == NULL ||
+            base != x || (exponent != 2 && exponent != 3))
             return -1;
         power += (int)exponent;
     }
@@ -65,7 +65,8 @@ static bool is_tanh_argument(tm_match *match, tm_value *value, const tm_value *x
 }
 
 /* gate = c + c * f(argument of x), f being erf or tanh. */
-static bool match_gate(tm_match *match, tm_value *gate, const tm_value *x, double *out_constant, bool *out_tanh) {
+static bool match_gate(tm_match *match, tm_value *gate, const tm_value *x, double *out_constant,
+                       bool *out_tanh) {
     tm_value *rest;
     tm_match_product product;
     if (tm_match_with_number(match, gate, TM_OP_Add, &rest, out_constant) == NULL ||

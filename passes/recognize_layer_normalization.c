@@ -6,9 +6,9 @@
  *     by factor:  s = scale / sqrt(mean(d*d) + eps);  y = x*s + (bias - mean(x)*s)
  *
  * over the last dims of float32 or float64. Square, root and quotient come in many forms (match.c).
- * Scale and bias are taken along when they are rows: one element for each element of the normalised dims, constant or
- * not. A factor that varies over other dims, as in adaptive layer norms, stays a node of its own behind a
- * normalisation with a scale of ones.
+ * Scale and bias are taken along when they are rows: one element for each element of the normalised dims,
+ * constant or not. A factor that varies over other dims, as in adaptive layer norms, stays a node of its own
+ * behind a normalisation with a scale of ones.
  *
  * Not bit-exact: the kernel takes the mean of squares in another order and multiplies by the inverse root.
  */
@@ -22,12 +22,13 @@ typedef struct layer_normalization {
 } layer_normalization;
 
 /* d = x - mean(x) over the dims from `axis` on. */
-static bool match_centred(tm_match *match, const tm_value *difference, int axis, tm_value **out_x, tm_value **out_mean) {
+static bool match_centred(tm_match *match, const tm_value *difference, int axis, tm_value **out_x,
+                          tm_value **out_mean) {
     int mean_axis;
     tm_value *averaged;
     tm_node *sub = tm_match_op(match, difference, TM_OP_Sub);
-    if (sub == NULL || !tm_match_mean(match, sub->inputs[1], &averaged, &mean_axis) || averaged != sub->inputs[0] ||
-        mean_axis != axis)
+    if (sub == NULL || !tm_match_mean(match, sub->inputs[1], &averaged, &mean_axis) ||
+        averaged != sub->inputs[0] || mean_axis != axis)
         return false;
     *out_x = averaged;
     *out_mean = sub->inputs[1];
@@ -62,7 +63,8 @@ static bool match_quotient(tm_match *match, tm_node *node, layer_normalization *
 }
 
 /* factor = 1 / sqrt(...), or that times a row. */
-static bool match_factor(tm_match *match, tm_value *factor, tm_match_deviation *deviation, tm_value **out_scale) {
+static bool match_factor(tm_match *match, tm_value *factor, tm_match_deviation *deviation,
+                         tm_value **out_scale) {
     *out_scale = NULL;
     if (tm_match_root_mean_square(match, factor, true, deviation))
         return true;
@@ -132,7 +134,8 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
         inputs[1] = tm_match_row(root, found.scale, found.x, found.axis);
     if (found.bias != NULL)
         inputs[2] = tm_match_row(root, found.bias, found.x, found.axis);
-    tm_node *made = tm_node_create(root->graph, root, TM_OP_LayerNormalization, NULL, found.bias != NULL ? 3 : 2, inputs);
+    tm_node *made =
+        tm_node_create(root->graph, root, TM_OP_LayerNormalization, NULL, found.bias != NULL ? 3 : 2, inputs);
     tm_node_set_int(made, "axis", found.axis - found.x->rank);
     tm_node_set_float(made, "epsilon", found.epsilon);
     tm_match_replace(root, made);

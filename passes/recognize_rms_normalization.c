@@ -59,7 +59,8 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     if ((node->op != TM_OP_Div && node->op != TM_OP_Mul) || !tm_match_is_real(node->outputs[0]) ||
         !match_quotient(&match, node, &found))
         return TM_OK;
-    tm_node *next = found.scale == NULL ? tm_match_next_by_row(node, TM_OP_Mul, found.x, found.axis, &found.scale) : NULL;
+    tm_node *next =
+        found.scale == NULL ? tm_match_next_by_row(node, TM_OP_Mul, found.x, found.axis, &found.scale) : NULL;
     if (next != NULL) {
         tm_match_add(&match, node);
         found.root = next;

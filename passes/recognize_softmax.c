@@ -11,7 +11,8 @@
 #include "passes/match.h"
 
 /* value = op of `x` over one axis, kept. */
-static bool match_reduction(tm_match *match, const tm_value *value, tm_op op, const tm_value *x, int64_t *out_axis) {
+static bool match_reduction(tm_match *match, const tm_value *value, tm_op op, const tm_value *x,
+                            int64_t *out_axis) {
     int64_t axes[TAMIS_MAX_RANK];
     int count = 0;
     tm_node *node = tm_match_op(match, value, op);

@@ -5,7 +5,8 @@
  *     %s: f32[n] = Sigmoid(%x)
  *     %y: f32[n] = Mul(%x, %s)          ->          %y: f32[n] = Swish(%x)
  *
- * Only when nobody else reads the sigmoid, as a gated unit with two products of it does. For float32 and float64.
+ * Only when nobody else reads the sigmoid, as a gated unit with two products of it does. For float32 and
+ * float64.
  */
 #include "passes/match.h"
 

@@ -41,13 +41,15 @@ static tm_code llvm_error(tm_emit *e, const char *what, char *message) {
 
 static void set_function_attributes(tm_emit *e) {
     const tm_level *level = &e->options->target.levels[0];
+    unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f != NULL; f = LLVMGetNextFunction(f)) {
-        if (LLVMIsDeclaration(f) || LLVMGetStringAttributeAtIndex(f, LLVMAttributeFunctionIndex, "target-cpu", 10) != NULL)
+        if (LLVMIsDeclaration(f))
+            continue;
+        LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, nounwind, 0));
+        if (LLVMGetStringAttributeAtIndex(f, LLVMAttributeFunctionIndex, "target-cpu", 10) != NULL)
             continue;
         LLVMAddTargetDependentFunctionAttr(f, "target-cpu", level->cpu);
         LLVMAddTargetDependentFunctionAttr(f, "target-features", level->features);
-        unsigned kind = LLVMGetEnumAttributeKindForName("nounwind", 8);
-        LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, kind, 0));
     }
 }
 
@@ -56,7 +58,8 @@ static tm_code build(tm_emit *e, uint64_t weights_hash) {
     tm_emit_prepare(e);
     TM_TRY(tm_emit_execute(e));
     TM_TRY(tm_emit_tables(e, weights_hash));
-    tm_emit_entry(e);
+    if (e->options->emit != TM_EMIT_SO) /* a shared object is run by the runtime library */
+        tm_emit_entry(e);
     TM_TRY(tm_link_math(e));
     set_function_attributes(e);
     return TM_OK;

@@ -18,13 +18,28 @@ static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_ki
 
 typedef struct key {
     tm_text text;
+    bool contract;
     TM_VECTOR(tm_dim) dims;
     TM_VECTOR(const tm_value *) values;
 } key;
 
+/* The depth of a product is read at run time, so it does not tell regions apart (its parity does, see unroll). */
+static bool is_depth(const tm_value *value, int axis) {
+    for (size_t i = 0; i < value->uses.count; i++) {
+        const tm_node *node = value->uses.items[i].node;
+        if (node != NULL && node->op == TM_OP_MatMul && axis == (node->inputs[0] == value ? value->rank - 1 : 0))
+            return true;
+    }
+    return false;
+}
+
 static void add_type(key *k, const tm_value *value) {
     tm_text_add(&k->text, "%s[", tm_type_text(value->type));
     for (int i = 0; i < value->rank; i++) {
+        if (k->contract && value->dims[i]->kind == TM_DIM_CONST && is_depth(value, i)) {
+            tm_text_add(&k->text, "depth%d%d,", (int)(value->dims[i]->constant % 2), tm_region_shallow(value));
+            continue;
+        }
         if (value->dims[i]->kind == TM_DIM_CONST) {
             tm_text_add(&k->text, "%lld,", (long long)value->dims[i]->constant);
             continue;
@@ -69,7 +84,11 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
     key k = {0};
     tm_text_init(&k.text, e->arena);
     const tm_graph *body = tm_node_graph(node, "body");
+    k.contract = strcmp(tm_node_string(node, "kind"), "contract") == 0;
     tm_text_add(&k.text, "%s ", tm_node_string(node, "kind"));
+    for (int i = 0; i < node->input_count; i++)
+        if (tm_value_is_constant(node->inputs[i]))
+            tm_text_add(&k.text, "p%d", node->inputs[i]->constant->panel);
     for (size_t i = 0; i < body->inputs.count; i++)
         tm_text_add(&k.text, "(%zu%s)", value_number(&k, body->inputs.items[i]), tm_value_is_constant(node->inputs[i]) ? "c" : "");
     for (const tm_node *n = body->first; n != NULL; n = n->next) {
@@ -108,41 +127,32 @@ static LLVMValueRef begin_function(tm_region *r, const char *name, LLVMTypeRef t
     return function;
 }
 
-static tm_code emit_level(tm_region *r, const tm_region_kind *kind, const char *name) {
+static tm_code emit_body(tm_region *r, const tm_region_kind *kind, const char *name) {
     tm_emit *e = r->e;
-    LLVMTypeRef body_type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){e->ptr, e->i64, e->i64}, 3, 0);
-    LLVMValueRef body = begin_function(r, tm_arena_format(e->arena, "%s_body", name), body_type);
+    LLVMTypeRef type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){e->ptr, e->i64, e->i64}, 3, 0);
+    LLVMValueRef body = begin_function(r, name, type);
     LLVMValueRef argument = LLVMGetParam(body, 0);
     r->run = tm_emit_load(e, e->ptr, argument, 0);
     r->call = tm_emit_load(e, e->ptr, argument, 8);
     TM_TRY(kind->body(r, LLVMGetParam(body, 1), LLVMGetParam(body, 2)));
     LLVMBuildRet(e->builder, tm_emit_i32(e, 0));
-
-    LLVMValueRef function = begin_function(r, name, e->kernel_type);
-    r->run = LLVMGetParam(function, 0);
-    r->call = LLVMGetParam(function, 1);
-    LLVMValueRef units, grain;
-    TM_TRY(kind->count(r, &units, &grain));
-    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_region_parallel", e->i32, (LLVMValueRef[]){r->run, r->call, units, grain, body}, 5));
     return TM_OK;
 }
 
-/* Picks the level's function; levels are few, so compares in a row. */
-static void emit_dispatcher(tm_emit *e, const char *name, LLVMValueRef *levels, int count) {
-    LLVMValueRef function = LLVMAddFunction(e->module, name, e->kernel_type);
-    LLVMSetLinkage(function, LLVMInternalLinkage);
-    e->function = function;
-    LLVMPositionBuilderAtEnd(e->builder, tm_emit_block(e, "entry"));
-    LLVMValueRef arguments[2] = {LLVMGetParam(function, 0), LLVMGetParam(function, 1)};
-    LLVMValueRef level = count > 1 ? tm_emit_load(e, e->i32, arguments[0], TM_OFFSET(level)) : NULL;
-    for (int i = count - 1; i > 0; i--) {
-        LLVMBasicBlockRef yes = tm_emit_block(e, ""), no = tm_emit_block(e, "");
-        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSGE, level, tm_emit_i32(e, i), ""), yes, no);
-        LLVMPositionBuilderAtEnd(e->builder, yes);
-        LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, e->kernel_type, levels[i], arguments, 2, ""));
-        LLVMPositionBuilderAtEnd(e->builder, no);
+/* Counts the units, picks the level's body, runs it. */
+static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *name, LLVMValueRef *bodies, int count) {
+    tm_emit *e = r->e;
+    LLVMValueRef function = begin_function(r, name, e->kernel_type), units, grain;
+    r->run = LLVMGetParam(function, 0);
+    r->call = LLVMGetParam(function, 1);
+    TM_TRY(kind->count(r, &units, &grain));
+    LLVMValueRef level = tm_emit_load(e, e->i32, r->run, TM_OFFSET(level)), body = bodies[0];
+    for (int i = 1; i < count; i++) {
+        LLVMValueRef reached = LLVMBuildICmp(e->builder, LLVMIntSGE, level, tm_emit_i32(e, i), "");
+        body = LLVMBuildSelect(e->builder, reached, bodies[i], body, "");
     }
-    LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, e->kernel_type, levels[0], arguments, 2, ""));
+    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_region_parallel", e->i32, (LLVMValueRef[]){r->run, r->call, units, grain, body}, 5));
+    return TM_OK;
 }
 
 static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
@@ -153,17 +163,18 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
             kind = kinds[i];
     if (kind == NULL)
         return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "no region kind '%s'", wanted);
-    LLVMValueRef levels[4];
-    for (int i = 0; i < e->options->target.level_count; i++) {
-        tm_region r = {.e = e, .node = node, .body = tm_node_graph(node, "body"), .level = &e->options->target.levels[i],
-                       .level_number = i, .fast = !e->options->strict_math};
+    LLVMValueRef bodies[4];
+    int count = e->options->target.level_count;
+    tm_region r;
+    for (int i = count - 1; i >= 0; i--) { /* ends at the lowest level, which the entry is compiled for */
+        r = (tm_region){.e = e, .node = node, .body = tm_node_graph(node, "body"), .level = &e->options->target.levels[i],
+                        .fast = !e->options->strict_math};
         r.lanes = r.level->vector_bits >= 128 ? r.level->vector_bits / 32 : 4;
         const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->folder);
-        TM_TRY(emit_level(&r, kind, level_name));
-        levels[i] = LLVMGetNamedFunction(e->module, level_name);
+        TM_TRY(emit_body(&r, kind, level_name));
+        bodies[i] = LLVMGetNamedFunction(e->module, level_name);
     }
-    emit_dispatcher(e, name, levels, e->options->target.level_count);
-    return TM_OK;
+    return emit_entry(&r, kind, name, bodies, count);
 }
 
 static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {

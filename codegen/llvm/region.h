@@ -2,12 +2,13 @@
  *
  * region.h: the loop-nest builder: what all kinds of regions share.
  *
- * A region becomes, for each level, two functions:
+ * A region becomes one function, the kernel that the driver calls, and for each level a function with the loops:
  *
- *     i32 tm_region_K_LEVEL(run, call)            counts the work units, and runs them, in parallel when there are many
- *     i32 tm_region_K_LEVEL_body(arg, begin, end) the loops for units begin..end; arg holds run and call
+ *     i32 tm_region_K(run, call)                   counts the work units, picks the level's body by run->level,
+ *                                                  and runs it, in parallel when there are many units
+ *     i32 tm_region_K_LEVEL(arg, begin, end)       the loops for units begin..end; arg holds run and call
  *
- * and one dispatcher tm_region_K(run, call) that picks by run->level. Inside the loops, values of the body graph
+ * The count is the same for all levels. Inside the loops, values of the body graph
  * are vectors of `lanes` elements at the current point (tm_region_value); inputs are loaded by the kind's callback.
  */
 #ifndef TM_CODEGEN_LLVM_REGION_H
@@ -25,7 +26,6 @@ struct tm_region {
     tm_node *node;
     tm_graph *body;
     const tm_level *level;
-    int level_number;
     int lanes;
     LLVMValueRef function, run, call;
     tm_region_load load;
@@ -54,6 +54,9 @@ TM_MUST_USE tm_code tm_emit_regions(tm_emit *e);
 /* After all functions: links the vector math that was called, from the level's bitcode. */
 TM_MUST_USE tm_code tm_link_math(tm_emit *e);
 
+/* Is the depth of a product (the last dim of its left operand) known to be small? */
+bool tm_region_shallow(const tm_value *a);
+
 /* ---- loops ---- */
 typedef struct tm_loop {
     LLVMBasicBlockRef head, exit;
@@ -80,6 +83,7 @@ LLVMValueRef tm_less(tm_region *r, LLVMValueRef a, LLVMValueRef b);
 /* ---- the region's operands: input i, or output i counted after the inputs ---- */
 LLVMValueRef tm_operand_data(tm_region *r, int operand);           /* pointer */
 LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis);  /* i64: constant or read from the frame */
+LLVMValueRef tm_operand_dim_loaded(tm_region *r, int operand, int axis); /* read from the frame, also if constant */
 /* Product of dims from..to. */
 LLVMValueRef tm_operand_product(tm_region *r, int operand, int from, int to);
 

@@ -295,11 +295,12 @@ static void tile(tm_region *r, const attention *a, LLVMValueRef first) {
     tm_loop_end(r, &q);
 }
 
-/* Divides by the sums; rows that saw no key are NaN, as Softmax of nothing but -inf is. */
+/* Divides by the sums; rows whose keys are all masked are NaN, as Softmax of nothing but -inf is; without keys, 0. */
 static void finish(tm_region *r, const attention *a) {
     LLVMBuilderRef b = r->e->builder;
     tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
-    LLVMValueRef sum = get(r, r->e->f32, a->sum, q.index);
+    LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
+    LLVMValueRef sum = LLVMBuildSelect(b, none, LLVMConstReal(r->e->f32, 1), get(r, r->e->f32, a->sum, q.index), "");
     LLVMValueRef out = out_start(r, a, tm_add(r, a->first_query, q.index));
     for (int64_t column = 0; column < a->value_size; column += a->small ? 1 : r->lanes) {
         LLVMValueRef at = tm_add(r, out, tm_int(r, column));

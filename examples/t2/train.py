@@ -2,13 +2,14 @@
 """Trains T2's architecture on synthetic light curves, and writes t2.onnx and eval.npz beside this file.
 
     python -m pip install torch==2.13.0 onnx==1.22.0 numpy==2.4.6
-    python train.py                  # about three minutes on one core; neither building nor testing tamis needs it
+    python train.py                  # about three minutes on one core; only this script needs PyTorch
 
-The network (13,262 parameters): each of the 100 times is a token; Dense 2 -> 32 and ReLU, plus a position code;
-one encoder layer with 16 heads of size 2 and a feed-forward part of 128; the mean over time; Dense 32 -> 14.
+The network (13,262 parameters): each of the 100 times is a token; Dense 2 -> 32 and ReLU, plus a position
+code; one encoder layer with 16 heads of size 2 and a feed-forward part of 128; the mean over time; Dense 32
+-> 14.
 
-The file is put together node by node, as exporters do it: opset 17, symbolic batch N, plain MatMul, Reshape,
-Transpose and Softmax for the attention. So the bytes depend on nothing but the weights.
+The file is put together node by node, as exporters do it: opset 17, symbolic batch N, plain MatMul,
+Reshape, Transpose and Softmax for the attention. So the bytes depend on nothing but the weights.
 """
 
 import argparse
@@ -51,7 +52,9 @@ class T2(nn.Module):
             return t.unflatten(2, (HEADS, WIDTH // HEADS)).transpose(1, 2)
 
         h = torch.relu(self.embed(x)) + self.position
-        attended = nn.functional.scaled_dot_product_attention(heads(self.query(h)), heads(self.key(h)), heads(self.value(h)))
+        attended = nn.functional.scaled_dot_product_attention(
+            heads(self.query(h)), heads(self.key(h)), heads(self.value(h))
+        )
         h = self.norm1(h + self.out(attended.transpose(1, 2).flatten(2)))
         h = self.norm2(h + self.down(torch.relu(self.up(h))))
         return self.classify(h.mean(1))  # the softmax is part of the loss here, and of the exported graph
@@ -93,7 +96,11 @@ def export(model, path):
     def heads(layer, perm):
         return g.node("Transpose", g.node("Reshape", g.linear(h, layer), split), perm=perm)
 
-    query, key, value = heads(model.query, [0, 2, 1, 3]), heads(model.key, [0, 2, 3, 1]), heads(model.value, [0, 2, 1, 3])
+    query, key, value = (
+        heads(model.query, [0, 2, 1, 3]),
+        heads(model.key, [0, 2, 3, 1]),
+        heads(model.value, [0, 2, 1, 3]),
+    )
     scale = g.constant(np.array([(WIDTH // HEADS) ** -0.5], np.float32))
     scores = g.node("Softmax", g.node("Mul", g.node("MatMul", query, key), scale), axis=-1)
     attended = g.node("Transpose", g.node("MatMul", scores, value), perm=[0, 2, 1, 3])
@@ -102,7 +109,13 @@ def export(model, path):
     h = g.norm(g.node("Add", h, g.linear(g.node("Relu", g.linear(h, model.up)), model.down)), model.norm2)
     logits = g.linear(g.node("ReduceMean", h, axes=[1], keepdims=0), model.classify)
     g.node("Softmax", logits, output="y", axis=-1)
-    g.save(path, "t2", 17, {"x": (TensorProto.FLOAT, ["N", curves.TIMES, 2])}, {"y": (TensorProto.FLOAT, ["N", CLASSES])})
+    g.save(
+        path,
+        "t2",
+        17,
+        {"x": (TensorProto.FLOAT, ["N", curves.TIMES, 2])},
+        {"y": (TensorProto.FLOAT, ["N", CLASSES])},
+    )
 
 
 def main():
@@ -119,9 +132,17 @@ def main():
     with torch.no_grad():
         answers = torch.softmax(model.double()(torch.from_numpy(x).double()), -1).float().numpy()
     accuracy = float((answers.argmax(-1) == labels).mean())
-    np.savez_compressed(options.into / "eval.npz", x=x, labels=labels.astype(np.uint8), answers=answers,
-                        kinds=np.array(curves.KINDS), accuracy=np.float32(accuracy))
-    print(f"accuracy on {len(x)} curves: {100 * accuracy:.1f} %, parameters: {sum(p.numel() for p in model.parameters())}")
+    np.savez_compressed(
+        options.into / "eval.npz",
+        x=x,
+        labels=labels.astype(np.uint8),
+        answers=answers,
+        kinds=np.array(curves.KINDS),
+        accuracy=np.float32(accuracy),
+    )
+    print(
+        f"accuracy on {len(x)} curves: {100 * accuracy:.1f} %, parameters: {sum(p.numel() for p in model.parameters())}"
+    )
 
 
 if __name__ == "__main__":

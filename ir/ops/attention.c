@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inference of Attention and LinearAttention.
+ * Inference of Attention, LinearAttention and RotaryEmbedding.
  *
  * Attention takes heads as a dim of their own, Q[batch, heads, q, size], or packed in the last one,
  * Q[batch, q, heads*size] with the number of heads as attribute. The keys are those of the cache
@@ -45,6 +45,23 @@ static tm_code check_past(tm_infer_context *context, tm_node *node, int input, i
     return tm_infer_equal(context, node, past->dims[3], of->size, "head size of the cache");
 }
 
+static tm_code check_mask(tm_infer_context *context, tm_node *node, tm_dim batch) {
+    tm_value *mask = tm_infer_input(node, 3), *lengths = tm_infer_input(node, 6);
+    if (mask != NULL) {
+        TM_TRY(tm_infer_need(node, 3, -1));
+        if (mask->type != TAMIS_TYPE_BOOL)
+            TM_TRY(tm_infer_need_type(node, 3, float_types));
+        if (mask->rank < 1 || mask->rank > 4)
+            return tm_infer_fail(node, TM_E_SHAPE, "attn_mask has %d dims", mask->rank);
+    }
+    if (lengths != NULL) {
+        TM_TRY(tm_infer_need(node, 6, 1));
+        TM_TRY(tm_infer_need_type(node, 6, (tamis_type[]){TAMIS_TYPE_INT64, 0}));
+        TM_TRY(tm_infer_equal(context, node, lengths->dims[0], batch, "nonpad_kv_seqlen and batch"));
+    }
+    return TM_OK;
+}
+
 tm_code tm_infer_attention(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
     for (int i = 0; i < 3; i++) {
@@ -75,9 +92,7 @@ tm_code tm_infer_attention(tm_infer_context *context, tm_node *node) {
                               "length of past_key and past_value"));
         total = tm_dim_add(dims, past_k->dims[2], of_k.length);
     }
-    tm_value *mask = tm_infer_input(node, 3);
-    if (mask != NULL && (mask->rank < 1 || mask->rank > 4))
-        return tm_infer_fail(node, TM_E_SHAPE, "attn_mask has %d dims", mask->rank);
+    TM_TRY(check_mask(context, node, of_q.batch));
     tm_dim packed[3] = {of_q.batch, of_q.length, tm_dim_mul(dims, of_q.heads, of_v.size)};
     tm_dim apart[4] = {of_q.batch, of_q.heads, of_q.length, of_v.size};
     tm_infer_set(node, 0, q->type, q->rank, q->rank == 3 ? packed : apart);
@@ -119,6 +134,15 @@ tm_code tm_infer_linear_attention(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_equal(context, node, of_q.length, of_k.length, "length of query and key"));
     TM_TRY(tm_infer_equal(context, node, of_k.length, of_v.length, "length of key and value"));
     TM_TRY(tm_infer_equal(context, node, of_q.size, of_k.size, "head size of query and key"));
+    for (int i = 4; i < 6; i++) {
+        tm_value *gate = tm_infer_input(node, i);
+        if (gate == NULL)
+            continue;
+        TM_TRY(tm_infer_need(node, i, 3));
+        TM_TRY(tm_infer_need_type(node, i, float_types));
+        TM_TRY(tm_infer_equal(context, node, gate->dims[0], of_k.batch, "batch of key and its gates"));
+        TM_TRY(tm_infer_equal(context, node, gate->dims[1], of_k.length, "length of key and its gates"));
+    }
     tm_dim state[4] = {of_k.batch, of_k.heads, of_k.size, of_v.size};
     tm_value *query = tm_infer_input(node, 0), *past = tm_infer_input(node, 3);
     if (past != NULL) {
@@ -130,5 +154,29 @@ tm_code tm_infer_linear_attention(tm_infer_context *context, tm_node *node) {
     tm_dim out[3] = {of_q.batch, of_q.length, tm_dim_mul(context->dims, of_q.heads, of_v.size)};
     tm_infer_set(node, 0, query->type, 3, out);
     tm_infer_set(node, 1, past != NULL ? past->type : query->type, 4, state);
+    return TM_OK;
+}
+
+tm_code tm_infer_rotary_embedding(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    tm_value *x = tm_infer_input(node, 0), *ids = tm_infer_input(node, 3);
+    if (x->rank != 3 && x->rank != 4)
+        return tm_infer_fail(node, TM_E_SHAPE, "the input has %d dims instead of 3 or 4", x->rank);
+    heads of;
+    TM_TRY(heads_of(context, node, 0, "num_heads", &of));
+    for (int i = 1; i < 3; i++) {
+        TM_TRY(tm_infer_need(node, i, ids != NULL ? 2 : 3));
+        TM_TRY(tm_infer_same_type(node, 0, i));
+    }
+    if (ids != NULL) {
+        TM_TRY(tm_infer_need(node, 3, 2));
+        TM_TRY(tm_infer_need_type(node, 3, (tamis_type[]){TAMIS_TYPE_INT64, 0}));
+        TM_TRY(tm_infer_equal(context, node, ids->dims[0], of.batch, "batch of position_ids"));
+        TM_TRY(tm_infer_equal(context, node, ids->dims[1], of.length, "length of position_ids"));
+    }
+    if (tm_node_int(node, "rotary_embedding_dim") < 0)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "rotary_embedding_dim is negative");
+    tm_infer_set_like(node, 0, x->type, x);
     return TM_OK;
 }

@@ -156,6 +156,8 @@ tm_code tm_infer_conv(tm_infer_context *context, tm_node *node) {
     tm_value *b = node->op == TM_OP_ConvInteger ? NULL : tm_infer_input(node, bias);
     if (b != NULL) {
         TM_TRY(tm_infer_need(node, bias, 1));
+        if (node->op == TM_OP_QLinearConv)
+            TM_TRY(tm_infer_need_type(node, bias, (tamis_type[]){TAMIS_TYPE_INT32, 0}));
         TM_TRY(tm_infer_equal(context, node, b->dims[0], out[1], "length of the bias and output channels"));
     }
     for (int i = 0; i < spatial; i++) {
@@ -166,6 +168,9 @@ tm_code tm_infer_conv(tm_infer_context *context, tm_node *node) {
                                   "kernel_shape and weights"));
         out[i + 2] = transposed ? transposed_dim(context, node, x->dims[i + 2], kernel, i, spatial)
                                 : forward_dim(context, node, x->dims[i + 2], kernel, i, spatial);
+        if (tm_dim_is_constant(out[i + 2]) && out[i + 2]->constant < 0)
+            return tm_infer_fail(node, TM_E_SHAPE,
+                                 "the kernel is larger than the padded input on spatial axis %d", i);
     }
     tm_infer_set(node, 0, type, x->rank, out);
     return TM_OK;

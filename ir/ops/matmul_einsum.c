@@ -95,12 +95,18 @@ static tm_code add_term(tm_infer_context *context, tm_node *node, equation *all,
 
 static tm_code output_dims(tm_node *node, const equation *all, const char *text, int *out_rank, tm_dim *out) {
     int rank = 0;
+    bool taken[256] = {false};
     if (text == NULL) {
         for (int d = all->more_count; d > 0; d--)
             out[rank++] = all->more[d - 1];
-        for (int c = 0; c < 256; c++)
-            if (all->uses[c] == 1 && rank < TAMIS_MAX_RANK)
-                out[rank++] = all->dims[c];
+        for (int c = 0; c < 256; c++) {
+            if (all->uses[c] != 1)
+                continue;
+            if (rank == TAMIS_MAX_RANK)
+                return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "the answer has more than %d dims",
+                                     TAMIS_MAX_RANK);
+            out[rank++] = all->dims[c];
+        }
         *out_rank = rank;
         return TM_OK;
     }
@@ -117,6 +123,9 @@ static tm_code output_dims(tm_node *node, const equation *all, const char *text,
         } else if (is_letter(text[i])) {
             if (all->dims[(unsigned char)text[i]] == NULL)
                 return tm_infer_fail(node, TM_E_ATTRIBUTE, "letter %c of the output is in no input", text[i]);
+            if (taken[(unsigned char)text[i]])
+                return tm_infer_fail(node, TM_E_ATTRIBUTE, "letter %c is twice in the output", text[i]);
+            taken[(unsigned char)text[i]] = true;
             out[rank++] = all->dims[(unsigned char)text[i]];
         }
     }

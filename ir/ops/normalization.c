@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inference of BatchNormalization and LayerNormalization, which have more than one output. The other
- * normalisations keep type and dims of their input (tm_infer_same).
+ * Inference of normalisations and softmaxes. The output is as the input; BatchNormalization and
+ * LayerNormalization also give statistics. Parameters have one element for each channel (dim 1), or
+ * broadcast to the dims that are normalised together.
  */
 #include "ir/infer.h"
 
@@ -29,6 +30,7 @@ tm_code tm_infer_layer_normalization(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     TM_TRY(tm_infer_need(node, 1, -1));
     TM_TRY(tm_infer_need_type(node, 0, float_types));
+    TM_TRY(tm_infer_same_type(node, 0, 1));
     tm_value *x = tm_infer_input(node, 0);
     int axis;
     TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), x->rank, &axis));
@@ -57,5 +59,49 @@ tm_code tm_infer_layer_normalization(tm_infer_context *context, tm_node *node) {
     tm_infer_set_like(node, 0, x->type, x);
     tm_infer_set(node, 1, stash, x->rank, dims);
     tm_infer_set(node, 2, stash, x->rank, dims);
+    return TM_OK;
+}
+
+tm_code tm_infer_channel_normalization(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    tm_value *x = tm_infer_input(node, 0);
+    if (x->rank < 2)
+        return tm_infer_fail(node, TM_E_SHAPE, "the input has %d dims; samples and channels are needed",
+                             x->rank);
+    const char *counted = node->op == TM_OP_GroupNormalization ? "num_groups"
+                          : node->op == TM_OP_LRN              ? "size"
+                                                               : NULL;
+    if (counted != NULL && tm_node_int(node, counted) < 1)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s must be given and positive", counted);
+    for (int i = 1; i < 3 && node->op != TM_OP_LRN; i++) {
+        TM_TRY(tm_infer_need(node, i, 1));
+        TM_TRY(tm_infer_same_type(node, 0, i));
+        TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, i)->dims[0], x->dims[1],
+                              "channels and their parameters"));
+    }
+    tm_infer_set_like(node, 0, x->type, x);
+    return TM_OK;
+}
+
+tm_code tm_infer_along_axis(tm_infer_context *context, tm_node *node) {
+    (void)context;
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    tm_value *x = tm_infer_input(node, 0);
+    int axis;
+    if (node->op == TM_OP_MeanVarianceNormalization) {
+        const tm_attribute *axes = tm_node_attribute(node, "axes");
+        if (!axes->present && x->rank < 4)
+            return tm_infer_fail(node, TM_E_SHAPE, "the input has %d dims; axes 0, 2 and 3 are meant",
+                                 x->rank);
+        for (int64_t i = 0; axes->present && i < axes->count; i++)
+            TM_TRY(tm_infer_axis(node, axes->ints[i], x->rank, &axis));
+    } else if (x->rank > 0 || node->op == TM_OP_LpNormalization) {
+        TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), x->rank, &axis));
+    }
+    if (node->op == TM_OP_LpNormalization && tm_node_int(node, "p") != 1 && tm_node_int(node, "p") != 2)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "p must be 1 or 2");
+    tm_infer_set_like(node, 0, x->type, x);
     return TM_OK;
 }

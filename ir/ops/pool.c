@@ -74,8 +74,12 @@ tm_code tm_infer_pool(tm_infer_context *context, tm_node *node) {
     TM_TRY(check_list(node, "dilations", spatial, 1));
     TM_TRY(check_list(node, "pads", 2 * (int64_t)spatial, 0));
     tm_dim dims[TAMIS_MAX_RANK] = {x->dims[0], x->dims[1]};
-    for (int i = 0; i < spatial; i++)
+    for (int i = 0; i < spatial; i++) {
         dims[i + 2] = pooled_dim(context, node, x->dims[i + 2], i, spatial);
+        if (tm_dim_is_constant(dims[i + 2]) && dims[i + 2]->constant < 0)
+            return tm_infer_fail(node, TM_E_SHAPE,
+                                 "the window is larger than the padded input on spatial axis %d", i);
+    }
     tm_infer_set(node, 0, x->type, x->rank, dims);
     tm_infer_set(node, 1, TAMIS_TYPE_INT64, x->rank, dims);
     return TM_OK;

@@ -188,6 +188,12 @@ tm_code tm_infer_cumulative(tm_infer_context *context, tm_node *node) {
     tm_value *data = tm_infer_input(node, 0);
     if (data->rank == 0)
         return tm_infer_fail(node, TM_E_SHAPE, "the input has no dims");
+    const tm_value *axis_input = tm_infer_input(node, 1);
+    if (axis_input->rank > 1)
+        return tm_infer_fail(node, TM_E_SHAPE, "the axis must be a scalar");
+    if (axis_input->rank == 1)
+        TM_TRY(tm_infer_equal(context, node, axis_input->dims[0], tm_infer_const(context, 1),
+                              "elements of the axis"));
     int64_t axis, count;
     if (tm_infer_constant_elements(context, tm_infer_input(node, 1), &axis, 1, &count) && count == 1) {
         int at;

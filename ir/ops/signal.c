@@ -10,12 +10,15 @@ static const tamis_type float_types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE, TA
                                          TAMIS_TYPE_BFLOAT16, 0};
 static const tamis_type index_types[] = {TAMIS_TYPE_INT64, TAMIS_TYPE_INT32, 0};
 
-static tm_code need_scalar(tm_node *node, int input) {
+static tm_code need_scalar(tm_infer_context *context, tm_node *node, int input, const tamis_type *types) {
     TM_TRY(tm_infer_need(node, input, -1));
-    TM_TRY(tm_infer_need_type(node, input, index_types));
-    if (tm_infer_input(node, input)->rank > 1)
+    TM_TRY(tm_infer_need_type(node, input, types));
+    const tm_value *value = tm_infer_input(node, input);
+    if (value->rank > 1)
         return tm_infer_fail(node, TM_E_SHAPE, "input %d must be a scalar", input);
-    return TM_OK;
+    if (value->rank == 0)
+        return TM_OK;
+    return tm_infer_equal(context, node, value->dims[0], tm_infer_const(context, 1), "elements of a scalar");
 }
 
 static tm_dim bins(tm_infer_context *context, tm_dim length) {
@@ -38,7 +41,7 @@ tm_code tm_infer_dft(tm_infer_context *context, tm_node *node) {
                              x->rank);
     tm_dim axis = tm_infer_const(context, -2);
     if (tm_infer_input(node, 2) != NULL) {
-        TM_TRY(need_scalar(node, 2));
+        TM_TRY(need_scalar(context, node, 2, index_types));
         axis = tm_infer_element(context, tm_infer_input(node, 2), 0);
     }
     if (tm_dim_is_constant(axis)) {
@@ -52,7 +55,7 @@ tm_code tm_infer_dft(tm_infer_context *context, tm_node *node) {
     bool one_sided = tm_node_int(node, "onesided") != 0, inverse = tm_node_int(node, "inverse") != 0;
     tm_dim length = tm_infer_const(context, 0);
     if (tm_infer_input(node, 1) != NULL) {
-        TM_TRY(need_scalar(node, 1));
+        TM_TRY(need_scalar(context, node, 1, index_types));
         length = length_of(context, node, 1);
     } else {
         for (int d = 0; d < x->rank; d++) {
@@ -77,7 +80,7 @@ tm_code tm_infer_stft(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
     TM_TRY(tm_infer_need(node, 0, -1));
     TM_TRY(tm_infer_need_type(node, 0, float_types));
-    TM_TRY(need_scalar(node, 1));
+    TM_TRY(need_scalar(context, node, 1, index_types));
     tm_value *x = tm_infer_input(node, 0), *window = tm_infer_input(node, 2);
     if (x->rank != 2 && x->rank != 3)
         return tm_infer_fail(node, TM_E_SHAPE, "the signal has %d dims instead of 3", x->rank);
@@ -88,7 +91,7 @@ tm_code tm_infer_stft(tm_infer_context *context, tm_node *node) {
         length = window->dims[0];
     }
     if (tm_infer_input(node, 3) != NULL) {
-        TM_TRY(need_scalar(node, 3));
+        TM_TRY(need_scalar(context, node, 3, index_types));
         length = length_of(context, node, 3);
         if (window != NULL)
             TM_TRY(tm_infer_equal(context, node, length, window->dims[0], "frame_length and window"));
@@ -111,7 +114,7 @@ static tm_code output_type(tm_node *node, tamis_type *out) {
 
 tm_code tm_infer_window(tm_infer_context *context, tm_node *node) {
     tamis_type type;
-    TM_TRY(need_scalar(node, 0));
+    TM_TRY(need_scalar(context, node, 0, index_types));
     TM_TRY(output_type(node, &type));
     tm_dim size = length_of(context, node, 0);
     tm_infer_set(node, 0, type, 1, &size);
@@ -121,11 +124,9 @@ tm_code tm_infer_window(tm_infer_context *context, tm_node *node) {
 tm_code tm_infer_mel_weight_matrix(tm_infer_context *context, tm_node *node) {
     tamis_type type;
     for (int i = 0; i < 3; i++)
-        TM_TRY(need_scalar(node, i));
-    for (int i = 3; i < 5; i++) {
-        TM_TRY(tm_infer_need(node, i, -1));
-        TM_TRY(tm_infer_need_type(node, i, float_types));
-    }
+        TM_TRY(need_scalar(context, node, i, index_types));
+    for (int i = 3; i < 5; i++)
+        TM_TRY(need_scalar(context, node, i, float_types));
     TM_TRY(output_type(node, &type));
     tm_dim out[2] = {bins(context, length_of(context, node, 1)), length_of(context, node, 0)};
     tm_infer_set(node, 0, type, 2, out);

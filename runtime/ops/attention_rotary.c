@@ -67,7 +67,9 @@ static int32_t rotary_init(tm_run *run, const tm_call *call, rotary *out) {
     out->size = out->packed ? x->dims[2] / out->heads : x->dims[3];
     out->rotated = a->rotary_embedding_dim != 0 ? a->rotary_embedding_dim : out->size;
     out->interleaved = a->interleaved != 0;
-    if (out->rotated > out->size)
+    if (out->packed && x->dims[2] % out->heads != 0)
+        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, x->dims[2], out->heads);
+    if (out->rotated < 0 || out->rotated > out->size)
         return tm_fail(run, call, TM_RUN_VALUE, out->rotated, out->size);
     int64_t half = out->rotated / 2, tokens = out->batch * out->length;
     if (cosines->dims[cosines->rank - 1] != half || tm_count(cosines) != tm_count(sines))

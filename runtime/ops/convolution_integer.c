@@ -51,6 +51,10 @@ static void locate(const void *context, int64_t batch, tm_product_i16 *p) {
     p->c += batch * p->m * p->n;
 }
 
+static int64_t count_or_one(const tamis_tensor *t) {
+    return t != NULL ? tm_count(t) : 1;
+}
+
 static int64_t wide_bytes(const job *j) {
     return j->w->dims[0] * ((j->k + 1) / 2 * 2) * (int64_t)sizeof(int16_t) + TAMIS_ALIGNMENT;
 }
@@ -74,6 +78,8 @@ int32_t tm_k_ConvInteger(tm_run *run, const tm_call *call) {
         tm_convolution_init(run, call, &j.convolution, j.x, j.w, tm_out(run, call, 0), a->group, lists);
     if (code != 0)
         return code;
+    if (count_or_one(j.x_zero) != 1 || !tm_parameter_fits(j.w_zero, j.w->dims[0], j.w->dims[0]))
+        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, count_or_one(j.w_zero), j.w->dims[0]);
     j.k = j.convolution.channels * j.convolution.window.kernel_count;
     int64_t bytes = wide_bytes(&j);
     int16_t *wide = tm_scratch(run, call, bytes);
@@ -117,6 +123,14 @@ int32_t tm_k_QLinearConv(tm_run *run, const tm_call *call) {
     int32_t code = tm_convolution_init(run, call, &j.convolution, j.x, j.w, y, a->group, lists);
     if (code != 0)
         return code;
+    const tamis_tensor *x_scale = tm_in(run, call, 1), *w_scale = tm_in(run, call, 4);
+    const tamis_tensor *y_scale = tm_in(run, call, 6), *y_zero = tm_in(run, call, 7);
+    int64_t filters = j.w->dims[0];
+    if (!tm_parameter_fits(j.w_zero, filters, filters) || !tm_parameter_fits(w_scale, filters, filters))
+        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_count(w_scale), filters);
+    if (count_or_one(j.x_zero) != 1 || tm_count(x_scale) != 1 || tm_count(y_scale) != 1 ||
+        count_or_one(y_zero) != 1)
+        return tm_fail(run, call, TM_RUN_UNSUPPORTED, tm_count(x_scale), tm_count(y_scale));
     j.k = j.convolution.channels * j.convolution.window.kernel_count;
     int64_t sum_bytes = tm_count(y) * (int64_t)sizeof(int32_t) + TAMIS_ALIGNMENT,
             bytes = sum_bytes + wide_bytes(&j);
@@ -127,10 +141,10 @@ int32_t tm_k_QLinearConv(tm_run *run, const tm_call *call) {
     ending e = {(int32_t *)(void *)memory,
                 j.convolution.window.out_count,
                 j.convolution.filters * j.convolution.groups,
-                tm_in(run, call, 1),
-                tm_in(run, call, 4),
-                tm_in(run, call, 6),
-                tm_in(run, call, 7),
+                x_scale,
+                w_scale,
+                y_scale,
+                y_zero,
                 tm_in(run, call, 8),
                 y};
     if (code == 0)

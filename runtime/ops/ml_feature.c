@@ -5,7 +5,7 @@
 #include "runtime/ops/ml_common.h"
 
 /* y[..., k] = x[..., indices[k]] */
-int32_t tm_k_ArrayFeatureExtractor(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_ArrayFeatureExtractor(tm_run *run, const tm_call *call) {
     const tamis_tensor *x = tm_in(run, call, 0), *indices = tm_in(run, call, 1), *y = tm_out(run, call, 0);
     int64_t features = x->dims[x->rank - 1], count = tm_count(indices), width = tm_element_bytes(x->type);
     int64_t rows = tm_product(x->dims, 0, x->rank - 1);
@@ -22,7 +22,7 @@ int32_t tm_k_ArrayFeatureExtractor(tm_run *run, const tm_call *call) {
 
 /* The inputs' features side by side; an input with fewer than its entry of inputdimensions is filled with 0.
  */
-int32_t tm_k_FeatureVectorizer(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_FeatureVectorizer(tm_run *run, const tm_call *call) {
     const tm_attrs_FeatureVectorizer *a = tm_attributes(call);
     const tamis_tensor *y = tm_out(run, call, 0);
     int64_t rows = y->dims[0], width = y->dims[1], at = 0;
@@ -68,7 +68,7 @@ static int64_t category_of(const tm_attrs_OneHotEncoder *a, const tamis_tensor *
     return -1;
 }
 
-int32_t tm_k_OneHotEncoder(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_OneHotEncoder(tm_run *run, const tm_call *call) {
     const tm_attrs_OneHotEncoder *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     int64_t count = tm_count(x), categories = y->dims[y->rank - 1];

@@ -10,7 +10,7 @@ static double entry(const double *list, int64_t count, int64_t c, double otherwi
     return count == 0 ? otherwise : list[count == 1 ? 0 : c % count];
 }
 
-int32_t tm_k_Scaler(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_Scaler(tm_run *run, const tm_call *call) {
     const tm_attrs_Scaler *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     int64_t count = tm_count(x), features = x->rank > 0 ? x->dims[x->rank - 1] : 1;
@@ -23,7 +23,7 @@ int32_t tm_k_Scaler(tm_run *run, const tm_call *call) {
     return 0;
 }
 
-int32_t tm_k_Binarizer(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_Binarizer(tm_run *run, const tm_call *call) {
     const tm_attrs_Binarizer *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     int64_t count = tm_count(x);
@@ -41,7 +41,7 @@ int32_t tm_k_Binarizer(tm_run *run, const tm_call *call) {
 
 /* MAX divides by the largest element, L1 by the sum of magnitudes, L2 by the root of the sum of squares; rows
  * whose norm is 0 stay. */
-int32_t tm_k_Normalizer(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_Normalizer(tm_run *run, const tm_call *call) {
     const tm_attrs_Normalizer *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     bool one = tm_is(a, a->norm, "L1"), two = tm_is(a, a->norm, "L2");
@@ -59,7 +59,7 @@ int32_t tm_k_Normalizer(tm_run *run, const tm_call *call) {
     return 0;
 }
 
-int32_t tm_k_Imputer(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_Imputer(tm_run *run, const tm_call *call) {
     const tm_attrs_Imputer *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     int64_t count = tm_count(x), features = x->rank > 0 ? x->dims[x->rank - 1] : 1;

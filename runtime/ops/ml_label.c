@@ -126,7 +126,7 @@ static void set_default(const tm_attrs_LabelEncoder *a, const tamis_tensor *y, i
     }
 }
 
-int32_t tm_k_LabelEncoder(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_LabelEncoder(tm_run *run, const tm_call *call) {
     const tm_attrs_LabelEncoder *a = tm_attributes(call);
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     column values = column_of(a, a->values_floats, a->values_int64s, a->values_strings, a->values_tensor);

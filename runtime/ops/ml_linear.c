@@ -27,7 +27,7 @@ static linear linear_of(const tm_run *run, const tm_call *call, tm_list coeffici
                     tm_rows_of(tm_in(run, call, 0))};
 }
 
-int32_t tm_k_LinearRegressor(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_LinearRegressor(tm_run *run, const tm_call *call) {
     const tm_attrs_LinearRegressor *a = tm_attributes(call);
     linear model = linear_of(run, call, a->coefficients, a->intercepts);
     tm_post_transform transform = tm_post_transform_of(a, a->post_transform);
@@ -49,7 +49,7 @@ int32_t tm_k_LinearRegressor(tm_run *run, const tm_call *call) {
     return 0;
 }
 
-int32_t tm_k_LinearClassifier(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_LinearClassifier(tm_run *run, const tm_call *call) {
     const tm_attrs_LinearClassifier *a = tm_attributes(call);
     linear model = linear_of(run, call, a->coefficients, a->intercepts);
     tm_post_transform transform = tm_post_transform_of(a, a->post_transform);

@@ -66,7 +66,7 @@ static double kernel(const svm *model, int64_t row, const double *vector) {
     }
 }
 
-int32_t tm_k_SVMRegressor(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_SVMRegressor(tm_run *run, const tm_call *call) {
     const tm_attrs_SVMRegressor *a = tm_attributes(call);
     svm model =
         svm_of(run, call, a->coefficients, a->kernel_params, a->kernel_type, a->rho, a->support_vectors);
@@ -236,7 +236,7 @@ static bool fits(const machine *m, bool linear) {
            m->svm.rho_count >= m->pairs;
 }
 
-int32_t tm_k_SVMClassifier(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_SVMClassifier(tm_run *run, const tm_call *call) {
     const tm_attrs_SVMClassifier *a = tm_attributes(call);
     tm_post_transform transform = tm_post_transform_of(a, a->post_transform);
     const tamis_tensor *labels = tm_out(run, call, 0), *y = tm_out(run, call, 1);

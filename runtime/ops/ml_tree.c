@@ -139,7 +139,7 @@ static int32_t evaluate_rows(tm_run *run, const tm_call *call, const tm_trees *t
     return 0;
 }
 
-int32_t tm_k_TreeEnsemble(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_TreeEnsemble(tm_run *run, const tm_call *call) {
     const tm_attrs_TreeEnsemble *a = tm_attributes(call);
     const tm_list none = {0, 0};
     tm_trees trees = {.node_count = a->nodes_featureids.count,

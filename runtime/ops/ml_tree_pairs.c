@@ -146,7 +146,7 @@ static int32_t evaluate(tm_run *run, const tm_call *call, builder *b, const tm_r
     return code == 0 ? 0 : tm_fail(run, call, (tm_run_code)code, row, rows->features);
 }
 
-int32_t tm_k_TreeEnsembleRegressor(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_TreeEnsembleRegressor(tm_run *run, const tm_call *call) {
     const tm_attrs_TreeEnsembleRegressor *a = tm_attributes(call);
     pair_lists lists = {a->nodes_treeids,      a->nodes_nodeids,  a->nodes_truenodeids,
                         a->nodes_falsenodeids, a->nodes_modes,    a->nodes_missing_value_tracks_true,
@@ -208,7 +208,7 @@ static int64_t finish_scores(builder *b, const tm_reals *base, tm_post_transform
     return best;
 }
 
-int32_t tm_k_TreeEnsembleClassifier(tm_run *run, const tm_call *call) {
+int32_t tm_k_ml_TreeEnsembleClassifier(tm_run *run, const tm_call *call) {
     const tm_attrs_TreeEnsembleClassifier *a = tm_attributes(call);
     pair_lists lists = {a->nodes_treeids,      a->nodes_nodeids, a->nodes_truenodeids,
                         a->nodes_falsenodeids, a->nodes_modes,   a->nodes_missing_value_tracks_true,

@@ -137,11 +137,16 @@ int32_t tm_zero_point(const tamis_tensor *zero, int64_t i) {
     return (int32_t)tm_integer_get(zero, tm_count(zero) == 1 ? 0 : i);
 }
 
+bool tm_parameter_fits(const tamis_tensor *parameter, int64_t count, int64_t all) {
+    int64_t have = parameter != NULL ? tm_count(parameter) : 1;
+    return have == 1 || ((have == count || have == all) && have > 0) || (have == 0 && all == 0);
+}
+
 void tm_widen_rows(const tamis_tensor *a, int64_t offset, int64_t rows, int64_t k, const tamis_tensor *zero,
                    int64_t first, int64_t period, int16_t *to) {
     int64_t even = (k + 1) / 2 * 2;
     for (int64_t r = 0; r < rows; r++) {
-        int16_t point = (int16_t)tm_zero_point(zero, (first + r) % period);
+        int16_t point = (int16_t)tm_zero_point(zero, period > 0 ? (first + r) % period : 0);
         int16_t *row = to + r * even;
         if (a->type == TAMIS_TYPE_INT8)
             for (int64_t i = 0; i < k; i++)

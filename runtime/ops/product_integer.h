@@ -32,6 +32,8 @@ int32_t tm_product_run_i16(tm_run *run, const tm_product_i16 *product, int64_t b
 
 /* The zero point of row (or column, channel) i: an absent tensor is 0, one element stands for all. */
 int32_t tm_zero_point(const tamis_tensor *zero, int64_t i);
+/* Has the tensor one element, or as many as one of these counts? Absent ones do. */
+bool tm_parameter_fits(const tamis_tensor *parameter, int64_t count, int64_t all);
 /* 8-bit rows of A minus their zero points; zero point number (first row + row) % period. */
 void tm_widen_rows(const tamis_tensor *a, int64_t offset, int64_t rows, int64_t k, const tamis_tensor *zero,
                    int64_t first, int64_t period, int16_t *to);

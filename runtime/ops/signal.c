@@ -23,12 +23,12 @@ typedef struct signal {
     int64_t n; /* length of the transform */
     const tm_complex_f64 *roots;
     const tm_complex_f32 *short_roots;
-    tm_complex_f64 *scratch;     /* 3*n for each slot */
-    int64_t lines;               /* transforms */
-    int64_t inner;               /* lines that lie side by side */
-    int64_t length;              /* elements of a line in x */
-    int64_t bins;                /* in y */
-    int64_t frames, step;        /* STFT */
+    tm_complex_f64 *scratch; /* 3*n for each slot */
+    int64_t lines;           /* transforms */
+    int64_t inner;           /* lines that lie side by side */
+    int64_t length;          /* elements of a line in x */
+    int64_t bins;            /* in y */
+    int64_t frames, step;    /* STFT */
     bool inverse, real_output, in_float;
 } signal;
 
@@ -39,8 +39,10 @@ static tm_complex_f64 element(const tamis_tensor *x, int64_t at, int64_t parts) 
 static int32_t run_slots(tm_run *run, const tm_call *call, signal *job,
                          int32_t (*body)(void *, int64_t, int64_t)) {
     int64_t n = job->n, slots = job->lines < SLOTS ? job->lines : SLOTS;
-    if (slots == 0 || n <= 0)
+    if (slots == 0 || job->bins == 0)
         return 0;
+    if (n < 1)
+        return tm_fail(run, call, TM_RUN_VALUE, n, 1);
     int64_t bytes = (1 + 3 * slots) * n * (int64_t)sizeof(tm_complex_f64) + TAMIS_ALIGNMENT;
     tm_complex_f64 *memory = tm_scratch(run, call, bytes);
     if (memory == NULL)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole models against recorded answers and against ONNX Runtime.
 
-The models of the project itself are in examples/. Those in ../shared/models and ../shared/zoo are tested where
-these folders are present; zoo_expected.txt lists the folders of the zoo that are known not to pass, with reasons.
+The models of the project itself are in examples/. Those in ../shared/models and ../shared/zoo are tested
+where these folders are present; zoo_expected.txt lists the folders of the zoo that are known not to pass,
+with reasons.
 """
 
 import json
@@ -57,7 +58,7 @@ def reference(path, optimise=True):
 
 def answers(model, x, batch):
     """Of all rows, in runs of `batch` rows; what is left over makes a shorter last run."""
-    return np.concatenate([model.run(None, {"x": x[i:i + batch]})[0] for i in range(0, len(x), batch)])
+    return np.concatenate([model.run(None, {"x": x[i : i + batch]})[0] for i in range(0, len(x), batch)])
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +145,24 @@ def test_object_for_target(tmp_path, curves, target):
             pytest.skip(f"no {tool}")
     models = [(EXAMPLE / "t2.onnx", curves["x"], curves["answers"])]
     if T2.is_dir():
-        models += [(T2 / f"{name}.onnx", np.load(T2 / "x.npy"), np.load(T2 / "y.npy")) for name in ("t2_clean", "t2_tf")]
+        models += [
+            (T2 / f"{name}.onnx", np.load(T2 / "x.npy"), np.load(T2 / "y.npy"))
+            for name in ("t2_clean", "t2_tf")
+        ]
     for model, x, y in models:
         compile_model(model, tmp_path / "t2.o", "--emit=obj", "--name=t2", f"--target={target}")
-        run(*compiler, "-O1", "-std=c11", "-I", tmp_path, SOURCE / "tests/models/runner.c", tmp_path / "t2.o", "-o", tmp_path / "runner")
-        for batch in (1, 16):
+        run(
+            *compiler,
+            "-O1",
+            "-std=c11",
+            "-I",
+            tmp_path,
+            SOURCE / "tests/models/runner.c",
+            tmp_path / "t2.o",
+            "-o",
+            tmp_path / "runner",
+        )
+        for batch in (1, 5):
             x[:batch].tofile(tmp_path / "x.f32")
             run(*emulator, tmp_path / "runner", batch, tmp_path / "x.f32", tmp_path / "y.f32")
             found = np.fromfile(tmp_path / "y.f32", np.float32).reshape(batch, -1)
@@ -164,12 +178,17 @@ def expected_failures():
 @needs_zoo
 def test_zoo():
     folders = sorted(path.parent for path in ZOO.glob("*/model.onnx"))
-    done = subprocess.run([TAMIS, "check", "--json", "--timeout", "120", *folders], capture_output=True, text=True)
+    done = subprocess.run(
+        [TAMIS, "check", "--json", "--timeout", "120", *folders], capture_output=True, text=True
+    )
     found = {pathlib.Path(case["name"]).name: case for case in json.loads(done.stdout)["cases"]}
     assert len(found) == len(folders)
     expected = expected_failures()
-    surprises = [f"{name}: {case['status']}: {case['detail'][:200]}" for name, case in found.items()
-                 if case["status"] != "pass" and expected.get(name, [None])[0] != case["status"]]
+    surprises = [
+        f"{name}: {case['status']}: {case['detail'][:200]}"
+        for name, case in found.items()
+        if case["status"] != "pass" and expected.get(name, [None])[0] != case["status"]
+    ]
     mended = [name for name in expected if found[name]["status"] == "pass"]
     if mended:
         warnings.warn(f"these pass now, take them out of zoo_expected.txt: {mended}")
