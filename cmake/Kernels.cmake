@@ -35,9 +35,13 @@ function(tm_kernel_archive triple level)
         string(REPLACE "/" "_" name ${path})
         string(REGEX REPLACE "[.]c$" "" name ${name})
         set(object ${work}/${name}.o)
+        set(small)
+        if(name MATCHES "^(support.*|ops_reduction|ops_elementwise)$") # runs once a call, stands in most artifacts
+            set(small -Os)
+        endif()
         add_custom_command(
             OUTPUT ${object}
-            COMMAND ${TM_CCACHE} ${TM_CLANG} --target=${triple} ${ARGN} ${kernel_compile}
+            COMMAND ${TM_CCACHE} ${TM_CLANG} --target=${triple} ${ARGN} ${kernel_compile} ${small}
                 -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
             DEPENDS ${source}
             DEPFILE ${object}.d

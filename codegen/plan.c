@@ -27,6 +27,7 @@ typedef struct planner {
     tm_plan *plan;
     tm_model *model;
     int64_t position;
+    tm_map dims; /* early dims already given -> their offset */
 } planner;
 
 bool tm_value_is_late(const tm_value *value) {
@@ -80,6 +81,26 @@ void tm_plan_use_symbols(tm_plan *plan, tm_dim dim) {
     tm_plan_use_symbols(plan, dim->c);
 }
 
+/* Values whose dims are the same early expressions share them: prepare() alone writes them. */
+static void give_dims(planner *p, tm_plan_value *entry, int rank, int factor) {
+    tm_plan *plan = p->plan;
+    const tm_node *producer = entry->value->producer; /* loops count their outputs' dims up while they run */
+    bool shared = !entry->late && factor == 1 && producer != NULL && !tm_op_has(producer->op, TM_CONTROL);
+    tm_text key;
+    tm_text_init(&key, plan->arena);
+    for (int i = 0; i < rank && (shared || entry->value->constant != NULL); i++)
+        tm_text_add(&key, "%d,", entry->value->dims[i]->number);
+    if (key.size > 0) {
+        int32_t *known = tm_map_get(&p->dims, tm_text_get(&key));
+        if (known != NULL) {
+            entry->dims_offset = *known;
+            return;
+        }
+        tm_map_set(&p->dims, tm_text_get(&key), tm_arena_copy(plan->arena, &entry->dims_offset, sizeof(int32_t)));
+    }
+    plan->dims_count += rank * factor;
+}
+
 static tm_plan_value *number(planner *p, tm_value *value, int dims_factor) {
     tm_plan *plan = p->plan;
     if (plan->frame[value->id] >= 0)
@@ -91,7 +112,7 @@ static tm_plan_value *number(planner *p, tm_value *value, int dims_factor) {
                            .begin = p->position,
                            .end = p->position};
     int rank = value->kind == TAMIS_KIND_TENSOR ? value->rank : 0;
-    plan->dims_count += rank * dims_factor;
+    give_dims(p, &entry, rank, dims_factor);
     plan->frame[value->id] = (int32_t)plan->values.count;
     for (int i = 0; i < rank; i++)
         tm_plan_use_symbols(plan, value->dims[i]);
@@ -398,6 +419,7 @@ tm_code tm_plan_create(tm_model *model, tm_plan **out_plan) {
         plan->frame[i] = -1;
     plan->symbol_used = TM_NEW_ARRAY(plan->arena, bool, tm_dims_symbol_count(model->dims) + 1);
     planner p = {.plan = plan, .model = model};
+    tm_map_init(&p.dims, plan->arena);
     for (size_t i = 0; i < model->main->inputs.count; i++) {
         tm_plan_value *entry = number(&p, model->main->inputs.items[i], 1);
         entry->storage = TM_STORAGE_INPUT;

@@ -116,12 +116,20 @@ static int fail_input(tamis_error *error, const tamis_session *session) {
                         port->name, what, (long long)run->detail[1], (long long)run->detail[0], expected, found);
 }
 
+/* The names stand one after the other; only messages look one up. */
+static const char *node_name(const tamis_artifact *artifact, int32_t number) {
+    const char *name = artifact->node_names;
+    for (int32_t i = 0; i < number; i++)
+        name += strlen(name) + 1;
+    return name;
+}
+
 int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
     const tm_run *run = &session->run;
     const tamis_artifact *artifact = session->model->artifact;
     if (run->code == TM_RUN_INPUT_RANK || run->code == TM_RUN_INPUT_TYPE || run->code == TM_RUN_INPUT_DIM)
         return fail_input(error, session);
-    const char *node = run->node >= 0 && run->node < artifact->node_count ? artifact->node_names[run->node] : NULL;
+    const char *node = run->node >= 0 && run->node < artifact->node_count ? node_name(artifact, run->node) : NULL;
     const char *name = node != NULL ? node : "the model";
     long long a = (long long)run->detail[0], b = (long long)run->detail[1];
     switch (run->code) {

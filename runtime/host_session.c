@@ -73,7 +73,8 @@ int tamis_session_create(tamis_model *model, const tamis_session_options *option
         session->threads = options != NULL ? options->threads : 0;
         session->host.user = &session->threads;
     }
-    tm_run_init(&session->run, artifact, memory + frame_at, &session->host);
+    tm_host_store_init(&session->store, &session->host, &session->cached);
+    tm_run_init(&session->run, artifact, memory + frame_at, &session->cached);
     session->run.level = model->level;
     session->run.flags = options != NULL && options->strict_math ? TM_RUN_STRICT : 0;
     session->run.random_state = options != NULL ? options->seed : 0;
@@ -98,6 +99,7 @@ void tamis_session_destroy(tamis_session *session) {
     if (session->own_workspace != NULL)
         host.release(host.user, session->own_workspace, (size_t)session->own_workspace_bytes);
     tm_run_deinit(&session->run, artifact);
+    tm_host_store_deinit(&session->store);
     /* host.user of the default host points into the block that goes away; its release() ignores it. */
     host.release(host.user, session, session->bytes);
 }

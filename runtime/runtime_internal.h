@@ -5,6 +5,7 @@
  *   host_load.c      an artifact from a file or from the program -> tamis_model
  *   host_session.c   the frame: inputs, prepare, memory, run -> tamis_session
  *   host_sequence.c  sequences and optionals as inputs and outputs
+ *   host_cache.c     freed blocks kept for the next request
  *   host_pool.c      the default host: memory and threads
  *   host_message.c   texts of tamis_error
  *
@@ -17,6 +18,7 @@
 #include "tamis/runtime.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum { /* numbers of base/errors.def; the runtime does not include base/ */
@@ -49,10 +51,30 @@ typedef struct tm_bound_output {
     int64_t own_bytes;
 } tm_bound_output;
 
+enum { TM_HOST_STORE_BLOCKS = 8 };
+
+typedef struct tm_host_block {
+    void *memory;
+    size_t bytes;
+} tm_host_block;
+
+typedef struct tm_host_store {
+    tamis_host host; /* the real one */
+    atomic_flag busy;
+    int count, next;
+    tm_host_block blocks[TM_HOST_STORE_BLOCKS];
+} tm_host_store;
+
+/* A host that keeps freed blocks in `store`, which is zeroed and stays where it is. */
+void tm_host_store_init(tm_host_store *store, const tamis_host *host, tamis_host *out_cached);
+void tm_host_store_deinit(tm_host_store *store);
+
 struct tamis_session {
     tm_run run; /* first: kernels get a pointer to it */
     tamis_model *model;
-    tamis_host host;
+    tamis_host host;   /* for what the session keeps itself */
+    tamis_host cached; /* the same through the store: for compiled code */
+    tm_host_store store;
     int threads; /* host.user of the default host: the session's limit, 0 none */
     size_t bytes; /* of this allocation: the session and all its tables */
     tm_bound_input *inputs;

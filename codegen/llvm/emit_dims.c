@@ -200,10 +200,12 @@ void tm_emit_prepare(tm_emit *e) {
         tm_emit_check(e, tm_emit_call(e, "tm_check_equal", e->i32,
                                       (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_emit_node_number(e, c->node)), a, b}, 4));
     }
+    bool *written = TM_NEW_ARRAY(e->arena, bool, e->plan->dims_count + 1);
     for (size_t i = 0; i < e->plan->values.count; i++) {
         const tm_plan_value *entry = &e->plan->values.items[i];
-        if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR)
+        if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR || written[entry->dims_offset])
             continue;
+        written[entry->dims_offset] = entry->value->rank > 0;
         for (int d = 0; d < entry->value->rank; d++)
             if (!entry->value->dims[d]->late)
                 tm_emit_store_dims(e, entry, d, d + 1);

@@ -40,6 +40,15 @@ static LLVMValueRef strings(tm_emit *e, const char *name, const char *const *tex
     return array(e, name, e->ptr, items, count);
 }
 
+/* All names in one string: pointers would each cost a relocation. */
+static LLVMValueRef node_names(tm_emit *e) {
+    tm_text text;
+    tm_text_init(&text, e->arena);
+    for (size_t i = 0; i < e->node_names.count; i++)
+        tm_text_add_bytes(&text, e->node_names.items[i], strlen(e->node_names.items[i]) + 1);
+    return text.size > 0 ? tm_emit_bytes(e, "nodes", text.data, text.size, 1) : LLVMConstNull(e->ptr);
+}
+
 static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
     int rank = value->kind == TAMIS_KIND_TENSOR ? value->rank : -1;
     int64_t dims[TAMIS_MAX_RANK + 1];
@@ -157,7 +166,7 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
         tm_emit_i32(e, e->plan->dims_count), tm_emit_i32(e, (int64_t)e->plan->slots.count),
         tm_emit_i32(e, e->plan->slot_dims), tm_emit_i32(e, e->plan->allocates),
         tm_emit_i32(e, (int64_t)e->node_names.count), tm_emit_i32(e, 0), value_infos(e), dims_template(e),
-        strings(e, "nodes", e->node_names.items, e->node_names.count), weights(e), tm_emit_i64(e, e->plan->weights_bytes),
+        node_names(e), weights(e), tm_emit_i64(e, e->plan->weights_bytes),
         tm_emit_i64(e, (int64_t)weights_hash), tm_emit_i64(e, (int64_t)e->options->model_hash), tm_emit_string(e, manifest(e)),
         cpu_level(e), LLVMGetNamedFunction(e->module, "tm_model_prepare"), LLVMGetNamedFunction(e->module, "tm_model_execute")};
     LLVMValueRef value = row(e, members, sizeof(members) / sizeof(members[0]));

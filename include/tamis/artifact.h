@@ -223,7 +223,7 @@ typedef struct tamis_artifact {
     int32_t reserved;
     const tm_value_info *value_infos;
     const int64_t *dims_template;
-    const char *const *node_names; /* for messages: "Add /layer/Add_3" */
+    const char *node_names; /* for messages: node_count strings one after the other, each with its NUL */
     const uint8_t *weights;
     int64_t weights_bytes;
     uint64_t weights_hash; /* xxh3-64 */

@@ -55,26 +55,28 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
 }
 
 /* acc[j] = fold(acc[j], x) over one run of the input. */
-#define FOLD_ROWS(s, S, C, name, start, expression)                                          \
-    static void name##_##s(const pool *job, const S *x, const tm_segment *segment, C *acc) { \
-        const tm_window *window = &job->window;                                              \
-        int64_t at[TM_WINDOW_AXES] = {0}, stride = window->stride[window->axes - 1];         \
-        for (int64_t j = 0; j < segment->count; j++)                                         \
-            acc[j] = (start);                                                                \
-        do {                                                                                 \
-            int64_t first, end;                                                              \
-            const S *from = x + tm_segment_row(window, segment, at, &first, &end);           \
-            if (stride == 1)                                                                 \
-                for (int64_t j = first; j < end; j++) {                                      \
-                    C v = tm_load_##s(from[j]), a = acc[j];                                  \
-                    acc[j] = (C)(expression);                                                \
-                }                                                                            \
-            else                                                                             \
-                for (int64_t j = first; j < end; j++) {                                      \
-                    C v = tm_load_##s(from[j * stride]), a = acc[j];                         \
-                    acc[j] = (C)(expression);                                                \
-                }                                                                            \
-        } while (tm_window_next(window->axes, window->kernel, at));                          \
+#define FOLD_RUN(s, C, step, expression)                 \
+    for (int64_t j = first; j < end; j++) {              \
+        C v = tm_load_##s(from[j * (step)]), a = acc[j]; \
+        acc[j] = (C)(expression);                        \
+    }
+#define FOLD_ROWS(s, S, C, name, start, expression)                                         \
+    static void name##_##s(const pool *job, const S *restrict x, const tm_segment *segment, \
+                           C *restrict acc) {                                               \
+        const tm_window *window = &job->window;                                             \
+        int64_t at[TM_WINDOW_AXES] = {0}, stride = window->stride[window->axes - 1];        \
+        for (int64_t j = 0; j < segment->count; j++)                                        \
+            acc[j] = (start);                                                               \
+        do {                                                                                \
+            int64_t first, end;                                                             \
+            const S *from = x + tm_segment_row(window, segment, at, &first, &end);          \
+            if (stride == 1)                                                                \
+                FOLD_RUN(s, C, 1, expression)                                               \
+            else if (stride == 2)                                                           \
+                FOLD_RUN(s, C, 2, expression)                                               \
+            else                                                                            \
+                FOLD_RUN(s, C, stride, expression)                                          \
+        } while (tm_window_next(window->axes, window->kernel, at));                         \
     }
 
 /* All planes begin..end: `fold` the rows, then `finish` a row of accumulators (segment, acc). */

@@ -39,7 +39,7 @@ static const tamis_port hand_outputs[] = {
     {.name = "y", .value = VALUE_Y, .rank = 2, .type = 1, .kind = 1, .dims = hand_port_dims, .dim_texts = hand_port_texts},
     {.name = "big", .value = VALUE_BIG, .rank = 1, .type = 1, .kind = 1, .late = 1, .dims = hand_late_dims, .dim_texts = hand_late_texts}};
 
-static const char *const hand_nodes[] = {"Add first", "NonZero second"};
+static const char hand_nodes[] = "Add first\0NonZero second";
 static const char *const hand_levels[] = {"any"};
 
 static int hand_prepares; /* calls of prepare(), for the tests */

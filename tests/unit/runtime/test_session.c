@@ -160,6 +160,26 @@ static void takes_the_callers_memory(void **state) {
     assert_true(y[7] == 1 && ((const float *)(const void *)workspace)[7] == 1);
 }
 
+static void scratch_is_kept_for_the_next_run(void **state) {
+    fixture *f = *state;
+    const tamis_host *host = f->session->run.host;
+    for (size_t bytes = 1; bytes < 5000; bytes += 37) { /* any size comes back under its class */
+        void *memory = host->allocate(host->user, bytes);
+        assert_non_null(memory);
+        memset(memory, 1, bytes);
+        host->release(host->user, memory, bytes);
+    }
+    for (int run = 0, before = 0; run < 3; run++) {
+        void *blocks[4];
+        for (size_t i = 0; i < 4; i++)
+            blocks[i] = host->allocate(host->user, 100000 * (i + 1));
+        for (size_t i = 0; i < 4; i++)
+            host->release(host->user, blocks[i], 100000 * (i + 1));
+        assert_true(run == 0 || f->counter.allocations == before);
+        before = f->counter.allocations;
+    }
+}
+
 static void no_elements_are_fine(void **state) {
     fixture *f = *state;
     assert_int_equal(set_x(f, 0, NULL), 0);
@@ -209,6 +229,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(refuses_inputs_that_do_not_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(names_the_node_that_failed, setup, teardown),
         cmocka_unit_test_setup_teardown(takes_the_callers_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(scratch_is_kept_for_the_next_run, setup, teardown),
         cmocka_unit_test_setup_teardown(no_elements_are_fine, setup, teardown),
         cmocka_unit_test(every_failing_allocation_is_reported),
         cmocka_unit_test_setup_teardown(subnormals_are_flushed_and_the_mode_comes_back, setup, teardown),
