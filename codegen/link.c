@@ -77,7 +77,10 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
     const char *keep = tm_arena_format(model->arena, "--keep-global-symbol=%s_run", options->name);
     const char *keep_bytes = tm_arena_format(model->arena, "--keep-global-symbol=%s_workspace_bytes", options->name);
     const char *keep_artifact = tm_arena_format(model->arena, "--keep-global-symbol=tamis_artifact_%s", options->name);
-    const char *arguments[] = {NULL, "-r", "--build-id=none", "-o", joined, module, archive, weights, NULL};
+    const char *root = tm_arena_format(model->arena, "tamis_artifact_%s", options->name);
+    const char *run_root = tm_arena_format(model->arena, "%s_run", options->name);
+    const char *bytes_root = tm_arena_format(model->arena, "%s_workspace_bytes", options->name);
+    const char *arguments[] = {NULL, "-r", "--gc-sections", "-e", root, "-u", run_root, "-u", bytes_root, "--build-id=none", "-o", joined, module, archive, weights, NULL};
     tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
     if (code == TM_OK) {
         const char *localize[] = {NULL, keep, keep_bytes, keep_artifact, joined, output, NULL};

@@ -53,7 +53,14 @@ static bool epilogue_fits(const tm_node *node, const tm_value *running) {
     return true;
 }
 
+/* The packed form of the weights: one for all products by them. */
 static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
+    for (size_t i = 0; i < model->values.count; i++) {
+        tm_value *known = model->values.items[i];
+        if (known->constant != NULL && known->constant->panel != 0 && known->constant->data == weights->constant->data &&
+            memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 && tm_graph_contains(known->graph, graph))
+            return known;
+    }
     tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
     packed->panel = packed->dims[1] <= TM_PANEL_COLUMNS / 2 ? TM_PANEL_COLUMNS / 2 : TM_PANEL_COLUMNS;
     return tm_value_create_constant(graph, weights->name, packed);

@@ -185,7 +185,7 @@ static void *worker_main(void *argument) {
     for (;;) {
         seen = wait_while(&pool.posted, &pool.posted_sleepers, seen);
         if (number < pool.job.pieces) {
-            tm_host_float_mode_set(pool.job.float_mode);
+            tm_float_mode_set(pool.job.float_mode);
             pool.job.codes[number] = do_piece(&pool.job, number);
         }
         if (atomic_fetch_sub(&pool.running, 1) == 1)
@@ -242,7 +242,7 @@ static int32_t threads_for(const int *limit, int64_t grains) {
 /* The pool is taken: runs the job on `pieces` threads. */
 static int32_t run_job(int32_t pieces) {
     pool.job.pieces = pieces;
-    pool.job.float_mode = tm_host_float_mode_get();
+    pool.job.float_mode = tm_float_mode_get();
     memset(pool.job.codes, 0, sizeof(int32_t) * (size_t)pieces);
     atomic_store(&pool.running, (uint32_t)pool.workers);
     atomic_fetch_add(&pool.posted, 1);

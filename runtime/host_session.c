@@ -17,33 +17,6 @@
 
 #include <string.h>
 
-/* ---- floating-point mode ---- */
-
-#if defined(__x86_64__)
-#define FLUSH_BITS 0x8040u /* MXCSR: FTZ, DAZ */
-uint64_t tm_host_float_mode_get(void) { return __builtin_ia32_stmxcsr(); }
-void tm_host_float_mode_set(uint64_t mode) { __builtin_ia32_ldmxcsr((unsigned)mode); }
-#elif defined(__aarch64__)
-#define FLUSH_BITS (1u << 24) /* FPCR.FZ */
-uint64_t tm_host_float_mode_get(void) {
-    uint64_t mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    return mode;
-}
-void tm_host_float_mode_set(uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
-#else
-#define FLUSH_BITS 0u /* RISC-V has no such mode */
-uint64_t tm_host_float_mode_get(void) { return 0; }
-void tm_host_float_mode_set(uint64_t mode) { (void)mode; }
-#endif
-
-uint64_t tm_host_float_mode_enter(void) {
-    uint64_t mode = tm_host_float_mode_get();
-    if ((mode & FLUSH_BITS) != FLUSH_BITS)
-        tm_host_float_mode_set(mode | FLUSH_BITS);
-    return mode;
-}
-
 /* ---- life ---- */
 
 void tamis_session_options_init(tamis_session_options *options) { *options = (tamis_session_options){0}; }
@@ -304,11 +277,11 @@ int tamis_session_run(tamis_session *session, tamis_error *out_error) {
             return code;
     }
     bool flush = (session->run.flags & TM_RUN_STRICT) == 0;
-    uint64_t mode = flush ? tm_host_float_mode_enter() : 0;
+    uint64_t mode = flush ? tm_float_mode_enter() : 0;
     session->run.code = 0;
     int32_t failed = session->model->artifact->execute(&session->run);
     if (flush)
-        tm_host_float_mode_set(mode);
+        tm_float_mode_set(mode);
     if (failed != 0)
         return tm_host_fail_run(out_error, session);
     return deliver(session, out_error);

@@ -15,6 +15,7 @@
 #define TM_RUNTIME_INTERNAL_H
 
 #include "runtime/sequence.h"
+#include "runtime/float_mode.h"
 #include "tamis/runtime.h"
 
 #include <stdarg.h>
@@ -105,8 +106,5 @@ int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor 
 void tm_host_release_sequences(tamis_session *session);
 
 /* Floating-point mode of compiled code: subnormals count as zero. */
-uint64_t tm_host_float_mode_enter(void);
-void tm_host_float_mode_set(uint64_t mode);
-uint64_t tm_host_float_mode_get(void);
 
 #endif

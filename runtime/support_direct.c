@@ -11,6 +11,7 @@
  * known from its inputs never allocates; others, and kernels that need scratch, use aligned_alloc and free of
  * the C library. Everything runs on the calling thread.
  */
+#include "runtime/float_mode.h"
 #include "runtime/kernel.h"
 #include "runtime/support.h"
 
@@ -77,7 +78,9 @@ int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const
         if (!artifact->outputs[i].late)
             run.values[artifact->outputs[i].value].data = outputs[i];
     tm_run_bind(&run, artifact);
+    uint64_t mode = tm_float_mode_enter();
     code = artifact->execute(&run);
+    tm_float_mode_set(mode);
     tm_run_deinit(&run, artifact);
     return code;
 }

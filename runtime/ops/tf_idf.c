@@ -59,15 +59,16 @@ static void count_row(const vectorizer *v, int64_t start, int64_t length, float 
     }
 }
 
+/* A weight belongs to an n-gram of the pool, whose column ngram_indexes tells. */
 static void weigh_row(const vectorizer *v, float *row) {
     bool idf = tm_is(v->a, v->a->mode, "IDF"), both = tm_is(v->a, v->a->mode, "TFIDF");
-    for (int64_t c = 0; c < v->columns; c++) {
-        double weight =
-            tm_has(v->a->weights) && c < v->a->weights.count ? tm_floats(v->a, v->a->weights)[c] : 1.0;
+    for (int64_t gram = 0; (idf || both) && gram < v->a->ngram_indexes.count; gram++) {
+        float *cell = &row[v->indexes[gram]];
+        float weight = tm_has(v->a->weights) && gram < v->a->weights.count ? (float)tm_floats(v->a, v->a->weights)[gram] : 1.0f;
         if (idf)
-            row[c] = row[c] > 0 ? (float)weight : 0;
-        if (both)
-            row[c] *= (float)weight;
+            *cell = *cell > 0 ? weight : 0;
+        else
+            *cell *= weight;
     }
 }
 
