@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define QUERIES 32 /* of a unit */
+#define GROUP 4    /* queries at once, at most */
+#define SMALLEST 8 /* largest head that is kept turned round */
 #define TURNED 8192 /* floats of a turned tile */
 
 typedef struct attention {
@@ -28,7 +30,9 @@ typedef struct attention {
     int inputs[4];       /* Q, K, V, mask in the region; -1: none */
     int64_t heads, kv_heads;
     int64_t size, value_size; /* of a head */
-    bool small;               /* value_size below a vector */
+    bool small;               /* value_size far below a vector */
+    bool single;              /* all keys are known to fit one tile: no running maximum */
+    int group;                /* queries at once */
     bool causal;
     double scale;
     int tile; /* keys */
@@ -63,7 +67,8 @@ static void set_up(tm_region *r, attention *a) {
     a->kv_heads = head_count(a, operand(r, a, 1), "kv_num_heads");
     a->size = q->rank == 4 ? q->dims[3]->constant : q->dims[2]->constant / a->heads;
     a->value_size = v->rank == 4 ? v->dims[3]->constant : v->dims[2]->constant / a->kv_heads;
-    a->small = a->value_size < r->lanes;
+    a->small = a->value_size <= SMALLEST && a->value_size < r->lanes;
+    a->group = !a->small && r->level->vector_registers >= 32 ? GROUP : 2;
     a->causal = tm_node_int(a->node, "is_causal") != 0;
     double scale = tm_node_float(a->node, "scale");
     a->scale = isnan(scale) ? 1 / sqrt((double)a->size) : scale;
@@ -73,6 +78,7 @@ static void set_up(tm_region *r, attention *a) {
         a->tile /= 2;
     a->queries = tm_operand_dim(r, a->inputs[0], q->rank - 2);
     a->keys = tm_operand_dim(r, a->inputs[1], operand(r, a, 1)->rank - 2);
+    a->single = LLVMIsConstant(a->keys) && LLVMConstIntGetSExtValue(a->keys) >= 1 && LLVMConstIntGetSExtValue(a->keys) <= a->tile;
 }
 
 /* Both layouts have the length before last: [b, h, length, size], [b, length, h * size]. */
@@ -176,137 +182,243 @@ static LLVMValueRef maximum(tm_region *r, LLVMValueRef x, LLVMValueRef y) { /* N
     return LLVMBuildSelect(b, keep, x, y, "");
 }
 
-/* Scores of one query against the tile into a->weights; returns their maximum. */
-static LLVMValueRef score_row(tm_region *r, const attention *a, LLVMValueRef query, LLVMValueRef first) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef best = tm_region_alloca(r, vector, 1, 64), dot = tm_region_alloca(r, vector, 1, 64);
-    LLVMBuildStore(b, tm_splat_f32(r, -INFINITY), best);
-    LLVMValueRef row = row_start(r, a, 0, query);
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first)), r->lanes);
-    LLVMBuildStore(b, LLVMConstNull(vector), dot);
-    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->size), 1);
-    LLVMValueRef q = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[0], tm_add(r, row, d.index));
-    LLVMValueRef k = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_k, tm_add(r, tm_mul(r, d.index, tm_int(r, a->tile)), key.index));
-    LLVMBuildStore(b, tm_fma(r, q, k, LLVMBuildLoad2(b, vector, dot, "")), dot);
-    tm_loop_end(r, &d);
-    LLVMValueRef scores = bias_scores(r, a, LLVMBuildLoad2(b, vector, dot, ""), query, tm_add(r, first, key.index));
-    tm_store_vector(r, TAMIS_TYPE_FLOAT, scores, a->weights, key.index);
-    LLVMBuildStore(b, maximum(r, scores, LLVMBuildLoad2(b, vector, best, "")), best);
-    tm_loop_end(r, &key);
-    return tm_reduce_max(r, LLVMBuildLoad2(b, vector, best, ""));
+/* A group of queries shares each load of K and V, and its chains of dependent steps run side by side. Rows beyond the
+ * last query repeat it: they compute and store the same answer. */
+typedef struct group {
+    LLVMValueRef slot[GROUP];  /* number within the unit */
+    LLVMValueRef query[GROUP]; /* row */
+    LLVMValueRef shift[GROUP], down[GROUP], sum[GROUP];
+} group;
+
+static LLVMValueRef keys_in_tile(tm_region *r, const attention *a, LLVMValueRef first) {
+    return tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first));
 }
 
-/* Turns scores into weights exp(score - maximum); returns their sum. */
-static LLVMValueRef weigh_row(tm_region *r, const attention *a, LLVMValueRef shift, LLVMValueRef first) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef total = tm_region_alloca(r, vector, 1, 64);
-    LLVMBuildStore(b, LLVMConstNull(vector), total);
-    LLVMValueRef shifts = tm_splat(r, shift);
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first)), r->lanes);
-    LLVMValueRef scores = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->weights, key.index);
-    LLVMValueRef w = tm_math(r, "exp", LLVMBuildFSub(b, scores, shifts, ""));
-    tm_store_vector(r, TAMIS_TYPE_FLOAT, w, a->weights, key.index);
-    LLVMBuildStore(b, LLVMBuildFAdd(b, LLVMBuildLoad2(b, vector, total, ""), w, ""), total);
-    tm_loop_end(r, &key);
-    return tm_reduce_add(r, LLVMBuildLoad2(b, vector, total, ""));
+static LLVMValueRef zeroed(tm_region *r, double value) {
+    LLVMValueRef slot = tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), 1, 64);
+    LLVMBuildStore(r->e->builder, tm_splat_f32(r, value), slot);
+    return slot;
 }
 
-/* partial[q][d] = partial * old + sum over keys of weight * V: vectors along the keys. */
-static void mix_small(tm_region *r, const attention *a, LLVMValueRef q, LLVMValueRef scale_down, LLVMValueRef first) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef sums[64], scale = tm_splat(r, scale_down);
-    LLVMValueRef base = tm_mul(r, q, tm_int(r, a->value_size * r->lanes));
-    for (int d = 0; d < a->value_size; d++) {
-        sums[d] = tm_region_alloca(r, vector, 1, 64);
-        LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, tm_add(r, base, tm_int(r, (int64_t)d * r->lanes)));
-        LLVMBuildStore(b, LLVMBuildFMul(b, old, scale, ""), sums[d]);
+static LLVMValueRef value_of(tm_region *r, LLVMValueRef slot) {
+    return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot, "");
+}
+
+static LLVMValueRef weight_index(tm_region *r, const attention *a, int q, LLVMValueRef key) {
+    return tm_add(r, tm_int(r, (int64_t)q * (a->tile + r->lanes)), key);
+}
+
+/* Adds q[d] * K[d][key..] for one d to the dots of the group. */
+static void add_products(tm_region *r, const attention *a, const LLVMValueRef *rows, LLVMValueRef *dots, LLVMValueRef d, LLVMValueRef key) {
+    LLVMValueRef k = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_k, tm_add(r, tm_mul(r, d, tm_int(r, a->tile)), key));
+    for (int q = 0; q < a->group; q++) {
+        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[0], tm_add(r, rows[q], d));
+        LLVMBuildStore(r->e->builder, tm_fma(r, x, k, value_of(r, dots[q])), dots[q]);
     }
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first)), r->lanes);
-    LLVMValueRef w = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->weights, key.index);
-    for (int d = 0; d < a->value_size; d++) {
+}
+
+/* Scores of the group against the tile into a->weights; their maxima, as scalars. */
+static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef first, LLVMValueRef *out_best) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef best[GROUP], dots[GROUP], rows[GROUP];
+    for (int q = 0; q < a->group; q++) {
+        best[q] = zeroed(r, -INFINITY);
+        dots[q] = zeroed(r, 0);
+        rows[q] = row_start(r, a, 0, g->query[q]);
+    }
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), r->lanes);
+    for (int q = 0; q < a->group; q++)
+        LLVMBuildStore(b, tm_splat_f32(r, 0), dots[q]);
+    if (a->size <= 4) {
+        for (int d = 0; d < a->size; d++)
+            add_products(r, a, rows, dots, tm_int(r, d), key.index);
+    } else {
+        tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->size), 1);
+        add_products(r, a, rows, dots, d.index, key.index);
+        tm_loop_end(r, &d);
+    }
+    for (int q = 0; q < a->group; q++) {
+        LLVMValueRef scores = bias_scores(r, a, value_of(r, dots[q]), g->query[q], tm_add(r, first, key.index));
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, scores, a->weights, weight_index(r, a, q, key.index));
+        LLVMBuildStore(b, maximum(r, scores, value_of(r, best[q])), best[q]);
+    }
+    tm_loop_end(r, &key);
+    for (int q = 0; q < a->group; q++)
+        out_best[q] = tm_reduce_max(r, value_of(r, best[q]));
+}
+
+/* Is any exponential of the group's vectors more than nothing? exp is 0 below -104, and below -87.4 subnormal. */
+static LLVMValueRef any_weight(tm_region *r, const attention *a, const LLVMValueRef *x) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef lowest = tm_splat_f32(r, r->fast ? -87.5 : -104.5), any = NULL;
+    for (int q = 0; q < a->group; q++) {
+        LLVMValueRef seen = LLVMBuildFCmp(b, LLVMRealUGT, x[q], lowest, "");
+        any = any == NULL ? seen : LLVMBuildOr(b, any, seen, "");
+    }
+    LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
+    return LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, any, bits, ""), LLVMConstNull(bits), "");
+}
+
+/* Turns scores into weights exp(score - shift) and adds them up; small heads add weight * V in the same loop. */
+static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first, LLVMValueRef (*mixed)[SMALLEST]) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef total[GROUP], x[GROUP];
+    for (int q = 0; q < a->group; q++)
+        total[q] = zeroed(r, 0);
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), r->lanes);
+    for (int q = 0; q < a->group; q++) {
+        x[q] = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
+        x[q] = LLVMBuildFSub(b, x[q], tm_splat(r, g->shift[q]), "");
+        if (!a->small) /* what the branch skips */
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), a->weights, weight_index(r, a, q, key.index));
+    }
+    LLVMBasicBlockRef after = tm_if_begin(r, any_weight(r, a, x));
+    for (int q = 0; q < a->group; q++) {
+        x[q] = tm_math(r, "exp", x[q]);
+        LLVMBuildStore(b, LLVMBuildFAdd(b, value_of(r, total[q]), x[q], ""), total[q]);
+        if (!a->small)
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, x[q], a->weights, weight_index(r, a, q, key.index));
+    }
+    for (int d = 0; a->small && d < a->value_size; d++) {
         LLVMValueRef v = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_v, tm_add(r, tm_int(r, (int64_t)d * a->tile), key.index));
-        LLVMBuildStore(b, tm_fma(r, w, v, LLVMBuildLoad2(b, vector, sums[d], "")), sums[d]);
+        for (int q = 0; q < a->group; q++)
+            LLVMBuildStore(b, tm_fma(r, x[q], v, value_of(r, mixed[q][d])), mixed[q][d]);
     }
+    tm_if_end(r, after);
     tm_loop_end(r, &key);
-    for (int d = 0; d < a->value_size; d++)
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, sums[d], ""), a->partial, tm_add(r, base, tm_int(r, (int64_t)d * r->lanes)));
+    for (int q = 0; q < a->group; q++)
+        g->sum[q] = tm_reduce_add(r, value_of(r, total[q]));
 }
 
-/* Y[q] = Y[q] * old + sum over keys of weight * V: vectors along the head, up to eight at a time. */
-static void mix_wide(tm_region *r, const attention *a, LLVMValueRef query, LLVMValueRef scale_down, LLVMValueRef first) {
+static LLVMValueRef partial_index(tm_region *r, const attention *a, LLVMValueRef slot, int d) {
+    return tm_add(r, tm_mul(r, slot, tm_int(r, a->value_size * r->lanes)), tm_int(r, (int64_t)d * r->lanes));
+}
+
+/* Y[q] = Y[q] * down + sum over keys of weight * V: vectors along the head, four at a time. */
+static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValueRef first) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef out = out_start(r, a, query), scale = tm_splat(r, scale_down);
-    for (int64_t start = 0; start < a->value_size; start += 8 * r->lanes) {
+    int at_once = a->group > 2 ? 4 : 2;
+    for (int64_t start = 0; start < a->value_size; start += at_once * r->lanes) {
+        LLVMValueRef sums[GROUP][4], masks[4];
         int vectors = 0;
-        LLVMValueRef sums[8], masks[8];
-        for (; vectors < 8 && start + vectors * r->lanes < a->value_size; vectors++) {
+        for (; vectors < at_once && start + vectors * r->lanes < a->value_size; vectors++) {
             int64_t column = start + vectors * r->lanes;
-            sums[vectors] = tm_region_alloca(r, vector, 1, 64);
-            masks[vectors] = tm_tail_mask(r, tm_int(r, a->value_size - column));
-            r->mask = masks[vectors];
-            LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, tm_add(r, out, tm_int(r, column)));
-            LLVMBuildStore(b, LLVMBuildFMul(b, old, scale, ""), sums[vectors]);
+            r->mask = masks[vectors] = tm_tail_mask(r, tm_int(r, a->value_size - column));
+            for (int q = 0; q < a->group; q++) {
+                LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, tm_add(r, out_start(r, a, g->query[q]), tm_int(r, column)));
+                sums[q][vectors] = zeroed(r, 0);
+                LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), sums[q][vectors]);
+            }
         }
-        tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first)), 1);
-        LLVMValueRef w = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->weights, key.index);
+        tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), 1);
         LLVMValueRef row = row_start(r, a, 2, tm_add(r, first, key.index));
         for (int v = 0; v < vectors; v++) {
             r->mask = masks[v];
             LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[2], tm_add(r, row, tm_int(r, start + v * r->lanes)));
-            LLVMBuildStore(b, tm_fma(r, w, x, LLVMBuildLoad2(b, vector, sums[v], "")), sums[v]);
+            r->mask = NULL;
+            for (int q = 0; q < a->group; q++) {
+                LLVMValueRef w = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
+                LLVMBuildStore(b, tm_fma(r, w, x, value_of(r, sums[q][v])), sums[q][v]);
+            }
         }
         tm_loop_end(r, &key);
         for (int v = 0; v < vectors; v++) {
             r->mask = masks[v];
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, sums[v], ""), a->out, tm_add(r, out, tm_int(r, start + v * r->lanes)));
+            for (int q = 0; q < a->group; q++)
+                tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, sums[q][v]), a->out,
+                                tm_add(r, out_start(r, a, g->query[q]), tm_int(r, start + v * r->lanes)));
         }
         r->mask = NULL;
     }
 }
 
+/* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far gets a
+ * finite shift, so that exp gives 0 and not NaN. */
+static void update_maxima(tm_region *r, const attention *a, group *g, const LLVMValueRef *best) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef lowest = LLVMConstReal(r->e->f32, -INFINITY), zero = LLVMConstReal(r->e->f32, 0);
+    for (int q = 0; q < a->group; q++) {
+        LLVMValueRef before = a->single ? lowest : get(r, r->e->f32, a->maximum, g->slot[q]);
+        LLVMValueRef now = a->single ? best[q] : maximum(r, best[q], before);
+        g->shift[q] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now, lowest, ""), zero, now, "");
+        g->down[q] = zero;
+        if (a->single)
+            continue;
+        LLVMValueRef down = tm_math(r, "exp", tm_splat(r, LLVMBuildFSub(b, before, g->shift[q], "")));
+        g->down[q] = LLVMBuildExtractElement(b, down, tm_emit_i32(r->e, 0), "");
+        put(r, now, a->maximum, g->slot[q]);
+    }
+}
+
+static void finish_small(tm_region *r, const attention *a, const group *g, LLVMValueRef (*mixed)[SMALLEST]) {
+    LLVMBuilderRef b = r->e->builder;
+    for (int q = 0; q < a->group; q++)
+        for (int d = 0; d < a->value_size; d++) {
+            LLVMValueRef total = tm_reduce_add(r, value_of(r, mixed[q][d]));
+            put(r, LLVMBuildFDiv(b, total, g->sum[q], ""), a->out, tm_add(r, out_start(r, a, g->query[q]), tm_int(r, d)));
+        }
+}
+
+/* One tile of keys for a group of queries. */
+static void group_step(tm_region *r, const attention *a, group *g, LLVMValueRef first) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef best[GROUP], mixed[GROUP][SMALLEST];
+    score(r, a, g, first, best);
+    update_maxima(r, a, g, best);
+    for (int q = 0; a->small && q < a->group; q++)
+        for (int d = 0; d < a->value_size; d++) {
+            mixed[q][d] = zeroed(r, 0);
+            if (a->single)
+                continue;
+            LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, partial_index(r, a, g->slot[q], d));
+            LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), mixed[q][d]);
+        }
+    weigh(r, a, g, first, mixed);
+    if (a->single && a->small) {
+        finish_small(r, a, g, mixed);
+        return;
+    }
+    /* A repeated row must not see its own update: the sums are read before any is written. */
+    LLVMValueRef sums[GROUP];
+    for (int q = 0; q < a->group; q++)
+        sums[q] = a->single ? g->sum[q]
+                            : LLVMBuildFAdd(b, LLVMBuildFMul(b, get(r, r->e->f32, a->sum, g->slot[q]), g->down[q], ""), g->sum[q], "");
+    for (int q = 0; q < a->group; q++)
+        put(r, sums[q], a->sum, g->slot[q]);
+    for (int q = 0; a->small && q < a->group; q++)
+        for (int d = 0; d < a->value_size; d++)
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, mixed[q][d]), a->partial, partial_index(r, a, g->slot[q], d));
+    if (!a->small)
+        mix_wide(r, a, g, first);
+}
+
 /* One tile of keys for all queries of the unit. */
 static void tile(tm_region *r, const attention *a, LLVMValueRef first) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first));
+    LLVMValueRef count = keys_in_tile(r, a, first);
     turn(r, a, 1, first, count, a->turned_k);
     if (a->small)
         turn(r, a, 2, first, count, a->turned_v);
-    tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
-    LLVMValueRef query = tm_add(r, a->first_query, q.index);
-    LLVMValueRef before = get(r, r->e->f32, a->maximum, q.index);
-    LLVMValueRef now = maximum(r, score_row(r, a, query, first), before);
-    /* A row without any key so far: a finite shift, so that exp gives 0 and not NaN. */
-    LLVMValueRef lowest = LLVMConstReal(r->e->f32, -INFINITY), zero = LLVMConstReal(r->e->f32, 0);
-    LLVMValueRef shift = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now, lowest, ""), zero, now, "");
-    LLVMValueRef added = weigh_row(r, a, shift, first);
-    LLVMValueRef vector_down = tm_math(r, "exp", tm_splat(r, LLVMBuildFSub(b, before, shift, "")));
-    LLVMValueRef down = LLVMBuildExtractElement(b, vector_down, tm_emit_i32(r->e, 0), "");
-    LLVMValueRef sum = LLVMBuildFAdd(b, LLVMBuildFMul(b, get(r, r->e->f32, a->sum, q.index), down, ""), added, "");
-    put(r, now, a->maximum, q.index);
-    put(r, sum, a->sum, q.index);
-    if (a->small)
-        mix_small(r, a, q.index, down, first);
-    else
-        mix_wide(r, a, query, down, first);
+    tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->group);
+    LLVMValueRef last = tm_sub(r, a->query_count, tm_int(r, 1));
+    group g = {0};
+    for (int i = 0; i < a->group; i++) {
+        g.slot[i] = tm_min(r, tm_add(r, q.index, tm_int(r, i)), last);
+        g.query[i] = tm_add(r, a->first_query, g.slot[i]);
+    }
+    group_step(r, a, &g, first);
     tm_loop_end(r, &q);
 }
 
-/* Divides by the sums; rows whose keys are all masked are NaN, as Softmax of nothing but -inf is; without keys, 0. */
+/* Divides by the sums; rows that saw no key are NaN, as Softmax of nothing but -inf is. */
 static void finish(tm_region *r, const attention *a) {
     LLVMBuilderRef b = r->e->builder;
     tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
-    LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
-    LLVMValueRef sum = LLVMBuildSelect(b, none, LLVMConstReal(r->e->f32, 1), get(r, r->e->f32, a->sum, q.index), "");
+    LLVMValueRef sum = get(r, r->e->f32, a->sum, q.index);
     LLVMValueRef out = out_start(r, a, tm_add(r, a->first_query, q.index));
     for (int64_t column = 0; column < a->value_size; column += a->small ? 1 : r->lanes) {
         LLVMValueRef at = tm_add(r, out, tm_int(r, column));
         if (a->small) {
-            LLVMValueRef index = tm_add(r, tm_mul(r, q.index, tm_int(r, a->value_size * r->lanes)), tm_int(r, column * r->lanes));
-            LLVMValueRef total = tm_reduce_add(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, index));
+            LLVMValueRef total = tm_reduce_add(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, partial_index(r, a, q.index, (int)column)));
             put(r, LLVMBuildFDiv(b, total, sum, ""), a->out, at);
             continue;
         }
@@ -325,8 +437,7 @@ static void clear(tm_region *r, const attention *a) {
     LLVMValueRef zero = tm_splat_f32(r, 0);
     if (a->small)
         for (int d = 0; d < a->value_size; d++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->partial,
-                            tm_add(r, tm_mul(r, q.index, tm_int(r, a->value_size * r->lanes)), tm_int(r, (int64_t)d * r->lanes)));
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->partial, partial_index(r, a, q.index, d));
     else
         for (int64_t column = 0; column < a->value_size; column += r->lanes) {
             r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
@@ -357,7 +468,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     a.turned_k = tm_region_alloca(r, r->e->f32, a.size * a.tile, 64);
     a.turned_v = a.small ? tm_region_alloca(r, r->e->f32, a.value_size * a.tile, 64) : NULL;
     a.partial = a.small ? tm_region_alloca(r, r->e->f32, (int64_t)QUERIES * a.value_size * r->lanes, 64) : NULL;
-    a.weights = tm_region_alloca(r, r->e->f32, a.tile + r->lanes, 64);
+    a.weights = tm_region_alloca(r, r->e->f32, (int64_t)a.group * (a.tile + r->lanes), 64);
     a.maximum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
     a.sum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
     LLVMValueRef blocks = tm_ceildiv(r, a.queries, QUERIES);
@@ -369,14 +480,16 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
     a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
     set_mask(r, &a);
-    clear(r, &a);
+    if (!(a.single && a.small))
+        clear(r, &a);
     LLVMValueRef last = a.keys;
     if (a.causal)
         last = tm_min(r, last, tm_add(r, a.first_query, a.query_count));
     tm_loop keys = tm_loop_begin(r, tm_int(r, 0), last, a.tile);
     tile(r, &a, keys.index);
     tm_loop_end(r, &keys);
-    finish(r, &a);
+    if (!(a.single && a.small))
+        finish(r, &a);
     tm_loop_end(r, &unit);
     return TM_OK;
 }
