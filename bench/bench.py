@@ -66,13 +66,8 @@ def measure(options):
             artifacts[model] = BUILD / "bench" / f"{model.stem}-{len(artifacts)}.so"
             artifacts[model].parent.mkdir(parents=True, exist_ok=True)
             subprocess.run([TAMIS, "compile", str(model), "-o", str(artifacts[model])], check=True)
-        sessions = {
-            "tamis": rounds.tamis_session(artifacts[model], options.threads),
-            "onnxruntime": rounds.onnxruntime_session(model, options.threads),
-            "onnxruntime, denormals as zero": rounds.onnxruntime_session(model, options.threads, flush=True),
-        }
-        calls = {engine: lambda s=s: s.run(None, inputs) for engine, s in sessions.items()}
-        medians, ratios = rounds.compare(calls, options.rounds)
+        paths = {rounds.TAMIS: artifacts[model], rounds.ORT: model, rounds.FLUSHED: model}
+        medians, ratios = rounds.compare(paths, inputs, options.threads, options.rounds)
         yield {"model": name, "case": case, "seconds": medians, "ratio": ratios}
 
 
@@ -90,12 +85,10 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=pathlib.Path, default=BUILD / "bench.json")
     options = parser.parse_args()
-    print(
-        f"{cpu()}, {options.threads} thread(s), median of {options.rounds} rounds; in brackets: times as long as tamis\n"
-    )
-    print(
-        "| model | case | tamis | ONNX Runtime | ONNX Runtime, denormals as zero |\n| --- | --- | ---: | ---: | ---: |"
-    )
+    print(f"{cpu()}, {options.threads} thread(s), median of {options.rounds} rounds;", end=" ")
+    print("in brackets: times as long as tamis\n")
+    print("| model | case | tamis | ONNX Runtime | ONNX Runtime, denormals as zero |")
+    print("| --- | --- | ---: | ---: | ---: |")
     results = []
     for row in measure(options):
         results.append(row)

@@ -71,14 +71,9 @@ tm_code tm_plan_prepare_outputs(tm_model *model) {
 
 /* ---- numbering and positions ---- */
 
-void tm_plan_use_symbols(tm_plan *plan, tm_dim dim) {
-    if (dim == NULL)
-        return;
-    if (dim->kind == TM_DIM_SYMBOL)
-        plan->symbol_used[dim->symbol->number] = true;
-    tm_plan_use_symbols(plan, dim->a);
-    tm_plan_use_symbols(plan, dim->b);
-    tm_plan_use_symbols(plan, dim->c);
+static void use_symbols(tm_plan *plan, tm_dim dim) {
+    if (dim != NULL)
+        tm_dim_mark_symbols(dim, plan->symbol_used);
 }
 
 /* Values whose dims are the same early expressions share them: prepare() alone writes them. */
@@ -115,7 +110,7 @@ static tm_plan_value *number(planner *p, tm_value *value, int dims_factor) {
     give_dims(p, &entry, rank, dims_factor);
     plan->frame[value->id] = (int32_t)plan->values.count;
     for (int i = 0; i < rank; i++)
-        tm_plan_use_symbols(plan, value->dims[i]);
+        use_symbols(plan, value->dims[i]);
     tm_push(plan->arena, &plan->values, entry);
     return &plan->values.items[plan->values.count - 1];
 }
@@ -315,10 +310,25 @@ static int64_t hint_bytes(const tm_value *value, const int64_t *symbols) {
     return tm_type_size(value->type, count, &bytes) ? bytes : INT64_MAX / 4;
 }
 
+/* Does `next` begin in the region that reads `old` last, and may it be written over it? */
+static bool takes_over(const tm_plan_value *next, const tm_plan_value *old) {
+    return next->begin == old->end && old->begin < next->begin && tm_plan_may_reuse(next->value, old->value);
+}
+
 static bool meets(const tm_plan *plan, const tm_plan_slot *slot, const tm_plan_value *entry) {
     for (size_t i = 0; i < slot->members.count; i++) {
         const tm_plan_value *other = &plan->values.items[slot->members.items[i]];
-        if (entry->begin <= other->end && other->begin <= entry->end)
+        if (entry->begin <= other->end && other->begin <= entry->end && !takes_over(entry, other) && !takes_over(other, entry))
+            return true;
+    }
+    return false;
+}
+
+/* Is the memory of a member taken over, or taken over by it? */
+static bool continues(const tm_plan *plan, const tm_plan_slot *slot, const tm_plan_value *entry) {
+    for (size_t i = 0; i < slot->members.count; i++) {
+        const tm_plan_value *other = &plan->values.items[slot->members.items[i]];
+        if (takes_over(entry, other) || takes_over(other, entry))
             return true;
     }
     return false;
@@ -344,12 +354,15 @@ static void sort_by_size(sized *list, size_t count) { /* stable merge by decreas
         }
 }
 
+/* Of the slots that are free in its life, the one whose memory it takes over, which is in the cache, else the smallest. */
 static void place(tm_plan *plan, int32_t frame, int64_t hint) {
     tm_plan_value *entry = &plan->values.items[frame];
     tm_plan_slot *best = NULL;
     for (size_t i = 0; i < plan->slots.count; i++) {
         tm_plan_slot *slot = &plan->slots.items[i];
-        if ((best == NULL || slot->hint < best->hint) && !meets(plan, slot, entry))
+        if ((best != NULL && slot->hint >= best->hint && slot->hint != hint) || meets(plan, slot, entry))
+            continue;
+        if (best == NULL || slot->hint < best->hint || continues(plan, slot, entry))
             best = slot;
     }
     if (best == NULL) {
@@ -427,8 +440,8 @@ tm_code tm_plan_create(tm_model *model, tm_plan **out_plan) {
     }
     number_graph(&p, model->main);
     for (size_t i = 0; i < model->constraints.count; i++) {
-        tm_plan_use_symbols(plan, model->constraints.items[i].a);
-        tm_plan_use_symbols(plan, model->constraints.items[i].b);
+        use_symbols(plan, model->constraints.items[i].a);
+        use_symbols(plan, model->constraints.items[i].b);
     }
     lifetimes l = {.p = &p};
     live_graph(&l, model->main, count_positions(model->main) + 1);

@@ -54,7 +54,7 @@ bool tm_value_is_late(const tm_value *value);
 tm_value *tm_value_root(tm_value *value);
 /* Bytes of a constant in the weights section. */
 int64_t tm_stored_bytes(const tm_constant *constant);
-/* Marks the symbols of an expression in plan->symbol_used. */
-void tm_plan_use_symbols(tm_plan *plan, tm_dim dim);
+/* May a region's output lie where its input with this root does, given that nothing reads that afterwards? */
+bool tm_plan_may_reuse(const tm_value *output, const tm_value *root);
 
 #endif

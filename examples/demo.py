@@ -29,9 +29,7 @@ WORK = BUILD / "demo"
 BOUND = 1e-5
 
 import export as minilm  # noqa: E402
-import rounds  # noqa: E402
-
-ORT, FLUSHED = "ONNX Runtime", "ONNX Runtime, denormals as zero"
+from rounds import FLUSHED, ORT, TAMIS as OURS, compare, open_session  # noqa: E402
 
 # What a process holds with ONNX Runtime in it: less what Python with NumPy holds already.
 ORT_PROCESS = """
@@ -63,10 +61,11 @@ def compiler():
     sys.exit("demo: no C compiler found")
 
 
-def compile_model(model, output, *options):
+def compile_model(model, output):
     start = time.perf_counter()
-    command(TAMIS, "compile", model, "-o", output, *options)
-    print(f"tamis compile {model.name} -o {output.name}: {time.perf_counter() - start:.2f} s, {size(output)}")
+    command(TAMIS, "compile", model, "-o", output)
+    seconds = time.perf_counter() - start
+    print(f"tamis compile {model.name} -o {output.name}: {seconds:.2f} s, {size(output)}", flush=True)
 
 
 def size(*paths):
@@ -129,118 +128,73 @@ def print_table(rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
-def latencies(sessions, batches):
-    """[{engine: seconds}], one for each batch."""
-    found = []
-    for inputs in batches:
-        found.append(
-            rounds.compare({name: lambda s=s: s.run(None, inputs) for name, s in sessions.items()})[0]
-        )
-    return found
-
-
-def rows_of(name, model, artifact, program, sessions, batches, difference):
+def rows_of(name, paths, program, batches, difference):
     """Table rows of one model: a row for each engine."""
     import onnxruntime
 
-    library = max(
-        pathlib.Path(onnxruntime.__file__).parent.glob("capi/*.so*"), key=lambda path: path.stat().st_size
-    )
+    libraries = (pathlib.Path(onnxruntime.__file__).parent / "capi").glob("*.so*")
+    library = max(libraries, key=lambda path: path.stat().st_size)
+    artifact, model = paths[OURS], paths[ORT]
     load, resident = process_of_tamis(program, artifact, batches[0])
     ort_load, ort_resident = process_of_onnxruntime(model, batches[0])
-    times = latencies(sessions, batches)
+    known = {
+        OURS: [size(artifact), f"{load:.2f} ms", memory(resident), f"{difference:.1e}"],
+        ORT: [f"{size(model)} + {size(library)}", f"{ort_load:.2f} ms", memory(ort_resident), ""],
+        FLUSHED: ["", "", "", ""],
+    }
+    times = [compare(paths, inputs)[0] for inputs in batches]
     rows = []
-    for engine in sessions:
-        speed = [duration(t[engine]) for t in times] + ["-"] * (2 - len(times))
-        if engine == "tamis":
-            rows.append(
-                [
-                    name,
-                    engine,
-                    size(artifact),
-                    f"{load:.2f} ms",
-                    memory(resident),
-                    *speed,
-                    f"{difference:.1e}",
-                ]
-            )
-        elif engine == ORT:
-            rows.append(
-                [
-                    name,
-                    engine,
-                    f"{size(model)} + {size(library)}",
-                    f"{ort_load:.2f} ms",
-                    memory(ort_resident),
-                    *speed,
-                    "",
-                ]
-            )
-        else:
-            rows.append([name, engine, "", "", "", *speed, ""])
+    for engine in paths:
+        speed = [duration(t[engine]) for t in times] + [""] * (2 - len(times))
+        rows.append([name, engine, *known[engine][:3], *speed, known[engine][3]])
     return rows
 
 
-def open_sessions(model, artifact, flushed):
-    sessions = {"tamis": rounds.tamis_session(artifact), ORT: rounds.onnxruntime_session(model)}
-    if flushed:
-        sessions[FLUSHED] = rounds.onnxruntime_session(model, flush=True)
-    return sessions
+def answers(paths, inputs, output):
+    """Of tamis and of ONNX Runtime, and their largest difference."""
+    found, wanted = (open_session(e, paths[e]).run([output], inputs)[0] for e in (OURS, ORT))
+    return found, float(np.abs(found - wanted).max())
 
 
 def demo_t2(program):
     print("\n== T2: what kind of object is this? ==")
     model, artifact = HERE / "t2" / "t2.onnx", WORK / "t2.so"
+    paths = {OURS: artifact, ORT: model, FLUSHED: model}
     data = np.load(HERE / "t2" / "eval.npz")
+    kinds, labels = data["kinds"], data["labels"]
     compile_model(model, artifact)
-    sessions = open_sessions(model, artifact, flushed=True)
-    answer, reference = (sessions[name].run(None, {"x": data["x"]})[0] for name in ("tamis", ORT))
+    answer, difference = answers(paths, {"x": data["x"]}, "y")
     found = answer.argmax(-1)
     for row in range(5):
-        kinds = data["kinds"]
-        print(
-            f"  curve {row}: {kinds[found[row]]} ({100 * answer[row].max():.0f} %), in truth {kinds[data['labels'][row]]}"
-        )
-    print(f"  accuracy on {len(found)} labelled curves: {100 * (found == data['labels']).mean():.1f} %")
-    difference = float(np.abs(answer - reference).max())
+        certain = f"{100 * answer[row].max():.0f} %"
+        print(f"  curve {row}: {kinds[found[row]]} ({certain}), in truth {kinds[labels[row]]}")
+    print(f"  accuracy on {len(found)} labelled curves: {100 * (found == labels).mean():.1f} %")
     batches = [{"x": data["x"][:1]}, {"x": data["x"][:256]}]
-    return rows_of("T2", model, artifact, program, sessions, batches, difference), difference, answer
+    return rows_of("T2", paths, program, batches, difference), difference, answer
 
 
 def demo_minilm(program):
     print("\n== MiniLM: which sentence is nearest in meaning? ==")
-    model, tokenizer = minilm.prepare(BUILD / "examples" / "minilm")
-    artifact = WORK / "minilm.so"
+    folder = BUILD / "examples" / "minilm"
+    model, tokenizer = minilm.prepare(folder)
+    paths = {OURS: WORK / "minilm.so", ORT: model}
     sentences = (HERE / "minilm" / "sentences.txt").read_text().splitlines()
-    inputs = minilm.tokenize(sentences, tokenizer, BUILD / "examples" / "minilm")
-    compile_model(model, artifact)
-    sessions = open_sessions(model, artifact, flushed=False)
-    answer, reference = (sessions[name].run(["sentence_embedding"], inputs)[0] for name in ("tamis", ORT))
+    compile_model(model, paths[OURS])
+    inputs = minilm.tokenize(sentences, tokenizer, folder)
+    answer, difference = answers(paths, inputs, "sentence_embedding")
     likeness = answer @ answer.T - 2 * np.eye(len(answer))
     for row in range(0, len(sentences), 7):
         nearest = likeness[row].argmax()
         print(f"  {sentences[row]}\n      {likeness[row][nearest]:.2f}  {sentences[nearest]}")
-    difference = float(np.abs(answer - reference).max())
-    one = minilm.tokenize(sentences[:1], tokenizer, BUILD / "examples" / "minilm")
-    return rows_of("MiniLM", model, artifact, program, sessions, [one], difference), difference
+    one = minilm.tokenize(sentences[:1], tokenizer, folder)
+    return rows_of("MiniLM", paths, program, [one], difference), difference
 
 
 def demo_c(answer):
     print("\n== T2 from a C program ==")
     command(TAMIS, "compile", "--emit=obj", HERE / "t2" / "t2.onnx", "-o", WORK / "t2.o")
-    build = [
-        compiler(),
-        "-std=c11",
-        "-O2",
-        f"-I{WORK}",
-        HERE / "t2" / "t2.c",
-        WORK / "t2.o",
-        "-Wl,--gc-sections",
-        "-s",
-        "-o",
-        WORK / "t2",
-    ]
-    command(*build)
+    options = ["-std=c11", "-O2", f"-I{WORK}", "-Wl,--gc-sections", "-s", "-o", WORK / "t2"]
+    command(compiler(), *options, HERE / "t2" / "t2.c", WORK / "t2.o")
     print(" ", "cc -O2 t2.c t2.o -Wl,--gc-sections -s -o t2:", size(WORK / "t2"))
     curves = np.load(HERE / "t2" / "eval.npz")["x"].tobytes()
     lines = command(WORK / "t2", input=curves, stdout=subprocess.PIPE).stdout.decode().split("\n")
@@ -268,8 +222,9 @@ def main():
     print("\n== One thread, one run ==")
     print_table([["model", "engine", "file", "load", "memory", "batch 1", "batch 256", "difference"], *rows])
     print(
-        "\nfile: the artifact; for ONNX Runtime the model and its library.  memory: resident, of a small C program;\n"
-        "for ONNX Runtime what it adds to Python.  difference: largest, to ONNX Runtime's default session."
+        "\nfile: the artifact; for ONNX Runtime the model and its library.  memory: resident, of a small C\n"
+        "program; for ONNX Runtime what it adds to Python.  batch: median time of a call from Python.\n"
+        "difference: largest, to ONNX Runtime's default session."
     )
     if max(differences) > BOUND or not same:
         sys.exit(f"demo: the answers differ by more than {BOUND}")

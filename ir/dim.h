@@ -108,6 +108,8 @@ bool tm_dim_differ(tm_dims *dims, tm_dim a, tm_dim b);
 tm_dim tm_dim_substitute(tm_dims *dims, tm_dim dim, tm_dim (*map)(void *context, tm_symbol *symbol), void *context);
 /* Value under the symbols' values (indexed by number); false on overflow, division by zero, failed broadcast. */
 TM_MUST_USE bool tm_dim_evaluate(tm_dim dim, const int64_t *symbols, int64_t *out_value);
+/* Sets mentioned[number] for every symbol in the dim. */
+void tm_dim_mark_symbols(tm_dim dim, bool *mentioned);
 /* "2*batch + 3", "floordiv(n - 1, 2)", "broadcast(a, b)": operators + - *, functions by name. */
 void tm_dim_print(tm_dim dim, tm_text *out);
 /* Parses that form; unknown names become INPUT symbols. NULL and *out_error on bad text. */

@@ -109,9 +109,6 @@ bool tm_dim_known_below(tm_dim a, tm_dim b, int64_t limit);
 /* ---- evaluation of one node ---- */
 TM_MUST_USE bool tm_dim_apply(tm_dim_kind kind, int64_t a, int64_t b, int64_t c, int64_t *out_value);
 
-/* Sets mentioned[number] for every symbol in the dim. */
-void tm_dim_mark_symbols(tm_dim dim, bool *mentioned);
-
 /* ---- text ---- */
 /* Parses the longest expression at the start of the text; *out_used bytes were taken. */
 tm_dim tm_dim_parse_part(tm_dims *dims, const char *text, size_t bytes, size_t *out_used,

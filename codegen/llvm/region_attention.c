@@ -337,16 +337,18 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
 static void update_maxima(tm_region *r, const attention *a, group *g, const LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = LLVMConstReal(r->e->f32, -INFINITY), zero = LLVMConstReal(r->e->f32, 0);
+    LLVMValueRef before[GROUP], now[GROUP]; /* all are read before any is written: a repeated row shares its slot */
+    for (int q = 0; q < a->group; q++)
+        before[q] = a->single ? lowest : get(r, r->e->f32, a->maximum, g->slot[q]);
     for (int q = 0; q < a->group; q++) {
-        LLVMValueRef before = a->single ? lowest : get(r, r->e->f32, a->maximum, g->slot[q]);
-        LLVMValueRef now = a->single ? best[q] : maximum(r, best[q], before);
-        g->shift[q] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now, lowest, ""), zero, now, "");
+        now[q] = a->single ? best[q] : maximum(r, best[q], before[q]);
+        g->shift[q] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now[q], lowest, ""), zero, now[q], "");
         g->down[q] = zero;
         if (a->single)
             continue;
-        LLVMValueRef down = tm_math(r, "exp", tm_splat(r, LLVMBuildFSub(b, before, g->shift[q], "")));
+        LLVMValueRef down = tm_math(r, "exp", tm_splat(r, LLVMBuildFSub(b, before[q], g->shift[q], "")));
         g->down[q] = LLVMBuildExtractElement(b, down, tm_emit_i32(r->e, 0), "");
-        put(r, now, a->maximum, g->slot[q]);
+        put(r, now[q], a->maximum, g->slot[q]);
     }
 }
 
@@ -378,7 +380,7 @@ static void group_step(tm_region *r, const attention *a, group *g, LLVMValueRef 
         finish_small(r, a, g, mixed);
         return;
     }
-    /* A repeated row must not see its own update: the sums are read before any is written. */
+    /* As with the maxima: read before any is written. */
     LLVMValueRef sums[GROUP];
     for (int q = 0; q < a->group; q++)
         sums[q] = a->single ? g->sum[q]
@@ -414,6 +416,9 @@ static void finish(tm_region *r, const attention *a) {
     LLVMBuilderRef b = r->e->builder;
     tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
     LLVMValueRef sum = get(r, r->e->f32, a->sum, q.index);
+    /* Of no keys at all the answer is 0, a product over an empty axis. */
+    LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
+    sum = LLVMBuildSelect(b, none, LLVMConstReal(r->e->f32, 1), sum, "");
     LLVMValueRef out = out_start(r, a, tm_add(r, a->first_query, q.index));
     for (int64_t column = 0; column < a->value_size; column += a->small ? 1 : r->lanes) {
         LLVMValueRef at = tm_add(r, out, tm_int(r, column));

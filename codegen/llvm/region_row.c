@@ -182,10 +182,9 @@ static void walk(tm_region *r, row *w, step step) {
 
 /* ---- statistics ---- */
 
-static LLVMValueRef larger(tm_region *r, LLVMValueRef x, LLVMValueRef y) { /* a NaN stays */
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef keep = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), "");
-    return LLVMBuildSelect(b, keep, x, y, "");
+/* May pass a NaN over: the sum of powers has it, and makes the row NaN. */
+static LLVMValueRef larger(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
+    return LLVMBuildSelect(r->e->builder, LLVMBuildFCmp(r->e->builder, LLVMRealOGT, x, y, ""), x, y, "");
 }
 
 static LLVMValueRef multiply_add(tm_region *r, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z) {

@@ -133,7 +133,7 @@ LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x) {
     return result;
 }
 
-/* Halves are combined until one lane is left: the same tree on every target of the same width. A NaN is the maximum. */
+/* Halves are combined until one lane is left: the same tree on every target of the same width. */
 static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
     LLVMBuilderRef b = r->e->builder;
     for (int width = r->lanes / 2; width >= 1; width /= 2) {
@@ -149,8 +149,7 @@ static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
             vector = LLVMBuildFAdd(b, x, y, "");
             continue;
         }
-        LLVMValueRef nan = LLVMBuildFCmp(b, LLVMRealUNO, x, x, "");
-        vector = LLVMBuildSelect(b, LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), nan, ""), x, y, "");
+        vector = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), x, y, "");
     }
     return LLVMBuildExtractElement(b, vector, tm_emit_i32(r->e, 0), "");
 }

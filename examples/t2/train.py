@@ -140,9 +140,8 @@ def main():
         kinds=np.array(curves.KINDS),
         accuracy=np.float32(accuracy),
     )
-    print(
-        f"accuracy on {len(x)} curves: {100 * accuracy:.1f} %, parameters: {sum(p.numel() for p in model.parameters())}"
-    )
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"accuracy on {len(x)} curves: {100 * accuracy:.1f} %, parameters: {parameters}")
 
 
 if __name__ == "__main__":

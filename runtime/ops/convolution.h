@@ -26,6 +26,9 @@ int32_t tm_convolution_init(tm_run *run, const tm_call *call, tm_convolution *ou
 /* Is the input itself the matrix: kernel 1, stride 1, no padding? */
 bool tm_convolution_is_plain(const tm_convolution *convolution);
 
+/* Rows are short: wide unrolling would leave most of a row to the scalar rest. */
+#define TM_SHORT_ROW _Pragma("clang loop interleave_count(1)")
+
 #define TM_SEGMENTS 32 /* columns of the widest panel */
 
 typedef struct tm_segment {

@@ -47,6 +47,15 @@ int32_t tm_segments(const tm_window *window, int64_t n0, int64_t width, tm_segme
     return count;
 }
 
+/* Steps of `stride` that cover a distance. Divisions of 64 bits cost more than the short row they are for. */
+static int64_t steps(int64_t distance, int64_t stride) {
+    if (stride == 1)
+        return distance;
+    if (stride == 2)
+        return (distance + 1) >> 1;
+    return (distance + stride - 1) / stride;
+}
+
 int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const int64_t *at, int64_t *first,
                        int64_t *end) {
     int32_t last = window->axes - 1;
@@ -60,8 +69,8 @@ int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const
     }
     int64_t start = segment->start[last] + at[last] * window->dilation[last];
     int64_t stride = window->stride[last];
-    *first = start < 0 ? (-start + stride - 1) / stride : 0;
-    *end = start < window->in[last] ? (window->in[last] - start + stride - 1) / stride : 0;
+    *first = start < 0 ? steps(-start, stride) : 0;
+    *end = start < window->in[last] ? steps(window->in[last] - start, stride) : 0;
     *end = *end < segment->count ? *end : segment->count;
     *first = *first < *end ? *first : *end;
     return offset + start;

@@ -56,7 +56,7 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
 
 /* acc[j] = fold(acc[j], x) over one run of the input. */
 #define FOLD_RUN(s, C, step, expression)                 \
-    for (int64_t j = first; j < end; j++) {              \
+    TM_SHORT_ROW for (int64_t j = first; j < end; j++) { \
         C v = tm_load_##s(from[j * (step)]), a = acc[j]; \
         acc[j] = (C)(expression);                        \
     }

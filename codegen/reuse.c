@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * reuse.c: may a region's output lie where an input lies that nothing reads afterwards?
+ *
+ *     %y = Region(%x, %b)     x[n, 64] has its last reader here: y[i] = f(x[i], b) can be written over x[i]
+ *
+ * Yes when every element of the input is read before that element of the output is written: the input has the
+ * output's type and dims, so that both are walked alike, and
+ *
+ *   map       always
+ *   contract  when the input is not a factor of the product, which other elements need too
+ *   row       when no later walk reads the input: outputs that are computed before the normalisation are written in
+ *             the first walk, and the row of the main output holds what is between walks (region_row.c)
+ *
+ * Inputs that show the same memory in two ways (a value and a view of it) never are.
+ */
+#include "codegen/plan.h"
+
+#include <string.h>
+
+static bool is_norm(const tm_node *node) {
+    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax || node->op == TM_OP_LayerNormalization ||
+           node->op == TM_OP_RMSNormalization;
+}
+
+/* Is `input` needed for `value`? The first operand of nodes that `stops` picks is not looked at. */
+static bool reads(const tm_value *value, const tm_value *input, bool (*stops)(const tm_node *)) {
+    if (value == input)
+        return true;
+    if (value == NULL || value->producer == NULL)
+        return false;
+    const tm_node *node = value->producer;
+    for (int i = stops != NULL && stops(node) ? 1 : 0; i < node->input_count; i++)
+        if (reads(node->inputs[i], input, stops))
+            return true;
+    return false;
+}
+
+static bool row_allows(const tm_graph *body, int output, const tm_value *input) {
+    if (reads(body->outputs.items[0], input, is_norm))
+        return false;
+    const tm_node *norm = body->first;
+    while (norm != NULL && !is_norm(norm))
+        norm = norm->next;
+    return norm != NULL && (output == 0 || norm->inputs[0] != input);
+}
+
+static bool contract_allows(const tm_graph *body, const tm_value *input) {
+    for (const tm_node *node = body->first; node != NULL; node = node->next)
+        for (int i = 0; node->op == TM_OP_MatMul && i < node->input_count; i++)
+            if (reads(node->inputs[i], input, NULL))
+                return false;
+    return true;
+}
+
+static bool same_form(const tm_value *a, const tm_value *b) {
+    if (a->type != b->type || a->rank != b->rank)
+        return false;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dims[i] != b->dims[i])
+            return false;
+    return true;
+}
+
+bool tm_plan_may_reuse(const tm_value *output, const tm_value *root) {
+    const tm_node *node = output->producer;
+    int found = -1;
+    if (node == NULL || node->op != TM_OP_Region)
+        return false;
+    for (int i = 0; i < node->input_count; i++)
+        if (tm_value_root(node->inputs[i]) == root) {
+            if (found >= 0)
+                return false;
+            found = i;
+        }
+    if (found < 0 || !same_form(node->inputs[found], output))
+        return false;
+    const tm_graph *body = tm_node_graph(node, "body");
+    const char *kind = tm_node_string(node, "kind");
+    if (strcmp(kind, "map") == 0)
+        return true;
+    if (strcmp(kind, "contract") == 0)
+        return contract_allows(body, body->inputs.items[found]);
+    return strcmp(kind, "row") == 0 && row_allows(body, output->output_index, body->inputs.items[found]);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tests of memory planning: which values share a slot, above all which outputs of regions may lie where an
+ * input of theirs dies.
+ */
+#include "codegen/plan.h"
+#include "ir/infer.h"
+#include "ir/text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static tm_arena arena;
+static tm_model *model;
+static tm_plan *plan;
+
+static void plan_of(const char *text) {
+    static tm_diagnostics diagnostics;
+    tm_arena_init(&arena);
+    tm_diagnostics_init(&diagnostics, &arena);
+    assert_int_equal(tm_parse_model(&arena, &diagnostics, NULL, text, strlen(text), &model), TM_OK);
+    assert_int_equal(tm_infer(model), TM_OK);
+    assert_int_equal(tm_plan_create(model, &plan), TM_OK);
+}
+
+static const tm_plan_value *entry(const char *name) {
+    for (size_t i = 0; i < plan->values.count; i++)
+        if (strcmp(plan->values.items[i].value->name, name) == 0)
+            return &plan->values.items[i];
+    fail_msg("no value %s", name);
+    return NULL;
+}
+
+static bool share(const char *a, const char *b) {
+    assert_int_equal(entry(a)->storage, TM_STORAGE_WORKSPACE);
+    assert_int_equal(entry(b)->storage, TM_STORAGE_WORKSPACE);
+    return entry(a)->argument == entry(b)->argument;
+}
+
+#define REGION(kind, inputs, parameters, nodes, result) \
+    "  " result " = tamis.Region(" inputs ") {kind = \"" kind "\", body = r(" parameters ") {\n" nodes "} }\n"
+
+static void lifetimes(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[n, 4]) {\n"
+            "  %a = Neg(%x)\n"
+            "  %b = Exp(%a)\n"
+            "  %c = Neg(%b)\n"
+            "  %y = Exp(%c)\n"
+            "  return %y\n}\n");
+    assert_false(share("a", "b")); /* kernels may read an element after others are written */
+    assert_true(share("a", "c"));
+    assert_int_equal(entry("y")->storage, TM_STORAGE_OUTPUT);
+    tm_arena_deinit(&arena);
+}
+
+static void map_over_input(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[n, 4], %v: f32[4]) {\n"
+            "  %a = Neg(%x)\n"
+            "  %row = Neg(%v)\n" REGION("map", "%a, %row", "%p: f32[n, 4], %q: f32[4]", "%1 = Add(%p, %q)\n return %1\n", "%b")
+            "  %y = Exp(%b)\n"
+            "  return %y\n}\n");
+    assert_true(share("a", "b"));
+    assert_false(share("row", "b"));
+    tm_arena_deinit(&arena);
+}
+
+/* The input has a later reader; a view of it is read too; it has the same size and other dims. */
+static void map_beside_input(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[4, 4]) {\n"
+            "  const %axes: i64[1] = {0}\n"
+            "  %a = Neg(%x)\n" REGION("map", "%a", "%p: f32[4, 4]", "%1 = Exp(%p)\n return %1\n", "%b")
+            "  %y = Add(%a, %b)\n"
+            "  %c = Neg(%x)\n"
+            "  %d = Unsqueeze(%c, %axes)\n"
+            "  %d1 = Squeeze(%d, %axes)\n" REGION("map", "%c, %d1", "%s: f32[4, 4], %t: f32[4, 4]",
+                                                  "%2 = Add(%s, %t)\n return %2\n", "%e")
+            "  %f = Exp(%e)\n"
+            "  return %y, %f\n}\n");
+    assert_false(share("a", "b"));
+    assert_false(share("c", "e"));
+    tm_arena_deinit(&arena);
+}
+
+static void contract_over_residual(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[n, 4], %z: f32[n, 4], %w: f32[4, 4]) {\n"
+            "  %a = Neg(%x)\n"
+            "  %r = Neg(%z)\n" REGION("contract", "%a, %w, %r", "%p: f32[n, 4], %q: f32[4, 4], %s: f32[n, 4]",
+                                      "%1 = MatMul(%p, %q)\n %2 = Add(%1, %s)\n return %2\n", "%b")
+            "  %y = Exp(%b)\n"
+            "  return %y\n}\n");
+    assert_false(share("a", "b"));
+    assert_true(share("r", "b"));
+    tm_arena_deinit(&arena);
+}
+
+/* The sum may replace an addend, the result may replace another; what the last walk reads may not be replaced. */
+static void row_over_inputs(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[n, 4], %g: f32[4]) {\n"
+            "  %a = Neg(%x)\n"
+            "  %b = Exp(%x)\n"
+            "  %c = Abs(%x)\n" REGION("row", "%a, %b, %c, %g", "%p: f32[n, 4], %q: f32[n, 4], %r: f32[n, 4], %s: f32[4]",
+                                      "%1 = Add(%p, %q)\n %2 = RMSNormalization(%1, %s)\n %3 = Add(%2, %r)\n return %3, %1\n",
+                                      "%d, %sum")
+            "  %y = Add(%d, %sum)\n"
+            "  return %y\n}\n");
+    assert_false(share("c", "d"));
+    assert_false(share("c", "sum"));
+    assert_false(share("d", "sum"));
+    assert_true(share("a", "d") || share("b", "d"));
+    assert_true(share("a", "sum") || share("b", "sum"));
+    tm_arena_deinit(&arena);
+}
+
+/* An output of the first walk must not replace what the second walk reads again. */
+static void row_beside_input(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[n, 4], %v: f32[n, 4]) {\n"
+            "  %a = Neg(%x)\n" REGION("row", "%a, %v", "%p: f32[n, 4], %q: f32[n, 4]",
+                                      "%1 = Exp(%q)\n %2 = Softmax(%p)\n %3 = Add(%2, %1)\n return %3, %1\n", "%b, %c")
+            "  %y = Add(%b, %c)\n"
+            "  return %y\n}\n");
+    assert_false(share("a", "c"));
+    assert_true(share("a", "b"));
+    tm_arena_deinit(&arena);
+}
+
+/* Symbols of dims that share parts a thousand times over are found in one walk. */
+static void symbols_of_shared_dims(void **state) {
+    (void)state;
+    tm_arena_init(&arena);
+    tm_diagnostics diagnostics;
+    tm_diagnostics_init(&diagnostics, &arena);
+    model = tm_model_create(&arena, &diagnostics, NULL);
+    model->main = tm_graph_create(model, "main", NULL);
+    tm_dim n = tm_dim_input(model->dims, "n"), deep = n;
+    for (int i = 0; i < 200; i++)
+        deep = tm_dim_floordiv(model->dims, tm_dim_mul(model->dims, deep, tm_dim_add(model->dims, deep, n)), tm_dim_constant(model->dims, 3 + i));
+    tm_value *x = tm_value_create(model->main, "x");
+    tm_value_set_tensor(x, TAMIS_TYPE_FLOAT, 1, &deep);
+    tm_graph_add_input(model->main, x);
+    assert_int_equal(tm_plan_create(model, &plan), TM_OK);
+    assert_true(plan->symbol_used[n->symbol->number]);
+    tm_arena_deinit(&arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lifetimes),          cmocka_unit_test(map_over_input),   cmocka_unit_test(map_beside_input),
+        cmocka_unit_test(contract_over_residual), cmocka_unit_test(row_over_inputs), cmocka_unit_test(row_beside_input),
+        cmocka_unit_test(symbols_of_shared_dims)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
