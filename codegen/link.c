@@ -62,13 +62,44 @@ static tm_code run_tool(tm_model *model, const char **arguments, const char *ver
     return tm_report(model->diagnostics, TM_E_LINK, NULL, NULL, "%s failed: %s", arguments[0], read_log(model->arena, log));
 }
 
+/* Gives the hollow weights a read-only segment of their own, which no other section shares. */
+static const char layout[] =
+    "PHDRS { h PT_PHDR FLAGS(4) PHDRS; r PT_LOAD FILEHDR PHDRS FLAGS(4); w PT_LOAD FLAGS(4); x PT_LOAD FLAGS(5);\n"
+    "  d PT_LOAD FLAGS(6); dyn PT_DYNAMIC FLAGS(6); stack PT_GNU_STACK FLAGS(6); relro PT_GNU_RELRO FLAGS(4); }\n"
+    "SECTIONS {\n"
+    "  . = SIZEOF_HEADERS;\n"
+    "  .dynsym : { *(.dynsym) } :r\n  .gnu.hash : { *(.gnu.hash) } :r\n  .dynstr : { *(.dynstr) } :r\n"
+    "  .rela.dyn : { *(.rela.dyn) } :r\n  .rela.plt : { *(.rela.plt) } :r\n  .rodata : { *(.rodata .rodata.*) } :r\n"
+    "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n  .tamis.weights (NOLOAD) : { *(.tamis.weights) } :w\n"
+    "  . = ALIGN(CONSTANT(MAXPAGESIZE)) + (. & (CONSTANT(MAXPAGESIZE) - 1));\n"
+    "  .text : { *(.text .text.*) } :x\n  .plt : { *(.plt) } :x\n"
+    "  . = ALIGN(CONSTANT(MAXPAGESIZE)) + (. & (CONSTANT(MAXPAGESIZE) - 1));\n"
+    "  .data.rel.ro : { *(.data.rel.ro .data.rel.ro.*) } :d :relro\n  .dynamic : { *(.dynamic) } :d :dyn :relro\n"
+    "  .got : { *(.got) } :d :relro\n  .got.plt : { *(.got.plt) } :d :relro\n"
+    "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n  .data : { *(.data .data.*) } :d\n  .bss : { *(.bss .bss.*) } :d\n}\n";
+
+static tm_code write_layout(tm_model *model, const char *path) {
+    FILE *file = fopen(path, "wb");
+    bool failed = file == NULL || fputs(layout, file) < 0;
+    if (file != NULL)
+        failed |= fclose(file) != 0;
+    return failed ? tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot write %s: %s", path, strerror(errno)) : TM_OK;
+}
+
 static tm_code link_shared(tm_model *model, const tm_codegen_options *options, const char *archive, const char *module,
-                           const char *weights, const char *log, const char *output) {
+                           const char *weights, bool hollow, const char *log, const char *output) {
+    const char *script = tm_arena_format(model->arena, "%s.ld", module);
+    const char *soname = tm_arena_format(model->arena, "%s.so", options->name);
     const char *arguments[] = {NULL, "-shared", "-O2", "--gc-sections", "--strip-all", "--build-id=none", "--hash-style=gnu",
-                               "--icf=all", "--eh-frame-hdr", "-z", "noseparate-code", "-z", "now", "-z", "noexecstack",
-                               "--unresolved-symbols=ignore-all", "-soname", tm_arena_format(model->arena, "%s.so", options->name),
-                               "-o", output, module, archive, weights, NULL};
-    return run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
+                               "--icf=all", "-z", "noseparate-code", "-z", "now", "-z", "noexecstack",
+                               "--unresolved-symbols=ignore-all", "-soname", soname,
+                               "-o", output, module, archive, weights, hollow ? "-T" : NULL, script, NULL};
+    if (hollow)
+        TM_TRY(write_layout(model, script));
+    tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
+    if (hollow)
+        unlink(script);
+    return code;
 }
 
 static tm_code link_object(tm_model *model, const tm_codegen_options *options, const char *archive, const char *module,
@@ -90,7 +121,8 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
     return code;
 }
 
-tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights, const char *output) {
+tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights, bool hollow,
+                const char *output) {
     const tm_target_choice *target = &options->target;
     const char *archive = tm_arena_format(model->arena, "%s/%s/%s/libkernels.a", options->data_folder, target->target->triple,
                                           target->levels[0].folder);
@@ -100,7 +132,7 @@ tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *
     const char *log = tm_arena_format(model->arena, "%s.log", module);
     tm_code code;
     if (options->emit == TM_EMIT_SO)
-        code = link_shared(model, options, archive, module, weights, log, output);
+        code = link_shared(model, options, archive, module, weights, hollow, log, output);
     else if (options->emit == TM_EMIT_OBJ)
         code = link_object(model, options, archive, module, weights, log, output);
     else {

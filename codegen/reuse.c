@@ -9,8 +9,8 @@
  *
  *   map       always
  *   contract  when the input is not a factor of the product, which other elements need too
- *   row       when no later walk reads the input: outputs that are computed before the normalisation are written in
- *             the first walk, and the row of the main output holds what is between walks (region_row.c)
+ *   row       when no later walk reads the input: what is computed before the normalisation is written in the
+ *             first walk, and the row of the main output holds what is between walks (region_row.c)
  *
  * Inputs that show the same memory in two ways (a value and a view of it) never are.
  */
@@ -19,25 +19,41 @@
 #include <string.h>
 
 static bool is_norm(const tm_node *node) {
-    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax || node->op == TM_OP_LayerNormalization ||
-           node->op == TM_OP_RMSNormalization;
+    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax ||
+           node->op == TM_OP_LayerNormalization || node->op == TM_OP_RMSNormalization;
 }
 
-/* Is `input` needed for `value`? The first operand of nodes that `stops` picks is not looked at. */
-static bool reads(const tm_value *value, const tm_value *input, bool (*stops)(const tm_node *)) {
-    if (value == input)
+#define MOST_NODES 128
+
+typedef struct search {
+    const tm_value *input;
+    bool (*stops)(const tm_node *); /* nodes whose first operand is not looked at, or NULL */
+    const tm_node *seen[MOST_NODES];
+    int count;
+} search;
+
+/* Is the input needed for `value`? Yes also when the body is too large to tell. */
+static bool reads(search *s, const tm_value *value) {
+    if (value == s->input)
         return true;
     if (value == NULL || value->producer == NULL)
         return false;
     const tm_node *node = value->producer;
-    for (int i = stops != NULL && stops(node) ? 1 : 0; i < node->input_count; i++)
-        if (reads(node->inputs[i], input, stops))
+    for (int i = 0; i < s->count; i++)
+        if (s->seen[i] == node)
+            return false;
+    if (s->count == MOST_NODES)
+        return true;
+    s->seen[s->count++] = node;
+    for (int i = s->stops != NULL && s->stops(node) ? 1 : 0; i < node->input_count; i++)
+        if (reads(s, node->inputs[i]))
             return true;
     return false;
 }
 
 static bool row_allows(const tm_graph *body, int output, const tm_value *input) {
-    if (reads(body->outputs.items[0], input, is_norm))
+    search s = {.input = input, .stops = is_norm};
+    if (reads(&s, body->outputs.items[0]))
         return false;
     const tm_node *norm = body->first;
     while (norm != NULL && !is_norm(norm))
@@ -46,9 +62,10 @@ static bool row_allows(const tm_graph *body, int output, const tm_value *input) 
 }
 
 static bool contract_allows(const tm_graph *body, const tm_value *input) {
+    search s = {.input = input};
     for (const tm_node *node = body->first; node != NULL; node = node->next)
         for (int i = 0; node->op == TM_OP_MatMul && i < node->input_count; i++)
-            if (reads(node->inputs[i], input, NULL))
+            if (reads(&s, node->inputs[i]))
                 return false;
     return true;
 }

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weights.c: the constants as an ELF object, streamed.
+ * weights.c: the constants, streamed from the mapped model into the artifact.
  *
- * LLVM's .incbin would hold them twice in memory, and constants as IR far more. So they never pass
- * through LLVM: this file writes a relocatable object with one read-only section, straight from the mapped
- * model, each constant at the offset the plan gave it:
+ * LLVM's .incbin would hold them twice in memory, and constants as IR far more; and a linker maps what it reads
+ * and what it writes. So they pass through neither. For an object or archive, this file writes a relocatable object
+ * with one read-only section:
  *
  *     ELF header | section bytes | symbol table | strings | section headers
+ *
+ * For a shared object with large weights the section is hollow (SHT_NOBITS): the linker gives it addresses, in a
+ * segment of its own without bytes in the file; afterwards the bytes are streamed to the file's end and the segment
+ * is pointed there. Each constant stands at the offset the plan gave it.
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -17,8 +21,10 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define SECTION ".tamis.weights"
+
 typedef struct writer {
-    FILE *file;
+    FILE *file; /* NULL: only the hash is wanted */
     XXH3_state_t *hash;
     int64_t at; /* in the section */
     bool failed;
@@ -30,7 +36,8 @@ static void put(writer *w, const void *data, size_t bytes) {
 }
 
 static void put_section(writer *w, const void *data, int64_t bytes) {
-    put(w, data, (size_t)bytes);
+    if (w->file != NULL)
+        put(w, data, (size_t)bytes);
     XXH3_64bits_update(w->hash, data, (size_t)bytes);
     w->at += bytes;
 }
@@ -72,8 +79,8 @@ static void put_constants(writer *w, const tm_plan *plan) {
     pad_section(w, plan->weights_bytes);
 }
 
-static void put_tables(writer *w, const char *symbol, int64_t section_bytes) {
-    static const char names[] = "\0.rodata.tamis\0.symtab\0.strtab\0.shstrtab";
+static void put_tables(writer *w, const char *symbol, int64_t section_bytes, bool hollow) {
+    static const char names[] = "\0" SECTION "\0.symtab\0.strtab\0.shstrtab";
     Elf64_Sym symbols[2] = {{0}};
     symbols[1] = (Elf64_Sym){.st_name = 1,
                              .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
@@ -81,7 +88,7 @@ static void put_tables(writer *w, const char *symbol, int64_t section_bytes) {
                              .st_shndx = 1,
                              .st_size = (Elf64_Xword)section_bytes};
     size_t symbol_name = strlen(symbol) + 1;
-    uint64_t at = sizeof(Elf64_Ehdr) + (uint64_t)section_bytes;
+    uint64_t at = sizeof(Elf64_Ehdr) + (hollow ? 0 : (uint64_t)section_bytes);
     uint64_t symbols_at = (at + 7) & ~7ull;
     put(w, "\0\0\0\0\0\0\0", symbols_at - at);
     put(w, symbols, sizeof(symbols));
@@ -93,12 +100,12 @@ static void put_tables(writer *w, const char *symbol, int64_t section_bytes) {
     put(w, "\0\0\0\0\0\0\0", headers_at - names_at - sizeof(names));
     Elf64_Shdr headers[5] = {
         {0},
-        {.sh_name = 1, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = sizeof(Elf64_Ehdr),
+        {.sh_name = 1, .sh_type = hollow ? SHT_NOBITS : SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = sizeof(Elf64_Ehdr),
          .sh_size = (Elf64_Xword)section_bytes, .sh_addralign = TAMIS_ALIGNMENT},
-        {.sh_name = 15, .sh_type = SHT_SYMTAB, .sh_offset = symbols_at, .sh_size = sizeof(symbols), .sh_link = 3,
+        {.sh_name = 16, .sh_type = SHT_SYMTAB, .sh_offset = symbols_at, .sh_size = sizeof(symbols), .sh_link = 3,
          .sh_info = 1, .sh_addralign = 8, .sh_entsize = sizeof(Elf64_Sym)},
-        {.sh_name = 23, .sh_type = SHT_STRTAB, .sh_offset = strings_at, .sh_size = 1 + symbol_name, .sh_addralign = 1},
-        {.sh_name = 31, .sh_type = SHT_STRTAB, .sh_offset = names_at, .sh_size = sizeof(names), .sh_addralign = 1}};
+        {.sh_name = 24, .sh_type = SHT_STRTAB, .sh_offset = strings_at, .sh_size = 1 + symbol_name, .sh_addralign = 1},
+        {.sh_name = 32, .sh_type = SHT_STRTAB, .sh_offset = names_at, .sh_size = sizeof(names), .sh_addralign = 1}};
     put(w, headers, sizeof(headers));
     /* The header's place of the section headers is known only now. */
     Elf64_Off offset = headers_at;
@@ -107,16 +114,30 @@ static void put_tables(writer *w, const char *symbol, int64_t section_bytes) {
     put(w, &offset, sizeof(offset));
 }
 
-tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const char *symbol, const char *path, uint64_t *out_hash) {
-    tm_diagnostics *diagnostics = plan->model->diagnostics;
-    writer w = {.file = fopen(path, "wb"), .hash = XXH3_createState()};
-    if (w.file == NULL || w.hash == NULL) {
-        XXH3_freeState(w.hash);
-        if (w.file != NULL)
-            fclose(w.file);
-        return tm_report(diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", path, strerror(errno));
-    }
-    XXH3_64bits_reset(w.hash);
+static tm_code cannot(const tm_plan *plan, tm_code code, const char *what, const char *path) {
+    return tm_report(plan->model->diagnostics, code, NULL, NULL, "%s %s failed: %s", what, path, strerror(errno));
+}
+
+/* Streams all constants through the writer; the hash of the section, or an error. */
+static tm_code stream(const tm_plan *plan, writer *w, const char *path, uint64_t *out_hash) {
+    w->hash = XXH3_createState();
+    if (w->hash == NULL)
+        return cannot(plan, TM_E_OUT_OF_MEMORY, "hashing the weights for", path);
+    XXH3_64bits_reset(w->hash);
+    put_constants(w, plan);
+    if (out_hash != NULL)
+        *out_hash = XXH3_64bits_digest(w->hash);
+    XXH3_freeState(w->hash);
+    return w->failed ? cannot(plan, TM_E_IO, "writing", path) : TM_OK;
+}
+
+tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const char *symbol, bool hollow, const char *path, uint64_t *out_hash) {
+    writer hasher = {0};
+    if (hollow)
+        TM_TRY(stream(plan, &hasher, path, out_hash));
+    writer w = {.file = fopen(path, "wb")};
+    if (w.file == NULL)
+        return cannot(plan, TM_E_CREATE_OUTPUT, "creating", path);
     Elf64_Ehdr header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
                          .e_type = ET_REL,
                          .e_machine = target->elf_machine,
@@ -127,10 +148,50 @@ tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const cha
                          .e_shnum = 5,
                          .e_shstrndx = 4};
     put(&w, &header, sizeof(header));
-    put_constants(&w, plan);
-    *out_hash = XXH3_64bits_digest(w.hash);
-    put_tables(&w, symbol, plan->weights_bytes);
-    XXH3_freeState(w.hash);
+    tm_code code = hollow ? TM_OK : stream(plan, &w, path, out_hash);
+    put_tables(&w, symbol, plan->weights_bytes, hollow);
     bool failed = fclose(w.file) != 0 || w.failed;
-    return failed ? tm_report(diagnostics, TM_E_IO, NULL, NULL, "writing %s failed: %s", path, strerror(errno)) : TM_OK;
+    return code == TM_OK && failed ? cannot(plan, TM_E_IO, "writing", path) : code;
+}
+
+/* Finds the hollow section and the segment that holds it alone, and gives both the place at the end of the file. */
+static bool make_room(FILE *file, int64_t bytes, int64_t *out_offset) {
+    Elf64_Ehdr header;
+    Elf64_Phdr segment;
+    if (fread(&header, sizeof(header), 1, file) != 1 || fseek(file, 0, SEEK_END) != 0)
+        return false;
+    int64_t end = ftell(file);
+    for (int i = 0; i < header.e_phnum; i++) {
+        long at = (long)(header.e_phoff + (uint64_t)i * sizeof(segment));
+        if (fseek(file, at, SEEK_SET) != 0 || fread(&segment, sizeof(segment), 1, file) != 1)
+            return false;
+        if (segment.p_type != PT_LOAD || segment.p_filesz != 0 || segment.p_memsz < (Elf64_Xword)bytes)
+            continue;
+        /* A segment's offset and address agree modulo its alignment. */
+        int64_t align = (int64_t)segment.p_align, phase = (int64_t)(segment.p_vaddr % segment.p_align);
+        *out_offset = (end + align - 1 - phase) / align * align + phase;
+        segment.p_offset = (Elf64_Off)*out_offset;
+        segment.p_filesz = segment.p_memsz = (Elf64_Xword)bytes;
+        return fseek(file, at, SEEK_SET) == 0 && fwrite(&segment, sizeof(segment), 1, file) == 1;
+    }
+    return false;
+}
+
+tm_code tm_fill_weights(const tm_plan *plan, const char *path) {
+    if (plan->weights_bytes == 0)
+        return TM_OK;
+    writer w = {.file = fopen(path, "r+b")};
+    if (w.file == NULL)
+        return cannot(plan, TM_E_CREATE_OUTPUT, "opening", path);
+    int64_t room = 0;
+    tm_code code = TM_OK;
+    if (!make_room(w.file, plan->weights_bytes, &room))
+        code = tm_report(plan->model->diagnostics, TM_E_LINK, NULL, NULL, "the linker left no section " SECTION " in %s", path);
+    else if (fseek(w.file, (long)room, SEEK_SET) != 0)
+        code = cannot(plan, TM_E_IO, "writing", path);
+    else
+        code = stream(plan, &w, path, NULL);
+    if (fclose(w.file) != 0 && code == TM_OK)
+        code = cannot(plan, TM_E_IO, "writing", path);
+    return code;
 }

@@ -28,8 +28,10 @@ static bool all_are(const tm_node *node, const char *attribute, int64_t value) {
 }
 
 static bool is_pointwise(const tm_node *node) {
+    if (node->op != TM_OP_Conv)
+        return false;
     const tm_value *weights = node->inputs[1];
-    if (node->op != TM_OP_Conv || !tm_match_is_real(node->outputs[0]) || weights->constant == NULL ||
+    if (!tm_match_is_real(node->outputs[0]) || weights->constant == NULL ||
         weights->rank < 3 || tm_node_int(node, "group") != 1 || !all_are(node, "strides", 1))
         return false;
     for (int i = 2; i < weights->rank; i++)

@@ -6,10 +6,10 @@
  *     %n = LayerNormalization(%s, %g, %b)          ->            body = Add, LayerNormalization, Relu }
  *     %y = Relu(%n)                 %s has other readers
  *
- * Softmax, LogSoftmax, LayerNormalization and RMSNormalization of f32. What follows grows forwards as long as one
- * value is left that others read; what comes before grows backwards like a map region, but up to two of its values
- * may have other readers and become outputs: a residual sum is stored by the region that normalises it. All values
- * have the same dims; operands walk along the row or repeat in it.
+ * Softmax, LogSoftmax, LayerNormalization and RMSNormalization of f32. What follows grows forwards as long as
+ * one value is left that others read; what comes before grows backwards like a map region, but up to two of
+ * its values may have other readers and become outputs: a residual sum is stored by the region that
+ * normalises it. All values have the same dims; operands walk along the row or repeat in it.
  *
  * A node alone becomes a region too: a row of known length is then walked without leaving the registers.
  */
@@ -61,15 +61,17 @@ static bool row_fits(const group *g, const tm_value *operand) {
 static bool operands_fit(const group *g, const tm_node *node) {
     for (int i = 0; i < node->input_count; i++) {
         const tm_value *input = node->inputs[i];
-        if (input != NULL && !(tm_region_is_scalar(input) && input->rank <= g->norm->outputs[0]->rank) && !row_fits(g, input))
+        if (input != NULL && !(tm_region_is_scalar(input) && input->rank <= g->norm->outputs[0]->rank) &&
+            !row_fits(g, input))
             return false;
     }
     return true;
 }
 
 static bool may_join(const group *g, const tm_node *node) {
-    return node->graph == g->norm->graph && g->count < MOST_NODES && g->inputs + node->input_count <= MOST_INPUTS && !contains(g, node) &&
-           tm_region_can_hold(node) && tm_region_same_dims(node->outputs[0], g->norm->outputs[0]) && operands_fit(g, node);
+    return node->graph == g->norm->graph && g->count < MOST_NODES &&
+           g->inputs + node->input_count <= MOST_INPUTS && !contains(g, node) && tm_region_can_hold(node) &&
+           tm_region_same_dims(node->outputs[0], g->norm->outputs[0]) && operands_fit(g, node);
 }
 
 static bool is_row_axis(const tm_node *node, int axis) {
@@ -93,8 +95,13 @@ static bool is_candidate(tm_node *node, group *g) {
             return false;
     int rank = node->inputs[0]->rank;
     int64_t axis = tm_node_int(node, "axis");
-    *g = (group){.norm = node, .axis = (int)(axis < 0 ? axis + rank : axis), .nodes = {node}, .count = 1, .inputs = node->input_count};
-    return rank >= 1 && !tm_value_is_constant(node->inputs[0]) && is_row_axis(node, g->axis) && operands_fit(g, node);
+    *g = (group){.norm = node,
+                 .axis = (int)(axis < 0 ? axis + rank : axis),
+                 .nodes = {node},
+                 .count = 1,
+                 .inputs = node->input_count};
+    return rank >= 1 && !tm_value_is_constant(node->inputs[0]) && is_row_axis(node, g->axis) &&
+           operands_fit(g, node);
 }
 
 /* ---- growing ---- */
@@ -108,7 +115,8 @@ static bool read_outside(const group *g, const tm_value *value) {
 
 static bool reads_group(const group *g, const tm_node *node) {
     for (int i = 0; i < node->input_count; i++)
-        if (node->inputs[i] != NULL && node->inputs[i]->producer != NULL && contains(g, node->inputs[i]->producer))
+        if (node->inputs[i] != NULL && node->inputs[i]->producer != NULL &&
+            contains(g, node->inputs[i]->producer))
             return true;
     return false;
 }
@@ -156,7 +164,8 @@ static void grow_before(group *g, bool with_outputs) {
             continue;
         bool used = false;
         for (size_t i = 0; i < node->outputs[0]->uses.count; i++)
-            used |= node->outputs[0]->uses.items[i].node != NULL && contains(g, node->outputs[0]->uses.items[i].node);
+            used |= node->outputs[0]->uses.items[i].node != NULL &&
+                    contains(g, node->outputs[0]->uses.items[i].node);
         bool outside = read_outside(g, node->outputs[0]);
         if (!used || (outside && (!with_outputs || g->output_count == MOST_OUTPUTS)))
             continue;
@@ -204,12 +213,14 @@ static bool is_reader(const readers *r, const tm_node *node) {
 static bool feeds(const tm_node *node, const group *g) {
     for (int i = 0; i < node->output_count; i++)
         for (size_t u = 0; node->outputs[i] != NULL && u < node->outputs[i]->uses.count; u++)
-            if (node->outputs[i]->uses.items[u].node != NULL && contains(g, node->outputs[i]->uses.items[u].node))
+            if (node->outputs[i]->uses.items[u].node != NULL &&
+                contains(g, node->outputs[i]->uses.items[u].node))
                 return true;
     return false;
 }
 
-/* Before the last node, or before the first reader of another output; NULL if what the group reads comes later. */
+/* Before the last node, or before the first reader of another output; NULL if what the group reads comes
+ * later. */
 static tm_node *find_place(const group *g) {
     readers r = {.count = 0};
     find_readers(g, &r);
@@ -237,7 +248,8 @@ static tm_code form(tm_pass_context *context, group *g, tm_node **out_region) {
         grow_before(g, false);
         place = find_place(g);
     }
-    return tm_region_build_outputs(context->model, "row", g->nodes, g->count, g->outputs, g->output_count, place, out_region);
+    return tm_region_build_outputs(context->model, "row", g->nodes, g->count, g->outputs, g->output_count,
+                                   place, out_region);
 }
 
 static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph) {

@@ -9,7 +9,16 @@
 
 #include <string.h>
 
-enum { CATEGORY_NONE, CATEGORY_FLOAT, CATEGORY_SIGNED, CATEGORY_UNSIGNED, CATEGORY_BOOL, CATEGORY_COMPLEX, CATEGORY_RAW, CATEGORY_STRING };
+enum {
+    CATEGORY_NONE,
+    CATEGORY_FLOAT,
+    CATEGORY_SIGNED,
+    CATEGORY_UNSIGNED,
+    CATEGORY_BOOL,
+    CATEGORY_COMPLEX,
+    CATEGORY_RAW,
+    CATEGORY_STRING
+};
 
 typedef struct type_row {
     const char *name;  /* in tensor(...) */
@@ -48,7 +57,8 @@ static const type_row type_rows[TAMIS_TYPE_COUNT] = {
 };
 
 static PyObject *numpy, *numpy_empty, *numpy_asarray, *order_keywords;
-static PyObject *dtypes[TAMIS_TYPE_COUNT]; /* NULL: ml_dtypes does not have it, results come as unsigned integers */
+static PyObject
+    *dtypes[TAMIS_TYPE_COUNT]; /* NULL: ml_dtypes does not have it, results come as unsigned integers */
 
 static PyObject *find_dtype(const type_row *row, PyObject *ml_dtypes) {
     if (row->category == CATEGORY_RAW) {
@@ -82,7 +92,8 @@ int tm_python_arrays_init(void) {
 }
 
 const char *tm_python_type_name(int type) {
-    return type > 0 && type < TAMIS_TYPE_COUNT && type_rows[type].name != NULL ? type_rows[type].name : "undefined";
+    return type > 0 && type < TAMIS_TYPE_COUNT && type_rows[type].name != NULL ? type_rows[type].name
+                                                                               : "undefined";
 }
 
 /* ---- inputs ---- */
@@ -122,13 +133,15 @@ static int take_dims(tm_python_item *item, int type, int rank, const Py_ssize_t 
     }
     for (int i = 0; i < rank; i++)
         item->dims[i] = shape[i];
-    item->tensor = (tamis_tensor){.dims = item->dims, .rank = rank, .type = (uint8_t)type, .kind = TAMIS_KIND_TENSOR};
+    item->tensor =
+        (tamis_tensor){.dims = item->dims, .rank = rank, .type = (uint8_t)type, .kind = TAMIS_KIND_TENSOR};
     return 0;
 }
 
 /* Gets a C-contiguous view; 0: none to be had, -1: exception. */
 static int view_of(PyObject *object, tm_python_item *item) {
-    if (PyObject_CheckBuffer(object) && PyObject_GetBuffer(object, &item->view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) == 0) {
+    if (PyObject_CheckBuffer(object) &&
+        PyObject_GetBuffer(object, &item->view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) == 0) {
         item->has_view = true;
         return 1;
     }
@@ -215,7 +228,8 @@ static int take_raw(PyObject *object, const tamis_port *port, tm_python_item *it
     if (got < 0)
         return -1;
     int category = got > 0 ? category_of(item->view.format) : CATEGORY_NONE;
-    if ((category != CATEGORY_UNSIGNED && category != CATEGORY_SIGNED) || item->view.itemsize != (row->bits > 8 ? 2 : 1))
+    if ((category != CATEGORY_UNSIGNED && category != CATEGORY_SIGNED) ||
+        item->view.itemsize != (row->bits > 8 ? 2 : 1))
         return wrong_type(object, port);
     if (take_dims(item, port->type, item->view.ndim, item->view.shape, port->name) != 0)
         return -1;
@@ -291,7 +305,9 @@ void tm_python_release(tm_python_item *item) {
 
 /* ---- results ---- */
 
-bool tm_python_is_plain(int type) { return type_rows[type].category != CATEGORY_STRING && type_rows[type].bits >= 8; }
+bool tm_python_is_plain(int type) {
+    return type_rows[type].category != CATEGORY_STRING && type_rows[type].bits >= 8;
+}
 
 static PyObject *shape_of(int rank, const int64_t *dims) {
     PyObject *shape = PyTuple_New(rank);
@@ -308,7 +324,9 @@ static PyObject *shape_of(int rank, const int64_t *dims) {
 int tm_python_make(int type, int rank, const int64_t *dims, tm_python_result *result) {
     memset(result, 0, sizeof *result);
     const type_row *row = &type_rows[type];
-    PyObject *dtype = row->category != CATEGORY_RAW ? dtypes[type] : dtypes[row->bits > 8 ? TAMIS_TYPE_UINT16 : TAMIS_TYPE_UINT8];
+    PyObject *dtype = row->category != CATEGORY_RAW
+                          ? dtypes[type]
+                          : dtypes[row->bits > 8 ? TAMIS_TYPE_UINT16 : TAMIS_TYPE_UINT8];
     PyObject *shape = shape_of(rank, dims);
     result->array = shape != NULL ? PyObject_CallFunctionObjArgs(numpy_empty, shape, dtype, NULL) : NULL;
     Py_XDECREF(shape);

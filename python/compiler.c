@@ -35,12 +35,15 @@ static int load_library(void) {
     void *handle = dlopen("libtamis.so.0", RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
         const char *reason = dlerror();
-        PyErr_Format(PyExc_ImportError, "the compiler library libtamis cannot be loaded: %s", reason != NULL ? reason : "?");
+        PyErr_Format(PyExc_ImportError, "the compiler library libtamis cannot be loaded: %s",
+                     reason != NULL ? reason : "?");
         return -1;
     }
-    if (find(handle, "tamis_compile_file", &library.compile_file) && find(handle, "tamis_compile_memory", &library.compile_memory) &&
-        find(handle, "tamis_result_destroy", &library.destroy) && find(handle, "tamis_result_text", &library.text) &&
-        find(handle, "tamis_result_log", &library.log) && find(handle, "tamis_compile_options_init", &library.options_init))
+    if (find(handle, "tamis_compile_file", &library.compile_file) &&
+        find(handle, "tamis_compile_memory", &library.compile_memory) &&
+        find(handle, "tamis_result_destroy", &library.destroy) &&
+        find(handle, "tamis_result_text", &library.text) && find(handle, "tamis_result_log", &library.log) &&
+        find(handle, "tamis_compile_options_init", &library.options_init))
         return 0;
     PyErr_SetString(PyExc_ImportError, "the compiler library libtamis is of another version");
     return -1;
@@ -127,15 +130,17 @@ static PyObject *run_compiler(PyObject *model, const char *output, const tamis_c
 
 PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords) {
     (void)module;
-    static char *names[] = {"model",   "output",       "emit",        "level",       "target",          "cpu", "name",
-                            "dims",    "strict_math",  "disable",     "bisect_limit", "print_after", "external_folder", NULL};
+    static char *names[] = {
+        "model",       "output",  "emit",         "level",       "target",          "cpu", "name", "dims",
+        "strict_math", "disable", "bisect_limit", "print_after", "external_folder", NULL};
     PyObject *model, *output = NULL, *dims, *disable, *answer = NULL;
     const char *emit, *target, *cpu, *name, *print_after, *external_folder;
     int level, strict;
     long long bisect_limit;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!pO!Lzz", names, &model, PyUnicode_FSConverter, &output, &emit,
-                                     &level, &target, &cpu, &name, &PyDict_Type, &dims, &strict, &PyList_Type, &disable,
-                                     &bisect_limit, &print_after, &external_folder))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!pO!Lzz", names, &model,
+                                     PyUnicode_FSConverter, &output, &emit, &level, &target, &cpu, &name,
+                                     &PyDict_Type, &dims, &strict, &PyList_Type, &disable, &bisect_limit,
+                                     &print_after, &external_folder))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);

@@ -30,8 +30,7 @@ PyObject *tm_python_fail(int code, const char *message) {
 enum { MAX_IDLE = 16 };
 
 typedef struct session_object {
-    PyObject_HEAD
-    tamis_model *model;
+    PyObject_HEAD tamis_model *model;
     const tamis_artifact *artifact;
     tamis_session_options options;
     tamis_session *idle[MAX_IDLE];
@@ -55,7 +54,8 @@ static int session_init(PyObject *self, PyObject *arguments, PyObject *keywords)
     PyObject *path = NULL;
     int threads = 0, strict = 0;
     unsigned long long seed = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&|ipK", names, PyUnicode_FSConverter, &path, &threads, &strict, &seed))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&|ipK", names, PyUnicode_FSConverter, &path,
+                                     &threads, &strict, &seed))
         return -1;
     if (session->model != NULL) {
         Py_DECREF(path);
@@ -127,32 +127,40 @@ static int bind_tensor(call *c, int input, PyObject *object) {
     tamis_error error;
     if (tm_python_take(object, port, item) != 0)
         return -1;
-    if (tamis_session_set_input(c->session, input, (tamis_type)port->type, item->tensor.rank, item->dims, item->tensor.data, &error) == 0)
+    if (tamis_session_set_input(c->session, input, (tamis_type)port->type, item->tensor.rank, item->dims,
+                                item->tensor.data, &error) == 0)
         return 0;
     tm_python_fail(error.code, error.message);
     return -1;
 }
 
+static bool is_list(PyObject *object) {
+    return PyList_Check(object) || PyTuple_Check(object);
+}
+
 static int bind_sequence(call *c, int input, PyObject *object) {
     const tamis_port *port = &c->owner->artifact->inputs[input];
-    bool is_list = PyList_Check(object) || PyTuple_Check(object);
-    Py_ssize_t count = object == Py_None ? 0 : is_list ? PySequence_Size(object) : 1;
+    Py_ssize_t count = object == Py_None ? 0 : is_list(object) ? PySequence_Size(object) : 1;
     tamis_tensor *tensors = PyMem_Calloc((size_t)count + 1, sizeof *tensors);
     int code = tensors != NULL ? 0 : -1;
     for (Py_ssize_t i = 0; i < count && code == 0; i++) {
-        PyObject *element = is_list ? PySequence_GetItem(object, i) : Py_NewRef(object);
+        PyObject *element = is_list(object) ? PySequence_GetItem(object, i) : Py_NewRef(object);
         tm_python_item *item = &c->items[c->item_count++];
         code = element != NULL ? tm_python_take(element, port, item) : -1;
         Py_XDECREF(element);
         tensors[i] = item->tensor;
     }
     tamis_error error;
-    if (code == 0 && tamis_session_set_input_sequence(c->session, input, tensors, count, &error) != 0) {
-        tm_python_fail(error.code, error.message);
-        code = -1;
+    if (code == 0) {
+        bool nested = port->kind == TAMIS_KIND_OPTIONAL && is_list(object);
+        int (*set)(tamis_session *, int, const tamis_tensor *, int64_t, tamis_error *) =
+            nested ? tamis_session_set_input_optional_sequence : tamis_session_set_input_sequence;
+        code = set(c->session, input, tensors, count, &error);
+        if (code != 0)
+            tm_python_fail(error.code, error.message);
     }
     PyMem_Free(tensors);
-    return code;
+    return code == 0 ? 0 : -1;
 }
 
 static int bind_input(call *c, int input, PyObject *object) {
@@ -161,13 +169,12 @@ static int bind_input(call *c, int input, PyObject *object) {
     return bind_sequence(c, input, object);
 }
 
-/* How many items the inputs have, sequences counted by length. */
+/* How many items the inputs have: sequences are counted by length. */
 static int64_t count_items(session_object *self, PyObject *const *objects) {
     int64_t count = 0;
     for (int32_t i = 0; i < self->artifact->input_count; i++) {
-        bool is_list = PyList_Check(objects[i]) || PyTuple_Check(objects[i]);
         bool is_tensor = self->artifact->inputs[i].kind == TAMIS_KIND_TENSOR;
-        count += !is_tensor && is_list ? PySequence_Size(objects[i]) : 1;
+        count += !is_tensor && is_list(objects[i]) ? PySequence_Size(objects[i]) : 1;
     }
     return count;
 }
@@ -209,6 +216,8 @@ static PyObject *give_output(call *c, int output) {
         return Py_NewRef(Py_None);
     if (port->kind == TAMIS_KIND_OPTIONAL && items[0].kind == TAMIS_KIND_TENSOR)
         return tm_python_give(&items[0]);
+    if (port->kind == TAMIS_KIND_OPTIONAL && items[0].kind == TAMIS_KIND_SEQUENCE)
+        items = tamis_tensor_items(&items[0], &count);
     PyObject *list = PyList_New(0);
     for (int64_t i = 0; list != NULL && i < count; i++) {
         PyObject *item = tm_python_give(&items[i]);
@@ -261,12 +270,14 @@ static int run_call(call *c, PyObject *const *objects) {
 }
 
 /* `objects` in the order of the inputs; `order`: names of the wanted outputs, or NULL for all. */
-static PyObject *run_objects(session_object *self, PyObject *const *objects, const bool *wanted, PyObject *order) {
+static PyObject *run_objects(session_object *self, PyObject *const *objects, const bool *wanted,
+                             PyObject *order) {
     const tamis_artifact *artifact = self->artifact;
     size_t items = (size_t)count_items(self, objects), outputs = (size_t)artifact->output_count;
     size_t item_bytes = items * sizeof(tm_python_item), result_bytes = outputs * sizeof(tm_python_result);
     char small[4096], *memory = small;
-    if (item_bytes + result_bytes > sizeof small && (memory = PyMem_Malloc(item_bytes + result_bytes)) == NULL)
+    if (item_bytes + result_bytes > sizeof small &&
+        (memory = PyMem_Malloc(item_bytes + result_bytes)) == NULL)
         return PyErr_NoMemory();
     call c = {.owner = self,
               .items = (tm_python_item *)(void *)memory,
@@ -360,7 +371,8 @@ static PyObject *dims_of(const tamis_port *port) {
         return Py_NewRef(Py_None);
     PyObject *dims = PyList_New(0);
     for (int32_t i = 0; dims != NULL && i < port->rank; i++) {
-        PyObject *dim = port->dims[i] >= 0 ? PyLong_FromLongLong(port->dims[i]) : PyUnicode_FromString(port->dim_texts[i]);
+        PyObject *dim = port->dims[i] >= 0 ? PyLong_FromLongLong(port->dims[i])
+                                           : PyUnicode_FromString(port->dim_texts[i]);
         if (dim == NULL || PyList_Append(dims, dim) != 0)
             Py_CLEAR(dims);
         Py_XDECREF(dim);
@@ -373,7 +385,8 @@ static PyObject *describe(const tamis_port *ports, int32_t count) {
     PyObject *list = PyList_New(0);
     for (int32_t i = 0; list != NULL && i < count; i++) {
         PyObject *dims = dims_of(&ports[i]);
-        PyObject *row = dims != NULL ? Py_BuildValue("(sssO)", ports[i].name, kinds[ports[i].kind], tm_python_type_name(ports[i].type), dims)
+        PyObject *row = dims != NULL ? Py_BuildValue("(sssO)", ports[i].name, kinds[ports[i].kind],
+                                                     tm_python_type_name(ports[i].type), dims)
                                      : NULL;
         if (row == NULL || PyList_Append(list, row) != 0)
             Py_CLEAR(list);
@@ -398,8 +411,9 @@ static PyObject *session_outputs(PyObject *self, void *closure) {
 static PyObject *session_about(PyObject *self, void *closure) {
     (void)closure;
     const tamis_artifact *a = ((session_object *)self)->artifact;
-    return Py_BuildValue("{ssssssslss}", "name", a->name, "producer", a->producer, "target", a->target, "weights_bytes",
-                         (long)a->weights_bytes, "manifest", a->manifest != NULL ? a->manifest : "");
+    return Py_BuildValue("{ssssssslss}", "name", a->name, "producer", a->producer, "target", a->target,
+                         "weights_bytes", (long)a->weights_bytes, "manifest",
+                         a->manifest != NULL ? a->manifest : "");
 }
 
 static PyMethodDef session_methods[] = {
@@ -415,7 +429,7 @@ static PyGetSetDef session_getters[] = {
 };
 
 static PyType_Slot session_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t) "An artifact loaded and ready to run."},
+    {Py_tp_doc, (void *)(uintptr_t)"An artifact loaded and ready to run."},
     {Py_tp_init, session_init},
     {Py_tp_dealloc, session_dealloc},
     {Py_tp_methods, session_methods},
@@ -461,10 +475,12 @@ PyMODINIT_FUNC PyInit__tamis(void) {
     PyObject *module = PyModule_Create(&module_definition);
     if (module == NULL || tm_python_arrays_init() != 0)
         return NULL;
-    tm_python_error = PyErr_NewExceptionWithDoc("tamis.Error", "A model, artifact or run that failed; `code` is its number.",
+    tm_python_error = PyErr_NewExceptionWithDoc("tamis.Error",
+                                                "A model, artifact or run that failed; `code` is its number.",
                                                 PyExc_RuntimeError, NULL);
     PyObject *session = PyType_FromSpec(&tm_python_session_spec);
-    if (tm_python_error == NULL || session == NULL || PyModule_AddObjectRef(module, "Error", tm_python_error) != 0 ||
+    if (tm_python_error == NULL || session == NULL ||
+        PyModule_AddObjectRef(module, "Error", tm_python_error) != 0 ||
         PyModule_AddObjectRef(module, "Session", session) != 0) {
         Py_DECREF(module);
         return NULL;

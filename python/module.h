@@ -6,8 +6,8 @@
  *   arrays.c     Python objects to and from tamis_tensor
  *   compiler.c   compile(): loads libtamis when it is first needed
  *
- * Only CPython's limited API (3.11) is used and no NumPy header: arrays come in through the buffer protocol and
- * are made by calling numpy.empty. So one binary serves every Python and NumPy.
+ * Only CPython's limited API (3.11) is used and no NumPy header: arrays come in through the buffer protocol
+ * and are made by calling numpy.empty. So one binary serves every Python and NumPy.
  */
 #ifndef TAMIS_PYTHON_MODULE_H
 #define TAMIS_PYTHON_MODULE_H
@@ -40,7 +40,7 @@ void tm_python_release(tm_python_item *item);
 
 /* A new array for a result. */
 typedef struct tm_python_result {
-    PyObject *array;  /* what the bytes are written to */
+    PyObject *array; /* what the bytes are written to */
     Py_buffer view;
     bool has_view;
 } tm_python_result;

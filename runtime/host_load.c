@@ -32,22 +32,31 @@ static const char *const recompile = "compile the model again with this version 
 
 static const char *machine_name(unsigned machine, char *buffer, size_t bytes) {
     switch (machine) {
-    case EM_X86_64: return "x86-64";
-    case EM_AARCH64: return "aarch64";
-    case EM_RISCV: return "riscv64";
-    case EM_386: return "i386";
-    case EM_ARM: return "arm";
-    default: snprintf(buffer, bytes, "machine %u", machine); return buffer;
+    case EM_X86_64:
+        return "x86-64";
+    case EM_AARCH64:
+        return "aarch64";
+    case EM_RISCV:
+        return "riscv64";
+    case EM_386:
+        return "i386";
+    case EM_ARM:
+        return "arm";
+    default:
+        snprintf(buffer, bytes, "machine %u", machine);
+        return buffer;
     }
 }
 
-static int refuse(tamis_error *error, const char *path, const char *field, const char *expected, const char *found,
-                  const char *hint) {
-    return tm_host_fail(error, TM_HOST_ARTIFACT, "%s: artifact refused: %s\n    expected %s\n    found    %s\n    hint: %s",
-                        path, field, expected, found, hint);
+static int refuse(tamis_error *error, const char *path, const char *field, const char *expected,
+                  const char *found, const char *hint) {
+    return tm_host_fail(error, TM_HOST_ARTIFACT,
+                        "%s: artifact refused: %s\n    expected %s\n    found    %s\n    hint: %s", path,
+                        field, expected, found, hint);
 }
 
-static int refuse_number(tamis_error *error, const char *path, const char *field, uint64_t expected, uint64_t found) {
+static int refuse_number(tamis_error *error, const char *path, const char *field, uint64_t expected,
+                         uint64_t found) {
     char expected_text[32], found_text[32];
     snprintf(expected_text, sizeof expected_text, "%llu", (unsigned long long)expected);
     snprintf(found_text, sizeof found_text, "%llu", (unsigned long long)found);
@@ -63,26 +72,32 @@ static int check_elf(const char *path, tamis_error *error) {
     size_t bytes = fread(&header, 1, sizeof header, file);
     fclose(file);
     if (bytes < EI_NIDENT || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-        return refuse(error, path, "file type", "an ELF shared object made by `tamis compile`", "another kind of file",
-                      "an .onnx file has to be compiled first");
+        return refuse(error, path, "file type", "an ELF shared object made by `tamis compile`",
+                      "another kind of file", "an .onnx file has to be compiled first");
     if (header.e_ident[EI_CLASS] != ELFCLASS64)
-        return refuse(error, path, "ELF class", "64 bit", "not 64 bit", "compile for this machine (--target)");
+        return refuse(error, path, "ELF class", "64 bit", "not 64 bit",
+                      "compile for this machine (--target)");
     if (header.e_ident[EI_DATA] != ELFDATA2LSB)
-        return refuse(error, path, "byte order", "little endian", "big endian", "compile for this machine (--target)");
+        return refuse(error, path, "byte order", "little endian", "big endian",
+                      "compile for this machine (--target)");
     if (bytes < sizeof header)
-        return refuse(error, path, "ELF header", "64 bytes", "a file that is cut short", "copy the file again");
+        return refuse(error, path, "ELF header", "64 bytes", "a file that is cut short",
+                      "copy the file again");
     if (header.e_machine != HOST_MACHINE) {
         char expected[32], found[32];
         return refuse(error, path, "machine", machine_name(HOST_MACHINE, expected, sizeof expected),
-                      machine_name(header.e_machine, found, sizeof found), "compile for this machine (--target)");
+                      machine_name(header.e_machine, found, sizeof found),
+                      "compile for this machine (--target)");
     }
     if (header.e_type != ET_DYN)
-        return refuse(error, path, "ELF type", "shared object", header.e_type == ET_REL ? "relocatable object" : "another",
+        return refuse(error, path, "ELF type", "shared object",
+                      header.e_type == ET_REL ? "relocatable object" : "another",
                       "link the object into a program, or compile with --emit=so");
     return 0;
 }
 
-static int check_artifact(const tamis_artifact *artifact, const char *path, int32_t *out_level, tamis_error *error) {
+static int check_artifact(const tamis_artifact *artifact, const char *path, int32_t *out_level,
+                          tamis_error *error) {
     if (artifact == NULL)
         return refuse(error, path, "tamis_artifact()", "a description", "NULL", recompile);
     if (artifact->magic != TAMIS_MAGIC)
@@ -129,13 +144,15 @@ int tamis_model_load(const char *path, tamis_model **out_model, tamis_error *out
     free(resolved);
     if (library == NULL) {
         const char *reason = dlerror();
-        return refuse(out_error, path, "loading", "a shared object that loads", reason != NULL ? reason : "a failure", recompile);
+        return refuse(out_error, path, "loading", "a shared object that loads",
+                      reason != NULL ? reason : "a failure", recompile);
     }
     tamis_artifact_function function;
     void *symbol = dlsym(library, "tamis_artifact");
     memcpy(&function, &symbol, sizeof function);
     if (symbol == NULL)
-        code = refuse(out_error, path, "symbol", "tamis_artifact", "a library without it", "compile the model with `tamis compile`");
+        code = refuse(out_error, path, "symbol", "tamis_artifact", "a library without it",
+                      "compile the model with `tamis compile`");
     else
         code = create(function(), library, path, out_model, out_error);
     if (code != 0)
@@ -145,7 +162,8 @@ int tamis_model_load(const char *path, tamis_model **out_model, tamis_error *out
 
 int tamis_model_create(const tamis_artifact *artifact, tamis_model **out_model, tamis_error *out_error) {
     *out_model = NULL;
-    return create(artifact, NULL, artifact != NULL && artifact->magic == TAMIS_MAGIC ? artifact->name : "artifact", out_model,
+    return create(artifact, NULL,
+                  artifact != NULL && artifact->magic == TAMIS_MAGIC ? artifact->name : "artifact", out_model,
                   out_error);
 }
 
@@ -157,7 +175,9 @@ void tamis_model_destroy(tamis_model *model) {
     free(model);
 }
 
-const tamis_artifact *tamis_model_artifact(const tamis_model *model) { return model->artifact; }
+const tamis_artifact *tamis_model_artifact(const tamis_model *model) {
+    return model->artifact;
+}
 
 static int find_port(const tamis_port *ports, int32_t count, const char *name) {
     for (int32_t i = 0; i < count; i++)

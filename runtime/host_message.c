@@ -55,7 +55,8 @@ int64_t tm_host_count(int rank, const int64_t *dims) {
     return empty ? 0 : overflow ? -1 : count;
 }
 
-static void append(char *out, size_t out_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void append(char *out, size_t out_bytes, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static void append(char *out, size_t out_bytes, const char *format, ...) {
     size_t used = strlen(out);
     va_list arguments;
@@ -64,7 +65,8 @@ static void append(char *out, size_t out_bytes, const char *format, ...) {
     va_end(arguments);
 }
 
-void tm_host_print_shape(char *out, size_t out_bytes, int type, int rank, const int64_t *dims, const char *const *texts) {
+void tm_host_print_shape(char *out, size_t out_bytes, int type, int rank, const int64_t *dims,
+                         const char *const *texts) {
     out[0] = 0;
     append(out, out_bytes, "%s[", tm_host_type_text(type));
     for (int i = 0; i < rank; i++) {
@@ -99,9 +101,12 @@ int tm_host_fail(tamis_error *error, int code, const char *format, ...) {
 static int fail_input(tamis_error *error, const tamis_session *session) {
     const tm_run *run = &session->run;
     const tamis_artifact *artifact = session->model->artifact;
-    const char *what = run->code == TM_RUN_INPUT_RANK ? "rank" : run->code == TM_RUN_INPUT_TYPE ? "type" : "dim";
+    const char *what = run->code == TM_RUN_INPUT_RANK   ? "rank"
+                       : run->code == TM_RUN_INPUT_TYPE ? "type"
+                                                        : "dim";
     if (run->node < 0 || run->node >= artifact->input_count)
-        return tm_host_fail(error, TM_HOST_RUN, "an input has the wrong %s\n    expected %lld\n    found    %lld", what,
+        return tm_host_fail(error, TM_HOST_RUN,
+                            "an input has the wrong %s\n    expected %lld\n    found    %lld", what,
                             (long long)run->detail[0], (long long)run->detail[1]);
     const tamis_port *port = &artifact->inputs[run->node];
     const tamis_tensor *value = &run->values[port->value];
@@ -109,11 +114,14 @@ static int fail_input(tamis_error *error, const tamis_session *session) {
     tm_host_print_shape(expected, sizeof expected, port->type, port->rank, port->dims, port->dim_texts);
     tm_host_print_shape(found, sizeof found, value->type, value->rank, value->dims, NULL);
     if (run->code == TM_RUN_INPUT_TYPE)
-        return tm_host_fail(error, TM_HOST_RUN, "input %d '%s' has the wrong type\n    expected %s\n    found    %s", run->node,
-                            port->name, tm_host_type_text((int)run->detail[0]), tm_host_type_text((int)run->detail[1]));
-    return tm_host_fail(error, TM_HOST_RUN,
-                        "input %d '%s' has the wrong %s: %lld instead of %lld\n    expected %s\n    found    %s", run->node,
-                        port->name, what, (long long)run->detail[1], (long long)run->detail[0], expected, found);
+        return tm_host_fail(error, TM_HOST_RUN,
+                            "input %d '%s' has the wrong type\n    expected %s\n    found    %s", run->node,
+                            port->name, tm_host_type_text((int)run->detail[0]),
+                            tm_host_type_text((int)run->detail[1]));
+    return tm_host_fail(
+        error, TM_HOST_RUN,
+        "input %d '%s' has the wrong %s: %lld instead of %lld\n    expected %s\n    found    %s", run->node,
+        port->name, what, (long long)run->detail[1], (long long)run->detail[0], expected, found);
 }
 
 /* The names stand one after the other; only messages look one up. */
@@ -129,12 +137,14 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
     const tamis_artifact *artifact = session->model->artifact;
     if (run->code == TM_RUN_INPUT_RANK || run->code == TM_RUN_INPUT_TYPE || run->code == TM_RUN_INPUT_DIM)
         return fail_input(error, session);
-    const char *node = run->node >= 0 && run->node < artifact->node_count ? node_name(artifact, run->node) : NULL;
+    const char *node =
+        run->node >= 0 && run->node < artifact->node_count ? node_name(artifact, run->node) : NULL;
     const char *name = node != NULL ? node : "the model";
     long long a = (long long)run->detail[0], b = (long long)run->detail[1];
     switch (run->code) {
     case TM_RUN_DIM_RANGE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: a dim or size is out of range: %lld (bound %lld)", name, a, b);
+        return tm_host_fail(error, TM_HOST_RUN, "%s: a dim or size is out of range: %lld (bound %lld)", name,
+                            a, b);
     case TM_RUN_DIM_MISMATCH:
         return tm_host_fail(error, TM_HOST_RUN, "%s: dims do not fit together: %lld and %lld", name, a, b);
     case TM_RUN_INDEX_RANGE:
@@ -144,15 +154,19 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
     case TM_RUN_VALUE:
         return tm_host_fail(error, TM_HOST_RUN, "%s: a value is not allowed: %lld (bound %lld)", name, a, b);
     case TM_RUN_UNSUPPORTED:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: no kernel does this combination (%lld, %lld)", name, a, b);
+        return tm_host_fail(error, TM_HOST_RUN, "%s: no kernel does this combination (%lld, %lld)", name, a,
+                            b);
     case TM_RUN_CPU:
-        return tm_host_fail(error, TM_HOST_CPU, "the CPU lacks the lowest level of the artifact\n"
-                                                "    hint: compile with a lower -mcpu");
+        return tm_host_fail(error, TM_HOST_CPU,
+                            "the CPU lacks the lowest level of the artifact\n"
+                            "    hint: compile with a lower -mcpu");
     case TM_RUN_DIVIDE:
         return tm_host_fail(error, TM_HOST_RUN, "%s: integer division by zero at element %lld", name, a);
     case TM_RUN_SEQUENCE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: position %lld is outside of a sequence of %lld", name, a, b);
+        return tm_host_fail(error, TM_HOST_RUN, "%s: position %lld is outside of a sequence of %lld", name, a,
+                            b);
     default:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: failed with code %d (%lld, %lld)", name, run->code, a, b);
+        return tm_host_fail(error, TM_HOST_RUN, "%s: failed with code %d (%lld, %lld)", name, run->code, a,
+                            b);
     }
 }

@@ -52,10 +52,11 @@ static struct pool {
     atomic_flag taken;        /* one job at a time */
     _Atomic uint32_t posted;  /* futex: number of jobs posted so far */
     _Atomic uint32_t running; /* futex: workers that have not finished the job */
-    _Atomic uint32_t posted_sleepers, running_sleepers; /* threads in futex_wait: nobody there, no system call */
-    int32_t workers;          /* started; worker w has piece w */
-    int32_t wanted;           /* threads asked for by tamis_set_threads, 0 automatic */
-    int32_t automatic;        /* CPUs of the process, 0: not counted yet */
+    _Atomic uint32_t posted_sleepers,
+        running_sleepers; /* threads in futex_wait: nobody there, no system call */
+    int32_t workers;      /* started; worker w has piece w */
+    int32_t wanted;       /* threads asked for by tamis_set_threads, 0 automatic */
+    int32_t automatic;    /* CPUs of the process, 0: not counted yet */
     bool watches_fork;
     uint32_t seen_at_start[MAX_THREADS];
     job job;

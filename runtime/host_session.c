@@ -19,12 +19,16 @@
 
 /* ---- life ---- */
 
-void tamis_session_options_init(tamis_session_options *options) { *options = (tamis_session_options){0}; }
+void tamis_session_options_init(tamis_session_options *options) {
+    *options = (tamis_session_options){0};
+}
 
-static size_t aligned(size_t bytes) { return (bytes + TAMIS_ALIGNMENT - 1) & ~(size_t)(TAMIS_ALIGNMENT - 1); }
+static size_t aligned(size_t bytes) {
+    return (bytes + TAMIS_ALIGNMENT - 1) & ~(size_t)(TAMIS_ALIGNMENT - 1);
+}
 
-int tamis_session_create(tamis_model *model, const tamis_session_options *options, tamis_session **out_session,
-                         tamis_error *out_error) {
+int tamis_session_create(tamis_model *model, const tamis_session_options *options,
+                         tamis_session **out_session, tamis_error *out_error) {
     *out_session = NULL;
     const tamis_artifact *artifact = model->artifact;
     const tamis_host *host = options != NULL && options->host != NULL ? options->host : tamis_default_host();
@@ -34,7 +38,8 @@ int tamis_session_create(tamis_model *model, const tamis_session_options *option
     size_t bytes = frame_at + (size_t)tm_run_bytes(artifact);
     char *memory = host->allocate(host->user, bytes);
     if (memory == NULL)
-        return tm_host_fail(out_error, TM_HOST_OUT_OF_MEMORY, "out of memory: %zu bytes for a session", bytes);
+        return tm_host_fail(out_error, TM_HOST_OUT_OF_MEMORY, "out of memory: %zu bytes for a session",
+                            bytes);
     memset(memory, 0, frame_at);
     tamis_session *session = (tamis_session *)(void *)memory;
     session->model = model;
@@ -79,25 +84,28 @@ void tamis_session_destroy(tamis_session *session) {
 
 /* ---- inputs ---- */
 
-static int wrong_input(const tamis_session *session, int input, const char *what, int type, int rank, const int64_t *dims,
-                       tamis_error *error) {
+static int wrong_input(const tamis_session *session, int input, const char *what, int type, int rank,
+                       const int64_t *dims, tamis_error *error) {
     const tamis_port *port = &session->model->artifact->inputs[input];
     char expected[256], found[256];
     tm_host_print_shape(expected, sizeof expected, port->type, port->rank, port->dims, port->dim_texts);
     tm_host_print_shape(found, sizeof found, type, rank, dims, NULL);
-    return tm_host_fail(error, TM_HOST_RUN, "input %d '%s' has the wrong %s\n    expected %s\n    found    %s", input,
-                        port->name, what, expected, found);
+    return tm_host_fail(error, TM_HOST_RUN,
+                        "input %d '%s' has the wrong %s\n    expected %s\n    found    %s", input, port->name,
+                        what, expected, found);
 }
 
 int tamis_session_set_input(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims,
                             const void *data, tamis_error *out_error) {
     const tamis_artifact *artifact = session->model->artifact;
     if (input < 0 || input >= artifact->input_count)
-        return tm_host_fail(out_error, TM_HOST_USAGE, "there is no input %d: the model has %d", input, artifact->input_count);
+        return tm_host_fail(out_error, TM_HOST_USAGE, "there is no input %d: the model has %d", input,
+                            artifact->input_count);
     const tamis_port *port = &artifact->inputs[input];
     if (port->kind != TAMIS_KIND_TENSOR)
         return tm_host_fail(out_error, TM_HOST_RUN,
-                            "input %d '%s' is not a tensor\n    hint: use tamis_session_set_input_sequence", input, port->name);
+                            "input %d '%s' is not a tensor\n    hint: use tamis_session_set_input_sequence",
+                            input, port->name);
     if (type != port->type)
         return wrong_input(session, input, "type", type, rank, dims, out_error);
     if (rank != port->rank)
@@ -120,32 +128,46 @@ int tamis_session_set_input(tamis_session *session, int input, tamis_type type, 
         session->prepared = false;
     }
     if (value->data != data || changed) {
-        value->data = (void *)(uintptr_t)data; /* the frame has one type for all values; inputs are only read */
+        value->data =
+            (void *)(uintptr_t)data; /* the frame has one type for all values; inputs are only read */
         session->bound = false;
     }
     session->inputs[input].set = true;
     return 0;
 }
 
-int tamis_session_set_input_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count,
-                                     tamis_error *out_error) {
+static int set_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count,
+                        bool nested, tamis_error *out_error) {
     const tamis_artifact *artifact = session->model->artifact;
     if (input < 0 || input >= artifact->input_count)
-        return tm_host_fail(out_error, TM_HOST_USAGE, "there is no input %d: the model has %d", input, artifact->input_count);
+        return tm_host_fail(out_error, TM_HOST_USAGE, "there is no input %d: the model has %d", input,
+                            artifact->input_count);
     const tamis_port *port = &artifact->inputs[input];
-    if (port->kind == TAMIS_KIND_TENSOR)
-        return tm_host_fail(out_error, TM_HOST_RUN, "input %d '%s' is a tensor, not a sequence", input, port->name);
+    if (port->kind == TAMIS_KIND_TENSOR || (nested && port->kind != TAMIS_KIND_OPTIONAL))
+        return tm_host_fail(out_error, TM_HOST_RUN, "input %d '%s' is not %s", input, port->name,
+                            nested ? "an optional" : "a sequence");
     for (int64_t i = 0; i < count; i++)
         if (items[i].kind == TAMIS_KIND_TENSOR && items[i].type != port->type)
-            return tm_host_fail(out_error, TM_HOST_RUN,
-                                "input %d '%s': item %lld has the wrong type\n    expected %s\n    found    %s", input,
-                                port->name, (long long)i, tm_host_type_text(port->type), tm_host_type_text(items[i].type));
-    int code = tm_host_bind_sequence(session, input, items, count, out_error);
+            return tm_host_fail(
+                out_error, TM_HOST_RUN,
+                "input %d '%s': item %lld has the wrong type\n    expected %s\n    found    %s", input,
+                port->name, (long long)i, tm_host_type_text(port->type), tm_host_type_text(items[i].type));
+    int code = tm_host_bind_sequence(session, input, items, count, nested, out_error);
     if (code != 0)
         return code;
     session->inputs[input].set = true;
     session->bound = false;
     return 0;
+}
+
+int tamis_session_set_input_sequence(tamis_session *session, int input, const tamis_tensor *items,
+                                     int64_t count, tamis_error *out_error) {
+    return set_sequence(session, input, items, count, false, out_error);
+}
+
+int tamis_session_set_input_optional_sequence(tamis_session *session, int input, const tamis_tensor *items,
+                                              int64_t count, tamis_error *out_error) {
+    return set_sequence(session, input, items, count, true, out_error);
 }
 
 /* ---- memory ---- */
@@ -156,7 +178,8 @@ int tamis_session_prepare(tamis_session *session, tamis_error *out_error) {
         return 0;
     for (int32_t i = 0; i < artifact->input_count; i++)
         if (!session->inputs[i].set)
-            return tm_host_fail(out_error, TM_HOST_USAGE, "input %d '%s' is not set", i, artifact->inputs[i].name);
+            return tm_host_fail(out_error, TM_HOST_USAGE, "input %d '%s' is not set", i,
+                                artifact->inputs[i].name);
     session->run.code = 0;
     session->bound = false;
     if (artifact->prepare(&session->run) != 0)
@@ -165,21 +188,26 @@ int tamis_session_prepare(tamis_session *session, tamis_error *out_error) {
     return 0;
 }
 
-int64_t tamis_session_workspace_bytes(const tamis_session *session) { return session->run.workspace_bytes; }
+int64_t tamis_session_workspace_bytes(const tamis_session *session) {
+    return session->run.workspace_bytes;
+}
 
 int tamis_session_set_workspace(tamis_session *session, void *memory, int64_t bytes, tamis_error *out_error) {
     if (memory != NULL && (uintptr_t)memory % TAMIS_ALIGNMENT != 0)
-        return tm_host_fail(out_error, TM_HOST_USAGE, "the workspace is not aligned to %d bytes", TAMIS_ALIGNMENT);
+        return tm_host_fail(out_error, TM_HOST_USAGE, "the workspace is not aligned to %d bytes",
+                            TAMIS_ALIGNMENT);
     session->given_workspace = memory;
     session->given_workspace_bytes = memory != NULL ? bytes : 0;
     session->bound = false;
     return 0;
 }
 
-int tamis_session_set_output(tamis_session *session, int output, void *data, int64_t bytes, tamis_error *out_error) {
+int tamis_session_set_output(tamis_session *session, int output, void *data, int64_t bytes,
+                             tamis_error *out_error) {
     const tamis_artifact *artifact = session->model->artifact;
     if (output < 0 || output >= artifact->output_count)
-        return tm_host_fail(out_error, TM_HOST_USAGE, "there is no output %d: the model has %d", output, artifact->output_count);
+        return tm_host_fail(out_error, TM_HOST_USAGE, "there is no output %d: the model has %d", output,
+                            artifact->output_count);
     tm_bound_output *bound = &session->outputs[output];
     if (bound->given != data)
         session->bound = false;
@@ -215,11 +243,13 @@ static int bind_output(tamis_session *session, int output, tamis_error *error) {
     if (bytes < 0)
         return tm_host_fail(error, TM_HOST_RUN, "output %d '%s' is too large", output, port->name);
     if (bound->given != NULL && bound->given_bytes < bytes)
-        return tm_host_fail(error, TM_HOST_USAGE, "memory of output %d '%s' is too small\n    expected %lld bytes\n"
-                            "    found    %lld bytes", output, port->name, (long long)bytes, (long long)bound->given_bytes);
+        return tm_host_fail(error, TM_HOST_USAGE,
+                            "memory of output %d '%s' is too small\n    expected %lld bytes\n"
+                            "    found    %lld bytes",
+                            output, port->name, (long long)bytes, (long long)bound->given_bytes);
     if (bound->given == NULL && !ensure(session, &bound->own, &bound->own_bytes, bytes))
-        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory: %lld bytes for output %d '%s'", (long long)bytes,
-                            output, port->name);
+        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory: %lld bytes for output %d '%s'",
+                            (long long)bytes, output, port->name);
     session->run.values[bound->root].data = bound->given != NULL ? bound->given : bound->own;
     return 0;
 }
@@ -227,12 +257,15 @@ static int bind_output(tamis_session *session, int output, tamis_error *error) {
 static int bind(tamis_session *session, tamis_error *error) {
     int64_t needed = session->run.workspace_bytes;
     if (session->given_workspace != NULL && session->given_workspace_bytes < needed)
-        return tm_host_fail(error, TM_HOST_USAGE, "the workspace is too small\n    expected %lld bytes\n    found    %lld bytes",
+        return tm_host_fail(error, TM_HOST_USAGE,
+                            "the workspace is too small\n    expected %lld bytes\n    found    %lld bytes",
                             (long long)needed, (long long)session->given_workspace_bytes);
     if (session->given_workspace == NULL && needed > 0 &&
         !ensure(session, &session->own_workspace, &session->own_workspace_bytes, needed))
-        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory: %lld bytes of workspace", (long long)needed);
-    session->run.workspace = session->given_workspace != NULL ? session->given_workspace : session->own_workspace;
+        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory: %lld bytes of workspace",
+                            (long long)needed);
+    session->run.workspace =
+        session->given_workspace != NULL ? session->given_workspace : session->own_workspace;
     if (session->run.workspace == NULL)
         session->run.workspace = (uint8_t *)session; /* no bytes are needed; a base for empty slots */
     for (int32_t i = 0; i < session->model->artifact->output_count; i++) {
@@ -258,8 +291,10 @@ static int deliver(tamis_session *session, tamis_error *error) {
             continue;
         int64_t bytes = output_bytes(session, i);
         if (bytes < 0 || bytes > bound->given_bytes)
-            return tm_host_fail(error, TM_HOST_USAGE, "memory of output %d '%s' is too small\n    expected %lld bytes\n"
-                                "    found    %lld bytes", i, artifact->outputs[i].name, (long long)bytes,
+            return tm_host_fail(error, TM_HOST_USAGE,
+                                "memory of output %d '%s' is too small\n    expected %lld bytes\n"
+                                "    found    %lld bytes",
+                                i, artifact->outputs[i].name, (long long)bytes,
                                 (long long)bound->given_bytes);
         if (bytes > 0)
             memcpy(bound->given, value->data, (size_t)bytes);

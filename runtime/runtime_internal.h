@@ -23,12 +23,12 @@
 #include <stdbool.h>
 
 enum { /* numbers of base/errors.def; the runtime does not include base/ */
-    TM_HOST_OUT_OF_MEMORY = 1,
-    TM_HOST_USAGE = 3,
-    TM_HOST_OPEN = 10,
-    TM_HOST_ARTIFACT = 400,
-    TM_HOST_CPU = 401,
-    TM_HOST_RUN = 402
+       TM_HOST_OUT_OF_MEMORY = 1,
+       TM_HOST_USAGE = 3,
+       TM_HOST_OPEN = 10,
+       TM_HOST_ARTIFACT = 400,
+       TM_HOST_CPU = 401,
+       TM_HOST_RUN = 402
 };
 
 struct tamis_model {
@@ -45,7 +45,8 @@ typedef struct tm_bound_input {
 } tm_bound_input;
 
 typedef struct tm_bound_output {
-    int32_t root; /* the value that is stored in the output's memory (the output may be a view of it), or -1 */
+    int32_t
+        root;    /* the value that is stored in the output's memory (the output may be a view of it), or -1 */
     void *given; /* the caller's memory, or NULL */
     int64_t given_bytes;
     void *own;
@@ -76,7 +77,7 @@ struct tamis_session {
     tamis_host host;   /* for what the session keeps itself */
     tamis_host cached; /* the same through the store: for compiled code */
     tm_host_store store;
-    int threads; /* host.user of the default host: the session's limit, 0 none */
+    int threads;  /* host.user of the default host: the session's limit, 0 none */
     size_t bytes; /* of this allocation: the session and all its tables */
     tm_bound_input *inputs;
     tm_bound_output *outputs;
@@ -95,14 +96,17 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session);
 /* Text of an element type, "f32"; "?" when there is none such. */
 const char *tm_host_type_text(int type);
 /* "f32[batch, 4]" of a port or "f32[2, 4]" of dims (texts NULL) into `out`. */
-void tm_host_print_shape(char *out, size_t out_bytes, int type, int rank, const int64_t *dims, const char *const *texts);
+void tm_host_print_shape(char *out, size_t out_bytes, int type, int rank, const int64_t *dims,
+                         const char *const *texts);
 /* Bytes of `count` elements, -1 on overflow. */
 int64_t tm_host_type_bytes(int type, int64_t count);
 /* Number of elements, -1 when a dim is negative or the product overflows. */
 int64_t tm_host_count(int rank, const int64_t *dims);
 
-/* Copies `count` items into the input's memory as a tm_sequence; item data are borrowed. */
-int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, tamis_error *error);
+/* Copies `count` items into the input's memory as a tm_sequence, or (nested) as an optional that holds one; item
+ * data are borrowed. */
+int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, bool nested,
+                          tamis_error *error);
 void tm_host_release_sequences(tamis_session *session);
 
 /* Floating-point mode of compiled code: subnormals count as zero. */

@@ -9,7 +9,13 @@
 
 #include "tools/tool.h"
 
-typedef enum check_status { CHECK_PASS, CHECK_FAIL, CHECK_UNSUPPORTED, CHECK_CRASH, CHECK_STATUS_COUNT } check_status;
+typedef enum check_status {
+    CHECK_PASS,
+    CHECK_FAIL,
+    CHECK_UNSUPPORTED,
+    CHECK_CRASH,
+    CHECK_STATUS_COUNT
+} check_status;
 
 typedef struct check_case {
     const char *path; /* folder */
@@ -34,8 +40,8 @@ void check_run_case(tool *tool, const char *path, const check_options *options);
 
 typedef void (*check_report)(void *context, check_case *done);
 /* Runs all cases, each in a child process; calls report for each in order. */
-TM_MUST_USE tm_code check_run_all(tool *tool, check_case *cases, size_t count, const check_options *options, check_report report,
-                                  void *context);
+TM_MUST_USE tm_code check_run_all(tool *tool, check_case *cases, size_t count, const check_options *options,
+                                  check_report report, void *context);
 
 const char *check_status_text(check_status status);
 

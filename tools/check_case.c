@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One ONNX backend-test folder: model.onnx, test_data_set_K/{input,output}_N.pb, and maybe a data.json
- * or system.json with rtol and atol. Compiles (or evaluates) the model once, runs every data set, compares all outputs.
+ * or system.json with rtol and atol. Compiles (or evaluates) the model once, runs every data set, compares
+ * all outputs.
  *
  * Runs in a child process of `tamis check`, so it may crash; the answer is one line on stdout.
  */
@@ -48,12 +49,14 @@ static void answer_error(tool *tool, const char *what) {
     if (error != NULL && (newline == NULL || error < newline))
         message = error + strlen("model.onnx:");
     answer(tool, tm_code_exit(code) == 69 ? CHECK_UNSUPPORTED : CHECK_FAIL,
-           tm_arena_format(&tool->arena, "%s%.*s %.*s", what, (int)strcspn(message, "\n"), message, (int)strcspn(second, "\n"), second));
+           tm_arena_format(&tool->arena, "%s%.*s %.*s", what, (int)strcspn(message, "\n"), message,
+                           (int)strcspn(second, "\n"), second));
 }
 
 static void read_tolerance(const char *path, tool *tool, const check_options *options, tool_tolerance *out) {
     *out = (tool_tolerance){.rtol = 1e-3, .atol = 1e-7}; /* those of ONNX's own runner */
-    static const char *const files[] = {"data.json", "system.json"}; /* ONNX's own, and that of model collections */
+    static const char *const files[] = {"data.json",
+                                        "system.json"}; /* ONNX's own, and that of model collections */
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         const char *file = tm_arena_format(&tool->arena, "%s/%s", path, files[i]);
         json_object *root = tool_exists(file) ? json_object_from_file(file) : NULL;
@@ -89,10 +92,12 @@ static tm_code pin_dims(tool *tool, const char *model_path, const char *set, too
     const tm_graph *graph = model->main;
     int count = (int)graph->inputs.count;
     tool_value *inputs = TM_NEW_ARRAY(&tool->arena, tool_value, count + 1);
-    TM_TRY(read_inputs(tool, set, tool_model_ports(tool, graph->inputs.items, graph->inputs.count), count, inputs));
+    TM_TRY(read_inputs(tool, set, tool_model_ports(tool, graph->inputs.items, graph->inputs.count), count,
+                       inputs));
     for (int i = 0; i < count; i++) {
         const tm_value *value = graph->inputs.items[i];
-        if (value->kind != TAMIS_KIND_TENSOR || inputs[i].count != 1 || inputs[i].items[0]->rank != value->rank)
+        if (value->kind != TAMIS_KIND_TENSOR || inputs[i].count != 1 ||
+            inputs[i].items[0]->rank != value->rank)
             continue;
         for (int d = 0; d < value->rank; d++) {
             if (value->dims[d]->kind != TM_DIM_SYMBOL)
@@ -113,7 +118,8 @@ static bool run_set(tool_engine *engine, const char *path, const char *set, cons
     bool *have = TM_NEW_ARRAY(&tool->arena, bool, engine->output_count + 1);
     const char *folder = tm_arena_format(&tool->arena, "%s/%s", path, set);
     if (read_inputs(tool, folder, engine->inputs, engine->input_count, inputs) != TM_OK ||
-        tool_values_read(tool, folder, "output", engine->outputs, engine->output_count, expected, have) != TM_OK) {
+        tool_values_read(tool, folder, "output", engine->outputs, engine->output_count, expected, have) !=
+            TM_OK) {
         answer_error(tool, "");
         return false;
     }
@@ -126,9 +132,11 @@ static bool run_set(tool_engine *engine, const char *path, const char *set, cons
         if (!have[i] || tool_compare(&outputs[i], &expected[i], tolerance, &difference))
             continue;
         answer(tool, CHECK_FAIL,
-               tm_arena_format(&tool->arena, "set %s output %d '%s': %lld of %lld wrong, max abs %.3g rel %.3g; %s",
-                               set + strlen("test_data_set_"), i, engine->outputs[i].name, (long long)difference.wrong,
-                               (long long)difference.total, difference.max_absolute, difference.max_relative, difference.first));
+               tm_arena_format(&tool->arena,
+                               "set %s output %d '%s': %lld of %lld wrong, max abs %.3g rel %.3g; %s",
+                               set + strlen("test_data_set_"), i, engine->outputs[i].name,
+                               (long long)difference.wrong, (long long)difference.total,
+                               difference.max_absolute, difference.max_relative, difference.first));
         return false;
     }
     return true;
@@ -140,7 +148,8 @@ void check_run_case(tool *tool, const char *path, const check_options *options) 
     size_t count = 0, sets = 0;
     tool_tolerance tolerance;
     tool_engine engine;
-    tool_engine_options engine_options = {.evaluate = options->evaluate, .threads = options->threads, .strict = options->strict};
+    tool_engine_options engine_options = {
+        .evaluate = options->evaluate, .threads = options->threads, .strict = options->strict};
     read_tolerance(path, tool, options, &tolerance);
     if (tool_list_folder(tool, path, &names, &count) != TM_OK) {
         answer_error(tool, "");
@@ -150,7 +159,8 @@ void check_run_case(tool *tool, const char *path, const check_options *options) 
         if (strncmp(names[i], "test_data_set_", strlen("test_data_set_")) == 0)
             names[sets++] = names[i];
     if (options->pin_dims && sets > 0 &&
-        pin_dims(tool, model, tm_arena_format(&tool->arena, "%s/%s", path, names[0]), options->compile) != TM_OK) {
+        pin_dims(tool, model, tm_arena_format(&tool->arena, "%s/%s", path, names[0]), options->compile) !=
+            TM_OK) {
         answer_error(tool, "");
         return;
     }

@@ -38,7 +38,8 @@ static double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-static tm_code start(tool *tool, slot *slot, const check_case *item, size_t number, const check_options *options) {
+static tm_code start(tool *tool, slot *slot, const check_case *item, size_t number,
+                     const check_options *options) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return tool_report(tool, TM_E_IO, NULL, NULL, "cannot make a pipe: %s", strerror(errno));
@@ -80,7 +81,8 @@ static const char *last_line(tool *tool, const char *text) {
     return tm_arena_string_n(&tool->arena, text + at, size - at < 300 ? size - at : 300);
 }
 
-static void read_answer(tool *tool, const slot *slot, int status, const check_options *options, check_case *out) {
+static void read_answer(tool *tool, const slot *slot, int status, const check_options *options,
+                        check_case *out) {
     const char *text = tm_text_get(&slot->output);
     const char *line = strchr(text, '\001');
     out->seconds = now() - slot->started;
@@ -88,9 +90,11 @@ static void read_answer(tool *tool, const slot *slot, int status, const check_op
     if (slot->timed_out) {
         out->detail = tm_arena_format(&tool->arena, "no answer in %lld s", (long long)options->timeout);
     } else if (WIFSIGNALED(status)) {
-        out->detail = tm_arena_format(&tool->arena, "signal %s %s", strsignal(WTERMSIG(status)), last_line(tool, text));
+        out->detail =
+            tm_arena_format(&tool->arena, "signal %s %s", strsignal(WTERMSIG(status)), last_line(tool, text));
     } else if (line == NULL) {
-        out->detail = tm_arena_format(&tool->arena, "no answer, exit code %d %s", WEXITSTATUS(status), last_line(tool, text));
+        out->detail = tm_arena_format(&tool->arena, "no answer, exit code %d %s", WEXITSTATUS(status),
+                                      last_line(tool, text));
     } else {
         for (int s = 0; s < CHECK_STATUS_COUNT; s++) {
             size_t size = strlen(check_status_text((check_status)s));
@@ -114,7 +118,8 @@ static bool drain(slot *slot) {
 
 static void stop_overdue(slot *slots, size_t count, const check_options *options) {
     for (size_t i = 0; i < count; i++)
-        if (slots[i].child != 0 && !slots[i].timed_out && now() - slots[i].started > (double)options->timeout) {
+        if (slots[i].child != 0 && !slots[i].timed_out &&
+            now() - slots[i].started > (double)options->timeout) {
             slots[i].timed_out = true;
             kill(-slots[i].child, SIGKILL);
             kill(slots[i].child, SIGKILL);
@@ -122,7 +127,8 @@ static void stop_overdue(slot *slots, size_t count, const check_options *options
 }
 
 /* Waits until something happens in one of the slots, and takes the answers of those that ended. */
-static void wait_for_children(tool *tool, slot *slots, size_t count, check_case *cases, bool *done, const check_options *options) {
+static void wait_for_children(tool *tool, slot *slots, size_t count, check_case *cases, bool *done,
+                              const check_options *options) {
     struct pollfd polls[MAX_JOBS];
     for (size_t i = 0; i < count; i++)
         polls[i] = (struct pollfd){.fd = slots[i].child != 0 ? slots[i].pipe : -1, .events = POLLIN};
@@ -141,7 +147,8 @@ static void wait_for_children(tool *tool, slot *slots, size_t count, check_case 
     }
 }
 
-tm_code check_run_all(tool *tool, check_case *cases, size_t count, const check_options *options, check_report report, void *context) {
+tm_code check_run_all(tool *tool, check_case *cases, size_t count, const check_options *options,
+                      check_report report, void *context) {
     static slot slots[MAX_JOBS];
     size_t jobs = options->jobs < MAX_JOBS ? (size_t)options->jobs : MAX_JOBS;
     bool *done = TM_NEW_ARRAY(&tool->arena, bool, count + 1);

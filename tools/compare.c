@@ -35,7 +35,8 @@ static void print_index(const tm_constant *constant, int64_t i, char *out, size_
         snprintf(out + used, bytes - used, "]");
 }
 
-static void wrong_number(tool_difference *out, const tm_constant *expected, int64_t i, double found, double wanted, double distance) {
+static void wrong_number(tool_difference *out, const tm_constant *expected, int64_t i, double found,
+                         double wanted, double distance) {
     char place[96];
     out->wrong++;
     double relative = wanted != 0 ? distance / fabs(wanted) : INFINITY;
@@ -47,8 +48,8 @@ static void wrong_number(tool_difference *out, const tm_constant *expected, int6
     note(out, "%s: found %.9g, expected %.9g", place, found, wanted);
 }
 
-static void compare_float(const tm_constant *found, const tm_constant *expected, int64_t i, const tool_tolerance *tolerance,
-                          tool_difference *out) {
+static void compare_float(const tm_constant *found, const tm_constant *expected, int64_t i,
+                          const tool_tolerance *tolerance, tool_difference *out) {
     double a = 0, b = 0;
     if (!tm_constant_double(found, i, &a) || !tm_constant_double(expected, i, &b)) {
         out->wrong++;
@@ -65,24 +66,29 @@ static void compare_float(const tm_constant *found, const tm_constant *expected,
     wrong_number(out, expected, i, a, b, distance);
 }
 
-static void compare_complex(const tm_constant *found, const tm_constant *expected, int64_t i, const tool_tolerance *tolerance,
-                            tool_difference *out) {
+static void compare_complex(const tm_constant *found, const tm_constant *expected, int64_t i,
+                            const tool_tolerance *tolerance, tool_difference *out) {
     double a[2], b[2];
     for (int k = 0; k < 2; k++) {
         bool single = expected->type == TAMIS_TYPE_COMPLEX64;
-        a[k] = single ? (double)((const float *)found->data)[2 * i + k] : ((const double *)found->data)[2 * i + k];
-        b[k] = single ? (double)((const float *)expected->data)[2 * i + k] : ((const double *)expected->data)[2 * i + k];
+        a[k] = single ? (double)((const float *)found->data)[2 * i + k]
+                      : ((const double *)found->data)[2 * i + k];
+        b[k] = single ? (double)((const float *)expected->data)[2 * i + k]
+                      : ((const double *)expected->data)[2 * i + k];
     }
     double distance = hypot(a[0] - b[0], a[1] - b[1]);
-    bool same = (a[0] == b[0] || (isnan(a[0]) && isnan(b[0]))) && (a[1] == b[1] || (isnan(a[1]) && isnan(b[1])));
+    bool same =
+        (a[0] == b[0] || (isnan(a[0]) && isnan(b[0]))) && (a[1] == b[1] || (isnan(a[1]) && isnan(b[1])));
     if (!same && !(distance <= tolerance->atol + tolerance->rtol * hypot(b[0], b[1])))
         wrong_number(out, expected, i, a[0], b[0], distance);
 }
 
-static void compare_exact(const tm_constant *found, const tm_constant *expected, int64_t i, tool_difference *out) {
+static void compare_exact(const tm_constant *found, const tm_constant *expected, int64_t i,
+                          tool_difference *out) {
     char place[96];
     if (expected->type == TAMIS_TYPE_STRING) {
-        const tamis_string *a = (const tamis_string *)found->data + i, *b = (const tamis_string *)expected->data + i;
+        const tamis_string *a = (const tamis_string *)found->data + i,
+                           *b = (const tamis_string *)expected->data + i;
         if (a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, (size_t)a->size) == 0))
             return;
         out->wrong++;
@@ -100,7 +106,8 @@ static void compare_exact(const tm_constant *found, const tm_constant *expected,
     note(out, "%s: found %lld, expected %lld", place, (long long)a, (long long)b);
 }
 
-static void compare_tensor(const tm_constant *found, const tm_constant *expected, const tool_tolerance *tolerance, tool_difference *out) {
+static void compare_tensor(const tm_constant *found, const tm_constant *expected,
+                           const tool_tolerance *tolerance, tool_difference *out) {
     bool same = found->type == expected->type && found->rank == expected->rank;
     for (int d = 0; same && d < expected->rank; d++)
         same = found->dims[d] == expected->dims[d];
@@ -110,7 +117,8 @@ static void compare_tensor(const tm_constant *found, const tm_constant *expected
         for (int k = 0; k < 2; k++) {
             size_t used = (size_t)snprintf(texts[k], sizeof texts[k], "%s[", tm_type_text(both[k]->type));
             for (int d = 0; d < both[k]->rank && used < sizeof texts[k] - 24; d++)
-                used += (size_t)snprintf(texts[k] + used, sizeof texts[k] - used, d > 0 ? ", %lld" : "%lld", (long long)both[k]->dims[d]);
+                used += (size_t)snprintf(texts[k] + used, sizeof texts[k] - used, d > 0 ? ", %lld" : "%lld",
+                                         (long long)both[k]->dims[d]);
             snprintf(texts[k] + used, sizeof texts[k] - used, "]");
         }
         out->wrong++;
@@ -130,7 +138,8 @@ static void compare_tensor(const tm_constant *found, const tm_constant *expected
     }
 }
 
-bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance, tool_difference *out) {
+bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance,
+                  tool_difference *out) {
     *out = (tool_difference){0};
     if (found->count != expected->count) {
         out->wrong = 1;

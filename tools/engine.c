@@ -26,7 +26,8 @@ static tm_code runtime_failed(tool *tool, const tamis_error *error) {
     return tool_report(tool, (tm_code)error->code, NULL, NULL, "%s", error->message);
 }
 
-tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile, const char **out_log) {
+tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile,
+                        const char **out_log) {
     tamis_result *result = NULL;
     const tamis_compile_options *options = tool_compile_get(compile);
     int code;
@@ -39,7 +40,8 @@ tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_
         code = tamis_compile_file(model, output, options, &result);
     }
     if (result == NULL)
-        return tool_report(tool, code != 0 ? (tm_code)code : TM_E_OUT_OF_MEMORY, model, NULL, "compilation failed");
+        return tool_report(tool, code != 0 ? (tm_code)code : TM_E_OUT_OF_MEMORY, model, NULL,
+                           "compilation failed");
     if (out_log != NULL)
         *out_log = tm_arena_string(&tool->arena, tamis_result_log(result));
     if (code != 0) {
@@ -69,7 +71,8 @@ tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count) {
 static tool_port *artifact_ports(tool *tool, const tamis_port *from, int32_t count) {
     tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count > 0 ? count : 1);
     for (int32_t i = 0; i < count; i++)
-        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank, from[i].dim_texts};
+        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank,
+                               from[i].dim_texts};
     return ports;
 }
 
@@ -103,8 +106,8 @@ static tm_code load(tool_engine *engine, const char *path, const tool_engine_opt
     return TM_OK;
 }
 
-tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile, const tool_engine_options *options,
-                           tool_engine *out_engine) {
+tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile,
+                           const tool_engine_options *options, tool_engine *out_engine) {
     *out_engine = (tool_engine){.tool = tool};
     if (options->evaluate)
         return create_evaluator(out_engine, path, compile);
@@ -134,7 +137,8 @@ static tamis_tensor to_tensor(const tm_constant *constant) {
 }
 
 static const tm_constant *to_constant(tool *tool, const tamis_tensor *tensor) {
-    return tm_constant_create(&tool->arena, (tamis_type)tensor->type, tensor->rank, tensor->dims, tensor->data);
+    return tm_constant_create(&tool->arena, (tamis_type)tensor->type, tensor->rank, tensor->dims,
+                              tensor->data);
 }
 
 static void to_value(tool *tool, const tamis_tensor *tensor, tool_value *out) {
@@ -143,7 +147,9 @@ static void to_value(tool *tool, const tamis_tensor *tensor, tool_value *out) {
     /* An optional of a sequence holds one item, which is the sequence. */
     if (sequence != NULL && sequence->count == 1 && sequence->items[0].kind == TAMIS_KIND_SEQUENCE)
         sequence = sequence->items[0].data;
-    const tamis_tensor *items = tensor->kind == TAMIS_KIND_TENSOR ? tensor : sequence != NULL ? sequence->items : NULL;
+    const tamis_tensor *items = tensor->kind == TAMIS_KIND_TENSOR ? tensor
+                                : sequence != NULL                ? sequence->items
+                                                                  : NULL;
     out->count = tensor->kind == TAMIS_KIND_TENSOR ? 1 : sequence != NULL ? sequence->count : 0;
     out->items = TM_NEW_ARRAY(&tool->arena, const tm_constant *, out->count > 0 ? out->count : 1);
     for (int64_t i = 0; i < out->count; i++)
@@ -164,9 +170,11 @@ tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
         int code;
         if (engine->inputs[i].kind == TAMIS_KIND_TENSOR && inputs[i].count == 1) {
             const tm_constant *item = inputs[i].items[0];
-            code = tamis_session_set_input(engine->session, i, item->type, item->rank, item->dims, item->data, &error);
+            code = tamis_session_set_input(engine->session, i, item->type, item->rank, item->dims, item->data,
+                                           &error);
         } else {
-            code = tamis_session_set_input_sequence(engine->session, i, to_tensors(tool, &inputs[i]), inputs[i].count, &error);
+            code = tamis_session_set_input_sequence(engine->session, i, to_tensors(tool, &inputs[i]),
+                                                    inputs[i].count, &error);
         }
         if (code != 0)
             return runtime_failed(tool, &error);
@@ -183,7 +191,8 @@ static tm_code evaluate(tool_engine *engine, const tool_value *inputs, tool_valu
             tensors[i] = items[0];
             continue;
         }
-        tm_sequence *sequence = tm_arena_alloc(&tool->arena, sizeof *sequence + sizeof *items * (size_t)inputs[i].count);
+        tm_sequence *sequence =
+            tm_arena_alloc(&tool->arena, sizeof *sequence + sizeof *items * (size_t)inputs[i].count);
         sequence->count = inputs[i].count;
         for (int64_t k = 0; k < inputs[i].count; k++)
             sequence->items[k] = items[k];

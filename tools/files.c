@@ -25,7 +25,9 @@ bool tool_is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-bool tool_exists(const char *path) { return access(path, F_OK) == 0; }
+bool tool_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
 
 bool tool_ends_with(const char *text, const char *suffix) {
     size_t size = strlen(text), suffix_size = strlen(suffix);
@@ -75,7 +77,8 @@ tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *ou
         }
         *out_data = data;
         *out_bytes = used;
-        code = got < 0 ? tool_report(tool, TM_E_IO, path, NULL, "reading failed: %s", strerror(errno)) : TM_OK;
+        code =
+            got < 0 ? tool_report(tool, TM_E_IO, path, NULL, "reading failed: %s", strerror(errno)) : TM_OK;
     } else {
         code = read_all(tool, descriptor, path, out_data, out_bytes);
     }
@@ -127,7 +130,9 @@ tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t b
 
 tm_code tool_can_create(tool *tool, const char *path) {
     const char *slash = strrchr(path, '/');
-    const char *folder = slash == NULL ? "." : slash == path ? "/" : tm_arena_string_n(&tool->arena, path, (size_t)(slash - path));
+    const char *folder = slash == NULL   ? "."
+                         : slash == path ? "/"
+                                         : tm_arena_string_n(&tool->arena, path, (size_t)(slash - path));
     if (access(folder, W_OK | X_OK) != 0)
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(errno));
     if (tool_is_folder(path))
@@ -137,7 +142,8 @@ tm_code tool_can_create(tool *tool, const char *path) {
 
 tm_code tool_make_folder(tool *tool, const char *path) {
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
-        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create the folder: %s", strerror(errno));
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create the folder: %s",
+                           strerror(errno));
     if (!tool_is_folder(path))
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "is not a folder");
     return TM_OK;
@@ -165,7 +171,8 @@ static void remove_temporary(void *argument) {
 
 tm_code tool_temporary_folder(tool *tool, const char **out_path) {
     const char *base = getenv("TMPDIR");
-    const char *pattern = tm_arena_format(&tool->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+    const char *pattern =
+        tm_arena_format(&tool->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
     temporary *folder = tm_arena_alloc(&tool->arena, sizeof *folder + strlen(pattern) + 1);
     memcpy(folder->path, pattern, strlen(pattern) + 1);
     folder->owner = getpid();
@@ -177,7 +184,9 @@ tm_code tool_temporary_folder(tool *tool, const char **out_path) {
     return TM_OK;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 tm_code tool_list_folder(tool *tool, const char *path, const char ***out_names, size_t *out_count) {
     DIR *entries = opendir(path);

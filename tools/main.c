@@ -38,7 +38,8 @@ int tool_fail(tool *tool) {
     }
     if (exit_code == 0) {
         exit_code = tm_code_exit(TM_E_INTERNAL);
-        tm_text_add(&text, "tamis: error E%04d: %s: a failure without a message\n", TM_E_INTERNAL, tm_code_title(TM_E_INTERNAL));
+        tm_text_add(&text, "tamis: error E%04d: %s: a failure without a message\n", TM_E_INTERNAL,
+                    tm_code_title(TM_E_INTERNAL));
     }
     fputs(tm_text_get(&text), stderr);
     tool->diagnostics.list.count = 0;
@@ -76,7 +77,8 @@ static int run_verb(tool *tool, const tool_verb *verb, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+        strcmp(argv[1], "-h") == 0) {
         print_help(argc > 2 ? argv[2] : NULL);
         return argc < 2 ? tm_code_exit(TM_E_USAGE) : 0;
     }

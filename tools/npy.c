@@ -14,8 +14,8 @@
 #include <string.h>
 
 typedef struct header {
-    char kind;       /* b i u f c V U S */
-    int64_t bytes;   /* of an item; U: characters */
+    char kind;     /* b i u f c V U S */
+    int64_t bytes; /* of an item; U: characters */
     bool fortran;
     int rank;
     int64_t dims[TAMIS_MAX_RANK];
@@ -90,10 +90,10 @@ static tamis_type own_type(const header *h) {
         char kind;
         int bytes;
         tamis_type type;
-    } types[] = {{'b', 1, TAMIS_TYPE_BOOL},      {'i', 1, TAMIS_TYPE_INT8},    {'i', 2, TAMIS_TYPE_INT16},
-                 {'i', 4, TAMIS_TYPE_INT32},     {'i', 8, TAMIS_TYPE_INT64},   {'u', 1, TAMIS_TYPE_UINT8},
-                 {'u', 2, TAMIS_TYPE_UINT16},    {'u', 4, TAMIS_TYPE_UINT32},  {'u', 8, TAMIS_TYPE_UINT64},
-                 {'f', 2, TAMIS_TYPE_FLOAT16},   {'f', 4, TAMIS_TYPE_FLOAT},   {'f', 8, TAMIS_TYPE_DOUBLE},
+    } types[] = {{'b', 1, TAMIS_TYPE_BOOL},      {'i', 1, TAMIS_TYPE_INT8},       {'i', 2, TAMIS_TYPE_INT16},
+                 {'i', 4, TAMIS_TYPE_INT32},     {'i', 8, TAMIS_TYPE_INT64},      {'u', 1, TAMIS_TYPE_UINT8},
+                 {'u', 2, TAMIS_TYPE_UINT16},    {'u', 4, TAMIS_TYPE_UINT32},     {'u', 8, TAMIS_TYPE_UINT64},
+                 {'f', 2, TAMIS_TYPE_FLOAT16},   {'f', 4, TAMIS_TYPE_FLOAT},      {'f', 8, TAMIS_TYPE_DOUBLE},
                  {'c', 8, TAMIS_TYPE_COMPLEX64}, {'c', 16, TAMIS_TYPE_COMPLEX128}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].kind == h->kind && types[i].bytes == h->bytes)
@@ -165,14 +165,16 @@ static const void *pack_bits(tool *tool, const char *data, int64_t count, int bi
     return out;
 }
 
-tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data, size_t bytes, const tm_constant **out) {
+tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data, size_t bytes,
+                       const tm_constant **out) {
     header h;
     TM_TRY(parse_header(tool, file, data, bytes, &h));
     tamis_type own = own_type(&h);
     if (type != TAMIS_TYPE_UNDEFINED && own != type && !stands_for(&h, type)) {
         tm_place place = {.file = file, .node_index = -1};
         return tm_report_mismatch(&tool->diagnostics, TM_E_BAD_DATA, &place, NULL, tm_type_text(type),
-                                  own != TAMIS_TYPE_UNDEFINED ? tm_type_text(own) : "another type", "wrong element type");
+                                  own != TAMIS_TYPE_UNDEFINED ? tm_type_text(own) : "another type",
+                                  "wrong element type");
     }
     if (type == TAMIS_TYPE_UNDEFINED)
         type = own;
@@ -205,22 +207,43 @@ tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char
 
 static const char *descr_of(tamis_type type) {
     switch (type) {
-    case TAMIS_TYPE_FLOAT: return "<f4";
-    case TAMIS_TYPE_DOUBLE: return "<f8";
-    case TAMIS_TYPE_FLOAT16: return "<f2";
-    case TAMIS_TYPE_BOOL: return "|b1";
-    case TAMIS_TYPE_INT8: case TAMIS_TYPE_INT4: case TAMIS_TYPE_INT2: return "|i1";
-    case TAMIS_TYPE_UINT8: case TAMIS_TYPE_UINT4: case TAMIS_TYPE_UINT2: case TAMIS_TYPE_FLOAT4E2M1: return "|u1";
-    case TAMIS_TYPE_INT16: return "<i2";
-    case TAMIS_TYPE_UINT16: return "<u2";
-    case TAMIS_TYPE_INT32: return "<i4";
-    case TAMIS_TYPE_UINT32: return "<u4";
-    case TAMIS_TYPE_INT64: return "<i8";
-    case TAMIS_TYPE_UINT64: return "<u8";
-    case TAMIS_TYPE_COMPLEX64: return "<c8";
-    case TAMIS_TYPE_COMPLEX128: return "<c16";
-    case TAMIS_TYPE_BFLOAT16: return "<V2";
-    default: return "|V1";
+    case TAMIS_TYPE_FLOAT:
+        return "<f4";
+    case TAMIS_TYPE_DOUBLE:
+        return "<f8";
+    case TAMIS_TYPE_FLOAT16:
+        return "<f2";
+    case TAMIS_TYPE_BOOL:
+        return "|b1";
+    case TAMIS_TYPE_INT8:
+    case TAMIS_TYPE_INT4:
+    case TAMIS_TYPE_INT2:
+        return "|i1";
+    case TAMIS_TYPE_UINT8:
+    case TAMIS_TYPE_UINT4:
+    case TAMIS_TYPE_UINT2:
+    case TAMIS_TYPE_FLOAT4E2M1:
+        return "|u1";
+    case TAMIS_TYPE_INT16:
+        return "<i2";
+    case TAMIS_TYPE_UINT16:
+        return "<u2";
+    case TAMIS_TYPE_INT32:
+        return "<i4";
+    case TAMIS_TYPE_UINT32:
+        return "<u4";
+    case TAMIS_TYPE_INT64:
+        return "<i8";
+    case TAMIS_TYPE_UINT64:
+        return "<u8";
+    case TAMIS_TYPE_COMPLEX64:
+        return "<c8";
+    case TAMIS_TYPE_COMPLEX128:
+        return "<c16";
+    case TAMIS_TYPE_BFLOAT16:
+        return "<V2";
+    default:
+        return "|V1";
     }
 }
 
@@ -261,7 +284,8 @@ static void print_strings(const tamis_string *strings, int64_t count, int64_t wi
 static void print_unpacked(const tm_constant *constant, int64_t count, tm_text *out) {
     int bits = tm_type_bits(constant->type), each = 8 / bits;
     for (int64_t i = 0; i < count; i++) {
-        unsigned value = ((const uint8_t *)constant->data)[i / each] >> (i % each * bits) & ((1u << bits) - 1);
+        unsigned value =
+            ((const uint8_t *)constant->data)[i / each] >> (i % each * bits) & ((1u << bits) - 1);
         if (tm_type_is_signed(constant->type) && tm_type_is_integer(constant->type) && value >> (bits - 1))
             value |= ~0u << bits;
         char byte = (char)value;
@@ -284,7 +308,8 @@ void tool_npy_print(tool *tool, const tm_constant *constant, tm_text *out) {
     while ((10 + dict.size + 1) % 64 != 0)
         tm_text_add(&dict, " ");
     tm_text_add(&dict, "\n");
-    const unsigned char start[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)dict.size, (unsigned char)(dict.size >> 8)};
+    const unsigned char start[10] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)dict.size, (unsigned char)(dict.size >> 8)};
     tm_text_add_bytes(out, start, sizeof start);
     tm_text_add_bytes(out, dict.data, dict.size);
     if (constant->type == TAMIS_TYPE_STRING)

@@ -19,7 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char **argv, const tool_option *options) {
+void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char **argv,
+                         const tool_option *options) {
     *arguments = (tool_arguments){.tool = tool, .argc = argc, .argv = argv, .options = options};
 }
 
@@ -67,22 +68,23 @@ int tool_arguments_next(tool_arguments *arguments) {
             }
             return option->id;
         }
-        tool_report(tool, TM_E_USAGE, NULL, tm_arena_format(&tool->arena, "tamis help %s", tool->verb), "unknown option '%s'",
-                    text);
+        tool_report(tool, TM_E_USAGE, NULL, tm_arena_format(&tool->arena, "tamis help %s", tool->verb),
+                    "unknown option '%s'", text);
         return -1;
     }
     return 0;
 }
 
-tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low, int64_t high, int64_t *out) {
+tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low, int64_t high,
+                           int64_t *out) {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (end == text || *end != 0 || errno != 0)
         return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not an integer", what, text);
     if (value < low || value > high)
-        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: %lld is not between %lld and %lld", what, value, (long long)low,
-                           (long long)high);
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: %lld is not between %lld and %lld", what, value,
+                           (long long)low, (long long)high);
     *out = value;
     return TM_OK;
 }
@@ -107,7 +109,8 @@ void tool_compile_init(tool_compile *compile) {
 static tm_code add_dim(tool *tool, tool_compile *compile, const char *text) {
     const char *equals = strrchr(text, '=');
     if (equals == NULL || equals == text)
-        return tool_report(tool, TM_E_USAGE, NULL, NULL, "--dim: '%s' is not NAME=VALUE or NAME=LOW..HIGH", text);
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "--dim: '%s' is not NAME=VALUE or NAME=LOW..HIGH",
+                           text);
     tamis_dim_fact fact = {.name = tm_arena_string_n(&tool->arena, text, (size_t)(equals - text))};
     const char *dots = strstr(equals, "..");
     const char *low = equals + 1;
@@ -122,8 +125,9 @@ static tm_code add_dim(tool *tool, tool_compile *compile, const char *text) {
 }
 
 static tm_code set_limit(tool *tool, tamis_compile_options *options, int number, const char *value) {
-    int64_t *const limits[] = {&options->limit_depth,        &options->limit_nodes,        &options->limit_initializers,
-                               &options->limit_file_bytes,   &options->limit_tensor_bytes, &options->limit_memory_bytes,
+    int64_t *const limits[] = {&options->limit_depth,        &options->limit_nodes,
+                               &options->limit_initializers, &options->limit_file_bytes,
+                               &options->limit_tensor_bytes, &options->limit_memory_bytes,
                                &options->limit_name_bytes};
     return tool_parse_integer(tool, "limit", value, 1, INT64_MAX, limits[number]);
 }
@@ -136,20 +140,35 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
         TM_TRY(tool_parse_integer(tool, "-O", value, 0, 3, &number));
         options->level = (int)number;
         return TM_OK;
-    case 1: options->target = value; return TM_OK;
-    case 2: options->cpu = value; return TM_OK;
-    case 3: return add_dim(tool, compile, value);
+    case 1:
+        options->target = value;
+        return TM_OK;
+    case 2:
+        options->cpu = value;
+        return TM_OK;
+    case 3:
+        return add_dim(tool, compile, value);
     case 4:
         options->strict_math = strcmp(value, "strict") == 0;
         if (!options->strict_math && strcmp(value, "fast") != 0)
             return tool_report(tool, TM_E_USAGE, NULL, NULL, "--math is strict or fast, not '%s'", value);
         return TM_OK;
-    case 5: tm_push(&tool->arena, &compile->disabled, value); return TM_OK;
-    case 6: return tool_parse_integer(tool, "--opt-bisect-limit", value, -1, INT64_MAX, &options->bisect_limit);
-    case 7: options->print_after = value; return TM_OK;
-    case 8: options->external_folder = value; return TM_OK;
-    case 9: options->allow_links_in = value; return TM_OK;
-    default: return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 10, value);
+    case 5:
+        tm_push(&tool->arena, &compile->disabled, value);
+        return TM_OK;
+    case 6:
+        return tool_parse_integer(tool, "--opt-bisect-limit", value, -1, INT64_MAX, &options->bisect_limit);
+    case 7:
+        options->print_after = value;
+        return TM_OK;
+    case 8:
+        options->external_folder = value;
+        return TM_OK;
+    case 9:
+        options->allow_links_in = value;
+        return TM_OK;
+    default:
+        return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 10, value);
     }
 }
 
@@ -165,11 +184,13 @@ void tool_compile_import_options(const tool_compile *compile, tm_import_options 
     const tamis_compile_options *options = &compile->options;
     tm_import_options_init(out_options);
     tm_import_limits *limits = &out_options->limits;
-    const int64_t given[] = {options->limit_depth,        options->limit_nodes,        options->limit_initializers,
-                             options->limit_file_bytes,   options->limit_tensor_bytes, options->limit_memory_bytes,
+    const int64_t given[] = {options->limit_depth,        options->limit_nodes,
+                             options->limit_initializers, options->limit_file_bytes,
+                             options->limit_tensor_bytes, options->limit_memory_bytes,
                              options->limit_name_bytes};
-    int64_t *const slots[] = {&limits->depth,        &limits->nodes,        &limits->initializers, &limits->file_bytes,
-                              &limits->tensor_bytes, &limits->memory_bytes, &limits->name_bytes};
+    int64_t *const slots[] = {&limits->depth,      &limits->nodes,        &limits->initializers,
+                              &limits->file_bytes, &limits->tensor_bytes, &limits->memory_bytes,
+                              &limits->name_bytes};
     for (size_t i = 0; i < sizeof given / sizeof *given; i++)
         if (given[i] > 0)
             *slots[i] = given[i];
@@ -187,7 +208,8 @@ tm_code tool_import(tool *tool, const char *path, tool_compile *compile, tm_mode
         TM_TRY(tm_parse_model(&tool->arena, &tool->diagnostics, path, data, bytes, out_model));
     } else if (strcmp(path, "-") == 0) {
         TM_TRY(tool_read_file(tool, path, &data, &bytes));
-        TM_TRY(tm_import_memory(&tool->arena, &tool->diagnostics, "<stdin>", data, bytes, &options, out_model));
+        TM_TRY(
+            tm_import_memory(&tool->arena, &tool->diagnostics, "<stdin>", data, bytes, &options, out_model));
     } else {
         TM_TRY(tm_import_file(&tool->arena, &tool->diagnostics, path, &options, out_model));
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Random inputs for `verify` and `bench`: seeded, so that two runs see the same. Floats lie in -1..1, integers
- * are 0 or 1, which are valid indices, masks and token numbers in nearly every model. Symbolic dims
+ * Random inputs for `verify` and `bench`: seeded, so that two runs see the same. Floats lie in -1..1,
+ * integers are 0 or 1, which are valid indices, masks and token numbers in nearly every model. Symbolic dims
  * get the size that --size names, or the common one.
  */
 #include "tools/tool.h"
@@ -38,7 +38,8 @@ static void fill_random(tamis_type type, void *data, int64_t count, uint64_t *se
     }
 }
 
-static void random_value(tool *tool, const tool_port *port, const int64_t *dims, uint64_t *seed, tool_value *out_value) {
+static void random_value(tool *tool, const tool_port *port, const int64_t *dims, uint64_t *seed,
+                         tool_value *out_value) {
     int64_t count = 1, bytes = 0;
     for (int i = 0; i < port->rank; i++)
         count *= dims[i];
@@ -50,7 +51,8 @@ static void random_value(tool *tool, const tool_port *port, const int64_t *dims,
             ((tamis_string *)data)[i] = (tamis_string){"abcd", (int64_t)(next_random(seed) & 3) + 1};
     else
         fill_random(port->type, data, count, seed);
-    int64_t *copy = tm_arena_copy(&tool->arena, dims, sizeof(int64_t) * (size_t)(port->rank > 0 ? port->rank : 1));
+    int64_t *copy =
+        tm_arena_copy(&tool->arena, dims, sizeof(int64_t) * (size_t)(port->rank > 0 ? port->rank : 1));
     tool_value_of(tool, tm_constant_create(&tool->arena, port->type, port->rank, copy, data), out_value);
     out_value->kind = port->kind;
 }
@@ -77,7 +79,8 @@ static int64_t size_of_dim(const tool_sizes *sizes, const char *text) {
     return sizes->fallback;
 }
 
-tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes, uint64_t seed, tool_value *out_values) {
+tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes, uint64_t seed,
+                         tool_value *out_values) {
     tool *tool = engine->tool;
     bool *have = TM_NEW_ARRAY(&tool->arena, bool, engine->input_count + 1);
     if (path != NULL)

@@ -25,7 +25,8 @@ typedef struct tool {
     tm_arena arena;
     tm_diagnostics diagnostics;
     const char *verb;
-    const char *compiler_text; /* diagnostics of a compilation that failed, as the library words them, or NULL */
+    const char
+        *compiler_text; /* diagnostics of a compilation that failed, as the library words them, or NULL */
     tm_code compiler_code;
 } tool;
 
@@ -48,40 +49,44 @@ int tool_opt_main(tool *tool, int argc, char **argv);
 int tool_targets_main(tool *tool, int argc, char **argv);
 int tool_explain_main(tool *tool, int argc, char **argv);
 
-/* Prints all diagnostics filed so far on stderr, forgets them, and returns the exit code of the first error. */
+/* Prints all diagnostics filed so far on stderr, forgets them, and returns the exit code of the first error.
+ */
 int tool_fail(tool *tool);
 /* Files a diagnostic about a file (or NULL) and returns its code. */
-tm_code tool_report(tool *tool, tm_code code, const char *file, const char *hint, const char *format, ...) TM_PRINTF(5, 6);
+tm_code tool_report(tool *tool, tm_code code, const char *file, const char *hint, const char *format, ...)
+    TM_PRINTF(5, 6);
 
 /* ---- options.c ---- */
 
 typedef enum tool_form {
-    TOOL_FLAG,   /* --json */
-    TOOL_VALUE,  /* --dim N=1, --dim=N=1, -o FILE, -oFILE */
-    TOOL_JOINED  /* -O2, -mcpu=LEVEL: the value follows without a space */
+    TOOL_FLAG,  /* --json */
+    TOOL_VALUE, /* --dim N=1, --dim=N=1, -o FILE, -oFILE */
+    TOOL_JOINED /* -O2, -mcpu=LEVEL: the value follows without a space */
 } tool_form;
 
 typedef struct tool_option {
     const char *name; /* with dashes */
     tool_form form;
-    int id;           /* > 0 */
+    int id; /* > 0 */
 } tool_option;
 
 typedef struct tool_arguments {
     tool *tool;
     int argc, at;
     char **argv;
-    const tool_option *options; /* ends with a NULL name */
-    const char *value;          /* of the option just found */
-    bool plain;                 /* after "--" */
+    const tool_option *options;    /* ends with a NULL name */
+    const char *value;             /* of the option just found */
+    bool plain;                    /* after "--" */
     TM_VECTOR(const char *) names; /* arguments that are no options */
 } tool_arguments;
 
-void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char **argv, const tool_option *options);
+void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char **argv,
+                         const tool_option *options);
 /* The id of the next option, 0 at the end, -1 after a fault that was filed. */
 int tool_arguments_next(tool_arguments *arguments);
 /* An integer within bounds, or E_USAGE filed. */
-TM_MUST_USE tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low, int64_t high, int64_t *out);
+TM_MUST_USE tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low,
+                                       int64_t high, int64_t *out);
 TM_MUST_USE tm_code tool_parse_number(tool *tool, const char *what, const char *text, double *out);
 
 /* Options of compilation, shared by the verbs that compile. */
@@ -134,14 +139,16 @@ bool tool_exists(const char *path);
 bool tool_ends_with(const char *text, const char *suffix);
 const char *tool_base_name(const char *path); /* after the last slash */
 /* Names of the entries of a folder, sorted, without . and .. */
-TM_MUST_USE tm_code tool_list_folder(tool *tool, const char *path, const char ***out_names, size_t *out_count);
+TM_MUST_USE tm_code tool_list_folder(tool *tool, const char *path, const char ***out_names,
+                                     size_t *out_count);
 
 /* ---- npy.c, zip.c ---- */
 
 /* Parses .npy bytes; the data are borrowed where they need no change. `type` is what the reader expects:
  * it tells apart what NumPy stores alike (bf16 as 2-byte records, 4-bit integers one a byte);
  * UNDEFINED takes the file's own type. */
-TM_MUST_USE tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data, size_t bytes, const tm_constant **out);
+TM_MUST_USE tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data,
+                                   size_t bytes, const tm_constant **out);
 void tool_npy_print(tool *tool, const tm_constant *constant, tm_text *out);
 
 typedef struct tool_zip_entry {
@@ -149,8 +156,10 @@ typedef struct tool_zip_entry {
     const char *data;
     size_t bytes;
 } tool_zip_entry;
-TM_MUST_USE tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes, tool_zip_entry **out_entries, size_t *out_count);
-TM_MUST_USE tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count, tm_text *out);
+TM_MUST_USE tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes,
+                                   tool_zip_entry **out_entries, size_t *out_count);
+TM_MUST_USE tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count,
+                                   tm_text *out);
 
 /* ---- values.c ---- */
 
@@ -171,13 +180,15 @@ typedef struct tool_port {
 } tool_port;
 
 /* One value from FILE.pb or FILE.npy. */
-TM_MUST_USE tm_code tool_value_read(tool *tool, const char *path, const tool_port *port, tool_value *out_value);
+TM_MUST_USE tm_code tool_value_read(tool *tool, const char *path, const tool_port *port,
+                                    tool_value *out_value);
 TM_MUST_USE tm_code tool_value_write(tool *tool, const char *path, const char *name, const tool_value *value);
-/* All inputs from a folder of input_N.pb (or NAME.npy) or from an .npz with the ports' names. `have` says which were found. */
-TM_MUST_USE tm_code tool_values_read(tool *tool, const char *path, const char *prefix, const tool_port *ports, int count,
-                                     tool_value *out_values, bool *out_have);
-TM_MUST_USE tm_code tool_values_write(tool *tool, const char *path, const char *prefix, const tool_port *ports, int count,
-                                      const tool_value *values);
+/* All inputs from a folder of input_N.pb (or NAME.npy) or from an .npz with the ports' names. `have` says
+ * which were found. */
+TM_MUST_USE tm_code tool_values_read(tool *tool, const char *path, const char *prefix, const tool_port *ports,
+                                     int count, tool_value *out_values, bool *out_have);
+TM_MUST_USE tm_code tool_values_write(tool *tool, const char *path, const char *prefix,
+                                      const tool_port *ports, int count, const tool_value *values);
 /* "f32[2, 3]", "sequence of 3 f32" */
 void tool_value_describe(const tool_value *value, tm_text *out);
 /* The elements, at most `limit` of them. */
@@ -191,8 +202,8 @@ typedef struct tool_engine {
     tool *tool;
     int input_count, output_count;
     tool_port *inputs, *outputs;
-    tm_model *model;      /* evaluator */
-    tamis_model *loaded;  /* compiled */
+    tm_model *model;     /* evaluator */
+    tamis_model *loaded; /* compiled */
     tamis_session *session;
 } tool_engine;
 
@@ -205,8 +216,8 @@ typedef struct tool_engine_options {
 
 bool tool_is_artifact(const char *path); /* an ELF file */
 /* Loads an artifact, or compiles a model into a temporary one (or imports it for the evaluator). */
-TM_MUST_USE tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile, const tool_engine_options *options,
-                                       tool_engine *out_engine);
+TM_MUST_USE tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile,
+                                       const tool_engine_options *options, tool_engine *out_engine);
 void tool_engine_destroy(tool_engine *engine);
 /* Outputs are borrowed: valid until the next run. */
 TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs);
@@ -214,9 +225,10 @@ TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *input
 TM_MUST_USE tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs);
 /* Ports of a model's graph. */
 tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count);
-/* Compiles `model` into `output`. What --print-after asked for is in *out_log (NULL: not wanted). A failure is kept
- * in tool->compiler_text for tool_fail. */
-TM_MUST_USE tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile, const char **out_log);
+/* Compiles `model` into `output`. What --print-after asked for is in *out_log (NULL: not wanted). A failure
+ * is kept in tool->compiler_text for tool_fail. */
+TM_MUST_USE tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile,
+                                    const char **out_log);
 
 /* ---- random.c ---- */
 
@@ -227,8 +239,8 @@ typedef struct tool_sizes {
 } tool_sizes;
 TM_MUST_USE tm_code tool_sizes_add(tool *tool, tool_sizes *sizes, const char *text); /* "NAME=N" or "N" */
 /* Inputs from files where `path` is not NULL, else random ones. */
-TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes, uint64_t seed,
-                                     tool_value *out_values);
+TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes,
+                                     uint64_t seed, tool_value *out_values);
 
 /* ---- compare.c ---- */
 
@@ -237,12 +249,13 @@ typedef struct tool_tolerance {
 } tool_tolerance;
 
 typedef struct tool_difference {
-    int64_t wrong, total;  /* elements */
+    int64_t wrong, total; /* elements */
     double max_absolute, max_relative;
-    char first[160];       /* where and what, or a difference of form */
+    char first[160]; /* where and what, or a difference of form */
 } tool_difference;
 
 /* |found - expected| <= atol + rtol * |expected|; NaN equals NaN; integers and the like exactly. */
-bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance, tool_difference *out);
+bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance,
+                  tool_difference *out);
 
 #endif

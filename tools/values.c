@@ -17,7 +17,8 @@ void tool_value_of(tool *tool, const tm_constant *constant, tool_value *out_valu
     *out_value = (tool_value){.kind = TAMIS_KIND_TENSOR, .type = constant->type, .count = 1, .items = items};
 }
 
-static tm_code parse_value(tool *tool, const char *path, const tool_port *port, const char *data, size_t bytes, tool_value *out) {
+static tm_code parse_value(tool *tool, const char *path, const tool_port *port, const char *data,
+                           size_t bytes, tool_value *out) {
     const tm_constant *constant = NULL;
     if (tool_ends_with(path, ".npy")) {
         TM_TRY(tool_npy_parse(tool, path, port->type, data, bytes, &constant));
@@ -32,8 +33,10 @@ static tm_code parse_value(tool *tool, const char *path, const tool_port *port, 
     }
     const tm_constant **items = NULL;
     int64_t count = 0;
-    TM_TRY(tm_import_sequence(&tool->arena, &tool->diagnostics, path, port->kind, data, bytes, &items, &count));
-    *out = (tool_value){.kind = port->kind, .type = count > 0 ? items[0]->type : port->type, .count = count, .items = items};
+    TM_TRY(
+        tm_import_sequence(&tool->arena, &tool->diagnostics, path, port->kind, data, bytes, &items, &count));
+    *out = (tool_value){
+        .kind = port->kind, .type = count > 0 ? items[0]->type : port->type, .count = count, .items = items};
     return TM_OK;
 }
 
@@ -44,10 +47,12 @@ tm_code tool_value_read(tool *tool, const char *path, const tool_port *port, too
     return parse_value(tool, path, port, data, bytes, out_value);
 }
 
-static tm_code print_value(tool *tool, const char *path, const char *name, const tool_value *value, tm_text *out) {
+static tm_code print_value(tool *tool, const char *path, const char *name, const tool_value *value,
+                           tm_text *out) {
     if (tool_ends_with(path, ".npy")) {
         if (value->count != 1)
-            return tool_report(tool, TM_E_USAGE, path, "write it to a .pb file", "'%s' is not one tensor", name);
+            return tool_report(tool, TM_E_USAGE, path, "write it to a .pb file", "'%s' is not one tensor",
+                               name);
         tool_npy_print(tool, value->items[0], out);
         return TM_OK;
     }
@@ -56,7 +61,8 @@ static tm_code print_value(tool *tool, const char *path, const char *name, const
     if (value->kind == TAMIS_KIND_TENSOR)
         TM_TRY(tm_export_tensor(&tool->arena, name, value->items[0], &data, &bytes));
     else
-        TM_TRY(tm_export_sequence(&tool->arena, name, value->type, value->items, value->count, &data, &bytes));
+        TM_TRY(
+            tm_export_sequence(&tool->arena, name, value->type, value->items, value->count, &data, &bytes));
     tm_text_add_bytes(out, data, bytes);
     return TM_OK;
 }
@@ -68,7 +74,8 @@ tm_code tool_value_write(tool *tool, const char *path, const char *name, const t
     return tool_write_file(tool, path, tm_text_get(&text), text.size);
 }
 
-static tm_code read_npz(tool *tool, const char *path, const tool_port *ports, int count, tool_value *out_values, bool *out_have) {
+static tm_code read_npz(tool *tool, const char *path, const tool_port *ports, int count,
+                        tool_value *out_values, bool *out_have) {
     char *data;
     size_t bytes, entry_count = 0;
     tool_zip_entry *entries = NULL;
@@ -112,7 +119,8 @@ tm_code tool_values_write(tool *tool, const char *path, const char *prefix, cons
     if (!tool_ends_with(path, ".npz")) {
         TM_TRY(tool_make_folder(tool, path));
         for (int i = 0; i < count; i++)
-            TM_TRY(tool_value_write(tool, tm_arena_format(&tool->arena, "%s/%s_%d.pb", path, prefix, i), ports[i].name, &values[i]));
+            TM_TRY(tool_value_write(tool, tm_arena_format(&tool->arena, "%s/%s_%d.pb", path, prefix, i),
+                                    ports[i].name, &values[i]));
         return TM_OK;
     }
     tool_zip_entry *entries = TM_NEW_ARRAY(&tool->arena, tool_zip_entry, count > 0 ? count : 1);
@@ -142,7 +150,8 @@ void tool_value_describe(const tool_value *value, tm_text *out) {
         describe_tensor(value->items[0], out);
         return;
     }
-    tm_text_add(out, "%s of %lld", value->kind == TAMIS_KIND_SEQUENCE ? "sequence" : "optional", (long long)value->count);
+    tm_text_add(out, "%s of %lld", value->kind == TAMIS_KIND_SEQUENCE ? "sequence" : "optional",
+                (long long)value->count);
     for (int64_t i = 0; i < value->count && i < 4; i++) {
         tm_text_add(out, i > 0 ? ", " : ": ");
         describe_tensor(value->items[i], out);
@@ -178,7 +187,8 @@ static void print_element(const tm_constant *constant, int64_t i, tm_text *out) 
 void tool_value_print(const tool_value *value, int64_t limit, tm_text *out) {
     for (int64_t k = 0; k < value->count; k++) {
         int64_t count = tm_constant_count(value->items[k]);
-        tm_text_add(out, value->count > 1 || value->kind != TAMIS_KIND_TENSOR ? "  item %lld:" : " ", (long long)k);
+        tm_text_add(out, value->count > 1 || value->kind != TAMIS_KIND_TENSOR ? "  item %lld:" : " ",
+                    (long long)k);
         for (int64_t i = 0; i < count && i < limit; i++) {
             tm_text_add(out, " ");
             print_element(value->items[k], i, out);

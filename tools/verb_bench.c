@@ -16,10 +16,14 @@
 
 enum { INPUTS = 1, SIZE, SEED, SECONDS, THREADS, JSON };
 
-static const tool_option options_table[] = {
-    {"--inputs", TOOL_VALUE, INPUTS},   {"--size", TOOL_VALUE, SIZE},       {"--seed", TOOL_VALUE, SEED},
-    {"--seconds", TOOL_VALUE, SECONDS}, {"--threads", TOOL_VALUE, THREADS}, {"--json", TOOL_FLAG, JSON},
-    TOOL_COMPILE_OPTIONS,               {NULL, TOOL_FLAG, 0}};
+static const tool_option options_table[] = {{"--inputs", TOOL_VALUE, INPUTS},
+                                            {"--size", TOOL_VALUE, SIZE},
+                                            {"--seed", TOOL_VALUE, SEED},
+                                            {"--seconds", TOOL_VALUE, SECONDS},
+                                            {"--threads", TOOL_VALUE, THREADS},
+                                            {"--json", TOOL_FLAG, JSON},
+                                            TOOL_COMPILE_OPTIONS,
+                                            {NULL, TOOL_FLAG, 0}};
 
 typedef struct bench_options {
     const char *inputs;
@@ -74,9 +78,10 @@ static tm_code measure(tool_engine *engine, const tool_value *inputs, double sec
 static void print_figures(const figures *f, bool is_artifact, bool json) {
     const char *created = is_artifact ? "load_ms" : "compile_and_load_ms";
     if (!json) {
-        printf("%s %.3f\ncalls %zu\nmin_us %.2f\nmedian_us %.2f\np90_us %.2f\np99_us %.2f\nworkspace_bytes %lld\nweights_bytes %lld\n",
-               created, f->create * 1e3, f->calls, f->minimum * 1e6, f->median * 1e6, f->p90 * 1e6, f->p99 * 1e6,
-               (long long)f->workspace, (long long)f->weights);
+        printf("%s %.3f\ncalls %zu\nmin_us %.2f\nmedian_us %.2f\np90_us %.2f\np99_us %.2f\nworkspace_bytes "
+               "%lld\nweights_bytes %lld\n",
+               created, f->create * 1e3, f->calls, f->minimum * 1e6, f->median * 1e6, f->p90 * 1e6,
+               f->p99 * 1e6, (long long)f->workspace, (long long)f->weights);
         return;
     }
     json_object *root = json_object_new_object();
@@ -94,13 +99,15 @@ static void print_figures(const figures *f, bool is_artifact, bool json) {
 
 static tm_code bench(tool *tool, const char *path, tool_compile *compile, const bench_options *options) {
     tool_engine engine;
-    tool_engine_options engine_options = {.threads = (int)options->threads, .strict = compile->options.strict_math};
+    tool_engine_options engine_options = {.threads = (int)options->threads,
+                                          .strict = compile->options.strict_math};
     figures f = {0};
     double start = now();
     TM_TRY(tool_engine_create(tool, path, compile, &engine_options, &engine));
     f.create = now() - start;
     tool_value *inputs = TM_NEW_ARRAY(&tool->arena, tool_value, engine.input_count + 1);
-    tm_code code = tool_make_inputs(&engine, options->inputs, &options->sizes, (uint64_t)options->seed, inputs);
+    tm_code code =
+        tool_make_inputs(&engine, options->inputs, &options->sizes, (uint64_t)options->seed, inputs);
     if (code == TM_OK)
         code = measure(&engine, inputs, options->seconds, &f);
     tool_engine_destroy(&engine);
@@ -109,15 +116,25 @@ static tm_code bench(tool *tool, const char *path, tool_compile *compile, const 
     return code;
 }
 
-static tm_code take_option(tool *tool, int id, const char *value, bench_options *options, tool_compile *compile) {
+static tm_code take_option(tool *tool, int id, const char *value, bench_options *options,
+                           tool_compile *compile) {
     switch (id) {
-    case INPUTS: options->inputs = value; return TM_OK;
-    case SIZE: return tool_sizes_add(tool, &options->sizes, value);
-    case SEED: return tool_parse_integer(tool, "--seed", value, 0, INT64_MAX, &options->seed);
-    case SECONDS: return tool_parse_number(tool, "--seconds", value, &options->seconds);
-    case THREADS: return tool_parse_integer(tool, "--threads", value, 1, 256, &options->threads);
-    case JSON: options->json = true; return TM_OK;
-    default: return tool_compile_option(tool, compile, id, value);
+    case INPUTS:
+        options->inputs = value;
+        return TM_OK;
+    case SIZE:
+        return tool_sizes_add(tool, &options->sizes, value);
+    case SEED:
+        return tool_parse_integer(tool, "--seed", value, 0, INT64_MAX, &options->seed);
+    case SECONDS:
+        return tool_parse_number(tool, "--seconds", value, &options->seconds);
+    case THREADS:
+        return tool_parse_integer(tool, "--threads", value, 1, 256, &options->threads);
+    case JSON:
+        options->json = true;
+        return TM_OK;
+    default:
+        return tool_compile_option(tool, compile, id, value);
     }
 }
 
@@ -134,7 +151,8 @@ int tool_bench_main(tool *tool, int argc, char **argv) {
     if (id < 0)
         return tool_fail(tool);
     if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help bench", "one model or artifact is needed, not %zu", arguments.names.count);
+        tool_report(tool, TM_E_USAGE, NULL, "tamis help bench", "one model or artifact is needed, not %zu",
+                    arguments.names.count);
         return tool_fail(tool);
     }
     return bench(tool, arguments.names.items[0], &compile, &options) == TM_OK ? 0 : tool_fail(tool);

@@ -17,7 +17,8 @@
 
 typedef TM_VECTOR(check_case) case_list;
 
-static tm_code find_cases(tool *tool, const char *path, const char *name, const char *filter, int depth, case_list *out) {
+static tm_code find_cases(tool *tool, const char *path, const char *name, const char *filter, int depth,
+                          case_list *out) {
     if (tool_exists(tm_arena_format(&tool->arena, "%s/model.onnx", path))) {
         if (filter == NULL || strstr(name, filter) != NULL)
             tm_push(&tool->arena, out, (check_case){.path = path, .name = name});
@@ -28,7 +29,8 @@ static tm_code find_cases(tool *tool, const char *path, const char *name, const 
     TM_TRY(tool_list_folder(tool, path, &names, &count));
     for (size_t i = 0; i < count && depth < 8; i++) {
         const char *inner = tm_arena_format(&tool->arena, "%s/%s", path, names[i]);
-        const char *inner_name = depth == 0 ? names[i] : tm_arena_format(&tool->arena, "%s/%s", name, names[i]);
+        const char *inner_name =
+            depth == 0 ? names[i] : tm_arena_format(&tool->arena, "%s/%s", name, names[i]);
         if (tool_is_folder(inner))
             TM_TRY(find_cases(tool, inner, inner_name, filter, depth + 1, out));
     }
@@ -52,7 +54,8 @@ static void report_case(void *argument, check_case *done) {
         json_object_object_add(item, "seconds", json_object_new_double(done->seconds));
         json_object_array_add(context->list, item);
     } else if (!context->quiet || done->status != CHECK_PASS) {
-        printf("%-11s  %s%s%s\n", check_status_text(done->status), done->name, done->detail[0] != 0 ? "  " : "", done->detail);
+        printf("%-11s  %s%s%s\n", check_status_text(done->status), done->name,
+               done->detail[0] != 0 ? "  " : "", done->detail);
         fflush(stdout);
     }
 }
@@ -61,14 +64,16 @@ static void print_summary(const report_context *context, size_t total) {
     if (!context->json) {
         printf("%zu cases:", total);
         for (int s = 0; s < CHECK_STATUS_COUNT; s++)
-            printf("%s %lld %s", s > 0 ? "," : "", (long long)context->counts[s], check_status_text((check_status)s));
+            printf("%s %lld %s", s > 0 ? "," : "", (long long)context->counts[s],
+                   check_status_text((check_status)s));
         printf("\n");
         return;
     }
     json_object *root = json_object_new_object();
     json_object *summary = json_object_new_object();
     for (int s = 0; s < CHECK_STATUS_COUNT; s++)
-        json_object_object_add(summary, check_status_text((check_status)s), json_object_new_int64(context->counts[s]));
+        json_object_object_add(summary, check_status_text((check_status)s),
+                               json_object_new_int64(context->counts[s]));
     json_object_object_add(root, "cases", context->list);
     json_object_object_add(root, "summary", summary);
     puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -77,31 +82,56 @@ static void print_summary(const report_context *context, size_t total) {
 
 enum { JOBS = 1, TIMEOUT, RTOL, ATOL, JSON, EVALUATE, STATIC, FILTER, QUIET, THREADS };
 
-static const tool_option options_table[] = {
-    {"--jobs", TOOL_VALUE, JOBS},      {"-j", TOOL_VALUE, JOBS},           {"--timeout", TOOL_VALUE, TIMEOUT},
-    {"--rtol", TOOL_VALUE, RTOL},      {"--atol", TOOL_VALUE, ATOL},       {"--json", TOOL_FLAG, JSON},
-    {"--evaluate", TOOL_FLAG, EVALUATE}, {"--static", TOOL_FLAG, STATIC},  {"--filter", TOOL_VALUE, FILTER},
-    {"--quiet", TOOL_FLAG, QUIET},     {"-q", TOOL_FLAG, QUIET},           {"--threads", TOOL_VALUE, THREADS},
-    TOOL_COMPILE_OPTIONS,              {NULL, TOOL_FLAG, 0}};
+static const tool_option options_table[] = {{"--jobs", TOOL_VALUE, JOBS},
+                                            {"-j", TOOL_VALUE, JOBS},
+                                            {"--timeout", TOOL_VALUE, TIMEOUT},
+                                            {"--rtol", TOOL_VALUE, RTOL},
+                                            {"--atol", TOOL_VALUE, ATOL},
+                                            {"--json", TOOL_FLAG, JSON},
+                                            {"--evaluate", TOOL_FLAG, EVALUATE},
+                                            {"--static", TOOL_FLAG, STATIC},
+                                            {"--filter", TOOL_VALUE, FILTER},
+                                            {"--quiet", TOOL_FLAG, QUIET},
+                                            {"-q", TOOL_FLAG, QUIET},
+                                            {"--threads", TOOL_VALUE, THREADS},
+                                            TOOL_COMPILE_OPTIONS,
+                                            {NULL, TOOL_FLAG, 0}};
 
-static tm_code take_option(tool *tool, int id, const char *value, check_options *options, report_context *context,
-                           const char **filter) {
+static tm_code take_option(tool *tool, int id, const char *value, check_options *options,
+                           report_context *context, const char **filter) {
     int64_t number = 0;
     switch (id) {
-    case JOBS: return tool_parse_integer(tool, "--jobs", value, 1, 1024, &options->jobs);
-    case TIMEOUT: return tool_parse_integer(tool, "--timeout", value, 1, 1000000, &options->timeout);
-    case RTOL: options->has_rtol = true; return tool_parse_number(tool, "--rtol", value, &options->tolerance.rtol);
-    case ATOL: options->has_atol = true; return tool_parse_number(tool, "--atol", value, &options->tolerance.atol);
-    case JSON: context->json = true; return TM_OK;
-    case EVALUATE: options->evaluate = true; return TM_OK;
-    case STATIC: options->pin_dims = true; return TM_OK;
-    case FILTER: *filter = value; return TM_OK;
-    case QUIET: context->quiet = true; return TM_OK;
+    case JOBS:
+        return tool_parse_integer(tool, "--jobs", value, 1, 1024, &options->jobs);
+    case TIMEOUT:
+        return tool_parse_integer(tool, "--timeout", value, 1, 1000000, &options->timeout);
+    case RTOL:
+        options->has_rtol = true;
+        return tool_parse_number(tool, "--rtol", value, &options->tolerance.rtol);
+    case ATOL:
+        options->has_atol = true;
+        return tool_parse_number(tool, "--atol", value, &options->tolerance.atol);
+    case JSON:
+        context->json = true;
+        return TM_OK;
+    case EVALUATE:
+        options->evaluate = true;
+        return TM_OK;
+    case STATIC:
+        options->pin_dims = true;
+        return TM_OK;
+    case FILTER:
+        *filter = value;
+        return TM_OK;
+    case QUIET:
+        context->quiet = true;
+        return TM_OK;
     case THREADS:
         TM_TRY(tool_parse_integer(tool, "--threads", value, 1, 256, &number));
         options->threads = (int)number;
         return TM_OK;
-    default: return tool_compile_option(tool, options->compile, id, value);
+    default:
+        return tool_compile_option(tool, options->compile, id, value);
     }
 }
 

@@ -9,15 +9,17 @@
 
 enum { OUTPUT = 1, EMIT, NAME, JSON };
 
-static const tool_option options_table[] = {{"-o", TOOL_VALUE, OUTPUT}, {"--emit", TOOL_VALUE, EMIT}, {"--name", TOOL_VALUE, NAME},
-                                            {"--json", TOOL_FLAG, JSON}, TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
+static const tool_option options_table[] = {{"-o", TOOL_VALUE, OUTPUT},   {"--emit", TOOL_VALUE, EMIT},
+                                            {"--name", TOOL_VALUE, NAME}, {"--json", TOOL_FLAG, JSON},
+                                            TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
 
 static const struct {
     const char *name, *suffix;
     tamis_emit emit;
     bool text;
-} forms[] = {{"so", ".so", TAMIS_EMIT_SO, false},  {"obj", ".o", TAMIS_EMIT_OBJ, false}, {"lib", ".a", TAMIS_EMIT_LIB, false},
-             {"asm", ".s", TAMIS_EMIT_ASM, true},  {"llvm", ".ll", TAMIS_EMIT_LLVM, true}, {"ir", ".ir", TAMIS_EMIT_IR, true}};
+} forms[] = {{"so", ".so", TAMIS_EMIT_SO, false},    {"obj", ".o", TAMIS_EMIT_OBJ, false},
+             {"lib", ".a", TAMIS_EMIT_LIB, false},   {"asm", ".s", TAMIS_EMIT_ASM, true},
+             {"llvm", ".ll", TAMIS_EMIT_LLVM, true}, {"ir", ".ir", TAMIS_EMIT_IR, true}};
 enum { FORM_COUNT = sizeof forms / sizeof *forms };
 
 static int find_form(const char *name) {
@@ -40,7 +42,8 @@ static const char *default_output(tool *tool, const char *model, int form) {
         return NULL;
     const char *base = tool_base_name(model);
     const char *dot = strrchr(base, '.');
-    return tm_arena_format(&tool->arena, "%.*s%s", dot != NULL && dot != base ? (int)(dot - base) : (int)strlen(base), base,
+    return tm_arena_format(&tool->arena, "%.*s%s",
+                           dot != NULL && dot != base ? (int)(dot - base) : (int)strlen(base), base,
                            forms[form].suffix);
 }
 
@@ -54,7 +57,8 @@ static int compile_to_stdout(tool *tool, const char *model, tool_compile *compil
     const char *output = tm_arena_format(&tool->arena, "%s/model%s", folder, forms[form].suffix);
     if (compile->options.name == NULL)
         compile->options.name = "model";
-    if (tool_compile_to(tool, model, output, compile, NULL) != TM_OK || tool_read_file(tool, output, &data, &bytes) != TM_OK ||
+    if (tool_compile_to(tool, model, output, compile, NULL) != TM_OK ||
+        tool_read_file(tool, output, &data, &bytes) != TM_OK ||
         tool_write_file(tool, "-", data, bytes) != TM_OK)
         return tool_fail(tool);
     return 0;
@@ -104,7 +108,8 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
         else if (id == EMIT) {
             form = find_form(arguments.value);
             if (form < 0) {
-                tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm or ir", "--emit: unknown form '%s'", arguments.value);
+                tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm or ir",
+                            "--emit: unknown form '%s'", arguments.value);
                 return tool_fail(tool);
             }
         } else if (tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
@@ -113,7 +118,8 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     if (id < 0)
         return tool_fail(tool);
     if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis compile MODEL.onnx -o OUT.so", "one model is needed, not %zu", arguments.names.count);
+        tool_report(tool, TM_E_USAGE, NULL, "tamis compile MODEL.onnx -o OUT.so",
+                    "one model is needed, not %zu", arguments.names.count);
         return tool_fail(tool);
     }
     const char *model = arguments.names.items[0];

@@ -34,7 +34,8 @@ int tool_explain_main(tool *tool, int argc, char **argv) {
         while (code != TM_OK && (int)code != wanted)
             code = tm_code_next(code);
         if (code == TM_OK) {
-            tool_report(tool, TM_E_USAGE, NULL, "tamis explain lists them", "there is no error '%s'", argv[i]);
+            tool_report(tool, TM_E_USAGE, NULL, "tamis explain lists them", "there is no error '%s'",
+                        argv[i]);
             return tool_fail(tool);
         }
         printf("E%04d: %s (exit code %d)\n\n", code, tm_code_title(code), tm_code_exit(code));

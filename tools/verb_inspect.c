@@ -92,9 +92,11 @@ static tm_code inspect_model(tool *tool, const char *path, tool_compile *compile
     const tm_graph *graph = model->main;
     json_object_object_add(root, "file", json_object_new_string(path));
     json_object_object_add(root, "inputs",
-                           ports_json(tool_model_ports(tool, graph->inputs.items, graph->inputs.count), (int)graph->inputs.count));
+                           ports_json(tool_model_ports(tool, graph->inputs.items, graph->inputs.count),
+                                      (int)graph->inputs.count));
     json_object_object_add(root, "outputs",
-                           ports_json(tool_model_ports(tool, graph->outputs.items, graph->outputs.count), (int)graph->outputs.count));
+                           ports_json(tool_model_ports(tool, graph->outputs.items, graph->outputs.count),
+                                      (int)graph->outputs.count));
     json_object_object_add(root, "weights_bytes", json_object_new_int64(facts->weights_bytes));
     json_object_object_add(root, "nodes", json_object_new_int64(facts->nodes));
     json_object_object_add(root, "ops", ops_json(facts));
@@ -107,12 +109,15 @@ static tm_code inspect_model(tool *tool, const char *path, tool_compile *compile
 static tool_port *ports_of(tool *tool, const tamis_port *from, int32_t count) {
     tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count + 1);
     for (int32_t i = 0; i < count; i++)
-        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank, from[i].dim_texts};
+        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank,
+                               from[i].dim_texts};
     return ports;
 }
 
 static void add_hash(tool *tool, json_object *root, const char *name, uint64_t hash) {
-    json_object_object_add(root, name, json_object_new_string(tm_arena_format(&tool->arena, "%016llx", (unsigned long long)hash)));
+    json_object_object_add(
+        root, name,
+        json_object_new_string(tm_arena_format(&tool->arena, "%016llx", (unsigned long long)hash)));
 }
 
 static tm_code inspect_artifact(tool *tool, const char *path, json_object *root) {
@@ -131,8 +136,10 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
     json_object_object_add(root, "target", json_object_new_string(a->target));
     json_object_object_add(root, "levels", levels);
     json_object_object_add(root, "cpu_level", json_object_new_string(a->levels[a->cpu_level()]));
-    json_object_object_add(root, "inputs", ports_json(ports_of(tool, a->inputs, a->input_count), a->input_count));
-    json_object_object_add(root, "outputs", ports_json(ports_of(tool, a->outputs, a->output_count), a->output_count));
+    json_object_object_add(root, "inputs",
+                           ports_json(ports_of(tool, a->inputs, a->input_count), a->input_count));
+    json_object_object_add(root, "outputs",
+                           ports_json(ports_of(tool, a->outputs, a->output_count), a->output_count));
     json_object_object_add(root, "values", json_object_new_int64(a->value_count));
     json_object_object_add(root, "calls", json_object_new_int64(a->node_count));
     json_object_object_add(root, "allocates", json_object_new_boolean(a->allocates != 0));
@@ -178,7 +185,8 @@ static void print_text(json_object *root) {
             }
         } else if (json_object_is_type(value, json_type_object)) {
             printf("%s:\n", key);
-            json_object_object_foreach(value, name, item) printf("  %-28s %s\n", name, json_object_get_string(item));
+            json_object_object_foreach(value, name, item)
+                printf("  %-28s %s\n", name, json_object_get_string(item));
         } else {
             printf("%s: %s\n", key, json_object_get_string(value));
         }
@@ -187,7 +195,8 @@ static void print_text(json_object *root) {
 
 int tool_inspect_main(tool *tool, int argc, char **argv) {
     enum { JSON = 1 };
-    static const tool_option options_table[] = {{"--json", TOOL_FLAG, JSON}, TOOL_COMPILE_OPTIONS, {NULL, TOOL_FLAG, 0}};
+    static const tool_option options_table[] = {
+        {"--json", TOOL_FLAG, JSON}, TOOL_COMPILE_OPTIONS, {NULL, TOOL_FLAG, 0}};
     tool_compile compile;
     tool_compile_init(&compile);
     tool_arguments arguments;
@@ -203,12 +212,14 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
     if (id < 0)
         return tool_fail(tool);
     if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help inspect", "one model or artifact is needed, not %zu", arguments.names.count);
+        tool_report(tool, TM_E_USAGE, NULL, "tamis help inspect", "one model or artifact is needed, not %zu",
+                    arguments.names.count);
         return tool_fail(tool);
     }
     const char *path = arguments.names.items[0];
     json_object *root = json_object_new_object();
-    tm_code code = tool_is_artifact(path) ? inspect_artifact(tool, path, root) : inspect_model(tool, path, &compile, root);
+    tm_code code = tool_is_artifact(path) ? inspect_artifact(tool, path, root)
+                                          : inspect_model(tool, path, &compile, root);
     if (code == TM_OK && json)
         puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     else if (code == TM_OK)

@@ -15,8 +15,9 @@
 
 enum { PASS = 1, OUTPUT, FULL, LIST };
 
-static const tool_option options_table[] = {{"--pass", TOOL_VALUE, PASS}, {"-o", TOOL_VALUE, OUTPUT}, {"--full", TOOL_FLAG, FULL},
-                                            {"--list", TOOL_FLAG, LIST},  TOOL_COMPILE_OPTIONS,       {NULL, TOOL_FLAG, 0}};
+static const tool_option options_table[] = {{"--pass", TOOL_VALUE, PASS}, {"-o", TOOL_VALUE, OUTPUT},
+                                            {"--full", TOOL_FLAG, FULL},  {"--list", TOOL_FLAG, LIST},
+                                            TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
 
 static void list_passes(void) {
 #define TM_PASS(name, level, reason) printf("%-28s -O%d  %s\n", #name, level, reason);
@@ -26,8 +27,8 @@ static void list_passes(void) {
 
 typedef TM_VECTOR(const char *) name_list;
 
-static tm_code optimise(tool *tool, const char *path, tool_compile *compile, const name_list *passes, const char *output,
-                        unsigned flags) {
+static tm_code optimise(tool *tool, const char *path, tool_compile *compile, const name_list *passes,
+                        const char *output, unsigned flags) {
     tm_model *model;
     TM_TRY(tool_import(tool, path, compile, &model));
     const tamis_compile_options *given = tool_compile_get(compile);
@@ -78,7 +79,8 @@ int tool_opt_main(tool *tool, int argc, char **argv) {
     if (id < 0)
         return tool_fail(tool);
     if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help opt", "one model is needed, not %zu", arguments.names.count);
+        tool_report(tool, TM_E_USAGE, NULL, "tamis help opt", "one model is needed, not %zu",
+                    arguments.names.count);
         return tool_fail(tool);
     }
     const char *path = arguments.names.items[0];

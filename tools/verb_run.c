@@ -11,11 +11,16 @@
 
 enum { INPUTS = 1, OUTPUTS, INPUT, OUTPUT, THREADS, EVALUATE, SEED, LIMIT };
 
-static const tool_option options_table[] = {
-    {"--inputs", TOOL_VALUE, INPUTS},    {"--outputs", TOOL_VALUE, OUTPUTS}, {"-i", TOOL_VALUE, INPUT},
-    {"-o", TOOL_VALUE, OUTPUT},          {"--threads", TOOL_VALUE, THREADS}, {"--evaluate", TOOL_FLAG, EVALUATE},
-    {"--seed", TOOL_VALUE, SEED},        {"--print", TOOL_VALUE, LIMIT},     TOOL_COMPILE_OPTIONS,
-    {NULL, TOOL_FLAG, 0}};
+static const tool_option options_table[] = {{"--inputs", TOOL_VALUE, INPUTS},
+                                            {"--outputs", TOOL_VALUE, OUTPUTS},
+                                            {"-i", TOOL_VALUE, INPUT},
+                                            {"-o", TOOL_VALUE, OUTPUT},
+                                            {"--threads", TOOL_VALUE, THREADS},
+                                            {"--evaluate", TOOL_FLAG, EVALUATE},
+                                            {"--seed", TOOL_VALUE, SEED},
+                                            {"--print", TOOL_VALUE, LIMIT},
+                                            TOOL_COMPILE_OPTIONS,
+                                            {NULL, TOOL_FLAG, 0}};
 
 typedef struct named_file {
     const char *name, *path;
@@ -33,19 +38,30 @@ static tm_code add_file(tool *tool, file_list *list, const char *option, const c
     const char *equals = strrchr(text, '=');
     if (equals == NULL || equals == text)
         return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not NAME=FILE", option, text);
-    tm_push(&tool->arena, list, (named_file){tm_arena_string_n(&tool->arena, text, (size_t)(equals - text)), equals + 1});
+    tm_push(&tool->arena, list,
+            (named_file){tm_arena_string_n(&tool->arena, text, (size_t)(equals - text)), equals + 1});
     return TM_OK;
 }
 
-static tm_code take_option(tool *tool, int id, const char *value, run_options *options, tool_compile *compile) {
+static tm_code take_option(tool *tool, int id, const char *value, run_options *options,
+                           tool_compile *compile) {
     int64_t number = 0;
     switch (id) {
-    case INPUTS: options->inputs = value; return TM_OK;
-    case OUTPUTS: options->outputs = value; return TM_OK;
-    case INPUT: return add_file(tool, &options->input_files, "-i", value);
-    case OUTPUT: return add_file(tool, &options->output_files, "-o", value);
-    case EVALUATE: options->engine.evaluate = true; return TM_OK;
-    case LIMIT: return tool_parse_integer(tool, "--print", value, 0, INT64_MAX, &options->limit);
+    case INPUTS:
+        options->inputs = value;
+        return TM_OK;
+    case OUTPUTS:
+        options->outputs = value;
+        return TM_OK;
+    case INPUT:
+        return add_file(tool, &options->input_files, "-i", value);
+    case OUTPUT:
+        return add_file(tool, &options->output_files, "-o", value);
+    case EVALUATE:
+        options->engine.evaluate = true;
+        return TM_OK;
+    case LIMIT:
+        return tool_parse_integer(tool, "--print", value, 0, INT64_MAX, &options->limit);
     case SEED:
         TM_TRY(tool_parse_integer(tool, "--seed", value, 0, INT64_MAX, &number));
         options->engine.seed = (uint64_t)number;
@@ -54,7 +70,8 @@ static tm_code take_option(tool *tool, int id, const char *value, run_options *o
         TM_TRY(tool_parse_integer(tool, "--threads", value, 1, 256, &number));
         options->engine.threads = (int)number;
         return TM_OK;
-    default: return tool_compile_option(tool, compile, id, value);
+    default:
+        return tool_compile_option(tool, compile, id, value);
     }
 }
 
@@ -65,22 +82,25 @@ static int find_port(const tool_port *ports, int count, const char *name) {
     return -1;
 }
 
-static tm_code read_inputs(tool *tool, const tool_engine *engine, const run_options *options, tool_value *inputs) {
+static tm_code read_inputs(tool *tool, const tool_engine *engine, const run_options *options,
+                           tool_value *inputs) {
     bool *have = TM_NEW_ARRAY(&tool->arena, bool, engine->input_count + 1);
     if (options->inputs != NULL)
-        TM_TRY(tool_values_read(tool, options->inputs, "input", engine->inputs, engine->input_count, inputs, have));
+        TM_TRY(tool_values_read(tool, options->inputs, "input", engine->inputs, engine->input_count, inputs,
+                                have));
     for (size_t i = 0; i < options->input_files.count; i++) {
         const named_file *file = &options->input_files.items[i];
         int port = find_port(engine->inputs, engine->input_count, file->name);
         if (port < 0)
-            return tool_report(tool, TM_E_USAGE, NULL, "tamis inspect lists the inputs", "the model has no input '%s'", file->name);
+            return tool_report(tool, TM_E_USAGE, NULL, "tamis inspect lists the inputs",
+                               "the model has no input '%s'", file->name);
         TM_TRY(tool_value_read(tool, file->path, &engine->inputs[port], &inputs[port]));
         have[port] = true;
     }
     for (int i = 0; i < engine->input_count; i++) {
         if (!have[i] && engine->inputs[i].kind != TAMIS_KIND_OPTIONAL)
-            return tool_report(tool, TM_E_USAGE, NULL, "--inputs DIR|FILE.npz or -i NAME=FILE", "no data for input %d '%s'", i,
-                               engine->inputs[i].name);
+            return tool_report(tool, TM_E_USAGE, NULL, "--inputs DIR|FILE.npz or -i NAME=FILE",
+                               "no data for input %d '%s'", i, engine->inputs[i].name);
         if (!have[i])
             inputs[i] = (tool_value){.kind = TAMIS_KIND_OPTIONAL, .type = engine->inputs[i].type};
     }
@@ -98,14 +118,17 @@ static void print_output(tool *tool, const tool_port *port, const tool_value *va
     fputs(tm_text_get(&text), stdout);
 }
 
-static tm_code write_outputs(tool *tool, const tool_engine *engine, const run_options *options, const tool_value *outputs) {
+static tm_code write_outputs(tool *tool, const tool_engine *engine, const run_options *options,
+                             const tool_value *outputs) {
     if (options->outputs != NULL)
-        TM_TRY(tool_values_write(tool, options->outputs, "output", engine->outputs, engine->output_count, outputs));
+        TM_TRY(tool_values_write(tool, options->outputs, "output", engine->outputs, engine->output_count,
+                                 outputs));
     for (size_t i = 0; i < options->output_files.count; i++) {
         const named_file *file = &options->output_files.items[i];
         int port = find_port(engine->outputs, engine->output_count, file->name);
         if (port < 0)
-            return tool_report(tool, TM_E_USAGE, NULL, "tamis inspect lists the outputs", "the model has no output '%s'", file->name);
+            return tool_report(tool, TM_E_USAGE, NULL, "tamis inspect lists the outputs",
+                               "the model has no output '%s'", file->name);
         if (strcmp(file->path, "-") == 0)
             print_output(tool, &engine->outputs[port], &outputs[port], INT64_MAX);
         else
@@ -144,7 +167,8 @@ int tool_run_main(tool *tool, int argc, char **argv) {
     if (id < 0)
         return tool_fail(tool);
     if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help run", "one model or artifact is needed, not %zu", arguments.names.count);
+        tool_report(tool, TM_E_USAGE, NULL, "tamis help run", "one model or artifact is needed, not %zu",
+                    arguments.names.count);
         return tool_fail(tool);
     }
     options.engine.strict = compile.options.strict_math;

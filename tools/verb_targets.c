@@ -41,8 +41,8 @@ int tool_targets_main(tool *tool, int argc, char **argv) {
     for (size_t i = 0; (target = tm_target_at(i)) != NULL; i++) {
         printf("%s%s\n", target->triple, target == tm_target_find(NULL) ? "  (this machine)" : "");
         for (int k = 0; k < target->level_count; k++)
-            printf("  %c %-14s  vectors of %d bits\n", k < target->default_levels ? '*' : ' ', target->levels[k].name,
-                   target->levels[k].vector_bits);
+            printf("  %c %-14s  vectors of %d bits\n", k < target->default_levels ? '*' : ' ',
+                   target->levels[k].name, target->levels[k].vector_bits);
     }
     puts("\n* in the default artifact; -mcpu=LEVEL[,LEVEL] chooses others");
     return 0;

@@ -4,14 +4,14 @@
  */
 #include "tools/tool.h"
 
-#define COMPILE_HELP                                                        \
-    "Compilation (taken by every verb that compiles):\n"                    \
-    "  -O0..-O3              how hard to optimise (2)\n"                    \
-    "  --target=TRIPLE       machine, see `tamis targets` (this one)\n"     \
-    "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"                  \
-    "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                      \
-    "  --math=strict|fast    keep order and subnormals (fast)\n"            \
-    "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS\n"          \
+#define COMPILE_HELP                                                    \
+    "Compilation (taken by every verb that compiles):\n"                \
+    "  -O0..-O3              how hard to optimise (2)\n"                \
+    "  --target=TRIPLE       machine, see `tamis targets` (this one)\n" \
+    "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"              \
+    "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \
+    "  --math=strict|fast    keep order and subnormals (fast)\n"        \
+    "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS\n"      \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 
 const tool_verb tool_verbs[] = {

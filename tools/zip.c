@@ -30,7 +30,8 @@ static const char *find_end(const char *data, size_t bytes) {
     return NULL;
 }
 
-static tm_code inflate_entry(tool *tool, const char *file, const char *data, size_t bytes, size_t size, const char **out) {
+static tm_code inflate_entry(tool *tool, const char *file, const char *data, size_t bytes, size_t size,
+                             const char **out) {
     if (size > (size_t)INT32_MAX * 1024 || size / 1100 > bytes + 1)
         return damaged(tool, file, "an entry claims more than deflate can give");
     char *memory = tm_arena_alloc(&tool->arena, size + 1);
@@ -77,8 +78,8 @@ static void read_zip64(const char *extra, size_t bytes, uint64_t *fields[3]) {
     }
 }
 
-static tm_code read_entry(tool *tool, const char *file, const char *data, size_t bytes, const char *record, size_t left,
-                          tool_zip_entry *out, size_t *out_record_bytes) {
+static tm_code read_entry(tool *tool, const char *file, const char *data, size_t bytes, const char *record,
+                          size_t left, tool_zip_entry *out, size_t *out_record_bytes) {
     if (left < 46 || memcmp(record, "PK\1\2", 4) != 0)
         return damaged(tool, file, "the directory is cut short");
     uint64_t method = little(record + 10, 2), packed = little(record + 20, 4), size = little(record + 24, 4);
@@ -103,7 +104,8 @@ static tm_code read_entry(tool *tool, const char *file, const char *data, size_t
     return TM_OK;
 }
 
-tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes, tool_zip_entry **out_entries, size_t *out_count) {
+tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes,
+                       tool_zip_entry **out_entries, size_t *out_count) {
     const char *end = find_end(data, bytes);
     if (end == NULL)
         return damaged(tool, file, "no end record");
@@ -133,10 +135,10 @@ static void put(tm_text *out, uint64_t value, int bytes) {
 
 /* The fields that local header and directory record have in common. */
 static void put_common(tm_text *out, const tool_zip_entry *entry, uint64_t checksum) {
-    put(out, 20, 2); /* version to read it */
+    put(out, 20, 2);    /* version to read it */
     put(out, 0x800, 2); /* the name is UTF-8 */
-    put(out, 0, 2); /* stored */
-    put(out, 0, 2); /* time and date: 1980-01-01, so that the same values give the same bytes */
+    put(out, 0, 2);     /* stored */
+    put(out, 0, 2);     /* time and date: 1980-01-01, so that the same values give the same bytes */
     put(out, 0x21, 2);
     put(out, checksum, 4);
     put(out, entry->bytes, 4);
@@ -152,13 +154,15 @@ static uint64_t checksum_of(const char *data, size_t bytes) {
     return sum;
 }
 
-tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count, tm_text *out) {
+tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count,
+                       tm_text *out) {
     tm_text directory;
     tm_text_init(&directory, &tool->arena);
     for (size_t i = 0; i < count; i++) {
         uint64_t offset = out->size;
         if (entries[i].bytes > 0xfffffffeu || offset > 0xfffffffeu - entries[i].bytes)
-            return tool_report(tool, TM_E_IO, file, "write to a folder instead", ".npz files above 4 GiB are not written");
+            return tool_report(tool, TM_E_IO, file, "write to a folder instead",
+                               ".npz files above 4 GiB are not written");
         uint64_t checksum = checksum_of(entries[i].data, entries[i].bytes);
         tm_text_add_bytes(out, "PK\3\4", 4);
         put_common(out, &entries[i], checksum);

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define BLOCK 1024 /* elements of a unit when there is one loop only */
-#define TASK 16384 /* elements worth a task of their own */
+#define TASK 65536 /* elements worth a task of their own: waking a thread costs as much as some ten thousand */
 
 typedef struct map {
     int loops;

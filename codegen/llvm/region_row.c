@@ -6,25 +6,25 @@
  *
  * A unit of work is one row. It is walked a few times while it stays near:
  *
- *     first    computes what the node normalises, with the outputs that others read; maximum, sum or sum of squares
+ *     first    what the node normalises, and the outputs before it; maximum, sum or sum of squares
  *     second   Softmax: exp and its sum. LayerNormalization: squared differences from the mean
  *     last     normalises, and computes what follows
  *
  * A short row of known length stays in registers from the first to the last walk. A longer one is kept in
- * memory in between: in the input if nothing comes before the node, in the output that is this value, else in the
- * row of the main output, which the last walk overwrites element by element (so codegen/reuse.c lets no operand
- * of that walk share the output's memory).
+ * memory in between: in the input if nothing comes before the node, in the output that is this value, else in
+ * the row of the main output, which the last walk overwrites element by element (so codegen/reuse.c lets no
+ * operand of that walk share the output's memory).
  *
- * Sums run in `streams` vectors that are joined in a tree: the order depends on the length and the level alone.
+ * Sums run in `streams` vectors that are joined in a tree: the order depends on length and level alone.
  */
 #include "codegen/llvm/region.h"
 
 #include <math.h>
 
-#define REGISTERS 8 /* vectors of a row that stays in registers */
-#define STREAMS 4   /* vectors of partial results */
+#define REGISTERS 8   /* vectors of a row that stays in registers */
+#define STREAMS 4     /* vectors of partial results */
 #define SMALL_BODY 12 /* nodes; larger ones are emitted fewer times */
-#define TASK 16384  /* elements worth a task of their own */
+#define TASK 65536    /* elements worth a task of their own: waking a thread costs as much as ten thousand */
 
 typedef struct row {
     const tm_node *norm; /* in the body */
@@ -47,12 +47,13 @@ typedef struct row {
 /* ---- iteration space ---- */
 
 static bool is_norm(const tm_node *node) {
-    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax || node->op == TM_OP_LayerNormalization ||
-           node->op == TM_OP_RMSNormalization;
+    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax ||
+           node->op == TM_OP_LayerNormalization || node->op == TM_OP_RMSNormalization;
 }
 
 static const tm_value *operand(const tm_region *r, int number) {
-    return number < r->node->input_count ? r->node->inputs[number] : r->node->outputs[number - r->node->input_count];
+    return number < r->node->input_count ? r->node->inputs[number]
+                                         : r->node->outputs[number - r->node->input_count];
 }
 
 static int operand_count(const tm_region *r) {
@@ -162,6 +163,8 @@ static void walk(tm_region *r, row *w, step step) {
     for (int width = w->streams; width >= 1; width = width > 1 ? 1 : 0) {
         int64_t elements = (int64_t)width * r->lanes;
         LLVMValueRef end = LLVMBuildAnd(b, w->length, tm_int(r, -elements), "");
+        if (start == end) /* constants */
+            continue;
         tm_loop loop = tm_loop_begin(r, start, end, elements);
         for (int s = 0; s < width; s++) {
             w->column = tm_add(r, loop.index, tm_int(r, (int64_t)s * r->lanes));
@@ -230,7 +233,8 @@ static LLVMValueRef join(tm_region *r, row *w, bool add) {
         part[s] = running(r, w, s, &slot);
     for (int half = w->streams / 2; half >= 1; half /= 2)
         for (int s = 0; s < half; s++)
-            part[s] = add ? LLVMBuildFAdd(r->e->builder, part[s], part[s + half], "") : larger(r, part[s], part[s + half]);
+            part[s] = add ? LLVMBuildFAdd(r->e->builder, part[s], part[s + half], "")
+                          : larger(r, part[s], part[s + half]);
     return add ? tm_reduce_add(r, part[0]) : tm_reduce_max(r, part[0]);
 }
 
@@ -255,7 +259,8 @@ static void keep(tm_region *r, row *w, int number, LLVMValueRef x) {
     if (w->vectors > 0)
         w->kept[number] = x;
     else
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, x, w->data[r->node->input_count], at(r, w, r->node->input_count));
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, x, w->data[r->node->input_count],
+                        at(r, w, r->node->input_count));
 }
 
 /* The norm's input, after the first walk. */
@@ -264,7 +269,8 @@ static LLVMValueRef again(tm_region *r, row *w, int number) {
     if (w->vectors > 0)
         tm_region_set(r, w->norm->inputs[0], w->kept[number]);
     else if (w->before >= 0)
-        tm_region_set(r, w->norm->inputs[0], tm_load_vector(r, TAMIS_TYPE_FLOAT, w->data[w->before], at(r, w, w->before)));
+        tm_region_set(r, w->norm->inputs[0],
+                      tm_load_vector(r, TAMIS_TYPE_FLOAT, w->data[w->before], at(r, w, w->before)));
     return tm_region_value(r, w->norm->inputs[0]);
 }
 
@@ -300,7 +306,8 @@ static void last(tm_region *r, row *w, int number) {
     if (w->norm->op == TM_OP_Softmax) {
         tm_region_new_point(r);
         y = w->vectors > 0 ? w->kept[number]
-                           : tm_load_vector(r, TAMIS_TYPE_FLOAT, w->data[r->node->input_count], at(r, w, r->node->input_count));
+                           : tm_load_vector(r, TAMIS_TYPE_FLOAT, w->data[r->node->input_count],
+                                            at(r, w, r->node->input_count));
         y = LLVMBuildFMul(b, y, w->factor, "");
     } else if (w->norm->op == TM_OP_LogSoftmax) {
         y = LLVMBuildFSub(b, LLVMBuildFSub(b, again(r, w, number), w->shift, ""), w->factor, "");
@@ -311,7 +318,8 @@ static void last(tm_region *r, row *w, int number) {
         y = LLVMBuildFMul(b, y, w->factor, "");
         LLVMValueRef scale = tm_region_value(r, w->norm->inputs[1]);
         const tm_value *bias = w->norm->input_count > 2 ? w->norm->inputs[2] : NULL;
-        y = bias == NULL ? LLVMBuildFMul(b, y, scale, "") : multiply_add(r, y, scale, tm_region_value(r, bias));
+        y = bias == NULL ? LLVMBuildFMul(b, y, scale, "")
+                         : multiply_add(r, y, scale, tm_region_value(r, bias));
     }
     tm_region_set(r, w->norm->outputs[0], y);
     store_outputs(r, w, true);
@@ -382,7 +390,9 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     row w = {0};
     set_up(r, &w);
     *out_units = tm_operand_product(r, r->node->input_count, 0, w.axis);
-    *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TASK), tm_max(r, w.length, tm_int(r, 1)), ""), tm_int(r, 1));
+    *out_grain =
+        tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TASK), tm_max(r, w.length, tm_int(r, 1)), ""),
+               tm_int(r, 1));
     return TM_OK;
 }
 

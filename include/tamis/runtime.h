@@ -59,6 +59,8 @@ void tamis_session_destroy(tamis_session *session);
 int tamis_session_set_input(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims, const void *data, tamis_error *out_error);
 /* A sequence input (count tensors) or an optional one (count 0 or 1). */
 int tamis_session_set_input_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, tamis_error *out_error);
+/* An optional input that holds a sequence. */
+int tamis_session_set_input_optional_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, tamis_error *out_error);
 /* After the inputs are bound: computes all dims; then output dims (unless late) and the workspace size are known. */
 int tamis_session_prepare(tamis_session *session, tamis_error *out_error);
 int64_t tamis_session_workspace_bytes(const tamis_session *session); /* after prepare */
@@ -70,6 +72,8 @@ int tamis_session_run(tamis_session *session, tamis_error *out_error);
 /* The output: valid until the next run or the session's end. Sequences: see tamis_session_output_sequence. */
 const tamis_tensor *tamis_session_output(const tamis_session *session, int output);
 const tamis_tensor *tamis_session_output_sequence(const tamis_session *session, int output, int64_t *out_count);
+/* The items of a sequence or optional; an optional of a sequence has one item, which is the sequence. NULL: none. */
+const tamis_tensor *tamis_tensor_items(const tamis_tensor *value, int64_t *out_count);
 
 #ifdef __cplusplus
 }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random models of what regions are made of, at -O2 for each level, against ONNX Runtime and against -O0.
 
-A seed makes a model: several independent cases of one family, each with an output, so that one compilation tests
-many. Dims are constants or symbols; every artifact runs with several sizes of the symbols, 0 and 1 among
-them. A second set of inputs holds infinities and NaN, where engines differ: those are compared with -O0 alone.
+A seed makes a model: several independent cases of one family, each with an output, so that one compilation
+tests many. Dims are constants or symbols; every artifact runs with several sizes of the symbols, 0 and 1
+among them. A second set of inputs holds infinities and NaN, where engines differ: those are compared with
+-O0 alone.
+TAMIS_SEEDS=FROM:TO looks further.
 """
 
 import os
@@ -15,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 TAMIS = os.environ.get("TAMIS", "build/bin/tamis")
-SEEDS = range(int(os.environ.get("TAMIS_SEEDS", "6")))
+SEEDS = range(*[int(n) for n in os.environ.get("TAMIS_SEEDS", "0:4").split(":")])
 LEVELS = [[], ["-mcpu=x86-64-v3"], ["-mcpu=x86-64-v4"]]
 OPSET = 23
 CASES = 8
@@ -110,7 +112,7 @@ class Model:
         """The outputs by ONNX Runtime; those of Attention, of which it knows not every form, by NumPy."""
         made = {name: function(feeds) for name, function in self.computed.items()}
         given = [Value(name, "f", array.shape) for name, array in made.items()]
-        nodes = [node for node in self.nodes if node.op_type != "Attention"]
+        nodes = [node for node in self.nodes if node.output[0] not in made]
         outputs = [v for v in self.outputs if v.name not in made]
         if outputs:
             options = onnxruntime.SessionOptions()
@@ -188,7 +190,8 @@ def integers(m, dims):
         values = [x] if op in ("Neg", "Abs") else [x, m.input("i", m.broadcast(dims))]
         x = m.node(op, values, "i", dims)
     other = m.input("i", m.broadcast(dims))
-    test = m.node(m.pick(["Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"]), [x, other], "b", dims)
+    op = m.pick(["Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"])
+    test = m.node(op, [x, other], "b", dims)
     if m.chance(0.5):
         test = m.node(m.pick(["And", "Or"]), [test, m.input("b", m.broadcast(dims))], "b", dims)
     if m.chance(0.3):
@@ -206,7 +209,8 @@ def elementwise_case(m):
     if m.chance(0.4):
         x = m.node("Add", [x, m.node("Tanh", [integers(m, dims)])])
     if m.chance(0.3):
-        compared = m.node(m.pick(["Less", "GreaterOrEqual"]), [m.input("f", dims), m.input("f", m.broadcast(dims))], "b", dims)
+        values = [m.input("f", dims), m.input("f", m.broadcast(dims))]
+        compared = m.node(m.pick(["Less", "GreaterOrEqual"]), values, "b", dims)
         x = m.node("Where", [compared, x, m.constant(0.5)], dims=dims)
     if m.chance(0.2):
         x = m.node("Where", [m.node("IsNaN", [x], "b"), m.constant(0.25), x], dims=dims)
@@ -243,7 +247,8 @@ def matmul_case(m):
     if m.chance(0.3):
         other = int(m.random.integers(1, 71))
         scale = (1 / n) ** 0.5
-        again = m.node("MatMul", [y, m.constant(m.random.uniform(-scale, scale, (n, other)))], dims=y.dims[:-1] + [other])
+        right = m.constant(m.random.uniform(-scale, scale, (n, other)))
+        again = m.node("MatMul", [y, right], dims=y.dims[:-1] + [other])
         y = epilogue(m, again, 4) if other != n or m.chance(0.5) else m.node("Add", [again, y])
     m.output(y)
 
@@ -297,7 +302,8 @@ def norm_case(m):
 def attention(q, k, v, mask, heads, kv_heads, causal, scale):
     flat = q.ndim == 3
     if flat:
-        q, k, v = (x.reshape(*x.shape[:2], n, -1).swapaxes(1, 2) for x, n in ((q, heads), (k, kv_heads), (v, kv_heads)))
+        split = ((q, heads), (k, kv_heads), (v, kv_heads))
+        q, k, v = (x.reshape(*x.shape[:2], n, -1).swapaxes(1, 2) for x, n in split)
     k, v = (numpy.repeat(x, heads // kv_heads, 1) for x in (k, v))
     scores = q.astype(float) @ k.swapaxes(2, 3) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
@@ -326,8 +332,8 @@ def attention_case(m):
     flat = m.chance(0.4)
     if flat:
         attributes.update(q_num_heads=heads, kv_num_heads=kv_heads)
-        values = [m.input("f", [batch, queries, heads * size]), m.input("f", [batch, keys, kv_heads * size]),
-                  m.input("f", [batch, keys, kv_heads * value_size])]
+        lines = [[queries, heads * size], [keys, kv_heads * size], [keys, kv_heads * value_size]]
+        values = [m.input("f", [batch, *line]) for line in lines]
         dims = [batch, queries, heads * value_size]
     else:
         values = [m.input("f", [batch, heads, queries, size]), m.input("f", [batch, kv_heads, keys, size]),
@@ -342,29 +348,77 @@ def attention_case(m):
         values.append(m.input(m.pick(["f", "b"]), some))
     y = m.node("Attention", values, dims=dims, **attributes)
     names = [v.name for v in values] + ["none"]
-    m.computed[y.name] = lambda feeds: attention(*[feeds.get(name) for name in names[:4]], heads, kv_heads, causal,
-                                                 attributes.get("scale"))
+    m.computed[y.name] = lambda feeds: attention(*[feeds.get(name) for name in names[:4]], heads, kv_heads,
+                                                 causal, attributes.get("scale"))
     if m.chance(0.3):
         y = smooth(m, y)
     m.output(y)
 
 
-FAMILIES = {"elementwise": elementwise_case, "matmul": matmul_case, "norm": norm_case, "attention": attention_case}
+# ---- blocks: regions that read each other's results, whose memory is used again ----
+
+
+def product(m, x, n, scale=1.0):
+    k = x.dims[-1]
+    limit = scale / k**0.5
+    y = m.node("MatMul", [x, m.constant(m.random.uniform(-limit, limit, (k, n)))], dims=x.dims[:-1] + [n])
+    return m.node("Add", [y, m.weights(n)]) if m.chance(0.7) else y
+
+
+def normalized(m, x):
+    width = x.dims[-1]
+    if m.chance(0.5):
+        return m.node("LayerNormalization", [x, m.weights(width), m.weights(width)])
+    return m.node("RMSNormalization", [x, m.weights(width)])
+
+
+def block_case(m):
+    size, kv_heads, groups = m.pick([1, 2, 5, 8, 16]), m.pick([1, 2]), m.pick([1, 2])
+    heads = kv_heads * groups
+    width = m.pick([3, 8, 14, 32, 40])
+    batch = m.pick([2, 40])
+    if m.chance(0.7):
+        m.symbols.append(f"d{len(m.symbols)}")
+        batch = m.symbols[-1]
+    length = m.dim(33)
+    x = m.input("f", [batch, length, width])
+    x.finite = True  # as in attention_case
+    for _ in range(2):
+        n = normalized(m, x) if m.chance(0.8) else x
+        q, k, v = (product(m, n, h * size) for h in (heads, kv_heads, kv_heads))
+        if m.chance(0.5):
+            q = m.node("Mul", [q, m.node("Sigmoid", [q])])
+        a = m.node("Attention", [q, k, v], q_num_heads=heads, kv_num_heads=kv_heads, dims=q.dims,
+                   is_causal=int(m.chance(0.3)))
+        x = m.node("Add", [x, product(m, a, width)])
+        if m.chance(0.3):
+            x = normalized(m, x)
+        h = product(m, normalized(m, x), 2 * width)
+        h = smooth(m, smooth(m, h))
+        x = m.node("Add", [product(m, h, width), x])
+    if m.chance(0.5):
+        x = m.node("Softmax", [m.node("Mul", [x, m.constant(0.7)])])
+    m.output(x)
+
+
+FAMILIES = {"elementwise": elementwise_case, "matmul": matmul_case, "norm": norm_case,
+            "attention": attention_case, "block": block_case}
 
 # ---- running ----
 
 
 def compile_model(model, folder, name, options):
     output = folder / f"{name}.so"
-    done = subprocess.run([TAMIS, "compile", str(model), "-o", str(output), *options], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([TAMIS, "compile", str(model), "-o", str(output), *options], capture_output=True,
+                          text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return output
 
 
 def run_artifact(artifact, feeds, folder):
     numpy.savez(folder / "in.npz", **feeds)
-    done = subprocess.run([TAMIS, "run", str(artifact), "--inputs", str(folder / "in.npz"), "--outputs", str(folder / "out.npz")],
-                          capture_output=True, text=True, timeout=600)
+    files = ["--inputs", str(folder / "in.npz"), "--outputs", str(folder / "out.npz")]
+    done = subprocess.run([TAMIS, "run", str(artifact), *files], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (done.returncode, done.stderr)
     with numpy.load(folder / "out.npz") as made:
         return {name: made[name] for name in made.files}
@@ -389,7 +443,8 @@ def differences(made, wanted, what):
             same = numpy.where(finite, near, (have == want) | (numpy.isnan(have) & numpy.isnan(want)))
         if not same.all():
             at = tuple(int(i) for i in numpy.argwhere(~same)[0])
-            found.append(f"{what}: {name}{list(want.shape)} at {at} is {have[at]}, not {want[at]}; {int((~same).sum())} differ")
+            found.append(f"{what}: {name}{list(want.shape)} at {at} is {have[at]}, not {want[at]}; "
+                         f"{int((~same).sum())} differ")
     return found
 
 
@@ -397,20 +452,21 @@ def sizes_of(m):
     if not m.symbols:
         return [{}]
     fixed = [{s: 1 for s in m.symbols}, {s: 0 if m.chance(0.5) else 3 for s in m.symbols}]
-    return [{s: int(m.pick(SIZES[:11])) for s in m.symbols} for _ in range(2)] + fixed
+    return [{s: int(m.pick(SIZES[:14])) for s in m.symbols} for _ in range(2)] + fixed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_regions(family, seed, tmp_path):
     m = Model([seed, list(FAMILIES).index(family)])
-    for _ in range(CASES):
+    for _ in range(CASES if family != "block" else 2):
         FAMILIES[family](m)
     path = tmp_path / "model.onnx"
     path.write_bytes(m.make().SerializeToString())
     plain = compile_model(path, tmp_path, "plain", ["-O0"])
     levels = [level for level in LEVELS if has_level(level)]
-    artifacts = {" ".join(level): compile_model(path, tmp_path, f"level{i}", ["-O2", *level]) for i, level in enumerate(levels)}
+    artifacts = {" ".join(level): compile_model(path, tmp_path, f"level{i}", ["-O2", *level])
+                 for i, level in enumerate(levels)}
     found = []
     for sizes in sizes_of(m):
         for special in (False, True):
@@ -423,5 +479,6 @@ def test_regions(family, seed, tmp_path):
             for level, artifact in artifacts.items():
                 made = run_artifact(artifact, feeds, tmp_path)
                 for other, want in wanted.items():
-                    found += differences(made, want, f"-O2 {level} against {other}, special {special}, {sizes}")
+                    what = f"-O2 {level} against {other}, special {special}, {sizes}"
+                    found += differences(made, want, what)
     assert not found, "\n".join(found[:20])

@@ -21,10 +21,22 @@ enum { VALUE_X, VALUE_T, VALUE_Y, VALUE_BIG, VALUE_COUNT };
 enum { DIMS_X = 0, DIMS_T = 2, DIMS_Y = 4, DIMS_BIG = 6, DIMS_SLOT = 7, DIMS_COUNT = 8 };
 
 static const tm_value_info hand_values[VALUE_COUNT] = {
-    [VALUE_X] = {.argument = 0, .dims_offset = DIMS_X, .rank = 2, .type = 1, .kind = 1, .storage = TM_STORAGE_INPUT},
-    [VALUE_T] = {.argument = 0, .dims_offset = DIMS_T, .rank = 2, .type = 1, .kind = 1, .storage = TM_STORAGE_WORKSPACE},
-    [VALUE_Y] = {.argument = 0, .dims_offset = DIMS_Y, .rank = 2, .type = 1, .kind = 1, .storage = TM_STORAGE_OUTPUT},
-    [VALUE_BIG] = {.argument = 0, .dims_offset = DIMS_BIG, .rank = 1, .type = 1, .kind = 1, .storage = TM_STORAGE_BUFFER},
+    [VALUE_X] =
+        {.argument = 0, .dims_offset = DIMS_X, .rank = 2, .type = 1, .kind = 1, .storage = TM_STORAGE_INPUT},
+    [VALUE_T] = {.argument = 0,
+                 .dims_offset = DIMS_T,
+                 .rank = 2,
+                 .type = 1,
+                 .kind = 1,
+                 .storage = TM_STORAGE_WORKSPACE},
+    [VALUE_Y] =
+        {.argument = 0, .dims_offset = DIMS_Y, .rank = 2, .type = 1, .kind = 1, .storage = TM_STORAGE_OUTPUT},
+    [VALUE_BIG] = {.argument = 0,
+                   .dims_offset = DIMS_BIG,
+                   .rank = 1,
+                   .type = 1,
+                   .kind = 1,
+                   .storage = TM_STORAGE_BUFFER},
 };
 
 static const int64_t hand_dims[DIMS_COUNT] = {0, 4, 0, 4, 0, 4, 0, 0};
@@ -33,11 +45,28 @@ static const int64_t hand_port_dims[] = {-1, 4};
 static const char *const hand_port_texts[] = {"batch", "4"};
 static const int64_t hand_late_dims[] = {-1};
 static const char *const hand_late_texts[] = {"n"};
-static const tamis_port hand_inputs[] = {
-    {.name = "x", .value = VALUE_X, .rank = 2, .type = 1, .kind = 1, .dims = hand_port_dims, .dim_texts = hand_port_texts}};
-static const tamis_port hand_outputs[] = {
-    {.name = "y", .value = VALUE_Y, .rank = 2, .type = 1, .kind = 1, .dims = hand_port_dims, .dim_texts = hand_port_texts},
-    {.name = "big", .value = VALUE_BIG, .rank = 1, .type = 1, .kind = 1, .late = 1, .dims = hand_late_dims, .dim_texts = hand_late_texts}};
+static const tamis_port hand_inputs[] = {{.name = "x",
+                                          .value = VALUE_X,
+                                          .rank = 2,
+                                          .type = 1,
+                                          .kind = 1,
+                                          .dims = hand_port_dims,
+                                          .dim_texts = hand_port_texts}};
+static const tamis_port hand_outputs[] = {{.name = "y",
+                                           .value = VALUE_Y,
+                                           .rank = 2,
+                                           .type = 1,
+                                           .kind = 1,
+                                           .dims = hand_port_dims,
+                                           .dim_texts = hand_port_texts},
+                                          {.name = "big",
+                                           .value = VALUE_BIG,
+                                           .rank = 1,
+                                           .type = 1,
+                                           .kind = 1,
+                                           .late = 1,
+                                           .dims = hand_late_dims,
+                                           .dim_texts = hand_late_texts}};
 
 static const char hand_nodes[] = "Add first\0NonZero second";
 static const char *const hand_levels[] = {"any"};
@@ -45,7 +74,9 @@ static const char *const hand_levels[] = {"any"};
 static int hand_prepares; /* calls of prepare(), for the tests */
 static int32_t hand_level;
 
-static int32_t hand_cpu_level(void) { return hand_level; }
+static int32_t hand_cpu_level(void) {
+    return hand_level;
+}
 
 static int32_t hand_prepare(tm_run *run) {
     hand_prepares++;

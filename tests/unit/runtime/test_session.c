@@ -35,7 +35,8 @@ static void count_release(void *user, void *memory, size_t bytes) {
     free(memory);
 }
 
-static int32_t run_inline(void *user, int64_t count, int64_t grain, int32_t (*body)(void *, int64_t, int64_t), void *arg) {
+static int32_t run_inline(void *user, int64_t count, int64_t grain, int32_t (*body)(void *, int64_t, int64_t),
+                          void *arg) {
     (void)user;
     (void)grain;
     return body(arg, 0, count);
@@ -59,7 +60,8 @@ static int setup(void **state) {
     options.host = &f->host;
     *state = f;
     hand_prepares = 0;
-    return tamis_model_create(&hand_artifact, &f->model, &f->error) || tamis_session_create(f->model, &options, &f->session, &f->error);
+    return tamis_model_create(&hand_artifact, &f->model, &f->error) ||
+           tamis_session_create(f->model, &options, &f->session, &f->error);
 }
 
 static int teardown(void **state) {
@@ -114,17 +116,26 @@ static void refuses_inputs_that_do_not_fit(void **state) {
     tamis_session *s = f->session;
     assert_int_equal(tamis_session_run(s, &f->error), TM_HOST_USAGE); /* not set */
     assert_non_null(strstr(f->error.message, "'x' is not set"));
-    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_DOUBLE, 2, (int64_t[]){1, 4}, x, &f->error), TM_HOST_RUN);
+    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_DOUBLE, 2, (int64_t[]){1, 4}, x, &f->error),
+                     TM_HOST_RUN);
     assert_non_null(strstr(f->error.message, "expected f32[batch, 4]"));
     assert_non_null(strstr(f->error.message, "found    f64[1, 4]"));
-    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 1, (int64_t[]){4}, x, &f->error), TM_HOST_RUN);
-    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){1, 5}, x, &f->error), TM_HOST_RUN);
+    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 1, (int64_t[]){4}, x, &f->error),
+                     TM_HOST_RUN);
+    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){1, 5}, x, &f->error),
+                     TM_HOST_RUN);
     assert_non_null(strstr(f->error.message, "wrong dims"));
-    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){-1, 4}, x, &f->error), TM_HOST_RUN);
-    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){INT64_MAX, 4}, x, &f->error), TM_HOST_RUN);
-    assert_int_equal(tamis_session_set_input(s, 1, TAMIS_TYPE_FLOAT, 2, (int64_t[]){1, 4}, x, &f->error), TM_HOST_USAGE);
-    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){1, 4}, NULL, &f->error), TM_HOST_USAGE);
+    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){-1, 4}, x, &f->error),
+                     TM_HOST_RUN);
+    assert_int_equal(
+        tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){INT64_MAX, 4}, x, &f->error),
+        TM_HOST_RUN);
+    assert_int_equal(tamis_session_set_input(s, 1, TAMIS_TYPE_FLOAT, 2, (int64_t[]){1, 4}, x, &f->error),
+                     TM_HOST_USAGE);
+    assert_int_equal(tamis_session_set_input(s, 0, TAMIS_TYPE_FLOAT, 2, (int64_t[]){1, 4}, NULL, &f->error),
+                     TM_HOST_USAGE);
     assert_int_equal(tamis_session_set_input_sequence(s, 0, NULL, 0, &f->error), TM_HOST_RUN);
+    assert_int_equal(tamis_session_set_input_optional_sequence(s, 0, NULL, 0, &f->error), TM_HOST_RUN);
 }
 
 static void names_the_node_that_failed(void **state) {
