@@ -27,9 +27,7 @@ string(REGEX MATCH "SONAME[^[]*\\[([^]]+)\\]" found "${dynamic}")
 set(TM_LLVM_SONAME ${CMAKE_MATCH_1})
 
 pkg_check_modules(protobuf_c REQUIRED IMPORTED_TARGET libprotobuf-c)
-pkg_check_modules(openblas REQUIRED IMPORTED_TARGET openblas)
 pkg_check_modules(json_c REQUIRED IMPORTED_TARGET json-c)
-pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
@@ -42,5 +40,4 @@ endif()
 add_library(tm_dependencies INTERFACE)
 target_include_directories(tm_dependencies SYSTEM INTERFACE ${llvm_include})
 target_link_libraries(tm_dependencies INTERFACE
-    PkgConfig::protobuf_c PkgConfig::openblas PkgConfig::json_c PkgConfig::zstd
-    PkgConfig::zlib PkgConfig::xxhash Threads::Threads ${CMAKE_DL_LIBS} m)
+    PkgConfig::protobuf_c PkgConfig::json_c PkgConfig::zlib PkgConfig::xxhash Threads::Threads ${CMAKE_DL_LIBS} m)

@@ -29,14 +29,25 @@ static const char *header_path(tm_arena *arena, const char *output) {
 
 static tm_code open_files(tm_model *model, const char *output, files *f) {
     const char *base = getenv("TMPDIR");
-    char *folder = tm_arena_format(model->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+    char *folder =
+        tm_arena_format(model->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
     if (mkdtemp(folder) == NULL)
-        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, "set TMPDIR to a folder that can be written",
-                         "cannot create %s: %s", folder, strerror(errno));
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL,
+                         "set TMPDIR to a folder that can be written", "cannot create %s: %s", folder,
+                         strerror(errno));
     f->folder = folder;
     f->module = tm_arena_format(model->arena, "%s/module.o", folder);
     f->weights = tm_arena_format(model->arena, "%s/weights.o", folder);
     f->partial = tm_arena_format(model->arena, "%s.%d.part", output, (int)getpid());
+    FILE *partial = fopen(f->partial, "wb");
+    if (partial == NULL) {
+        int reason = errno;
+        rmdir(folder);
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
+                         strerror(reason));
+    }
+    fclose(partial);
+    unlink(f->partial);
     f->header = header_path(model->arena, output);
     f->partial_header = tm_arena_format(model->arena, "%s.%d.part", f->header, (int)getpid());
     return TM_OK;
@@ -45,10 +56,12 @@ static tm_code open_files(tm_model *model, const char *output, files *f) {
 static tm_code publish(tm_model *model, const char *partial, const char *output) {
     if (rename(partial, output) == 0)
         return TM_OK;
-    return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output, strerror(errno));
+    return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
+                     strerror(errno));
 }
 
-static tm_code write_artifact(tm_model *model, const tm_codegen_options *options, const files *f, const char *output) {
+static tm_code write_artifact(tm_model *model, const tm_codegen_options *options, const files *f,
+                              const char *output) {
     tm_plan *plan;
     TM_TRY(tm_plan_prepare_outputs(model));
     TM_TRY(tm_plan_create(model, &plan));

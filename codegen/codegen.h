@@ -31,18 +31,24 @@ TM_MUST_USE tm_code tm_codegen(tm_model *model, const tm_codegen_options *option
 /* ---- parts, between the files of codegen/ ---- */
 struct tm_plan;
 
-/* weights.c: an ELF relocatable object with the constants, at their planned offsets, in a read-only section under
- * the hidden symbol `symbol`; streams from the constants; sets the xxh3 of the section. Hollow: the section has a
- * size but no bytes, for tm_fill_weights to put into the linked file. */
-TM_MUST_USE tm_code tm_write_weights(const struct tm_plan *plan, const tm_target *target, const char *symbol, bool hollow, const char *path, uint64_t *out_hash);
-/* Weights from this size on go around the linker. Below, a segment of their own would cost more than it saves. */
+/* weights.c: an ELF relocatable object with the constants, at their planned offsets, in a read-only section
+ * under the hidden symbol `symbol`; streams from the constants; sets the xxh3 of the section. Hollow: the
+ * section has a size but no bytes, for tm_fill_weights to put into the linked file. */
+TM_MUST_USE tm_code tm_write_weights(const struct tm_plan *plan, const tm_target *target, const char *symbol,
+                                     bool hollow, const char *path, uint64_t *out_hash);
+/* Weights from this size on go around the linker; below, their own segment would cost more than it saves. */
 #define TM_LARGE_WEIGHTS ((int64_t)4 << 20)
+/* Streams the constants to the end of the linked file and points the hollow segment there. */
 TM_MUST_USE tm_code tm_fill_weights(const struct tm_plan *plan, const char *path);
 /* header.c */
-TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen_options *options, const char *path);
+TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen_options *options,
+                                    const char *path);
 /* link.c */
-TM_MUST_USE tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights, bool hollow, const char *output);
+TM_MUST_USE tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module,
+                            const char *weights, bool hollow, const char *output);
 /* llvm/module.c: writes an object file (or asm, llvm text) of the module. */
-TM_MUST_USE tm_code tm_emit_module(tm_model *model, const struct tm_plan *plan, const tm_codegen_options *options, uint64_t weights_hash, const char *path);
+TM_MUST_USE tm_code tm_emit_module(tm_model *model, const struct tm_plan *plan,
+                                   const tm_codegen_options *options, uint64_t weights_hash,
+                                   const char *path);
 
 #endif

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * header.c: the C header of an object or archive: sizes, names and the two typed functions.
+ * header.c: the C header that goes with an object or archive: names, sizes and the two typed functions.
+ *
+ *     int64_t t2_workspace_bytes(int64_t N);
+ *     int32_t t2_run(void *workspace, int64_t N, const float *x, float *y);
+ *
+ * emit_entry.c emits the same two functions; the order of the symbols is that of tm_plan_input_symbols. Names
+ * of the model become C identifiers that are not reserved words and differ: an output may have the name of an
+ * input or of a dim.
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -10,12 +17,26 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A C identifier from a foreign name; reserved and doubled ones get the index appended. */
+/* A C identifier from a foreign name; prefix and index where that gives none or a reserved word. */
 static const char *identifier(tm_arena *arena, const char *name, const char *prefix, size_t index) {
-    static const char *const reserved[] = {"int", "float", "double", "char", "long", "short", "void", "if", "else", "for", "do",
-                                           "while", "return", "case", "switch", "default", "auto", "const", "static", "struct",
-                                           "union", "enum", "register", "signed", "unsigned", "volatile", "inline", "restrict",
-                                           "workspace", "class", "new", "delete", "this", "template", "bool"};
+    static const char *const reserved[] = {
+        "int",       "float",     "double",        "char",        "long",         "short",
+        "void",      "if",        "else",          "for",         "do",           "while",
+        "return",    "case",      "switch",        "default",     "auto",         "const",
+        "static",    "struct",    "union",         "enum",        "register",     "signed",
+        "unsigned",  "volatile",  "inline",        "restrict",    "workspace",    "class",
+        "new",       "delete",    "this",          "template",    "bool",         "break",
+        "continue",  "goto",      "sizeof",        "extern",      "typedef",      "asm",
+        "typeof",    "true",      "false",         "nullptr",     "private",      "public",
+        "protected", "virtual",   "friend",        "namespace",   "using",        "operator",
+        "try",       "catch",     "throw",         "typename",    "typeid",       "export",
+        "explicit",  "mutable",   "and",           "or",          "not",          "xor",
+        "bitand",    "bitor",     "compl",         "and_eq",      "or_eq",        "not_eq",
+        "xor_eq",    "constexpr", "static_assert", "alignas",     "alignof",      "thread_local",
+        "decltype",  "noexcept",  "const_cast",    "static_cast", "dynamic_cast", "reinterpret_cast",
+        "wchar_t",   "char16_t",  "char32_t",      "int8_t",      "int16_t",      "int32_t",
+        "int64_t",   "uint8_t",   "uint16_t",      "uint32_t",    "uint64_t",     "linux",
+        "unix"};
     char *text = tm_arena_string(arena, name);
     bool usable = isalpha((unsigned char)text[0]) || text[0] == '_';
     for (char *c = text; *c != 0; c++)
@@ -70,40 +91,65 @@ static void add_port(tm_text *text, const tm_value *value, const char *role) {
     tm_text_add(text, "]\n");
 }
 
-typedef struct names {
-    tm_arena *arena;
-    tm_symbol *symbols[64];
-    const char *symbol_names[64];
-    size_t symbol_count;
-} names;
-
-static void find_symbols(names *n, const tm_graph *graph) {
-    for (size_t i = 0; i < graph->inputs.count; i++)
-        for (int d = 0; d < graph->inputs.items[i]->rank; d++) {
-            tm_dim dim = graph->inputs.items[i]->dims[d];
-            bool known = dim->kind != TM_DIM_SYMBOL || n->symbol_count == 64;
-            for (size_t k = 0; k < n->symbol_count && !known; k++)
-                known = n->symbols[k] == dim->symbol;
-            if (known)
-                continue;
-            n->symbols[n->symbol_count] = dim->symbol;
-            n->symbol_names[n->symbol_count] = identifier(n->arena, dim->symbol->name, "dim", n->symbol_count);
-            n->symbol_count++;
-        }
+/* A foreign name may hold the end of the comment, and so put code into the header. */
+static void close_off(char *comment) {
+    for (char *c = comment; *c != 0; c++)
+        if ((c[0] == '*' && c[1] == '/') || (c[0] == '/' && c[1] == '*'))
+            *(c[0] == '/' ? c : c + 1) = '|';
 }
 
-static void add_functions(tm_text *text, const names *n, const tm_graph *graph, const char *name) {
-    tm_text_add(text, "/* Bytes of workspace for these dims; negative: minus the error code. */\nint64_t %s_workspace_bytes(", name);
+typedef struct names {
+    tm_arena *arena;
+    const char **symbol_names;
+    size_t symbol_count;
+    TM_VECTOR(const char *) taken;
+} names;
+
+static bool is_taken(const names *n, const char *text) {
+    for (size_t i = 0; i < n->taken.count; i++)
+        if (strcmp(n->taken.items[i], text) == 0)
+            return true;
+    return false;
+}
+
+static const char *parameter(names *n, const char *name, const char *prefix, size_t index) {
+    const char *text = identifier(n->arena, name, prefix, index);
+    if (is_taken(n, text))
+        text = tm_arena_format(n->arena, "%s%zu", prefix, index);
+    while (is_taken(n, text))
+        text = tm_arena_format(n->arena, "%s_", text);
+    tm_push(n->arena, &n->taken, text);
+    return text;
+}
+
+static void name_symbols(names *n, const tm_plan *plan) {
+    tm_symbol **symbols = tm_plan_input_symbols(plan, &n->symbol_count);
+    n->symbol_names = TM_NEW_ARRAY(n->arena, const char *, n->symbol_count + 1);
+    for (size_t i = 0; i < n->symbol_count; i++)
+        n->symbol_names[i] = parameter(n, symbols[i]->name, "dim", i);
+}
+
+static void add_functions(tm_text *text, names *n, const tm_graph *graph, const char *name) {
+    tm_text_add(text,
+                "/* Bytes of workspace for these dims; negative: minus the error code. */\n"
+                "int64_t %s_workspace_bytes(",
+                name);
     for (size_t i = 0; i < n->symbol_count; i++)
         tm_text_add(text, "%sint64_t %s", i > 0 ? ", " : "", n->symbol_names[i]);
-    tm_text_add(text, "%s);\n\n/* Runs the model on the calling thread; 0 or an error code. The workspace is aligned to 64 bytes. */\n", n->symbol_count == 0 ? "void" : "");
+    tm_text_add(
+        text,
+        "%s);\n\n"
+        "/* Runs the model on the calling thread; 0 or an error code. The workspace is aligned to 64 bytes. */\n",
+        n->symbol_count == 0 ? "void" : "");
     tm_text_add(text, "int32_t %s_run(void *workspace", name);
     for (size_t i = 0; i < n->symbol_count; i++)
         tm_text_add(text, ", int64_t %s", n->symbol_names[i]);
     for (size_t i = 0; i < graph->inputs.count; i++)
-        tm_text_add(text, ", const %s *%s", c_type(graph->inputs.items[i]->type), identifier(n->arena, graph->inputs.items[i]->name, "input", i));
+        tm_text_add(text, ", const %s *%s", c_type(graph->inputs.items[i]->type),
+                    parameter(n, graph->inputs.items[i]->name, "input", i));
     for (size_t i = 0; i < graph->outputs.count; i++)
-        tm_text_add(text, ", %s *%s", c_type(graph->outputs.items[i]->type), identifier(n->arena, graph->outputs.items[i]->name, "output", i));
+        tm_text_add(text, ", %s *%s", c_type(graph->outputs.items[i]->type),
+                    parameter(n, graph->outputs.items[i]->name, "output", i));
     tm_text_add(text, ");\n");
 }
 
@@ -125,7 +171,7 @@ tm_code tm_write_header(const tm_plan *plan, const tm_codegen_options *options, 
     tm_model *model = plan->model;
     const tm_graph *graph = model->main;
     names n = {.arena = model->arena};
-    find_symbols(&n, graph);
+    name_symbols(&n, plan);
     tm_text text;
     tm_text_init(&text, model->arena);
     tm_text_add(&text, "/* Made by tamis from an ONNX model: do not edit.\n *\n");
@@ -133,18 +179,24 @@ tm_code tm_write_header(const tm_plan *plan, const tm_codegen_options *options, 
         add_port(&text, graph->inputs.items[i], "input");
     for (size_t i = 0; i < graph->outputs.count; i++)
         add_port(&text, graph->outputs.items[i], "output");
-    tm_text_add(&text, " */\n#ifndef TAMIS_MODEL_%s_H\n#define TAMIS_MODEL_%s_H\n\n#include <stdint.h>\n\n", options->name, options->name);
+    close_off(text.data + 2);
+    tm_text_add(&text, " */\n#ifndef TAMIS_MODEL_%s_H\n#define TAMIS_MODEL_%s_H\n\n#include <stdint.h>\n\n",
+                options->name, options->name);
     tm_text_add(&text, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
     if (plain(plan))
         add_functions(&text, &n, graph, options->name);
     else
-        tm_text_add(&text, "/* Some outputs have sizes that depend on data, or are sequences: use tamis/runtime.h. */\n");
-    tm_text_add(&text, "\n/* The artifact, for tamis_model_create() of tamis/runtime.h. */\nstruct tamis_artifact;\n"
-                       "const struct tamis_artifact *tamis_artifact_%s(void);\n\n", options->name);
+        tm_text_add(&text, "/* Some outputs have sizes that depend on data, or are sequences: "
+                           "use tamis/runtime.h. */\n");
+    tm_text_add(&text,
+                "\n/* The artifact, for tamis_model_create() of tamis/runtime.h. */\nstruct tamis_artifact;\n"
+                "const struct tamis_artifact *tamis_artifact_%s(void);\n\n",
+                options->name);
     tm_text_add(&text, "#ifdef __cplusplus\n}\n#endif\n#endif\n");
     FILE *file = fopen(path, "wb");
     if (file == NULL)
-        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", path, strerror(errno));
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", path,
+                         strerror(errno));
     bool failed = fwrite(text.data, 1, text.size, file) != text.size;
     failed |= fclose(file) != 0;
     return failed ? tm_report(model->diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", path) : TM_OK;

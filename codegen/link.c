@@ -2,8 +2,8 @@
  *
  * link.c: joins module, weights and kernels by ld.lld.
  *
- * The archive of the target's lowest level gives the kernels: the linker takes the members and sections that are
- * used and drops the rest. Nothing else of the target is needed: the few functions of the C library
+ * The archive of the target's lowest level gives the kernels: the linker takes the members and sections that
+ * are used and drops the rest. Nothing else of the target is needed: the few functions of the C library
  * (memcpy and the like) stay undefined and are found in the process that loads the artifact.
  */
 #include "codegen/codegen.h"
@@ -25,7 +25,8 @@ static int run(const char *const *arguments, const char *log) {
     posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     pid_t child;
-    int error = posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
+    int error =
+        posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)(uintptr_t)arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (error != 0)
         return -1;
@@ -47,7 +48,8 @@ static const char *read_log(tm_arena *arena, const char *log) {
 }
 
 /* Tries the versioned name of the tool first: that is what the Debian package installs. */
-static tm_code run_tool(tm_model *model, const char **arguments, const char *versioned, const char *plain, const char *log) {
+static tm_code run_tool(tm_model *model, const char **arguments, const char *versioned, const char *plain,
+                        const char *log) {
     arguments[0] = versioned;
     int status = run(arguments, log);
     if (status == -1 || status == 127) {
@@ -57,43 +59,73 @@ static tm_code run_tool(tm_model *model, const char **arguments, const char *ver
     if (status == 0)
         return TM_OK;
     if (status == -1 || status == 127)
-        return tm_report(model->diagnostics, TM_E_LINK, NULL, "install the package lld-19 (and llvm-19 for objects)",
+        return tm_report(model->diagnostics, TM_E_LINK, NULL,
+                         "install the package lld-19 (and llvm-19 for objects)",
                          "neither %s nor %s can be started", versioned, plain);
-    return tm_report(model->diagnostics, TM_E_LINK, NULL, NULL, "%s failed: %s", arguments[0], read_log(model->arena, log));
+    return tm_report(model->diagnostics, TM_E_LINK, NULL, NULL, "%s failed: %s", arguments[0],
+                     read_log(model->arena, log));
 }
 
 /* Gives the hollow weights a read-only segment of their own, which no other section shares. */
 static const char layout[] =
-    "PHDRS { h PT_PHDR FLAGS(4) PHDRS; r PT_LOAD FILEHDR PHDRS FLAGS(4); w PT_LOAD FLAGS(4); x PT_LOAD FLAGS(5);\n"
-    "  d PT_LOAD FLAGS(6); dyn PT_DYNAMIC FLAGS(6); stack PT_GNU_STACK FLAGS(6); relro PT_GNU_RELRO FLAGS(4); }\n"
+    "PHDRS { h PT_PHDR FLAGS(4) PHDRS; r PT_LOAD FILEHDR PHDRS FLAGS(4);\n"
+    "  w PT_LOAD FLAGS(4); x PT_LOAD FLAGS(5); d PT_LOAD FLAGS(6); dyn PT_DYNAMIC FLAGS(6);\n"
+    "  stack PT_GNU_STACK FLAGS(6); relro PT_GNU_RELRO FLAGS(4); }\n"
     "SECTIONS {\n"
     "  . = SIZEOF_HEADERS;\n"
     "  .dynsym : { *(.dynsym) } :r\n  .gnu.hash : { *(.gnu.hash) } :r\n  .dynstr : { *(.dynstr) } :r\n"
-    "  .rela.dyn : { *(.rela.dyn) } :r\n  .rela.plt : { *(.rela.plt) } :r\n  .rodata : { *(.rodata .rodata.*) } :r\n"
+    "  .rela.dyn : { *(.rela.dyn) } :r\n  .rela.plt : { *(.rela.plt) } :r\n"
+    "  .rodata : { *(.rodata .rodata.*) } :r\n"
     "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n  .tamis.weights (NOLOAD) : { *(.tamis.weights) } :w\n"
     "  . = ALIGN(CONSTANT(MAXPAGESIZE)) + (. & (CONSTANT(MAXPAGESIZE) - 1));\n"
     "  .text : { *(.text .text.*) } :x\n  .plt : { *(.plt) } :x\n"
     "  . = ALIGN(CONSTANT(MAXPAGESIZE)) + (. & (CONSTANT(MAXPAGESIZE) - 1));\n"
-    "  .data.rel.ro : { *(.data.rel.ro .data.rel.ro.*) } :d :relro\n  .dynamic : { *(.dynamic) } :d :dyn :relro\n"
+    "  .data.rel.ro : { *(.data.rel.ro .data.rel.ro.*) } :d :relro\n"
+    "  .dynamic : { *(.dynamic) } :d :dyn :relro\n"
     "  .got : { *(.got) } :d :relro\n  .got.plt : { *(.got.plt) } :d :relro\n"
-    "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n  .data : { *(.data .data.*) } :d\n  .bss : { *(.bss .bss.*) } :d\n}\n";
+    "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n"
+    "  .data : { *(.data .data.*) } :d\n  .bss : { *(.bss .bss.*) } :d\n}\n";
 
 static tm_code write_layout(tm_model *model, const char *path) {
     FILE *file = fopen(path, "wb");
     bool failed = file == NULL || fputs(layout, file) < 0;
     if (file != NULL)
         failed |= fclose(file) != 0;
-    return failed ? tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot write %s: %s", path, strerror(errno)) : TM_OK;
+    return failed ? tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot write %s: %s", path,
+                              strerror(errno))
+                  : TM_OK;
 }
 
-static tm_code link_shared(tm_model *model, const tm_codegen_options *options, const char *archive, const char *module,
-                           const char *weights, bool hollow, const char *log, const char *output) {
+static tm_code link_shared(tm_model *model, const tm_codegen_options *options, const char *archive,
+                           const char *module, const char *weights, bool hollow, const char *log,
+                           const char *output) {
     const char *script = tm_arena_format(model->arena, "%s.ld", module);
     const char *soname = tm_arena_format(model->arena, "%s.so", options->name);
-    const char *arguments[] = {NULL, "-shared", "-O2", "--gc-sections", "--strip-all", "--build-id=none", "--hash-style=gnu",
-                               "--icf=all", "-z", "noseparate-code", "-z", "now", "-z", "noexecstack",
-                               "--unresolved-symbols=ignore-all", "-soname", soname,
-                               "-o", output, module, archive, weights, hollow ? "-T" : NULL, script, NULL};
+    const char *arguments[] = {NULL,
+                               "-shared",
+                               "-O2",
+                               "--gc-sections",
+                               "--strip-all",
+                               "--build-id=none",
+                               "--hash-style=gnu",
+                               "--icf=all",
+                               "-z",
+                               "noseparate-code",
+                               "-z",
+                               "now",
+                               "-z",
+                               "noexecstack",
+                               "--unresolved-symbols=ignore-all",
+                               "-soname",
+                               soname,
+                               "-o",
+                               output,
+                               module,
+                               archive,
+                               weights,
+                               hollow ? "-T" : NULL,
+                               script,
+                               NULL};
     if (hollow)
         TM_TRY(write_layout(model, script));
     tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
@@ -102,16 +134,20 @@ static tm_code link_shared(tm_model *model, const tm_codegen_options *options, c
     return code;
 }
 
-static tm_code link_object(tm_model *model, const tm_codegen_options *options, const char *archive, const char *module,
-                           const char *weights, const char *log, const char *output) {
+static tm_code link_object(tm_model *model, const tm_codegen_options *options, const char *archive,
+                           const char *module, const char *weights, const char *log, const char *output) {
     const char *joined = tm_arena_format(model->arena, "%s.joined", module);
     const char *keep = tm_arena_format(model->arena, "--keep-global-symbol=%s_run", options->name);
-    const char *keep_bytes = tm_arena_format(model->arena, "--keep-global-symbol=%s_workspace_bytes", options->name);
-    const char *keep_artifact = tm_arena_format(model->arena, "--keep-global-symbol=tamis_artifact_%s", options->name);
+    const char *keep_bytes =
+        tm_arena_format(model->arena, "--keep-global-symbol=%s_workspace_bytes", options->name);
+    const char *keep_artifact =
+        tm_arena_format(model->arena, "--keep-global-symbol=tamis_artifact_%s", options->name);
     const char *root = tm_arena_format(model->arena, "tamis_artifact_%s", options->name);
     const char *run_root = tm_arena_format(model->arena, "%s_run", options->name);
     const char *bytes_root = tm_arena_format(model->arena, "%s_workspace_bytes", options->name);
-    const char *arguments[] = {NULL, "-r", "--gc-sections", "-e", root, "-u", run_root, "-u", bytes_root, "--build-id=none", "-o", joined, module, archive, weights, NULL};
+    const char *arguments[] = {NULL,    "-r",       "--gc-sections",   "-e", root,   "-u",   run_root,
+                               "-u",    bytes_root, "--build-id=none", "-o", joined, module, archive,
+                               weights, NULL};
     tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
     if (code == TM_OK) {
         const char *localize[] = {NULL, keep, keep_bytes, keep_artifact, joined, output, NULL};
@@ -121,14 +157,15 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
     return code;
 }
 
-tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights, bool hollow,
-                const char *output) {
+tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights,
+                bool hollow, const char *output) {
     const tm_target_choice *target = &options->target;
-    const char *archive = tm_arena_format(model->arena, "%s/%s/%s/libkernels.a", options->data_folder, target->target->triple,
-                                          target->levels[0].folder);
+    const char *archive = tm_arena_format(model->arena, "%s/%s/%s/libkernels.a", options->data_folder,
+                                          target->target->triple, target->levels[0].folder);
     if (access(archive, R_OK) != 0)
-        return tm_report(model->diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "this tamis was built without the target's kernels",
-                         "no kernel archive %s", archive);
+        return tm_report(model->diagnostics, TM_E_UNSUPPORTED_TARGET, NULL,
+                         "this tamis was built without the target's kernels", "no kernel archive %s",
+                         archive);
     const char *log = tm_arena_format(model->arena, "%s.log", module);
     tm_code code;
     if (options->emit == TM_EMIT_SO)

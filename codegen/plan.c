@@ -2,9 +2,9 @@
  *
  * plan.c: frame numbers, lifetimes, storage.
  *
- * Every node has a position in one global order: bodies of control flow stand between the begin and the end of
- * their node. A value lives from the position that makes it to its last use; a use inside a body by
- * a value from outside lasts to the end of the outermost control-flow node in between, because the body may run
+ * Every node has a position in one global order: bodies of control flow stand between the begin and the end
+ * of their node. A value lives from the position that makes it to its last use; a use inside a body by a
+ * value from outside lasts to the end of the outermost control-flow node in between, because the body may run
  * again:
  *
  *     1 Add -> %a          %a lives 1..5: the loop reads it in every round
@@ -13,9 +13,9 @@
  *     4   Neg(%b)
  *     5 Loop end
  *
- * Views (Reshape and the like) share the memory of their root, whose life they prolong. Memory is then given in
- * decreasing order of size: a value takes the slot of nearest size in which no member's life meets its own.
- * That is within a few percent of the lower bound on real graphs and needs no solver.
+ * Views (Reshape and the like) share the memory of their root, whose life they prolong. Memory is then given
+ * in decreasing order of size: a value takes the slot of nearest size in which no member's life meets its
+ * own. That is within a few percent of the lower bound on real graphs and needs no solver.
  */
 #include "codegen/plan.h"
 
@@ -91,7 +91,8 @@ static void give_dims(planner *p, tm_plan_value *entry, int rank, int factor) {
             entry->dims_offset = *known;
             return;
         }
-        tm_map_set(&p->dims, tm_text_get(&key), tm_arena_copy(plan->arena, &entry->dims_offset, sizeof(int32_t)));
+        tm_map_set(&p->dims, tm_text_get(&key),
+                   tm_arena_copy(plan->arena, &entry->dims_offset, sizeof(int32_t)));
     }
     plan->dims_count += rank * factor;
 }
@@ -121,7 +122,8 @@ static int32_t buffers(planner *p, int count) {
     return first;
 }
 
-int64_t tm_stored_bytes(const tm_constant *constant) {
+/* Bytes of a constant in the weights section. */
+static int64_t stored_bytes(const tm_constant *constant) {
     if (constant->panel == 0)
         return constant->bytes;
     int64_t panels = (constant->dims[1] + constant->panel - 1) / constant->panel;
@@ -139,10 +141,10 @@ static void number_constant(planner *p, tm_value *value) {
         entry->unfixed = true;
         return;
     }
-    int64_t alignment = tm_stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
+    int64_t alignment = stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
     plan->weights_bytes = (plan->weights_bytes + alignment - 1) & ~(alignment - 1);
     entry->argument = plan->weights_bytes;
-    plan->weights_bytes += tm_stored_bytes(value->constant);
+    plan->weights_bytes += stored_bytes(value->constant);
 }
 
 static void number_graph(planner *p, tm_graph *graph);
@@ -318,7 +320,8 @@ static bool takes_over(const tm_plan_value *next, const tm_plan_value *old) {
 static bool meets(const tm_plan *plan, const tm_plan_slot *slot, const tm_plan_value *entry) {
     for (size_t i = 0; i < slot->members.count; i++) {
         const tm_plan_value *other = &plan->values.items[slot->members.items[i]];
-        if (entry->begin <= other->end && other->begin <= entry->end && !takes_over(entry, other) && !takes_over(other, entry))
+        if (entry->begin <= other->end && other->begin <= entry->end && !takes_over(entry, other) &&
+            !takes_over(other, entry))
             return true;
     }
     return false;
@@ -354,7 +357,8 @@ static void sort_by_size(sized *list, size_t count) { /* stable merge by decreas
         }
 }
 
-/* Of the slots that are free in its life, the one whose memory it takes over, which is in the cache, else the smallest. */
+/* Of the slots that are free in its life, the one whose memory it takes over, which is in the cache, else the
+ * smallest. */
 static void place(tm_plan *plan, int32_t frame, int64_t hint) {
     tm_plan_value *entry = &plan->values.items[frame];
     tm_plan_slot *best = NULL;
@@ -454,4 +458,21 @@ tm_code tm_plan_create(tm_model *model, tm_plan **out_plan) {
     plan->dims_count += (int32_t)plan->slots.count;
     *out_plan = plan;
     return TM_OK;
+}
+
+tm_symbol **tm_plan_input_symbols(const tm_plan *plan, size_t *out_count) {
+    const tm_graph *graph = plan->model->main;
+    tm_symbol **symbols = TM_NEW_ARRAY(plan->arena, tm_symbol *, tm_dims_symbol_count(plan->model->dims) + 1);
+    size_t count = 0;
+    for (size_t i = 0; i < graph->inputs.count; i++)
+        for (int d = 0; d < graph->inputs.items[i]->rank; d++) {
+            tm_dim dim = graph->inputs.items[i]->dims[d];
+            bool known = dim->kind != TM_DIM_SYMBOL;
+            for (size_t k = 0; k < count && !known; k++)
+                known = symbols[k] == dim->symbol;
+            if (!known)
+                symbols[count++] = dim->symbol;
+        }
+    *out_count = count;
+    return symbols;
 }

@@ -14,12 +14,12 @@
 typedef struct tm_plan_value {
     tm_value *value;
     tm_storage storage;
-    int64_t argument;     /* see tm_storage */
+    int64_t argument; /* see tm_storage */
     int32_t dims_offset;
-    int32_t root;         /* frame number of the value whose memory it has (itself, unless a view) */
-    bool late;            /* some dim is known only while running, or a handle */
-    bool unfixed;         /* its data pointer changes while running */
-    int64_t begin, end;   /* lifetime in positions, inclusive */
+    int32_t root;       /* frame number of the value whose memory it has (itself, unless a view) */
+    bool late;          /* some dim is known only while running, or a handle */
+    bool unfixed;       /* its data pointer changes while running */
+    int64_t begin, end; /* lifetime in positions, inclusive */
 } tm_plan_value;
 
 typedef struct tm_plan_slot {
@@ -31,7 +31,7 @@ typedef struct tm_plan {
     tm_model *model;
     tm_arena *arena;
     TM_VECTOR(tm_plan_value) values;
-    int32_t *frame;        /* value id -> frame number, or -1 */
+    int32_t *frame; /* value id -> frame number, or -1 */
     TM_VECTOR(tm_plan_slot) slots;
     int32_t buffer_count;
     int32_t dims_count;    /* dims of values, then symbols, then slot offsets */
@@ -42,18 +42,19 @@ typedef struct tm_plan {
     bool allocates;
 } tm_plan;
 
-/* Makes outputs distinct values with memory of their own (adds Copy nodes): call before inference and plan. */
+/* Makes outputs distinct values with memory of their own (adds Copy nodes): call before inference and plan.
+ */
 TM_MUST_USE tm_code tm_plan_prepare_outputs(tm_model *model);
 TM_MUST_USE tm_code tm_plan_create(tm_model *model, tm_plan **out_plan);
 static inline int32_t tm_plan_frame(const tm_plan *plan, const tm_value *value) {
     return value == NULL ? -1 : plan->frame[value->id];
 }
+/* The symbols of the input dims, in the order in which they first stand: arguments of the typed functions. */
+tm_symbol **tm_plan_input_symbols(const tm_plan *plan, size_t *out_count);
 /* Is any dim late, or is it a handle? */
 bool tm_value_is_late(const tm_value *value);
 /* The value whose bytes a view shows (follows TM_VIEW nodes), or the value itself. */
 tm_value *tm_value_root(tm_value *value);
-/* Bytes of a constant in the weights section. */
-int64_t tm_stored_bytes(const tm_constant *constant);
 /* May a region's output lie where its input with this root does, given that nothing reads that afterwards? */
 bool tm_plan_may_reuse(const tm_value *output, const tm_value *root);
 

@@ -77,7 +77,8 @@ static const tm_level *find_level(const tm_target *target, const char *name, siz
     return NULL;
 }
 
-tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, tm_target_choice *out_choice) {
+tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu,
+                         tm_target_choice *out_choice) {
     *out_choice = (tm_target_choice){.target = tm_target_find(triple)};
     if (out_choice->target == NULL)
         return tm_report(diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "`tamis targets` lists the targets",
@@ -94,7 +95,8 @@ tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const 
         const tm_level *level = find_level(target, at, size);
         if (level == NULL)
             return tm_report(diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "`tamis targets` lists the levels",
-                             "target %s has no level '%.*s'", target->triple, (int)(size > 64 ? 64 : size), at);
+                             "target %s has no level '%.*s'", target->triple, (int)(size > 64 ? 64 : size),
+                             at);
         wanted[level - target->levels] = true;
         at += size;
         at += *at == ',';

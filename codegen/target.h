@@ -13,15 +13,15 @@ typedef struct tm_level {
     const char *features; /* LLVM's feature string */
     int vector_bits;      /* preferred width of a vector register; 0: scalar */
     int vector_registers;
-    uint32_t cpu_bits;    /* what tm_cpu_features() must report, see runtime/support_cpu.c */
-    const char *folder;   /* of its kernel archive: "v3" */
+    uint32_t cpu_bits;  /* what tm_cpu_features() must report, see runtime/support_cpu.c */
+    const char *folder; /* of its kernel archive: "v3" */
 } tm_level;
 
 typedef struct tm_target {
     const char *triple; /* "x86_64-linux-gnu" */
     uint16_t elf_machine;
     uint32_t elf_flags;
-    const char *abi; /* LLVM's target-abi, or NULL */
+    const char *abi;        /* LLVM's target-abi, or NULL */
     const char *initialize; /* LLVM back end: "X86", "AArch64", "RISCV" */
     tm_level levels[4];
     int level_count;
@@ -35,9 +35,10 @@ typedef struct tm_target_choice {
     int level_count;
 } tm_target_choice;
 
-const tm_target *tm_target_at(size_t i); /* NULL at the end */
+const tm_target *tm_target_at(size_t i);             /* NULL at the end */
 const tm_target *tm_target_find(const char *triple); /* NULL: none; NULL triple: this machine */
 /* `cpu`: comma-separated level names, or NULL for the default list. Files E_UNSUPPORTED_TARGET. */
-TM_MUST_USE tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, tm_target_choice *out_choice);
+TM_MUST_USE tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu,
+                                     tm_target_choice *out_choice);
 
 #endif

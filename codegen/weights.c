@@ -2,15 +2,15 @@
  *
  * weights.c: the constants, streamed from the mapped model into the artifact.
  *
- * LLVM's .incbin would hold them twice in memory, and constants as IR far more; and a linker maps what it reads
- * and what it writes. So they pass through neither. For an object or archive, this file writes a relocatable object
- * with one read-only section:
+ * LLVM's .incbin would hold them twice in memory, and constants as IR far more; and a linker maps what it
+ * reads and what it writes. So they pass through neither. For an object or archive, this file writes a
+ * relocatable object with one read-only section:
  *
  *     ELF header | section bytes | symbol table | strings | section headers
  *
- * For a shared object with large weights the section is hollow (SHT_NOBITS): the linker gives it addresses, in a
- * segment of its own without bytes in the file; afterwards the bytes are streamed to the file's end and the segment
- * is pointed there. Each constant stands at the offset the plan gave it.
+ * For a shared object with large weights the section is hollow (SHT_NOBITS): the linker gives it addresses,
+ * in a segment of its own without bytes in the file; afterwards the bytes are streamed to the file's end and
+ * the segment is pointed there. Each constant stands at the offset the plan gave it.
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -98,14 +98,31 @@ static void put_tables(writer *w, const char *symbol, int64_t section_bytes, boo
     uint64_t strings_at = symbols_at + sizeof(symbols), names_at = strings_at + 1 + symbol_name;
     uint64_t headers_at = (names_at + sizeof(names) + 7) & ~7ull;
     put(w, "\0\0\0\0\0\0\0", headers_at - names_at - sizeof(names));
-    Elf64_Shdr headers[5] = {
-        {0},
-        {.sh_name = 1, .sh_type = hollow ? SHT_NOBITS : SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = sizeof(Elf64_Ehdr),
-         .sh_size = (Elf64_Xword)section_bytes, .sh_addralign = TAMIS_ALIGNMENT},
-        {.sh_name = 16, .sh_type = SHT_SYMTAB, .sh_offset = symbols_at, .sh_size = sizeof(symbols), .sh_link = 3,
-         .sh_info = 1, .sh_addralign = 8, .sh_entsize = sizeof(Elf64_Sym)},
-        {.sh_name = 24, .sh_type = SHT_STRTAB, .sh_offset = strings_at, .sh_size = 1 + symbol_name, .sh_addralign = 1},
-        {.sh_name = 32, .sh_type = SHT_STRTAB, .sh_offset = names_at, .sh_size = sizeof(names), .sh_addralign = 1}};
+    Elf64_Shdr headers[5] = {{0},
+                             {.sh_name = 1,
+                              .sh_type = hollow ? SHT_NOBITS : SHT_PROGBITS,
+                              .sh_flags = SHF_ALLOC,
+                              .sh_offset = sizeof(Elf64_Ehdr),
+                              .sh_size = (Elf64_Xword)section_bytes,
+                              .sh_addralign = TAMIS_ALIGNMENT},
+                             {.sh_name = 16,
+                              .sh_type = SHT_SYMTAB,
+                              .sh_offset = symbols_at,
+                              .sh_size = sizeof(symbols),
+                              .sh_link = 3,
+                              .sh_info = 1,
+                              .sh_addralign = 8,
+                              .sh_entsize = sizeof(Elf64_Sym)},
+                             {.sh_name = 24,
+                              .sh_type = SHT_STRTAB,
+                              .sh_offset = strings_at,
+                              .sh_size = 1 + symbol_name,
+                              .sh_addralign = 1},
+                             {.sh_name = 32,
+                              .sh_type = SHT_STRTAB,
+                              .sh_offset = names_at,
+                              .sh_size = sizeof(names),
+                              .sh_addralign = 1}};
     put(w, headers, sizeof(headers));
     /* The header's place of the section headers is known only now. */
     Elf64_Off offset = headers_at;
@@ -115,7 +132,8 @@ static void put_tables(writer *w, const char *symbol, int64_t section_bytes, boo
 }
 
 static tm_code cannot(const tm_plan *plan, tm_code code, const char *what, const char *path) {
-    return tm_report(plan->model->diagnostics, code, NULL, NULL, "%s %s failed: %s", what, path, strerror(errno));
+    return tm_report(plan->model->diagnostics, code, NULL, NULL, "%s %s failed: %s", what, path,
+                     strerror(errno));
 }
 
 /* Streams all constants through the writer; the hash of the section, or an error. */
@@ -131,7 +149,8 @@ static tm_code stream(const tm_plan *plan, writer *w, const char *path, uint64_t
     return w->failed ? cannot(plan, TM_E_IO, "writing", path) : TM_OK;
 }
 
-tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const char *symbol, bool hollow, const char *path, uint64_t *out_hash) {
+tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const char *symbol, bool hollow,
+                         const char *path, uint64_t *out_hash) {
     writer hasher = {0};
     if (hollow)
         TM_TRY(stream(plan, &hasher, path, out_hash));
@@ -154,7 +173,7 @@ tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const cha
     return code == TM_OK && failed ? cannot(plan, TM_E_IO, "writing", path) : code;
 }
 
-/* Finds the hollow section and the segment that holds it alone, and gives both the place at the end of the file. */
+/* Finds the segment that holds the hollow section alone, and gives it a place at the end of the file. */
 static bool make_room(FILE *file, int64_t bytes, int64_t *out_offset) {
     Elf64_Ehdr header;
     Elf64_Phdr segment;
@@ -186,7 +205,8 @@ tm_code tm_fill_weights(const tm_plan *plan, const char *path) {
     int64_t room = 0;
     tm_code code = TM_OK;
     if (!make_room(w.file, plan->weights_bytes, &room))
-        code = tm_report(plan->model->diagnostics, TM_E_LINK, NULL, NULL, "the linker left no section " SECTION " in %s", path);
+        code = tm_report(plan->model->diagnostics, TM_E_LINK, NULL, NULL,
+                         "the linker left no section " SECTION " in %s", path);
     else if (fseek(w.file, (long)room, SEEK_SET) != 0)
         code = cannot(plan, TM_E_IO, "writing", path);
     else

@@ -4,7 +4,8 @@
  *
  *     file -> tm_import -> tm_passes_run -> tm_codegen -> artifact
  *
- * Running out of memory anywhere below jumps back to here; the arena's end closes files, mappings and LLVM objects.
+ * Running out of memory anywhere below jumps back to here; the arena's end closes files, mappings and LLVM
+ * objects.
  */
 #include "tamis/compiler.h"
 
@@ -35,35 +36,24 @@ void tamis_compile_options_init(tamis_compile_options *options) {
     *options = (tamis_compile_options){.emit = TAMIS_EMIT_SO, .level = 2, .bisect_limit = -1};
 }
 
-static void set_limits(tm_import_options *import, const tamis_compile_options *options) {
-    tm_import_limits *limits = &import->limits;
+void tm_import_options_of(const tamis_compile_options *options, tm_import_options *out_import) {
+    tm_import_options_init(out_import);
+    tm_import_limits *limits = &out_import->limits;
     const struct {
         int64_t *to;
         int64_t from;
-    } pairs[] = {{&limits->depth, options->limit_depth},         {&limits->nodes, options->limit_nodes},
-                 {&limits->initializers, options->limit_initializers}, {&limits->file_bytes, options->limit_file_bytes},
-                 {&limits->tensor_bytes, options->limit_tensor_bytes}, {&limits->memory_bytes, options->limit_memory_bytes},
+    } pairs[] = {{&limits->depth, options->limit_depth},
+                 {&limits->nodes, options->limit_nodes},
+                 {&limits->initializers, options->limit_initializers},
+                 {&limits->file_bytes, options->limit_file_bytes},
+                 {&limits->tensor_bytes, options->limit_tensor_bytes},
+                 {&limits->memory_bytes, options->limit_memory_bytes},
                  {&limits->name_bytes, options->limit_name_bytes}};
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
         if (pairs[i].from > 0)
             *pairs[i].to = pairs[i].from;
-    import->external_folder = options->external_folder;
-    import->allow_links_in = options->allow_links_in;
-}
-
-tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        tm_symbol *symbol = tm_dims_find_symbol(model->dims, facts[i].name);
-        if (symbol == NULL || symbol->origin != TM_SYMBOL_INPUT)
-            return tm_report(model->diagnostics, TM_E_USAGE, NULL, "`tamis inspect` lists the dims of the inputs",
-                             "--dim: no input has a dim '%s'", facts[i].name);
-        if (facts[i].low < 0 || facts[i].low > facts[i].high)
-            return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL, "--dim %s: the range is empty or negative", facts[i].name);
-        tm_symbol_set_range(symbol, facts[i].low, facts[i].high);
-        if (facts[i].low == facts[i].high)
-            tm_pin_symbol(model, symbol, facts[i].low);
-    }
-    return TM_OK;
+    out_import->external_folder = options->external_folder;
+    out_import->allow_links_in = options->allow_links_in;
 }
 
 static tm_dim replace_symbol(void *context, tm_symbol *symbol) {
@@ -72,7 +62,7 @@ static tm_dim replace_symbol(void *context, tm_symbol *symbol) {
 }
 
 /* Only graph inputs (and declared hints) hold input symbols before inference. */
-void tm_pin_symbol(tm_model *model, tm_symbol *symbol, int64_t value) {
+static void pin_symbol(tm_model *model, tm_symbol *symbol, int64_t value) {
     void *pair[2] = {symbol, (void *)(uintptr_t)tm_dim_constant(model->dims, value)};
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *v = model->values.items[i];
@@ -82,7 +72,24 @@ void tm_pin_symbol(tm_model *model, tm_symbol *symbol, int64_t value) {
     }
 }
 
-const char *tm_artifact_name(tm_arena *arena, const char *output) {
+tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        tm_symbol *symbol = tm_dims_find_symbol(model->dims, facts[i].name);
+        if (symbol == NULL || symbol->origin != TM_SYMBOL_INPUT)
+            return tm_report(model->diagnostics, TM_E_USAGE, NULL,
+                             "`tamis inspect` lists the dims of the inputs", "--dim: no input has a dim '%s'",
+                             facts[i].name);
+        if (facts[i].low < 0 || facts[i].low > facts[i].high)
+            return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL,
+                             "--dim %s: the range is empty or negative", facts[i].name);
+        tm_symbol_set_range(symbol, facts[i].low, facts[i].high);
+        if (facts[i].low == facts[i].high)
+            pin_symbol(model, symbol, facts[i].low);
+    }
+    return TM_OK;
+}
+
+static const char *artifact_name(tm_arena *arena, const char *output) {
     const char *slash = strrchr(output, '/');
     char *name = tm_arena_format(arena, "%s", slash != NULL ? slash + 1 : output);
     char *dot = strchr(name, '.');
@@ -114,7 +121,8 @@ static uint64_t hash_file(const char *path) {
 static tm_code write_text(tm_model *model, const char *output, const tm_text *text) {
     FILE *file = strcmp(output, "-") == 0 ? stdout : fopen(output, "wb");
     if (file == NULL)
-        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output, strerror(errno));
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
+                         strerror(errno));
     bool failed = fwrite(text->data, 1, text->size, file) != text->size;
     failed |= file == stdout ? fflush(file) != 0 : fclose(file) != 0;
     return failed ? tm_report(model->diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output) : TM_OK;
@@ -134,17 +142,30 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
     return tm_passes_run(model, &passes, log);
 }
 
-static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options, uint64_t hash) {
+static bool is_identifier(const char *name) {
+    for (const char *c = name; *c != 0; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_')
+            return false;
+    return isalpha((unsigned char)name[0]) || name[0] == '_';
+}
+
+static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options,
+                        uint64_t hash) {
     if (options->emit == TAMIS_EMIT_IR) {
         tm_text text;
         tm_text_init(&text, model->arena);
         tm_print_model(model, 0, &text);
         return write_text(model, output, &text);
     }
+    if (options->name != NULL && !is_identifier(options->name))
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL,
+                         "symbols of the artifact have the name in them",
+                         "--name: '%s' is not a C identifier", options->name);
     static const tm_emit_kind kinds[] = {TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM};
     tm_codegen_options codegen = {.emit = kinds[options->emit],
                                   .level = options->level,
-                                  .name = options->name != NULL ? options->name : tm_artifact_name(model->arena, output),
+                                  .name = options->name != NULL ? options->name
+                                                                : artifact_name(model->arena, output),
                                   .data_folder = tm_data_folder(model->arena),
                                   .model_hash = hash,
                                   .strict_math = options->strict_math};
@@ -158,17 +179,18 @@ typedef struct source {
     size_t bytes;
 } source;
 
-static tm_code compile(tamis_result *result, const source *from, const char *output, const tamis_compile_options *options) {
+static tm_code compile(tamis_result *result, const source *from, const char *output,
+                       const tamis_compile_options *options) {
     tm_import_options import;
-    tm_import_options_init(&import);
-    set_limits(&import, options);
+    tm_import_options_of(options, &import);
     tm_model *model;
     uint64_t hash;
     if (from->path != NULL) {
         TM_TRY(tm_import_file(&result->arena, &result->diagnostics, from->path, &import, &model));
         hash = hash_file(from->path);
     } else {
-        TM_TRY(tm_import_memory(&result->arena, &result->diagnostics, "<memory>", from->data, from->bytes, &import, &model));
+        TM_TRY(tm_import_memory(&result->arena, &result->diagnostics, "<memory>", from->data, from->bytes,
+                                &import, &model));
         hash = XXH3_64bits(from->data, from->bytes);
     }
     TM_TRY(optimize(model, options, &result->log));
@@ -194,11 +216,13 @@ static void finish(tamis_result *result) {
         json_object_array_add(list, item);
     }
     result->text = tm_arena_string(&result->arena, tm_text_get(&text));
-    result->json = tm_arena_string(&result->arena, json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN));
+    result->json =
+        tm_arena_string(&result->arena, json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN));
     json_object_put(list);
 }
 
-static int compile_any(const source *from, const char *output, const tamis_compile_options *options, tamis_result **out_result) {
+static int compile_any(const source *from, const char *output, const tamis_compile_options *options,
+                       tamis_result **out_result) {
     tamis_result *result = calloc(1, sizeof(*result));
     *out_result = result;
     if (result == NULL)
@@ -221,11 +245,13 @@ static int compile_any(const source *from, const char *output, const tamis_compi
     return (int)result->code;
 }
 
-int tamis_compile_file(const char *model, const char *output, const tamis_compile_options *options, tamis_result **out_result) {
+int tamis_compile_file(const char *model, const char *output, const tamis_compile_options *options,
+                       tamis_result **out_result) {
     return compile_any(&(source){.path = model}, output, options, out_result);
 }
 
-int tamis_compile_memory(const void *model, size_t bytes, const char *output, const tamis_compile_options *options, tamis_result **out_result) {
+int tamis_compile_memory(const void *model, size_t bytes, const char *output,
+                         const tamis_compile_options *options, tamis_result **out_result) {
     return compile_any(&(source){.data = model, .bytes = bytes}, output, options, out_result);
 }
 

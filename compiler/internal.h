@@ -5,15 +5,15 @@
 #ifndef TM_COMPILER_INTERNAL_H
 #define TM_COMPILER_INTERNAL_H
 
+#include "frontend/import.h"
 #include "ir/graph.h"
 #include "tamis/compiler.h"
 
-/* Folder of the kernel archives: TAMIS_DATA_DIR, or lib/tamis near this library, or where it was built for. */
+/* Folder of the kernel archives: TAMIS_DATA_DIR, lib/tamis near this library, or where it was built for. */
 const char *tm_data_folder(tm_arena *arena);
-/* C identifier for the artifact written to `output`. */
-const char *tm_artifact_name(tm_arena *arena, const char *output);
+/* The limits and folders of the importer that the options ask for. */
+void tm_import_options_of(const tamis_compile_options *options, tm_import_options *out_import);
 /* Narrows and pins symbols of inputs; before inference. */
 TM_MUST_USE tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count);
-void tm_pin_symbol(tm_model *model, tm_symbol *symbol, int64_t value);
 
 #endif

@@ -237,6 +237,20 @@ static bool excludes(tm_dim dim, int64_t value) {
 /* ---- min, max, broadcast ---- */
 
 /* The result for two operands if it is known, else NULL. */
+/* min(x, c, ...) with c of at least 2, where x is whole: it broadcasts with x only if it is x. */
+static bool is_cut_of(tm_dim cut, tm_dim whole) {
+    if (cut->kind != TM_DIM_MIN)
+        return false;
+    bool found = false;
+    for (tm_dim at = cut; at != NULL; at = at->kind == TM_DIM_MIN ? at->b : NULL) {
+        tm_dim operand = at->kind == TM_DIM_MIN ? at->a : at;
+        found = found || operand == whole;
+        if (operand != whole && operand->low < 2)
+            return false;
+    }
+    return found;
+}
+
 static tm_dim decide(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b, bool *fails) {
     if (a == b)
         return a;
@@ -252,6 +266,10 @@ static tm_dim decide(tm_dims *dims, tm_dim_kind kind, tm_dim a, tm_dim b, bool *
         *fails = *fails || tm_dim_differ(dims, a, b);
         return tm_dim_is_constant(a) || (!tm_dim_is_constant(b) && tm_dim_compare(a, b) < 0) ? a : b;
     }
+    if (is_cut_of(b, a))
+        return a;
+    if (is_cut_of(a, b))
+        return b;
     return excludes(a, 1) ? a : excludes(b, 1) ? b : NULL;
 }
 

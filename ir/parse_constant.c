@@ -165,7 +165,7 @@ static tm_code parse_hex(tm_parser *p, const constant_parser *c, int64_t bytes) 
     return TM_OK;
 }
 
-tm_code tm_parse_data(tm_parser *p, const tm_parsed_type *type, const tm_constant **out) {
+static tm_code parse_data(tm_parser *p, const tm_parsed_type *type, const tm_constant **out) {
     int64_t dims[TAMIS_MAX_RANK] = {0}, count = 1, bytes = 0;
     int64_t line = p->token.line, column = p->token.column;
     bool valid = type->kind == TAMIS_KIND_TENSOR && type->type != TAMIS_TYPE_UNDEFINED && type->rank >= 0;
@@ -193,7 +193,7 @@ tm_code tm_parse_constant(tm_parser *p, const tm_constant **out) {
     tm_parsed_type type;
     TM_TRY(tm_parse_type(p, &type));
     (void)tm_parse_accept(p, "=");
-    return tm_parse_data(p, &type, out);
+    return parse_data(p, &type, out);
 }
 
 /* ---- attributes ---- */

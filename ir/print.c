@@ -26,7 +26,7 @@ void tm_print_indent(int indent, tm_text *out) {
         tm_text_add(out, "  ");
 }
 
-bool tm_text_is_bare_name(const char *name) {
+static bool is_bare_name(const char *name) {
     const char *c = name;
     for (; *c != 0; c++) {
         bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '_';
@@ -38,7 +38,7 @@ bool tm_text_is_bare_name(const char *name) {
 }
 
 void tm_print_name(const char *name, tm_text *out) {
-    if (tm_text_is_bare_name(name)) {
+    if (is_bare_name(name)) {
         tm_text_add(out, "%s", name);
         return;
     }

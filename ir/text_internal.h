@@ -25,7 +25,6 @@ void tm_print_type(const tm_value *value, tm_text *out);
 void tm_print_data(const tm_constant *constant, unsigned flags, tm_text *out); /* {1, 2}, hex"..", ... */
 void tm_print_constant_type(const tm_constant *constant, tm_text *out);        /* f32[2, 3] */
 void tm_print_attributes(const tm_node *node, unsigned flags, int indent, tm_text *out);
-bool tm_text_is_bare_name(const char *name);
 /* The shortest decimal form that gives the same double (of a float, the same float) back. */
 void tm_print_double(double value, bool single, tm_text *out);
 
@@ -98,7 +97,6 @@ typedef struct tm_parsed_type {
 TM_MUST_USE tm_code tm_parse_type(tm_parser *parser, tm_parsed_type *out);
 TM_MUST_USE tm_code tm_parse_constant(tm_parser *parser,
                                       const tm_constant **out); /* f32[2] {1, 2} or type = data */
-TM_MUST_USE tm_code tm_parse_data(tm_parser *parser, const tm_parsed_type *type, const tm_constant **out);
 TM_MUST_USE tm_code tm_parse_attributes(tm_parser *parser, tm_node *node);
 TM_MUST_USE tm_code tm_parse_graph(tm_parser *parser, tm_graph *outer, tm_node *owner, tm_graph **out);
 

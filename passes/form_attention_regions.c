@@ -2,8 +2,9 @@
  *
  * form_attention_regions.c: Attention nodes whose form the tile loop covers become attention regions.
  *
- * Covered: f32, head sizes known and up to 256, no cache operands, no soft cap, one output, a mask that is bool or f32
- * and whose dims are those of the scores or 1. All others keep the library kernel, which does every form.
+ * Covered: f32, head sizes known and up to 256, no cache operands, no soft cap, one output, a mask that is
+ * bool or f32 and whose dims are those of the scores or 1. All others keep the library kernel, which does
+ * every form.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -12,7 +13,8 @@
 
 #define LARGEST_HEAD 256
 
-static bool heads(const tm_node *node, const tm_value *value, const char *attribute, int64_t *out_heads, int64_t *out_size) {
+static bool heads(const tm_node *node, const tm_value *value, const char *attribute, int64_t *out_heads,
+                  int64_t *out_size) {
     if (value->type != TAMIS_TYPE_FLOAT || (value->rank != 3 && value->rank != 4))
         return false;
     tm_dim last = value->dims[value->rank - 1];
@@ -62,10 +64,12 @@ static bool is_candidate(const tm_node *node) {
         return false;
     const tm_value *q = node->inputs[0], *k = node->inputs[1], *v = node->inputs[2];
     int64_t q_heads, k_heads, v_heads, size, k_size, v_size;
-    if (!heads(node, q, "q_num_heads", &q_heads, &size) || !heads(node, k, "kv_num_heads", &k_heads, &k_size) ||
+    if (!heads(node, q, "q_num_heads", &q_heads, &size) ||
+        !heads(node, k, "kv_num_heads", &k_heads, &k_size) ||
         !heads(node, v, "kv_num_heads", &v_heads, &v_size))
         return false;
-    if (q->rank != k->rank || k->rank != v->rank || size != k_size || k_heads != v_heads || q_heads % k_heads != 0)
+    if (q->rank != k->rank || k->rank != v->rank || size != k_size || k_heads != v_heads ||
+        q_heads % k_heads != 0)
         return false;
     if (q->dims[0] != k->dims[0] || k->dims[0] != v->dims[0] || k->dims[k->rank - 2] != v->dims[v->rank - 2])
         return false;

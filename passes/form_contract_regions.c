@@ -4,9 +4,9 @@
  *
  *     MatMul(x, W), Add bias, Gelu, Add residual  ->  Region "contract"; W is packed when it is written
  *
- * The epilogue follows the single reader of the running value as long as dims stay the same. The rows are one loop,
- * so its other operands walk along all of the last leading dims or none: bias[n], positions[seq, n], residuals. The weights become a constant of
- * their own that the region alone reads, marked as packed.
+ * The epilogue follows the single reader of the running value as long as dims stay the same. The rows are one
+ * loop, so its other operands walk along all of the last leading dims or none: bias[n], positions[seq, n],
+ * residuals. The weights become a constant of their own that the region alone reads, marked as packed.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -17,13 +17,15 @@
 #define LEAST_COLUMNS 4
 
 static bool is_weights(const tm_value *value) {
-    return tm_value_is_constant(value) && value->type == TAMIS_TYPE_FLOAT && value->rank == 2 && value->constant->panel == 0 &&
-           value->constant->dims[1] >= LEAST_COLUMNS && value->constant->dims[0] >= 1;
+    return tm_value_is_constant(value) && value->type == TAMIS_TYPE_FLOAT && value->rank == 2 &&
+           value->constant->panel == 0 && value->constant->dims[1] >= LEAST_COLUMNS &&
+           value->constant->dims[0] >= 1;
 }
 
 static bool is_candidate(const tm_node *node) {
-    return node->op == TM_OP_MatMul && node->inputs[0]->type == TAMIS_TYPE_FLOAT && node->inputs[0]->rank >= 2 &&
-           !tm_value_is_constant(node->inputs[0]) && is_weights(node->inputs[1]);
+    return node->op == TM_OP_MatMul && node->inputs[0]->type == TAMIS_TYPE_FLOAT &&
+           node->inputs[0]->rank >= 2 && !tm_value_is_constant(node->inputs[0]) &&
+           is_weights(node->inputs[1]);
 }
 
 /* Leading dims repeat up to some axis and walk from there on; unit dims of the output do not matter. */
@@ -57,8 +59,10 @@ static bool epilogue_fits(const tm_node *node, const tm_value *running) {
 static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *known = model->values.items[i];
-        if (known->constant != NULL && known->constant->panel != 0 && known->constant->data == weights->constant->data &&
-            memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 && tm_graph_contains(known->graph, graph))
+        if (known->constant != NULL && known->constant->panel != 0 &&
+            known->constant->data == weights->constant->data &&
+            memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
+            tm_graph_contains(known->graph, graph))
             return known;
     }
     tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));

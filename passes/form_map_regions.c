@@ -4,8 +4,8 @@
  *
  *     Mul, Add, Sigmoid, Mul over f32[n, 64]  ->  one Region: one pass over memory instead of four
  *
- * A group grows upwards from its last node: a producer joins when it is elementwise, has the same dims, and is
- * read by the group only. Its other operands must walk along the dims or repeat, known at compile time.
+ * A group grows upwards from its last node: a producer joins when it is elementwise, has the same dims, and
+ * is read by the group only. Its other operands must walk along the dims or repeat, known at compile time.
  * Single nodes stay with their kernels: a region of one gains nothing and costs code.
  */
 #include "passes/passes.h"
@@ -31,7 +31,8 @@ static bool contains(const group *g, const tm_node *node) {
 static bool operands_fit(const tm_node *node, const tm_value *out) {
     for (int i = 0; i < node->input_count; i++) {
         const tm_value *input = node->inputs[i];
-        if (input != NULL && !(tm_region_is_scalar(input) && input->rank <= out->rank) && !tm_region_broadcasts(input, out))
+        if (input != NULL && !(tm_region_is_scalar(input) && input->rank <= out->rank) &&
+            !tm_region_broadcasts(input, out))
             return false;
     }
     return true;
@@ -46,14 +47,16 @@ static bool read_by_group_only(const group *g, const tm_value *value) {
 
 static bool may_join(const group *g, const tm_node *node) {
     return node != NULL && node->graph == g->sink->graph && !contains(g, node) && tm_region_can_hold(node) &&
-           tm_region_same_dims(node->outputs[0], g->sink->outputs[0]) && operands_fit(node, g->sink->outputs[0]) &&
-           read_by_group_only(g, node->outputs[0]);
+           tm_region_same_dims(node->outputs[0], g->sink->outputs[0]) &&
+           operands_fit(node, g->sink->outputs[0]) && read_by_group_only(g, node->outputs[0]);
 }
 
 /* Joins producers until none fits; walking backwards in order sees every use of a node before it. */
 static void grow(group *g) {
-    for (tm_node *node = g->sink->previous; node != NULL && g->count < MOST_NODES && g->inputs < MOST_INPUTS; node = node->previous)
-        if (node->output_count == 1 && node->outputs[0] != NULL && node->outputs[0]->uses.count > 0 && may_join(g, node)) {
+    for (tm_node *node = g->sink->previous; node != NULL && g->count < MOST_NODES && g->inputs < MOST_INPUTS;
+         node = node->previous)
+        if (node->output_count == 1 && node->outputs[0] != NULL && node->outputs[0]->uses.count > 0 &&
+            may_join(g, node)) {
             g->nodes[g->count++] = node;
             g->inputs += node->input_count - 1;
         }

@@ -80,8 +80,20 @@ static tm_code run_pass(tm_pass_context *context, const pass *pass) {
     return context->options->verify ? tm_verify(context->model) : TM_OK;
 }
 
+static tm_code check_name(tm_model *model, const char *option, const char *name) {
+    for (size_t i = 0; i < PASS_COUNT; i++)
+        if (strcmp(passes[i].name, name) == 0)
+            return TM_OK;
+    return tm_report(model->diagnostics, TM_E_USAGE, NULL, "passes/passes.def lists them",
+                     "%s: there is no pass '%s'", option, name);
+}
+
 tm_code tm_passes_run(tm_model *model, const tm_pass_options *options, tm_text *log) {
     tm_pass_context context = {.model = model, .options = options, .log = log};
+    for (size_t i = 0; i < options->disabled_count; i++)
+        TM_TRY(check_name(model, "--disable", options->disabled[i]));
+    if (options->print_after != NULL)
+        TM_TRY(check_name(model, "--print-after", options->print_after));
     TM_TRY(infer(model));
     if (options->verify)
         TM_TRY(tm_verify(model));

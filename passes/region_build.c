@@ -18,7 +18,8 @@
 #include <string.h>
 
 bool tm_region_is_scalar(const tm_value *value) {
-    return tm_value_is_constant(value) && tm_constant_count(value->constant) == 1 && value->type != TAMIS_TYPE_STRING;
+    return tm_value_is_constant(value) && tm_constant_count(value->constant) == 1 &&
+           value->type != TAMIS_TYPE_STRING;
 }
 
 bool tm_region_same_dims(const tm_value *a, const tm_value *b) {
@@ -67,7 +68,8 @@ static bool known_power(const tm_node *node) {
 /* Floats to integers saturate in a way of their own: left to the kernel. */
 static bool known_cast(const tm_node *node) {
     tamis_type from = node->inputs[0]->type, to = node->outputs[0]->type;
-    return is_any(from) && is_any(to) && (from != TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_BOOL);
+    return is_any(from) && is_any(to) &&
+           (from != TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_BOOL);
 }
 
 bool tm_region_can_hold(const tm_node *node) {
@@ -144,7 +146,8 @@ static tm_value *inner_value(builder *b, tm_value *value) {
         return b->inner[value->id];
     tm_value *inner;
     if (tm_region_is_scalar(value)) {
-        tm_constant *scalar = tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
+        tm_constant *scalar =
+            tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
         inner = tm_value_create_constant(b->body, NULL, scalar);
     } else {
         inner = tm_value_create(b->body, NULL);
@@ -176,7 +179,8 @@ static void clone(builder *b, const tm_node *node) {
 }
 
 tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *const *nodes, int count,
-                                tm_value *const *outputs, int output_count, tm_node *before, tm_node **out_region) {
+                                tm_value *const *outputs, int output_count, tm_node *before,
+                                tm_node **out_region) {
     const tm_node *last = nodes[count - 1];
     builder b = {.model = model, .nodes = nodes, .count = count};
     b.body = tm_graph_create(model, "region", last->graph);
@@ -188,7 +192,8 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
                 (void)inner_value(&b, nodes[i]->inputs[k]);
     for (int i = 0; i < count; i++)
         clone(&b, nodes[i]);
-    tm_node *region = tm_node_create(last->graph, before, TM_OP_Region, last->name, (int)b.outer_inputs.count, b.outer_inputs.items);
+    tm_node *region = tm_node_create(last->graph, before, TM_OP_Region, last->name, (int)b.outer_inputs.count,
+                                     b.outer_inputs.items);
     region->file_index = last->file_index;
     region->file_path = last->file_path;
     tm_node_set_string(region, "kind", kind);
@@ -205,7 +210,8 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     return tm_infer_node(model, region);
 }
 
-tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count, tm_node **out_region) {
+tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count,
+                        tm_node **out_region) {
     tm_node *last = nodes[count - 1];
     return tm_region_build_outputs(model, kind, nodes, count, &last->outputs[0], 1, last, out_region);
 }

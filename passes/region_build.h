@@ -17,10 +17,12 @@ bool tm_region_same_dims(const tm_value *a, const tm_value *b);
 
 /* Replaces nodes (in execution order) by a region with one output, that of the last node; the other nodes'
  * outputs have no use outside. The node stands where the last one stood. */
-TM_MUST_USE tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count, tm_node **out_region);
+TM_MUST_USE tm_code tm_region_build(tm_model *model, const char *kind, tm_node *const *nodes, int count,
+                                    tm_node **out_region);
 /* The same with several outputs, made by the nodes; all others have no use outside. The region stands before
  * `before`: after what the nodes read, before what reads the outputs. */
-TM_MUST_USE tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *const *nodes, int count,
-                                            tm_value *const *outputs, int output_count, tm_node *before, tm_node **out_region);
+TM_MUST_USE tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *const *nodes,
+                                            int count, tm_value *const *outputs, int output_count,
+                                            tm_node *before, tm_node **out_region);
 
 #endif

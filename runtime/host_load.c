@@ -4,7 +4,8 @@
  *
  * Why the ELF header is read before dlopen: dlopen's words for a file of another machine ("wrong ELF
  * class") do not say what was expected, and it runs the constructors of any library it is
- * given. Every refusal here names the field, what was expected, what was found, and what to do.
+ * given; and of a file that is cut short it maps pages that are not there, so that the process dies of a bus
+ * error. Every refusal here names the field, what was expected, what was found, and what to do.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -63,6 +64,33 @@ static int refuse_number(tamis_error *error, const char *path, const char *field
     return refuse(error, path, field, expected_text, found_text, recompile);
 }
 
+static bool lies_within(uint64_t offset, uint64_t bytes, uint64_t file_bytes) {
+    return bytes <= file_bytes && offset <= file_bytes - bytes;
+}
+
+/* Has the file all bytes that its program and section headers promise? */
+static bool is_whole(FILE *file, const Elf64_Ehdr *header) {
+    if (fseeko(file, 0, SEEK_END) != 0)
+        return false;
+    uint64_t file_bytes = (uint64_t)ftello(file);
+    if (header->e_shnum > 0 &&
+        !lies_within(header->e_shoff, (uint64_t)header->e_shnum * header->e_shentsize, file_bytes))
+        return false;
+    if (header->e_phnum > 0 && header->e_phentsize != sizeof(Elf64_Phdr))
+        return false;
+    if (!lies_within(header->e_phoff, (uint64_t)header->e_phnum * sizeof(Elf64_Phdr), file_bytes) ||
+        fseeko(file, (off_t)header->e_phoff, SEEK_SET) != 0)
+        return false;
+    for (int i = 0; i < header->e_phnum; i++) {
+        Elf64_Phdr segment;
+        if (fread(&segment, sizeof segment, 1, file) != 1)
+            return false;
+        if (segment.p_type != PT_NULL && !lies_within(segment.p_offset, segment.p_filesz, file_bytes))
+            return false;
+    }
+    return true;
+}
+
 static int check_elf(const char *path, tamis_error *error) {
     FILE *file = fopen(path, "rb");
     if (file == NULL)
@@ -70,6 +98,7 @@ static int check_elf(const char *path, tamis_error *error) {
     Elf64_Ehdr header;
     memset(&header, 0, sizeof header);
     size_t bytes = fread(&header, 1, sizeof header, file);
+    bool whole = bytes == sizeof header && is_whole(file, &header);
     fclose(file);
     if (bytes < EI_NIDENT || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
         return refuse(error, path, "file type", "an ELF shared object made by `tamis compile`",
@@ -93,6 +122,10 @@ static int check_elf(const char *path, tamis_error *error) {
         return refuse(error, path, "ELF type", "shared object",
                       header.e_type == ET_REL ? "relocatable object" : "another",
                       "link the object into a program, or compile with --emit=so");
+    if (!whole)
+        return refuse(error, path, "file size", "all bytes that the ELF headers name",
+                      "a file that is cut short or damaged",
+                      "copy the file again, or compile the model again");
     return 0;
 }
 

@@ -103,10 +103,10 @@ int64_t tm_host_type_bytes(int type, int64_t count);
 /* Number of elements, -1 when a dim is negative or the product overflows. */
 int64_t tm_host_count(int rank, const int64_t *dims);
 
-/* Copies `count` items into the input's memory as a tm_sequence, or (nested) as an optional that holds one; item
- * data are borrowed. */
-int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, bool nested,
-                          tamis_error *error);
+/* Copies `count` items into the input's memory as a tm_sequence, or (nested) as an optional that holds one;
+ * item data are borrowed. */
+int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count,
+                          bool nested, tamis_error *error);
 void tm_host_release_sequences(tamis_session *session);
 
 /* Floating-point mode of compiled code: subnormals count as zero. */

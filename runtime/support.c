@@ -165,8 +165,8 @@ void tm_unscratch(tm_run *run, void *memory, int64_t bytes) {
 /* ---- copies between values: control flow ---- */
 
 /* Copies dims and data of `from` into `to`, whose data go to buffer `number` (or to its fixed memory). */
-static int32_t copy_into(tm_run *run, int32_t node, tamis_tensor *to, const tamis_tensor *from, int32_t number,
-                         bool set_dims, void **out_data) {
+static int32_t copy_into(tm_run *run, int32_t node, tamis_tensor *to, const tamis_tensor *from,
+                         int32_t number, bool set_dims, void **out_data) {
     if (to->kind != TAMIS_KIND_TENSOR) {
         *out_data = from->data;
         return 0;
@@ -199,7 +199,8 @@ int32_t tm_copy_value(tm_run *run, int32_t node, int32_t to, int32_t from) {
             if (target->dims[i] != source->dims[i])
                 return tm_driver_fail(run, node, TM_RUN_DIM_MISMATCH, target->dims[i], source->dims[i]);
     void *data = NULL;
-    int32_t code = copy_into(run, node, target, source, run->value_buffers[to], run->value_buffers[to] >= 0, &data);
+    int32_t code =
+        copy_into(run, node, target, source, run->value_buffers[to], run->value_buffers[to] >= 0, &data);
     if (code == 0)
         target->data = data;
     return code;

@@ -65,8 +65,10 @@ void tm_scan_begin(tm_run *run, int32_t to);
 int32_t tm_scan_append(tm_run *run, int32_t node, int32_t to, int32_t from);
 /* Slice `index` along `axis` of `from` into `to` (rank one less): a view for axis 0, else a copy. */
 int32_t tm_scan_slice(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index);
-/* Writes `from` at `index` of `length` along `axis` of `to`; the first call (index irrelevant) of a run sets dims. */
-int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index, int64_t length, int32_t first);
+/* Writes `from` at `index` of `length` along `axis` of `to`; the first call (index irrelevant) of a run sets
+ * dims. */
+int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index,
+                      int64_t length, int32_t first);
 
 /* Units 0..count of a region, in tasks of `grain`. body's argument points to {run, call}. */
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,

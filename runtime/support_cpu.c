@@ -49,7 +49,8 @@ BASE uint32_t tm_cpu_features(void) {
         all(extended.c, 1u << 5) && (state & 6) == 6)
         features |= 1;
     /* F, DQ, CD, BW, VL; opmask and ZMM state */
-    if ((features & 1) && all(seven.b, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) && (state & 0xe6) == 0xe6)
+    if ((features & 1) && all(seven.b, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) &&
+        (state & 0xe6) == 0xe6)
         features |= 2;
     return features;
 }

@@ -5,7 +5,7 @@
  * The functions of a generated header,
  *
  *     int64_t t2_workspace_bytes(int64_t N);
- *     int32_t t2_run(const float *x, int64_t N, float *y, void *workspace);
+ *     int32_t t2_run(void *workspace, int64_t N, const float *x, float *y);
  *
  * end here. The caller's workspace holds the context and the planned memory, so a model whose dims are all
  * known from its inputs never allocates; others, and kernels that need scratch, use aligned_alloc and free of

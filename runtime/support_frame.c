@@ -4,12 +4,14 @@
  *
  * The tables (tm_value_info, dims_template) are constant data of the artifact; a context is one block:
  *
- *     tamis_tensor values[value_count] | int64 dims[dims_count] | tm_buffer buffers[buffer_count] | int32 value_buffers[]
+ *     tamis_tensor values[value_count] | int64 dims[dims_count] | tm_buffer buffers[buffer_count] | int32
+ * value_buffers[]
  *
  * prepare() fills dims; tm_run_bind() then turns storage classes into pointers. Why tables and not emitted
  * stores: a graph of 1,000 nodes would need some 30 KB of code for what a short loop does.
  */
 #include "runtime/kernel.h"
+#include "runtime/ops/real.h"
 #include "runtime/support.h"
 
 static int64_t round_up(int64_t n) {
@@ -17,8 +19,10 @@ static int64_t round_up(int64_t n) {
 }
 
 int64_t tm_run_bytes(const tamis_artifact *artifact) {
-    return round_up(artifact->value_count * (int64_t)sizeof(tamis_tensor)) + round_up(artifact->dims_count * 8) +
-           round_up(artifact->buffer_count * (int64_t)sizeof(tm_buffer)) + round_up(artifact->value_count * 4);
+    return round_up(artifact->value_count * (int64_t)sizeof(tamis_tensor)) +
+           round_up(artifact->dims_count * 8) +
+           round_up(artifact->buffer_count * (int64_t)sizeof(tm_buffer)) +
+           round_up(artifact->value_count * 4);
 }
 
 void tm_run_init(tm_run *run, const tamis_artifact *artifact, void *memory, const tamis_host *host) {
@@ -136,24 +140,7 @@ int64_t tm_floordiv_dim(tm_run *run, int64_t a, int64_t b) {
 }
 
 int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i) {
-    const tamis_tensor *t = &run->values[value];
-    switch (t->type) {
-    case TAMIS_TYPE_INT64:
-    case TAMIS_TYPE_UINT64:
-        return ((const int64_t *)t->data)[i];
-    case TAMIS_TYPE_INT32:
-        return ((const int32_t *)t->data)[i];
-    case TAMIS_TYPE_UINT32:
-        return ((const uint32_t *)t->data)[i];
-    case TAMIS_TYPE_INT16:
-        return ((const int16_t *)t->data)[i];
-    case TAMIS_TYPE_UINT16:
-        return ((const uint16_t *)t->data)[i];
-    case TAMIS_TYPE_INT8:
-        return ((const int8_t *)t->data)[i];
-    default: /* u8 and bool */
-        return ((const uint8_t *)t->data)[i];
-    }
+    return tm_integer_get(&run->values[value], i);
 }
 
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,

@@ -79,6 +79,11 @@ static int run_verb(tool *tool, const tool_verb *verb, int argc, char **argv) {
 int main(int argc, char **argv) {
     if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
         strcmp(argv[1], "-h") == 0) {
+        if (argc > 2 && find_verb(argv[2]) == NULL) {
+            fprintf(stderr, "tamis: error E%04d: unknown verb '%s'\n    hint: tamis help\n", TM_E_USAGE,
+                    argv[2]);
+            return tm_code_exit(TM_E_USAGE);
+        }
         print_help(argc > 2 ? argv[2] : NULL);
         return argc < 2 ? tm_code_exit(TM_E_USAGE) : 0;
     }

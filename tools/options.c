@@ -13,6 +13,7 @@
  */
 #include "tools/tool.h"
 
+#include "compiler/internal.h"
 #include "ir/text.h"
 
 #include <errno.h>
@@ -180,27 +181,9 @@ const tamis_compile_options *tool_compile_get(tool_compile *compile) {
     return &compile->options;
 }
 
-void tool_compile_import_options(const tool_compile *compile, tm_import_options *out_options) {
-    const tamis_compile_options *options = &compile->options;
-    tm_import_options_init(out_options);
-    tm_import_limits *limits = &out_options->limits;
-    const int64_t given[] = {options->limit_depth,        options->limit_nodes,
-                             options->limit_initializers, options->limit_file_bytes,
-                             options->limit_tensor_bytes, options->limit_memory_bytes,
-                             options->limit_name_bytes};
-    int64_t *const slots[] = {&limits->depth,      &limits->nodes,        &limits->initializers,
-                              &limits->file_bytes, &limits->tensor_bytes, &limits->memory_bytes,
-                              &limits->name_bytes};
-    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
-        if (given[i] > 0)
-            *slots[i] = given[i];
-    out_options->external_folder = options->external_folder;
-    out_options->allow_links_in = options->allow_links_in;
-}
-
 tm_code tool_import(tool *tool, const char *path, tool_compile *compile, tm_model **out_model) {
     tm_import_options options;
-    tool_compile_import_options(compile, &options);
+    tm_import_options_of(&compile->options, &options);
     char *data;
     size_t bytes;
     if (tool_ends_with(path, ".ir")) {
@@ -213,12 +196,5 @@ tm_code tool_import(tool *tool, const char *path, tool_compile *compile, tm_mode
     } else {
         TM_TRY(tm_import_file(&tool->arena, &tool->diagnostics, path, &options, out_model));
     }
-    for (size_t i = 0; i < compile->dims.count; i++) {
-        tm_symbol *symbol = tm_dims_find_symbol((*out_model)->dims, compile->dims.items[i].name);
-        if (symbol == NULL)
-            return tool_report(tool, TM_E_USAGE, path, "tamis inspect lists the inputs and their dims",
-                               "--dim: the model has no dim '%s'", compile->dims.items[i].name);
-        tm_symbol_set_range(symbol, compile->dims.items[i].low, compile->dims.items[i].high);
-    }
-    return TM_OK;
+    return tm_apply_dim_facts(*out_model, compile->dims.items, compile->dims.count);
 }

@@ -118,8 +118,6 @@ void tool_compile_init(tool_compile *compile);
 TM_MUST_USE tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value);
 /* The options with dims and disabled passes filled in. */
 const tamis_compile_options *tool_compile_get(tool_compile *compile);
-/* The import options that the same flags ask for. */
-void tool_compile_import_options(const tool_compile *compile, tm_import_options *out_options);
 /* Imports a model (`-`: from stdin) and applies the --dim facts; not yet inferred. A .ir file is parsed. */
 TM_MUST_USE tm_code tool_import(tool *tool, const char *path, tool_compile *compile, tm_model **out_model);
 

@@ -3,7 +3,7 @@
  * tamis opt FILE.ir|MODEL.onnx: runs the pipeline, or single passes, and prints the IR as text.
  *
  *     tamis opt a.ir --pass fold_constants --pass dead_code
- *     tamis opt m.onnx -O2 --print-after=fuse_layer_norm --opt-bisect-limit=12
+ *     tamis opt m.onnx -O2 --print-after=recognize_gelu --opt-bisect-limit=12
  */
 #include "tools/tool.h"
 

@@ -2,8 +2,8 @@
  *
  * emit.c: small steps of emission that all files of codegen/llvm/ share.
  *
- * Memory is addressed as base pointer plus bytes, with the offsets of the C structs (offsetof), so no LLVM struct
- * type mirrors a C one. A function being built has one fail block: tm_emit_check leaves through it
+ * Memory is addressed as base pointer plus bytes, with the offsets of the C structs (offsetof), so no LLVM
+ * struct type mirrors a C one. A function being built has one fail block: tm_emit_check leaves through it
  * with the code as the result.
  */
 #include "codegen/llvm/emit.h"
@@ -31,7 +31,8 @@ void tm_emit_store(tm_emit *e, LLVMValueRef value, LLVMValueRef pointer, int64_t
     LLVMBuildStore(e->builder, value, tm_emit_offset(e, pointer, bytes));
 }
 
-LLVMValueRef tm_emit_call(tm_emit *e, const char *name, LLVMTypeRef result, LLVMValueRef *arguments, unsigned count) {
+LLVMValueRef tm_emit_call(tm_emit *e, const char *name, LLVMTypeRef result, LLVMValueRef *arguments,
+                          unsigned count) {
     LLVMTypeRef types[16];
     for (unsigned i = 0; i < count; i++)
         types[i] = LLVMTypeOf(arguments[i]);
@@ -101,7 +102,8 @@ int32_t tm_emit_node_number(tm_emit *e, const tm_node *node) {
     const char *path = node->file_path != NULL ? node->file_path : "main";
     const char *name = node->name != NULL ? node->name : "";
     tm_push(e->arena, &e->node_names,
-            node->file_index >= 0 ? tm_arena_format(e->arena, "%s node %lld: %s '%s'", path, (long long)node->file_index, op, name)
+            node->file_index >= 0 ? tm_arena_format(e->arena, "%s node %lld: %s '%s'", path,
+                                                    (long long)node->file_index, op, name)
                                   : tm_arena_format(e->arena, "%s: %s '%s'", path, op, name));
     return (int32_t)e->node_names.count - 1;
 }

@@ -25,13 +25,13 @@ typedef struct tm_emit {
     LLVMTypeRef kernel_type; /* i32 (ptr run, ptr call) */
     /* the function under construction */
     LLVMValueRef function, run, dims;
-    LLVMBasicBlockRef fail;  /* returns the phi of failing codes */
+    LLVMBasicBlockRef fail; /* returns the phi of failing codes */
     LLVMValueRef fail_phi;
     LLVMValueRef overflow;   /* i1 collected by emit_dim, or NULL */
     bool dims_unsafe;        /* a helper that may record a failure was called */
     LLVMValueRef *dim_cache; /* by dim number; NULL: no cache */
     size_t dim_cache_size;
-    LLVMValueRef *stored;    /* prepare(): symbols already bound, by number */
+    LLVMValueRef *stored; /* prepare(): symbols already bound, by number */
     /* tables */
     TM_VECTOR(const char *) node_names;
     int32_t call_count;
@@ -46,7 +46,8 @@ LLVMValueRef tm_emit_offset(tm_emit *e, LLVMValueRef pointer, int64_t bytes);
 LLVMValueRef tm_emit_load(tm_emit *e, LLVMTypeRef type, LLVMValueRef pointer, int64_t bytes);
 void tm_emit_store(tm_emit *e, LLVMValueRef value, LLVMValueRef pointer, int64_t bytes);
 /* Calls an external function; `arguments` is any mix of values; the type is made from their types. */
-LLVMValueRef tm_emit_call(tm_emit *e, const char *name, LLVMTypeRef result, LLVMValueRef *arguments, unsigned count);
+LLVMValueRef tm_emit_call(tm_emit *e, const char *name, LLVMTypeRef result, LLVMValueRef *arguments,
+                          unsigned count);
 /* Leaves the function with `code` when it is not 0. */
 void tm_emit_check(tm_emit *e, LLVMValueRef code);
 LLVMBasicBlockRef tm_emit_block(tm_emit *e, const char *name);
@@ -73,8 +74,6 @@ TM_MUST_USE tm_code tm_emit_control(tm_emit *e, tm_node *node, int32_t number);
 TM_MUST_USE tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash);
 /* Address of values[frame].data. */
 LLVMValueRef tm_emit_data_slot(tm_emit *e, int32_t frame);
-/* Late dims of a value that are known before it is made: stored, and memory reserved. */
-void tm_emit_late_dims(tm_emit *e, const tm_value *value, int32_t node, bool reserve);
 
 /* emit_entry.c: the typed functions of the generated header. Models with handles have none. */
 void tm_emit_entry(tm_emit *e);

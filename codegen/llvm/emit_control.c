@@ -22,7 +22,8 @@ static void copy(tm_emit *e, int32_t number, const tm_value *to, const tm_value 
         return;
     call_checked(e, "tm_copy_value",
                  (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_i32(e, tm_plan_frame(e->plan, to)),
-                                  tm_emit_i32(e, tm_plan_frame(e->plan, from))}, 4);
+                                  tm_emit_i32(e, tm_plan_frame(e->plan, from))},
+                 4);
 }
 
 static LLVMValueRef data_of(tm_emit *e, const tm_value *value) {
@@ -63,14 +64,16 @@ static tm_code emit_if(tm_emit *e, tm_node *node, int32_t number) {
     return code;
 }
 
-static void carry(tm_emit *e, int32_t number, const tm_graph *body, size_t first_input, size_t first_output, size_t count) {
+static void carry(tm_emit *e, int32_t number, const tm_graph *body, size_t first_input, size_t first_output,
+                  size_t count) {
     int32_t *pairs = TM_NEW_ARRAY(e->arena, int32_t, 2 * count + 1);
     for (size_t i = 0; i < count; i++) {
         pairs[2 * i] = tm_plan_frame(e->plan, body->inputs.items[first_input + i]);
         pairs[2 * i + 1] = tm_plan_frame(e->plan, body->outputs.items[first_output + i]);
     }
     LLVMValueRef table = tm_emit_bytes(e, "pairs", pairs, count * 8, 4);
-    call_checked(e, "tm_carry", (LLVMValueRef[]){e->run, tm_emit_i32(e, number), table, tm_emit_i32(e, (int64_t)count)}, 4);
+    call_checked(e, "tm_carry",
+                 (LLVMValueRef[]){e->run, tm_emit_i32(e, number), table, tm_emit_i32(e, (int64_t)count)}, 4);
 }
 
 static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
@@ -85,22 +88,26 @@ static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
                 if (node->outputs[k]->dims[d]->kind != TM_DIM_SYMBOL || !node->outputs[k]->dims[d]->late)
                     tm_emit_store_dims(e, entry, d, d + 1);
             tm_emit_call(e, "tm_scan_begin", e->void_type,
-                         (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_plan_frame(e->plan, node->outputs[k]))}, 2);
+                         (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_plan_frame(e->plan, node->outputs[k]))},
+                         2);
         }
     tm_emit_check_dims(e, number);
     LLVMValueRef i = counter(e), condition = counter(e);
     LLVMBuildStore(e->builder, tm_emit_i64(e, 0), i);
-    LLVMValueRef trip = node->inputs[0] != NULL ? LLVMBuildLoad2(e->builder, e->i64, data_of(e, node->inputs[0]), "")
-                                                : tm_emit_i64(e, INT64_MAX);
+    LLVMValueRef trip = node->inputs[0] != NULL
+                            ? LLVMBuildLoad2(e->builder, e->i64, data_of(e, node->inputs[0]), "")
+                            : tm_emit_i64(e, INT64_MAX);
     LLVMValueRef start = node->input_count > 1 && node->inputs[1] != NULL
                              ? LLVMBuildZExt(e->builder, truth(e, node->inputs[1]), e->i64, "")
                              : tm_emit_i64(e, 1);
     LLVMBuildStore(e->builder, start, condition);
-    LLVMBasicBlockRef head = tm_emit_block(e, "head"), round = tm_emit_block(e, "body"), done = tm_emit_block(e, "done");
+    LLVMBasicBlockRef head = tm_emit_block(e, "head"), round = tm_emit_block(e, "body"),
+                      done = tm_emit_block(e, "done");
     LLVMBuildBr(e->builder, head);
     LLVMPositionBuilderAtEnd(e->builder, head);
     LLVMValueRef now = LLVMBuildLoad2(e->builder, e->i64, i, "");
-    LLVMValueRef on = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildLoad2(e->builder, e->i64, condition, ""), tm_emit_i64(e, 0), "");
+    LLVMValueRef on = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildLoad2(e->builder, e->i64, condition, ""),
+                                    tm_emit_i64(e, 0), "");
     LLVMValueRef more = LLVMBuildICmp(e->builder, LLVMIntSLT, now, trip, "");
     LLVMBuildCondBr(e->builder, LLVMBuildAnd(e->builder, on, more, ""), round, done);
     LLVMPositionBuilderAtEnd(e->builder, round);
@@ -114,8 +121,10 @@ static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
     for (size_t k = carried; k < (size_t)node->output_count; k++)
         if (node->outputs[k] != NULL)
             call_checked(e, "tm_scan_append",
-                         (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_i32(e, tm_plan_frame(e->plan, node->outputs[k])),
-                                          tm_emit_i32(e, tm_plan_frame(e->plan, body->outputs.items[1 + k]))}, 4);
+                         (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
+                                          tm_emit_i32(e, tm_plan_frame(e->plan, node->outputs[k])),
+                                          tm_emit_i32(e, tm_plan_frame(e->plan, body->outputs.items[1 + k]))},
+                         4);
     if (carried > 0)
         carry(e, number, body, 2, 1, carried);
     LLVMBuildStore(e->builder, LLVMBuildAdd(e->builder, now, tm_emit_i64(e, 1), ""), i);
@@ -136,7 +145,8 @@ static int64_t list_at(const tm_attribute *list, size_t i, int64_t otherwise) {
     return list->present && (int64_t)i < list->count ? list->ints[i] : otherwise;
 }
 
-static LLVMValueRef direction(tm_emit *e, const tm_attribute *list, size_t k, LLVMValueRef i, LLVMValueRef length) {
+static LLVMValueRef direction(tm_emit *e, const tm_attribute *list, size_t k, LLVMValueRef i,
+                              LLVMValueRef length) {
     if (list_at(list, k, 0) == 0)
         return i;
     LLVMValueRef last = LLVMBuildSub(e->builder, length, tm_emit_i64(e, 1), "");
@@ -148,38 +158,47 @@ static int64_t axis_of(const tm_attribute *list, size_t k, const tm_value *value
     return axis < 0 ? axis + value->rank : axis;
 }
 
-static void emit_scan_round(tm_emit *e, tm_node *node, int32_t number, const scan_form *f, LLVMValueRef now, LLVMValueRef length) {
+static void emit_scan_round(tm_emit *e, tm_node *node, int32_t number, const scan_form *f, LLVMValueRef now,
+                            LLVMValueRef length) {
     for (size_t k = 0; k < f->inputs; k++) {
         const tm_value *source = node->inputs[f->states + k];
         const tm_value *slice = f->body->inputs.items[f->states + k];
         call_checked(e, "tm_scan_slice",
-                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_i32(e, tm_plan_frame(e->plan, slice)),
+                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
+                                      tm_emit_i32(e, tm_plan_frame(e->plan, slice)),
                                       tm_emit_i32(e, tm_plan_frame(e->plan, source)),
                                       tm_emit_i32(e, axis_of(f->input_axes, k, source)),
-                                      direction(e, f->input_directions, k, now, length)}, 6);
+                                      direction(e, f->input_directions, k, now, length)},
+                     6);
     }
     for (size_t k = 0; k < f->body->inputs.count; k++)
         tm_emit_bind_symbols(e, f->body->inputs.items[k]);
 }
 
-static void emit_scan_results(tm_emit *e, tm_node *node, int32_t number, const scan_form *f, LLVMValueRef now, LLVMValueRef length) {
-    LLVMValueRef first = LLVMBuildZExt(e->builder, LLVMBuildICmp(e->builder, LLVMIntEQ, now, tm_emit_i64(e, 0), ""), e->i32, "");
+static void emit_scan_results(tm_emit *e, tm_node *node, int32_t number, const scan_form *f, LLVMValueRef now,
+                              LLVMValueRef length) {
+    LLVMValueRef first = LLVMBuildZExt(
+        e->builder, LLVMBuildICmp(e->builder, LLVMIntEQ, now, tm_emit_i64(e, 0), ""), e->i32, "");
     for (size_t k = 0; k < f->outputs; k++) {
         const tm_value *to = f->states + k < (size_t)node->output_count ? node->outputs[f->states + k] : NULL;
         if (to == NULL)
             continue;
         const tm_value *from = f->body->outputs.items[f->states + k];
         call_checked(e, "tm_scan_store",
-                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_i32(e, tm_plan_frame(e->plan, to)),
-                                      tm_emit_i32(e, tm_plan_frame(e->plan, from)), tm_emit_i32(e, axis_of(f->output_axes, k, to)),
-                                      direction(e, f->output_directions, k, now, length), length, first}, 8);
+                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
+                                      tm_emit_i32(e, tm_plan_frame(e->plan, to)),
+                                      tm_emit_i32(e, tm_plan_frame(e->plan, from)),
+                                      tm_emit_i32(e, axis_of(f->output_axes, k, to)),
+                                      direction(e, f->output_directions, k, now, length), length, first},
+                     8);
     }
     if (f->states > 0)
         carry(e, number, f->body, 0, 0, f->states);
 }
 
 static tm_code emit_scan(tm_emit *e, tm_node *node, int32_t number) {
-    scan_form f = {.body = tm_node_graph(node, "body"), .inputs = (size_t)tm_node_int(node, "num_scan_inputs")};
+    scan_form f = {.body = tm_node_graph(node, "body"),
+                   .inputs = (size_t)tm_node_int(node, "num_scan_inputs")};
     f.states = f.body->inputs.count - f.inputs;
     f.outputs = f.body->outputs.count - f.states;
     f.input_axes = tm_node_attribute(node, "scan_input_axes");
@@ -190,7 +209,8 @@ static tm_code emit_scan(tm_emit *e, tm_node *node, int32_t number) {
         copy(e, number, f.body->inputs.items[k], node->inputs[k]);
     const tm_value *source = node->inputs[f.states];
     const tm_plan_value *entry = &e->plan->values.items[tm_plan_frame(e->plan, source)];
-    LLVMValueRef length = tm_emit_load(e, e->i64, e->dims, 8 * (entry->dims_offset + axis_of(f.input_axes, 0, source)));
+    LLVMValueRef length =
+        tm_emit_load(e, e->i64, e->dims, 8 * (entry->dims_offset + axis_of(f.input_axes, 0, source)));
     for (size_t k = 0; k < f.outputs; k++) { /* an empty scan leaves outputs without a first round */
         const tm_value *to = f.states + k < (size_t)node->output_count ? node->outputs[f.states + k] : NULL;
         if (to != NULL)
@@ -201,7 +221,8 @@ static tm_code emit_scan(tm_emit *e, tm_node *node, int32_t number) {
     tm_emit_check_dims(e, number);
     LLVMValueRef i = counter(e);
     LLVMBuildStore(e->builder, tm_emit_i64(e, 0), i);
-    LLVMBasicBlockRef head = tm_emit_block(e, "head"), round = tm_emit_block(e, "body"), done = tm_emit_block(e, "done");
+    LLVMBasicBlockRef head = tm_emit_block(e, "head"), round = tm_emit_block(e, "body"),
+                      done = tm_emit_block(e, "done");
     LLVMBuildBr(e->builder, head);
     LLVMPositionBuilderAtEnd(e->builder, head);
     LLVMValueRef now = LLVMBuildLoad2(e->builder, e->i64, i, "");

@@ -81,8 +81,10 @@ LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim) {
 void tm_emit_check_dims(tm_emit *e, int32_t node) {
     if (e->overflow == NULL && !e->dims_unsafe)
         return;
-    LLVMValueRef flag = e->overflow == NULL ? tm_emit_i32(e, 0) : LLVMBuildZExt(e->builder, e->overflow, e->i32, "");
-    tm_emit_check(e, tm_emit_call(e, "tm_check_dims", e->i32, (LLVMValueRef[]){e->run, tm_emit_i32(e, node), flag}, 3));
+    LLVMValueRef flag =
+        e->overflow == NULL ? tm_emit_i32(e, 0) : LLVMBuildZExt(e->builder, e->overflow, e->i32, "");
+    tm_emit_check(
+        e, tm_emit_call(e, "tm_check_dims", e->i32, (LLVMValueRef[]){e->run, tm_emit_i32(e, node), flag}, 3));
     e->overflow = NULL;
     e->dims_unsafe = false;
 }
@@ -107,8 +109,9 @@ static void bind(tm_emit *e, const tm_symbol *symbol) {
     const tm_plan_value *entry = &e->plan->values.items[frame];
     LLVMValueRef value;
     if (symbol->origin == TM_SYMBOL_LOAD)
-        value = tm_emit_call(e, "tm_load_element", e->i64,
-                             (LLVMValueRef[]){e->run, tm_emit_i32(e, frame), tm_emit_i64(e, symbol->index)}, 3);
+        value =
+            tm_emit_call(e, "tm_load_element", e->i64,
+                         (LLVMValueRef[]){e->run, tm_emit_i32(e, frame), tm_emit_i64(e, symbol->index)}, 3);
     else
         value = tm_emit_load(e, e->i64, e->dims, 8 * (int64_t)(entry->dims_offset + symbol->index));
     tm_emit_store(e, value, e->dims, 8 * (int64_t)(e->plan->symbol_dims + symbol->number));
@@ -137,9 +140,10 @@ static void bind_input(tm_emit *e, const tm_plan_value *input) {
 }
 
 static void check_range(tm_emit *e, int number, LLVMValueRef given, int64_t low, int64_t high) {
-    LLVMValueRef code = tm_emit_call(e, "tm_check_range", e->i32,
-                                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number), given, tm_emit_i64(e, low),
-                                                      tm_emit_i64(e, high)}, 5);
+    LLVMValueRef code = tm_emit_call(
+        e, "tm_check_range", e->i32,
+        (LLVMValueRef[]){e->run, tm_emit_i32(e, number), given, tm_emit_i64(e, low), tm_emit_i64(e, high)},
+        5);
     tm_emit_check(e, code);
 }
 
@@ -149,8 +153,9 @@ static void check_input(tm_emit *e, const tm_plan_value *input, int number) {
         LLVMValueRef given = tm_emit_load(e, e->i64, e->dims, 8 * (int64_t)(input->dims_offset + i));
         if (dim->kind == TM_DIM_SYMBOL)
             check_range(e, number, given, dim->symbol->low, dim->symbol->high);
-        LLVMValueRef code = tm_emit_call(e, "tm_check_input_dim", e->i32,
-                                         (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_dim(e, dim), given}, 4);
+        LLVMValueRef code =
+            tm_emit_call(e, "tm_check_input_dim", e->i32,
+                         (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_dim(e, dim), given}, 4);
         tm_emit_check(e, code);
     }
 }
@@ -161,7 +166,8 @@ static LLVMValueRef value_bytes(tm_emit *e, const tm_value *value) {
     if (bits >= 8)
         return checked(e, "llvm.smul.with.overflow", count, tm_emit_i64(e, bits / 8));
     LLVMValueRef total = checked(e, "llvm.smul.with.overflow", count, tm_emit_i64(e, bits));
-    return LLVMBuildAShr(e->builder, LLVMBuildAdd(e->builder, total, tm_emit_i64(e, 7), ""), tm_emit_i64(e, 3), "");
+    return LLVMBuildAShr(e->builder, LLVMBuildAdd(e->builder, total, tm_emit_i64(e, 7), ""),
+                         tm_emit_i64(e, 3), "");
 }
 
 static void emit_slots(tm_emit *e) {
@@ -170,10 +176,12 @@ static void emit_slots(tm_emit *e) {
         const tm_plan_slot *slot = &e->plan->slots.items[s];
         LLVMValueRef bytes = tm_emit_i64(e, 0);
         for (size_t i = 0; i < slot->members.count; i++)
-            bytes = choose(e, LLVMIntSGT, bytes, value_bytes(e, e->plan->values.items[slot->members.items[i]].value));
+            bytes = choose(e, LLVMIntSGT, bytes,
+                           value_bytes(e, e->plan->values.items[slot->members.items[i]].value));
         tm_emit_store(e, offset, e->dims, 8 * (int64_t)(e->plan->slot_dims + (int32_t)s));
-        bytes = LLVMBuildAnd(e->builder, LLVMBuildAdd(e->builder, bytes, tm_emit_i64(e, TAMIS_ALIGNMENT - 1), ""),
-                             tm_emit_i64(e, -TAMIS_ALIGNMENT), "");
+        bytes =
+            LLVMBuildAnd(e->builder, LLVMBuildAdd(e->builder, bytes, tm_emit_i64(e, TAMIS_ALIGNMENT - 1), ""),
+                         tm_emit_i64(e, -TAMIS_ALIGNMENT), "");
         offset = checked(e, "llvm.sadd.with.overflow", offset, bytes);
     }
     tm_emit_store(e, offset, e->run, TM_OFFSET(workspace_bytes));
@@ -197,13 +205,16 @@ void tm_emit_prepare(tm_emit *e) {
         if (c->a->late || c->b->late)
             continue;
         LLVMValueRef a = tm_emit_dim(e, c->a), b = tm_emit_dim(e, c->b);
-        tm_emit_check(e, tm_emit_call(e, "tm_check_equal", e->i32,
-                                      (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_emit_node_number(e, c->node)), a, b}, 4));
+        tm_emit_check(
+            e,
+            tm_emit_call(e, "tm_check_equal", e->i32,
+                         (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_emit_node_number(e, c->node)), a, b}, 4));
     }
     bool *written = TM_NEW_ARRAY(e->arena, bool, e->plan->dims_count + 1);
     for (size_t i = 0; i < e->plan->values.count; i++) {
         const tm_plan_value *entry = &e->plan->values.items[i];
-        if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR || written[entry->dims_offset])
+        if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR ||
+            written[entry->dims_offset])
             continue;
         written[entry->dims_offset] = entry->value->rank > 0;
         for (int d = 0; d < entry->value->rank; d++)

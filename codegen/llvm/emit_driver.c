@@ -16,10 +16,12 @@
 
 LLVMValueRef tm_emit_data_slot(tm_emit *e, int32_t frame) {
     LLVMValueRef values = tm_emit_load(e, e->ptr, e->run, TM_OFFSET(values));
-    return tm_emit_offset(e, values, (int64_t)frame * (int64_t)sizeof(tamis_tensor) + (int64_t)offsetof(tamis_tensor, data));
+    return tm_emit_offset(
+        e, values, (int64_t)frame * (int64_t)sizeof(tamis_tensor) + (int64_t)offsetof(tamis_tensor, data));
 }
 
-void tm_emit_late_dims(tm_emit *e, const tm_value *value, int32_t node, bool reserve) {
+/* Late dims of a value that are known before it is made: stored, and memory reserved. */
+static void late_dims(tm_emit *e, const tm_value *value, int32_t node, bool reserve) {
     const tm_plan_value *entry = &e->plan->values.items[tm_plan_frame(e->plan, value)];
     if (value->kind != TAMIS_KIND_TENSOR)
         return;
@@ -38,9 +40,10 @@ static void emit_view(tm_emit *e, tm_node *node, int32_t number) {
     int32_t frame = tm_plan_frame(e->plan, node->outputs[0]);
     const tm_plan_value *entry = &e->plan->values.items[frame];
     if (entry->late)
-        tm_emit_late_dims(e, node->outputs[0], number, false);
+        late_dims(e, node->outputs[0], number, false);
     if (entry->unfixed) {
-        LLVMValueRef data = tm_emit_load(e, e->ptr, tm_emit_data_slot(e, tm_plan_frame(e->plan, node->inputs[0])), 0);
+        LLVMValueRef data =
+            tm_emit_load(e, e->ptr, tm_emit_data_slot(e, tm_plan_frame(e->plan, node->inputs[0])), 0);
         LLVMBuildStore(e->builder, data, tm_emit_data_slot(e, frame));
     }
 }
@@ -49,14 +52,15 @@ static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
     const char *symbol = node->op == TM_OP_Region ? node->region : tm_kernel_symbol(node);
     if (node->op != TM_OP_Region && !tm_kernel_exists(node)) {
         tm_place place = tm_node_place(node);
-        const char *type = node->input_count > 0 && node->inputs[0] != NULL ? tm_type_text(node->inputs[0]->type) : "";
-        return tm_report(e->diagnostics, TM_E_UNSUPPORTED_TYPE, &place, NULL, "%s has no kernel for type %s (%s)",
-                         tm_op_get(node->op)->name, type, symbol);
+        const char *type =
+            node->input_count > 0 && node->inputs[0] != NULL ? tm_type_text(node->inputs[0]->type) : "";
+        return tm_report(e->diagnostics, TM_E_UNSUPPORTED_TYPE, &place, NULL,
+                         "%s has no kernel for type %s (%s)", tm_op_get(node->op)->name, type, symbol);
     }
     bool dynamic = tm_op_has(node->op, TM_DYNAMIC);
     for (int i = 0; i < node->output_count && !dynamic; i++)
         if (node->outputs[i] != NULL && tm_value_is_late(node->outputs[i]))
-            tm_emit_late_dims(e, node->outputs[i], number, true);
+            late_dims(e, node->outputs[i], number, true);
     int32_t *frames = TM_NEW_ARRAY(e->arena, int32_t, node->input_count + node->output_count + 1);
     for (int i = 0; i < node->input_count; i++)
         frames[i] = tm_plan_frame(e->plan, node->inputs[i]);
@@ -73,7 +77,8 @@ static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
 static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
     for (size_t i = 0; i < e->model->constraints.count; i++) {
         const tm_constraint *c = &e->model->constraints.items[i];
-        bool here = c->node == node || (node->op == TM_OP_Region && c->node->graph == tm_node_graph(node, "body"));
+        bool here =
+            c->node == node || (node->op == TM_OP_Region && c->node->graph == tm_node_graph(node, "body"));
         if (!here || !(c->a->late || c->b->late))
             continue;
         LLVMValueRef a = tm_emit_dim(e, c->a), b = tm_emit_dim(e, c->b);
@@ -132,7 +137,8 @@ tm_code tm_emit_execute(tm_emit *e) {
     for (size_t i = 0; i < e->plan->values.count; i++) {
         const tm_plan_value *entry = &e->plan->values.items[i];
         if (entry->value->constant != NULL && entry->value->type == TAMIS_TYPE_STRING)
-            LLVMBuildStore(e->builder, string_table(e, entry->value->constant), tm_emit_data_slot(e, (int32_t)i));
+            LLVMBuildStore(e->builder, string_table(e, entry->value->constant),
+                           tm_emit_data_slot(e, (int32_t)i));
     }
     const tm_graph *graph = e->model->main;
     for (size_t i = 0; i < graph->inputs.count; i++)

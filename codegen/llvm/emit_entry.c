@@ -5,8 +5,8 @@
  *     int64_t NAME_workspace_bytes(int64_t symbol...);
  *     int32_t NAME_run(void *workspace, int64_t symbol..., const void *input..., void *output...);
  *
- * The arguments are the symbols of the input dims, in the order in which they first stand; every dim of
- * every input follows from them. Both only fill arrays and call runtime/support_direct.c.
+ * The arguments are the symbols of the input dims (tm_plan_input_symbols); every dim of every input follows
+ * from them. Both only fill arrays and call runtime/support_direct.c.
  */
 #include "codegen/llvm/emit.h"
 
@@ -17,18 +17,9 @@ typedef struct entry {
 } entry;
 
 static void find_symbols(tm_emit *e, entry *t) {
-    const tm_graph *graph = e->model->main;
-    t->symbols = TM_NEW_ARRAY(e->arena, tm_symbol *, tm_dims_symbol_count(e->model->dims) + 1);
-    for (size_t i = 0; i < graph->inputs.count; i++)
-        for (int d = 0; d < graph->inputs.items[i]->rank; d++) {
-            tm_dim dim = graph->inputs.items[i]->dims[d];
-            t->dim_count++;
-            bool known = dim->kind != TM_DIM_SYMBOL;
-            for (size_t k = 0; k < t->symbol_count && !known; k++)
-                known = t->symbols[k] == dim->symbol;
-            if (!known)
-                t->symbols[t->symbol_count++] = dim->symbol;
-        }
+    t->symbols = tm_plan_input_symbols(e->plan, &t->symbol_count);
+    for (size_t i = 0; i < e->model->main->inputs.count; i++)
+        t->dim_count += (size_t)e->model->main->inputs.items[i]->rank;
 }
 
 static void begin(tm_emit *e, const char *name, LLVMTypeRef result, LLVMTypeRef *types, unsigned count) {
@@ -77,11 +68,14 @@ void tm_emit_entry(tm_emit *e) {
     for (unsigned i = 0; i < count; i++)
         types[i] = i >= 1 && i < 1 + t.symbol_count ? e->i64 : e->ptr;
     LLVMValueRef artifact = LLVMGetNamedGlobal(e->module, "artifact");
-    begin(e, tm_arena_format(e->arena, "%s_workspace_bytes", e->options->name), e->i64, types + 1, (unsigned)t.symbol_count);
-    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_direct_bytes", e->i64, (LLVMValueRef[]){artifact, fill_dims(e, &t, 0)}, 2));
+    begin(e, tm_arena_format(e->arena, "%s_workspace_bytes", e->options->name), e->i64, types + 1,
+          (unsigned)t.symbol_count);
+    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_direct_bytes", e->i64,
+                                          (LLVMValueRef[]){artifact, fill_dims(e, &t, 0)}, 2));
     begin(e, tm_arena_format(e->arena, "%s_run", e->options->name), e->i32, types, count);
     unsigned first = 1 + (unsigned)t.symbol_count;
     LLVMValueRef arguments[] = {artifact, fill_dims(e, &t, 1), fill_pointers(e, first, inputs),
-                                fill_pointers(e, first + (unsigned)inputs, outputs), LLVMGetParam(e->function, 0)};
+                                fill_pointers(e, first + (unsigned)inputs, outputs),
+                                LLVMGetParam(e->function, 0)};
     LLVMBuildRet(e->builder, tm_emit_call(e, "tm_direct_run", e->i32, arguments, 5));
 }

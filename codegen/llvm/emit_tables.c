@@ -63,9 +63,15 @@ static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
     int32_t frame = tm_plan_frame(e->plan, value);
     const tm_plan_value *entry = &e->plan->values.items[frame];
     bool late = output && e->plan->values.items[entry->root].storage != TM_STORAGE_OUTPUT;
-    LLVMValueRef members[] = {tm_emit_string(e, value->name), tm_emit_i32(e, frame), tm_emit_i32(e, rank),
-                              i8(e, (int)value->type), i8(e, (int)value->kind), i8(e, late), i8(e, 0),
-                              rank > 0 ? tm_emit_bytes(e, "", dims, (size_t)rank * 8, 8) : LLVMConstNull(e->ptr),
+    LLVMValueRef members[] = {tm_emit_string(e, value->name),
+                              tm_emit_i32(e, frame),
+                              tm_emit_i32(e, rank),
+                              i8(e, (int)value->type),
+                              i8(e, (int)value->kind),
+                              i8(e, late),
+                              i8(e, 0),
+                              rank > 0 ? tm_emit_bytes(e, "", dims, (size_t)rank * 8, 8)
+                                       : LLVMConstNull(e->ptr),
                               strings(e, "", texts, rank > 0 ? (size_t)rank : 0)};
     return row(e, members, 9);
 }
@@ -117,7 +123,8 @@ static LLVMValueRef cpu_level(tm_emit *e) {
     LLVMValueRef level = tm_emit_i32(e, -1);
     for (int i = 0; i < e->options->target.level_count; i++) {
         LLVMValueRef mask = tm_emit_i32(e, e->options->target.levels[i].cpu_bits);
-        LLVMValueRef has = LLVMBuildICmp(e->builder, LLVMIntEQ, LLVMBuildAnd(e->builder, bits, mask, ""), mask, "");
+        LLVMValueRef has =
+            LLVMBuildICmp(e->builder, LLVMIntEQ, LLVMBuildAnd(e->builder, bits, mask, ""), mask, "");
         level = LLVMBuildSelect(e->builder, has, tm_emit_i32(e, i), level, "");
     }
     LLVMBuildRet(e->builder, level);
@@ -127,10 +134,12 @@ static LLVMValueRef cpu_level(tm_emit *e) {
 static const char *manifest(tm_emit *e) {
     tm_text text;
     tm_text_init(&text, e->arena);
-    tm_text_add(&text, "{\"producer\": \"tamis %s\", \"target\": \"%s\", \"levels\": [", TAMIS_VERSION, e->options->target.target->triple);
+    tm_text_add(&text, "{\"producer\": \"tamis %s\", \"target\": \"%s\", \"levels\": [", TAMIS_VERSION,
+                e->options->target.target->triple);
     for (int i = 0; i < e->options->target.level_count; i++)
         tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
-    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\"}", e->options->level, e->options->strict_math ? "strict" : "fast");
+    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\"}", e->options->level,
+                e->options->strict_math ? "strict" : "fast");
     return tm_text_get(&text);
 }
 
@@ -156,23 +165,42 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
     const char *levels[4];
     for (int i = 0; i < target->level_count; i++)
         levels[i] = target->levels[i].name;
-    LLVMValueRef members[] = {
-        tm_emit_i32(e, TAMIS_MAGIC), tm_emit_i32(e, TAMIS_ABI_VERSION), tm_emit_i32(e, sizeof(tamis_artifact)),
-        tm_emit_i32(e, target->level_count), tm_emit_string(e, e->options->name), tm_emit_string(e, "tamis " TAMIS_VERSION),
-        tm_emit_string(e, target->target->triple), strings(e, "levels", levels, (size_t)target->level_count),
-        tm_emit_i32(e, (int64_t)graph->inputs.count), tm_emit_i32(e, (int64_t)graph->outputs.count),
-        ports(e, graph->inputs.items, graph->inputs.count, false), ports(e, graph->outputs.items, graph->outputs.count, true),
-        tm_emit_i32(e, (int64_t)e->plan->values.count), tm_emit_i32(e, e->plan->buffer_count),
-        tm_emit_i32(e, e->plan->dims_count), tm_emit_i32(e, (int64_t)e->plan->slots.count),
-        tm_emit_i32(e, e->plan->slot_dims), tm_emit_i32(e, e->plan->allocates),
-        tm_emit_i32(e, (int64_t)e->node_names.count), tm_emit_i32(e, 0), value_infos(e), dims_template(e),
-        node_names(e), weights(e), tm_emit_i64(e, e->plan->weights_bytes),
-        tm_emit_i64(e, (int64_t)weights_hash), tm_emit_i64(e, (int64_t)e->options->model_hash), tm_emit_string(e, manifest(e)),
-        cpu_level(e), LLVMGetNamedFunction(e->module, "tm_model_prepare"), LLVMGetNamedFunction(e->module, "tm_model_execute")};
+    LLVMValueRef members[] = {tm_emit_i32(e, TAMIS_MAGIC),
+                              tm_emit_i32(e, TAMIS_ABI_VERSION),
+                              tm_emit_i32(e, sizeof(tamis_artifact)),
+                              tm_emit_i32(e, target->level_count),
+                              tm_emit_string(e, e->options->name),
+                              tm_emit_string(e, "tamis " TAMIS_VERSION),
+                              tm_emit_string(e, target->target->triple),
+                              strings(e, "levels", levels, (size_t)target->level_count),
+                              tm_emit_i32(e, (int64_t)graph->inputs.count),
+                              tm_emit_i32(e, (int64_t)graph->outputs.count),
+                              ports(e, graph->inputs.items, graph->inputs.count, false),
+                              ports(e, graph->outputs.items, graph->outputs.count, true),
+                              tm_emit_i32(e, (int64_t)e->plan->values.count),
+                              tm_emit_i32(e, e->plan->buffer_count),
+                              tm_emit_i32(e, e->plan->dims_count),
+                              tm_emit_i32(e, (int64_t)e->plan->slots.count),
+                              tm_emit_i32(e, e->plan->slot_dims),
+                              tm_emit_i32(e, e->plan->allocates),
+                              tm_emit_i32(e, (int64_t)e->node_names.count),
+                              tm_emit_i32(e, 0),
+                              value_infos(e),
+                              dims_template(e),
+                              node_names(e),
+                              weights(e),
+                              tm_emit_i64(e, e->plan->weights_bytes),
+                              tm_emit_i64(e, (int64_t)weights_hash),
+                              tm_emit_i64(e, (int64_t)e->options->model_hash),
+                              tm_emit_string(e, manifest(e)),
+                              cpu_level(e),
+                              LLVMGetNamedFunction(e->module, "tm_model_prepare"),
+                              LLVMGetNamedFunction(e->module, "tm_model_execute")};
     LLVMValueRef value = row(e, members, sizeof(members) / sizeof(members[0]));
     LLVMTargetDataRef layout = LLVMGetModuleDataLayout(e->module);
     if (LLVMABISizeOfType(layout, LLVMTypeOf(value)) != sizeof(tamis_artifact))
-        return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "the artifact table does not match artifact.h");
+        return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL,
+                         "the artifact table does not match artifact.h");
     LLVMValueRef global = LLVMAddGlobal(e->module, LLVMTypeOf(value), "artifact");
     LLVMSetInitializer(global, value);
     LLVMSetLinkage(global, LLVMInternalLinkage);

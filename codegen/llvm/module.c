@@ -3,8 +3,8 @@
  * module.c: one LLVM module per model: set-up, passes, output.
  *
  * The driver is cold straight-line code, compiled for the target's lowest level; only regions are compiled
- * for several levels. Nothing in the module depends on pointers, paths or time, so the same model gives the same
- * bytes.
+ * for several levels. Nothing in the module depends on pointers, paths or time, so the same model gives the
+ * same bytes.
  */
 #include "codegen/llvm/region.h"
 #include "codegen/llvm/library.h"
@@ -33,8 +33,8 @@ static void initialize_targets(void) {
 static pthread_once_t targets_once = PTHREAD_ONCE_INIT;
 
 static tm_code llvm_error(tm_emit *e, const char *what, char *message) {
-    tm_code code = tm_report(e->diagnostics, TM_E_LLVM, NULL, "please report this with the model", "%s: %s", what,
-                             message != NULL ? message : "");
+    tm_code code = tm_report(e->diagnostics, TM_E_LLVM, NULL, "please report this with the model", "%s: %s",
+                             what, message != NULL ? message : "");
     LLVMDisposeMessage(message);
     return code;
 }
@@ -45,7 +45,8 @@ static void set_function_attributes(tm_emit *e) {
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f != NULL; f = LLVMGetNextFunction(f)) {
         if (LLVMIsDeclaration(f))
             continue;
-        LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, nounwind, 0));
+        LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
+                                LLVMCreateEnumAttribute(e->context, nounwind, 0));
         if (LLVMGetStringAttributeAtIndex(f, LLVMAttributeFunctionIndex, "target-cpu", 10) != NULL)
             continue;
         LLVMAddTargetDependentFunctionAttr(f, "target-cpu", level->cpu);
@@ -73,7 +74,10 @@ static tm_code optimize_and_write(tm_emit *e, LLVMTargetMachineRef machine, cons
     LLVMDisposeMessage(message);
     message = NULL;
 #endif
-    const char *pipeline = e->options->level == 0 ? "always-inline" : "always-inline,function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg),globaldce";
+    const char *pipeline =
+        e->options->level == 0
+            ? "always-inline"
+            : "always-inline,function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg),globaldce";
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
     LLVMErrorRef error = LLVMRunPasses(e->module, pipeline, machine, options);
     LLVMDisposePassBuilderOptions(options);
@@ -87,8 +91,9 @@ static tm_code optimize_and_write(tm_emit *e, LLVMTargetMachineRef machine, cons
     if (e->options->emit == TM_EMIT_LLVM)
         failed = LLVMPrintModuleToFile(e->module, path, &message);
     else
-        failed = LLVMTargetMachineEmitToFile(machine, e->module, (char *)(uintptr_t)path,
-                                             e->options->emit == TM_EMIT_ASM ? LLVMAssemblyFile : LLVMObjectFile, &message);
+        failed = LLVMTargetMachineEmitToFile(
+            machine, e->module, (char *)(uintptr_t)path,
+            e->options->emit == TM_EMIT_ASM ? LLVMAssemblyFile : LLVMObjectFile, &message);
     return failed ? llvm_error(e, "emission", message) : TM_OK;
 }
 
@@ -105,7 +110,8 @@ static LLVMTargetMachineRef create_machine(tm_emit *e) {
     LLVMTargetMachineOptionsSetFeatures(options, e->options->target.levels[0].features);
     if (target->abi != NULL)
         LLVMTargetMachineOptionsSetABI(options, target->abi);
-    LLVMTargetMachineOptionsSetCodeGenOptLevel(options, e->options->level == 0 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault);
+    LLVMTargetMachineOptionsSetCodeGenOptLevel(options, e->options->level == 0 ? LLVMCodeGenLevelNone
+                                                                               : LLVMCodeGenLevelDefault);
     LLVMTargetMachineOptionsSetRelocMode(options, LLVMRelocPIC);
     LLVMTargetMachineRef machine = LLVMCreateTargetMachineWithOptions(found, target->triple, options);
     LLVMDisposeTargetMachineOptions(options);
@@ -137,13 +143,18 @@ static void dispose(void *argument) {
     *h = (holder){0};
 }
 
-tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options, uint64_t weights_hash, const char *path) {
+tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options,
+                       uint64_t weights_hash, const char *path) {
     const char *missing = tm_llvm_load();
     if (missing != NULL)
-        return tm_report(model->diagnostics, TM_E_LLVM, NULL, "install the LLVM that this tamis was built with",
-                         "cannot load %s", missing);
+        return tm_report(model->diagnostics, TM_E_LLVM, NULL,
+                         "install the LLVM that this tamis was built with", "cannot load %s", missing);
     pthread_once(&targets_once, initialize_targets);
-    tm_emit e = {.arena = model->arena, .diagnostics = model->diagnostics, .model = model, .plan = plan, .options = options};
+    tm_emit e = {.arena = model->arena,
+                 .diagnostics = model->diagnostics,
+                 .model = model,
+                 .plan = plan,
+                 .options = options};
     holder *h = TM_NEW(e.arena, holder);
     tm_arena_on_destroy(e.arena, dispose, h);
     h->context = e.context = LLVMContextCreate();

@@ -2,8 +2,8 @@
  *
  * region.c: the functions of a region: sharing, levels, counting and the body's frame.
  *
- * Regions with equal bodies, types and dims are one function: the key is the body's text with values numbered in
- * order and dims as constants or "the k-th distinct expression", because generated code reads other dims
+ * Regions with equal bodies, types and dims are one function: the key is the body's text with values numbered
+ * in order and dims as constants or "the k-th distinct expression", because generated code reads other dims
  * from the frame. Twelve equal layers are emitted once.
  */
 #include "codegen/llvm/region.h"
@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row, &tm_region_kind_contract, &tm_region_kind_attention};
+static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row,
+                                              &tm_region_kind_contract, &tm_region_kind_attention};
 
 /* ---- key ---- */
 
@@ -23,11 +24,13 @@ typedef struct key {
     TM_VECTOR(const tm_value *) values;
 } key;
 
-/* The depth of a product is read at run time, so it does not tell regions apart (its parity does, see unroll). */
+/* The depth of a product is read at run time, so it does not tell regions apart (its parity does, see
+ * unroll). */
 static bool is_depth(const tm_value *value, int axis) {
     for (size_t i = 0; i < value->uses.count; i++) {
         const tm_node *node = value->uses.items[i].node;
-        if (node != NULL && node->op == TM_OP_MatMul && axis == (node->inputs[0] == value ? value->rank - 1 : 0))
+        if (node != NULL && node->op == TM_OP_MatMul &&
+            axis == (node->inputs[0] == value ? value->rank - 1 : 0))
             return true;
     }
     return false;
@@ -37,7 +40,8 @@ static void add_type(key *k, const tm_value *value) {
     tm_text_add(&k->text, "%s[", tm_type_text(value->type));
     for (int i = 0; i < value->rank; i++) {
         if (k->contract && value->dims[i]->kind == TM_DIM_CONST && is_depth(value, i)) {
-            tm_text_add(&k->text, "depth%d%d,", (int)(value->dims[i]->constant % 2), tm_region_shallow(value));
+            tm_text_add(&k->text, "depth%d%d,", (int)(value->dims[i]->constant % 2),
+                        tm_region_shallow(value));
             continue;
         }
         if (value->dims[i]->kind == TM_DIM_CONST) {
@@ -90,16 +94,19 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
         if (tm_value_is_constant(node->inputs[i]))
             tm_text_add(&k.text, "p%d", node->inputs[i]->constant->panel);
     for (size_t i = 0; i < body->inputs.count; i++)
-        tm_text_add(&k.text, "(%zu%s)", value_number(&k, body->inputs.items[i]), tm_value_is_constant(node->inputs[i]) ? "c" : "");
+        tm_text_add(&k.text, "(%zu%s)", value_number(&k, body->inputs.items[i]),
+                    tm_value_is_constant(node->inputs[i]) ? "c" : "");
     for (const tm_node *n = body->first; n != NULL; n = n->next) {
         tm_text_add(&k.text, ";%d", (int)n->op);
         const tm_op_info *info = tm_op_get(n->op);
         for (int i = 0; i < info->attribute_count; i++)
             add_attribute(&k, &info->attributes[i], &n->attributes[i]);
         for (int i = 0; i < n->input_count; i++)
-            tm_text_add(&k.text, " %zd", n->inputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->inputs[i]));
+            tm_text_add(&k.text, " %zd",
+                        n->inputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->inputs[i]));
         for (int i = 0; i < n->output_count; i++)
-            tm_text_add(&k.text, " >%zd", n->outputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->outputs[i]));
+            tm_text_add(&k.text, " >%zd",
+                        n->outputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->outputs[i]));
     }
     for (size_t i = 0; i < body->outputs.count; i++)
         tm_text_add(&k.text, "!%zu", value_number(&k, body->outputs.items[i]));
@@ -140,7 +147,8 @@ static tm_code emit_body(tm_region *r, const tm_region_kind *kind, const char *n
 }
 
 /* Counts the units, picks the level's body, runs it. */
-static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *name, LLVMValueRef *bodies, int count) {
+static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *name, LLVMValueRef *bodies,
+                          int count) {
     tm_emit *e = r->e;
     LLVMValueRef function = begin_function(r, name, e->kernel_type), units, grain;
     r->run = LLVMGetParam(function, 0);
@@ -151,7 +159,8 @@ static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *
         LLVMValueRef reached = LLVMBuildICmp(e->builder, LLVMIntSGE, level, tm_emit_i32(e, i), "");
         body = LLVMBuildSelect(e->builder, reached, bodies[i], body, "");
     }
-    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_region_parallel", e->i32, (LLVMValueRef[]){r->run, r->call, units, grain, body}, 5));
+    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_region_parallel", e->i32,
+                                          (LLVMValueRef[]){r->run, r->call, units, grain, body}, 5));
     return TM_OK;
 }
 
@@ -167,7 +176,10 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     int count = e->options->target.level_count;
     tm_region r;
     for (int i = count - 1; i >= 0; i--) { /* ends at the lowest level, which the entry is compiled for */
-        r = (tm_region){.e = e, .node = node, .body = tm_node_graph(node, "body"), .level = &e->options->target.levels[i],
+        r = (tm_region){.e = e,
+                        .node = node,
+                        .body = tm_node_graph(node, "body"),
+                        .level = &e->options->target.levels[i],
                         .fast = !e->options->strict_math};
         r.lanes = r.level->vector_bits >= 128 ? r.level->vector_bits / 32 : 4;
         const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->folder);

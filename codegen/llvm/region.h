@@ -2,14 +2,15 @@
  *
  * region.h: the loop-nest builder: what all kinds of regions share.
  *
- * A region becomes one function, the kernel that the driver calls, and for each level a function with the loops:
+ * A region becomes one function, the kernel that the driver calls, and for each level a function with the
+ * loops:
  *
- *     i32 tm_region_K(run, call)                   counts the work units, picks the level's body by run->level,
- *                                                  and runs it, in parallel when there are many units
- *     i32 tm_region_K_LEVEL(arg, begin, end)       the loops for units begin..end; arg holds run and call
+ *     i32 tm_region_K(run, call)              counts the work units, picks the level's body by
+ *                                             run->level, and runs it, in parallel when there are many
+ *     i32 tm_region_K_LEVEL(arg, begin, end)  the loops for units begin..end; arg holds run and call
  *
- * The count is the same for all levels. Inside the loops, values of the body graph
- * are vectors of `lanes` elements at the current point (tm_region_value); inputs are loaded by the kind's callback.
+ * The count is the same for all levels. Inside the loops, values of the body graph are vectors of `lanes`
+ * elements at the current point (tm_region_value); inputs are loaded by the kind's callback.
  */
 #ifndef TM_CODEGEN_LLVM_REGION_H
 #define TM_CODEGEN_LLVM_REGION_H
@@ -29,7 +30,7 @@ struct tm_region {
     int lanes;
     LLVMValueRef function, run, call;
     tm_region_load load;
-    void *kind; /* the kind's own state */
+    void *kind;          /* the kind's own state */
     LLVMValueRef mask;   /* <lanes x i1> of the current point, or NULL: all lanes */
     LLVMValueRef *point; /* values of the body at the current point, by value id */
     bool fast;           /* may contract multiply and add */
@@ -67,6 +68,10 @@ void tm_loop_end(tm_region *r, tm_loop *loop);
 /* if (condition) { ... } */
 LLVMBasicBlockRef tm_if_begin(tm_region *r, LLVMValueRef condition);
 void tm_if_end(tm_region *r, LLVMBasicBlockRef after);
+/* Elements worth a task of their own: waking a thread costs as much as some ten thousand. */
+#define TM_TASK_ELEMENTS 65536
+/* How many units of `elements` elements are worth a task. */
+LLVMValueRef tm_region_grain(tm_region *r, LLVMValueRef elements);
 /* A slot on the stack, in the entry block. */
 LLVMValueRef tm_region_alloca(tm_region *r, LLVMTypeRef type, int64_t count, unsigned alignment);
 
@@ -81,14 +86,15 @@ LLVMValueRef tm_ceildiv(tm_region *r, LLVMValueRef a, int64_t b);
 LLVMValueRef tm_less(tm_region *r, LLVMValueRef a, LLVMValueRef b);
 
 /* ---- the region's operands: input i, or output i counted after the inputs ---- */
-LLVMValueRef tm_operand_data(tm_region *r, int operand);           /* pointer */
-LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis);  /* i64: constant or read from the frame */
-LLVMValueRef tm_operand_dim_loaded(tm_region *r, int operand, int axis); /* read from the frame, also if constant */
+LLVMValueRef tm_operand_data(tm_region *r, int operand);          /* pointer */
+LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis); /* i64: constant or read from the frame */
+LLVMValueRef tm_operand_dim_loaded(tm_region *r, int operand,
+                                   int axis); /* read from the frame, also if constant */
 /* Product of dims from..to. */
 LLVMValueRef tm_operand_product(tm_region *r, int operand, int from, int to);
 
 /* ---- vectors ---- */
-LLVMTypeRef tm_vector_type(tm_region *r, tamis_type type); /* <lanes x T>; bool: <lanes x i1> */
+LLVMTypeRef tm_vector_type(tm_region *r, tamis_type type);  /* <lanes x T>; bool: <lanes x i1> */
 LLVMTypeRef tm_element_type(tm_region *r, tamis_type type); /* in memory: bool is i8 */
 LLVMValueRef tm_splat(tm_region *r, LLVMValueRef scalar);
 LLVMValueRef tm_splat_f32(tm_region *r, double value);
@@ -96,11 +102,13 @@ LLVMValueRef tm_splat_f32(tm_region *r, double value);
 LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count);
 /* Contiguous load or store of `lanes` elements at data[index], under r->mask. */
 LLVMValueRef tm_load_vector(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
-void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index);
+void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data,
+                     LLVMValueRef index);
 /* One element, in all lanes. */
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
-LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments, unsigned count);
+LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
+                          unsigned count);
 /* tm_<name>_f32x<lanes>: "exp", "tanh", "erf", "log", "sigmoid", "sin", "cos". */
 LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
 /* Sum or maximum over lanes, in a fixed order; a scalar f32. The maximum may pass a NaN over. */

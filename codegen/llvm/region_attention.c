@@ -2,12 +2,13 @@
  *
  * region_attention.c: scaled dot-product attention in one tile loop.
  *
- *     Y[b, h, q, :] = sum over k of softmax_k(scale * Q[b, h, q, :] . K[b, h, k, :] + mask[b, h, q, k]) V[b, h, k, :]
+ *     Y[b, h, q, :] = sum over k of softmax_k(scale * Q[b, h, q, :] . K[b, h, k, :] + mask[b, h, q, k]) V[b,
+ * h, k, :]
  *
  * A unit is one head and up to 32 queries. Keys are taken in tiles: a tile of K is turned round in a
  * stack buffer, so that scores of neighbouring keys are one vector; the softmax runs along (Milakov and
- * Gimelshein, "Online normalizer calculation for softmax", 2018): a running maximum and sum per query, and the
- * weighted sum of V scaled down when the maximum grows. No buffer grows with the square of the length.
+ * Gimelshein, "Online normalizer calculation for softmax", 2018): a running maximum and sum per query, and
+ * the weighted sum of V scaled down when the maximum grows. No buffer grows with the square of the length.
  *
  * Heads smaller than a vector keep V turned round too and one vector of partial sums for each of its few
  * columns, instead of a vector that is mostly padding: T2 has heads of two numbers.
@@ -20,9 +21,9 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 32 /* of a unit */
-#define GROUP 4    /* queries at once, at most */
-#define SMALLEST 8 /* largest head that is kept turned round */
+#define QUERIES 32  /* of a unit */
+#define GROUP 4     /* queries at once, at most */
+#define SMALLEST 8  /* largest head that is kept turned round */
 #define TURNED 8192 /* floats of a turned tile */
 
 typedef struct attention {
@@ -78,7 +79,8 @@ static void set_up(tm_region *r, attention *a) {
         a->tile /= 2;
     a->queries = tm_operand_dim(r, a->inputs[0], q->rank - 2);
     a->keys = tm_operand_dim(r, a->inputs[1], operand(r, a, 1)->rank - 2);
-    a->single = LLVMIsConstant(a->keys) && LLVMConstIntGetSExtValue(a->keys) >= 1 && LLVMConstIntGetSExtValue(a->keys) <= a->tile;
+    a->single = LLVMIsConstant(a->keys) && LLVMConstIntGetSExtValue(a->keys) >= 1 &&
+                LLVMConstIntGetSExtValue(a->keys) <= a->tile;
 }
 
 /* Both layouts have the length before last: [b, h, length, size], [b, length, h * size]. */
@@ -104,7 +106,8 @@ static LLVMValueRef out_start(tm_region *r, const attention *a, LLVMValueRef row
 }
 
 static LLVMValueRef get(tm_region *r, LLVMTypeRef type, LLVMValueRef base, LLVMValueRef index) {
-    return LLVMBuildLoad2(r->e->builder, type, LLVMBuildInBoundsGEP2(r->e->builder, type, base, &index, 1, ""), "");
+    return LLVMBuildLoad2(r->e->builder, type,
+                          LLVMBuildInBoundsGEP2(r->e->builder, type, base, &index, 1, ""), "");
 }
 
 static void put(tm_region *r, LLVMValueRef value, LLVMValueRef base, LLVMValueRef index) {
@@ -113,12 +116,14 @@ static void put(tm_region *r, LLVMValueRef value, LLVMValueRef base, LLVMValueRe
 }
 
 /* turned[d][key] = source[key][d] for the tile's keys; the places of missing keys are zero. */
-static void turn(tm_region *r, const attention *a, int i, LLVMValueRef first, LLVMValueRef count, LLVMValueRef turned) {
+static void turn(tm_region *r, const attention *a, int i, LLVMValueRef first, LLVMValueRef count,
+                 LLVMValueRef turned) {
     int64_t size = i == 2 ? a->value_size : a->size;
     LLVMBuilderRef b = r->e->builder;
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->tile), 1);
     LLVMValueRef known = tm_less(r, key.index, count);
-    LLVMValueRef row = row_start(r, a, i, tm_add(r, first, LLVMBuildSelect(b, known, key.index, tm_int(r, 0), "")));
+    LLVMValueRef row =
+        row_start(r, a, i, tm_add(r, first, LLVMBuildSelect(b, known, key.index, tm_int(r, 0), "")));
     tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, size), 1);
     LLVMValueRef x = get(r, r->e->f32, a->data[i], tm_add(r, row, d.index));
     x = LLVMBuildSelect(b, known, x, LLVMConstReal(r->e->f32, 0), "");
@@ -149,13 +154,15 @@ static void set_mask(tm_region *r, attention *a) {
 }
 
 /* Scores of `lanes` keys from `key` on: scaled, capped, masked; -inf where there is no key. */
-static LLVMValueRef bias_scores(tm_region *r, const attention *a, LLVMValueRef scores, LLVMValueRef query, LLVMValueRef key) {
+static LLVMValueRef bias_scores(tm_region *r, const attention *a, LLVMValueRef scores, LLVMValueRef query,
+                                LLVMValueRef key) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY);
     scores = LLVMBuildFMul(b, scores, tm_splat_f32(r, a->scale), "");
     LLVMValueRef inside = tm_tail_mask(r, tm_max(r, tm_sub(r, a->keys, key), tm_int(r, 0)));
     if (a->causal) {
-        LLVMValueRef last = tm_tail_mask(r, tm_max(r, tm_add(r, tm_sub(r, query, key), tm_int(r, 1)), tm_int(r, 0)));
+        LLVMValueRef last =
+            tm_tail_mask(r, tm_max(r, tm_add(r, tm_sub(r, query, key), tm_int(r, 1)), tm_int(r, 0)));
         inside = LLVMBuildAnd(b, inside, last, "");
     }
     if (a->inputs[3] >= 0) {
@@ -178,12 +185,13 @@ static LLVMValueRef bias_scores(tm_region *r, const attention *a, LLVMValueRef s
 
 static LLVMValueRef maximum(tm_region *r, LLVMValueRef x, LLVMValueRef y) { /* NaN of x or y stays */
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef keep = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), "");
+    LLVMValueRef keep =
+        LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), "");
     return LLVMBuildSelect(b, keep, x, y, "");
 }
 
-/* A group of queries shares each load of K and V, and its chains of dependent steps run side by side. Rows beyond the
- * last query repeat it: they compute and store the same answer. */
+/* A group of queries shares each load of K and V, and its chains of dependent steps run side by side. Rows
+ * beyond the last query repeat it: they compute and store the same answer. */
 typedef struct group {
     LLVMValueRef slot[GROUP];  /* number within the unit */
     LLVMValueRef query[GROUP]; /* row */
@@ -209,8 +217,10 @@ static LLVMValueRef weight_index(tm_region *r, const attention *a, int q, LLVMVa
 }
 
 /* Adds q[d] * K[d][key..] for one d to the dots of the group. */
-static void add_products(tm_region *r, const attention *a, const LLVMValueRef *rows, LLVMValueRef *dots, LLVMValueRef d, LLVMValueRef key) {
-    LLVMValueRef k = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_k, tm_add(r, tm_mul(r, d, tm_int(r, a->tile)), key));
+static void add_products(tm_region *r, const attention *a, const LLVMValueRef *rows, LLVMValueRef *dots,
+                         LLVMValueRef d, LLVMValueRef key) {
+    LLVMValueRef k =
+        tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_k, tm_add(r, tm_mul(r, d, tm_int(r, a->tile)), key));
     for (int q = 0; q < a->group; q++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[0], tm_add(r, rows[q], d));
         LLVMBuildStore(r->e->builder, tm_fma(r, x, k, value_of(r, dots[q])), dots[q]);
@@ -218,7 +228,8 @@ static void add_products(tm_region *r, const attention *a, const LLVMValueRef *r
 }
 
 /* Scores of the group against the tile into a->weights; their maxima, as scalars. */
-static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef first, LLVMValueRef *out_best) {
+static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef first,
+                  LLVMValueRef *out_best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef best[GROUP], dots[GROUP], rows[GROUP];
     for (int q = 0; q < a->group; q++) {
@@ -238,7 +249,8 @@ static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef
         tm_loop_end(r, &d);
     }
     for (int q = 0; q < a->group; q++) {
-        LLVMValueRef scores = bias_scores(r, a, value_of(r, dots[q]), g->query[q], tm_add(r, first, key.index));
+        LLVMValueRef scores =
+            bias_scores(r, a, value_of(r, dots[q]), g->query[q], tm_add(r, first, key.index));
         tm_store_vector(r, TAMIS_TYPE_FLOAT, scores, a->weights, weight_index(r, a, q, key.index));
         LLVMBuildStore(b, maximum(r, scores, value_of(r, best[q])), best[q]);
     }
@@ -247,7 +259,8 @@ static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef
         out_best[q] = tm_reduce_max(r, value_of(r, best[q]));
 }
 
-/* Is any exponential of the group's vectors more than nothing? exp is 0 below -104, and below -87.4 subnormal. */
+/* Is any exponential of the group's vectors more than nothing? exp is 0 below -104, and below -87.4
+ * subnormal. */
 static LLVMValueRef any_weight(tm_region *r, const attention *a, const LLVMValueRef *x) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, r->fast ? -87.5 : -104.5), any = NULL;
@@ -259,8 +272,10 @@ static LLVMValueRef any_weight(tm_region *r, const attention *a, const LLVMValue
     return LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, any, bits, ""), LLVMConstNull(bits), "");
 }
 
-/* Turns scores into weights exp(score - shift) and adds them up; small heads add weight * V in the same loop. */
-static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first, LLVMValueRef (*mixed)[SMALLEST]) {
+/* Turns scores into weights exp(score - shift) and adds them up; small heads add weight * V in the same loop.
+ */
+static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first,
+                  LLVMValueRef (*mixed)[SMALLEST]) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef total[GROUP], x[GROUP];
     for (int q = 0; q < a->group; q++)
@@ -270,7 +285,8 @@ static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first
         x[q] = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
         x[q] = LLVMBuildFSub(b, x[q], tm_splat(r, g->shift[q]), "");
         if (!a->small) /* what the branch skips */
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), a->weights, weight_index(r, a, q, key.index));
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), a->weights,
+                            weight_index(r, a, q, key.index));
     }
     LLVMBasicBlockRef after = tm_if_begin(r, any_weight(r, a, x));
     for (int q = 0; q < a->group; q++) {
@@ -280,7 +296,8 @@ static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first
             tm_store_vector(r, TAMIS_TYPE_FLOAT, x[q], a->weights, weight_index(r, a, q, key.index));
     }
     for (int d = 0; a->small && d < a->value_size; d++) {
-        LLVMValueRef v = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_v, tm_add(r, tm_int(r, (int64_t)d * a->tile), key.index));
+        LLVMValueRef v = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_v,
+                                        tm_add(r, tm_int(r, (int64_t)d * a->tile), key.index));
         for (int q = 0; q < a->group; q++)
             LLVMBuildStore(b, tm_fma(r, x[q], v, value_of(r, mixed[q][d])), mixed[q][d]);
     }
@@ -305,7 +322,8 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
             int64_t column = start + vectors * r->lanes;
             r->mask = masks[vectors] = tm_tail_mask(r, tm_int(r, a->value_size - column));
             for (int q = 0; q < a->group; q++) {
-                LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, tm_add(r, out_start(r, a, g->query[q]), tm_int(r, column)));
+                LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out,
+                                                  tm_add(r, out_start(r, a, g->query[q]), tm_int(r, column)));
                 sums[q][vectors] = zeroed(r, 0);
                 LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), sums[q][vectors]);
             }
@@ -314,10 +332,12 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
         LLVMValueRef row = row_start(r, a, 2, tm_add(r, first, key.index));
         for (int v = 0; v < vectors; v++) {
             r->mask = masks[v];
-            LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[2], tm_add(r, row, tm_int(r, start + v * r->lanes)));
+            LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[2],
+                                            tm_add(r, row, tm_int(r, start + v * r->lanes)));
             r->mask = NULL;
             for (int q = 0; q < a->group; q++) {
-                LLVMValueRef w = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
+                LLVMValueRef w =
+                    tm_load_splat(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
                 LLVMBuildStore(b, tm_fma(r, w, x, value_of(r, sums[q][v])), sums[q][v]);
             }
         }
@@ -332,12 +352,13 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
     }
 }
 
-/* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far gets a
- * finite shift, so that exp gives 0 and not NaN. */
+/* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far
+ * gets a finite shift, so that exp gives 0 and not NaN. */
 static void update_maxima(tm_region *r, const attention *a, group *g, const LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = LLVMConstReal(r->e->f32, -INFINITY), zero = LLVMConstReal(r->e->f32, 0);
-    LLVMValueRef before[GROUP], now[GROUP]; /* all are read before any is written: a repeated row shares its slot */
+    LLVMValueRef before[GROUP],
+        now[GROUP]; /* all are read before any is written: a repeated row shares its slot */
     for (int q = 0; q < a->group; q++)
         before[q] = a->single ? lowest : get(r, r->e->f32, a->maximum, g->slot[q]);
     for (int q = 0; q < a->group; q++) {
@@ -357,7 +378,8 @@ static void finish_small(tm_region *r, const attention *a, const group *g, LLVMV
     for (int q = 0; q < a->group; q++)
         for (int d = 0; d < a->value_size; d++) {
             LLVMValueRef total = tm_reduce_add(r, value_of(r, mixed[q][d]));
-            put(r, LLVMBuildFDiv(b, total, g->sum[q], ""), a->out, tm_add(r, out_start(r, a, g->query[q]), tm_int(r, d)));
+            put(r, LLVMBuildFDiv(b, total, g->sum[q], ""), a->out,
+                tm_add(r, out_start(r, a, g->query[q]), tm_int(r, d)));
         }
 }
 
@@ -372,7 +394,8 @@ static void group_step(tm_region *r, const attention *a, group *g, LLVMValueRef 
             mixed[q][d] = zeroed(r, 0);
             if (a->single)
                 continue;
-            LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, partial_index(r, a, g->slot[q], d));
+            LLVMValueRef old =
+                tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, partial_index(r, a, g->slot[q], d));
             LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), mixed[q][d]);
         }
     weigh(r, a, g, first, mixed);
@@ -383,13 +406,17 @@ static void group_step(tm_region *r, const attention *a, group *g, LLVMValueRef 
     /* As with the maxima: read before any is written. */
     LLVMValueRef sums[GROUP];
     for (int q = 0; q < a->group; q++)
-        sums[q] = a->single ? g->sum[q]
-                            : LLVMBuildFAdd(b, LLVMBuildFMul(b, get(r, r->e->f32, a->sum, g->slot[q]), g->down[q], ""), g->sum[q], "");
+        sums[q] =
+            a->single
+                ? g->sum[q]
+                : LLVMBuildFAdd(b, LLVMBuildFMul(b, get(r, r->e->f32, a->sum, g->slot[q]), g->down[q], ""),
+                                g->sum[q], "");
     for (int q = 0; q < a->group; q++)
         put(r, sums[q], a->sum, g->slot[q]);
     for (int q = 0; a->small && q < a->group; q++)
         for (int d = 0; d < a->value_size; d++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, mixed[q][d]), a->partial, partial_index(r, a, g->slot[q], d));
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, mixed[q][d]), a->partial,
+                            partial_index(r, a, g->slot[q], d));
     if (!a->small)
         mix_wide(r, a, g, first);
 }
@@ -423,7 +450,8 @@ static void finish(tm_region *r, const attention *a) {
     for (int64_t column = 0; column < a->value_size; column += a->small ? 1 : r->lanes) {
         LLVMValueRef at = tm_add(r, out, tm_int(r, column));
         if (a->small) {
-            LLVMValueRef total = tm_reduce_add(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, partial_index(r, a, q.index, (int)column)));
+            LLVMValueRef total = tm_reduce_add(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial,
+                                                                 partial_index(r, a, q.index, (int)column)));
             put(r, LLVMBuildFDiv(b, total, sum, ""), a->out, at);
             continue;
         }
@@ -446,7 +474,8 @@ static void clear(tm_region *r, const attention *a) {
     else
         for (int64_t column = 0; column < a->value_size; column += r->lanes) {
             r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
-            LLVMValueRef at = tm_add(r, out_start(r, a, tm_add(r, a->first_query, q.index)), tm_int(r, column));
+            LLVMValueRef at =
+                tm_add(r, out_start(r, a, tm_add(r, a->first_query, q.index)), tm_int(r, column));
             tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->out, at);
             r->mask = NULL;
         }
@@ -458,7 +487,8 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     set_up(r, &a);
     LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
     *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, QUERIES));
-    LLVMValueRef work = tm_max(r, tm_mul(r, a.keys, tm_int(r, (a.size + a.value_size + 16) * QUERIES)), tm_int(r, 1));
+    LLVMValueRef work =
+        tm_max(r, tm_mul(r, a.keys, tm_int(r, (a.size + a.value_size + 16) * QUERIES)), tm_int(r, 1));
     *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, 400000), work, ""), tm_int(r, 1));
     return TM_OK;
 }
@@ -472,7 +502,8 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     a.out = tm_operand_data(r, r->node->input_count);
     a.turned_k = tm_region_alloca(r, r->e->f32, a.size * a.tile, 64);
     a.turned_v = a.small ? tm_region_alloca(r, r->e->f32, a.value_size * a.tile, 64) : NULL;
-    a.partial = a.small ? tm_region_alloca(r, r->e->f32, (int64_t)QUERIES * a.value_size * r->lanes, 64) : NULL;
+    a.partial =
+        a.small ? tm_region_alloca(r, r->e->f32, (int64_t)QUERIES * a.value_size * r->lanes, 64) : NULL;
     a.weights = tm_region_alloca(r, r->e->f32, (int64_t)a.group * (a.tile + r->lanes), 64);
     a.maximum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
     a.sum = tm_region_alloca(r, r->e->f32, QUERIES, 64);

@@ -4,18 +4,18 @@
  *
  *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
  *
- * B was packed when it was written: panels of 32 columns, in each panel row after row, so the inner loop reads it
- * in one stream. A tile of `rows` x `vectors` accumulators stays in registers while k runs; the finished tile
- * goes through a small stack buffer to the epilogue, which is emitted once per tile shape and not once per
- * accumulator. A unit of work is one panel times a block of rows.
+ * B was packed when it was written: panels of 32 columns, in each panel row after row, so the inner loop
+ * reads it in one stream. A tile of `rows` x `vectors` accumulators stays in registers while k runs; the
+ * finished tile goes through a small stack buffer to the epilogue, which is emitted once per tile shape and
+ * not once per accumulator. A unit of work is one panel times a block of rows.
  */
 #include "codegen/llvm/region.h"
 
 #include <string.h>
 
 #define BLOCK_ROWS 84 /* a multiple of every tile's rows */
-#define SHALLOW 256 /* depth */
-#define WORK 400000 /* multiply-adds worth a task of their own */
+#define SHALLOW 256   /* depth */
+#define WORK 400000   /* multiply-adds worth a task of their own */
 
 typedef struct contract {
     const tm_node *matmul; /* in the body */
@@ -23,8 +23,8 @@ typedef struct contract {
     int rows, vectors;     /* register tile */
     int width;             /* columns of a panel */
     LLVMValueRef *data;
-    LLVMValueRef m, k, n; /* sizes, i64 */
-    LLVMValueRef panel;   /* first column of the current tile, i64 */
+    LLVMValueRef m, k, n;     /* sizes, i64 */
+    LLVMValueRef panel;       /* first column of the current tile, i64 */
     LLVMValueRef row, column; /* of the current point */
     LLVMValueRef tile;        /* stack buffer rows x c->width */
 } contract;
@@ -63,7 +63,8 @@ static void set_up(tm_region *r, contract *c) {
     }
     int rank = r->node->inputs[c->a]->rank;
     c->m = tm_operand_product(r, c->a, 0, rank - 1);
-    c->k = tm_operand_dim_loaded(r, c->a, rank - 1); /* not a constant: layers of other depth share the code */
+    c->k =
+        tm_operand_dim_loaded(r, c->a, rank - 1); /* not a constant: layers of other depth share the code */
     c->n = tm_operand_dim(r, c->b, 1);
     c->width = r->node->inputs[c->b]->constant->panel;
     if (c->vectors * r->lanes > c->width)
@@ -80,8 +81,9 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     return TM_OK;
 }
 
-/* Operands of the epilogue walk along the last of the leading dims (all of them, some, or none) and repeat over the
- * first: bias[n], positions[seq, n] under [batch, seq, n], a full residual. Rows then count modulo a period. */
+/* Operands of the epilogue walk along the last of the leading dims (all of them, some, or none) and repeat
+ * over the first: bias[n], positions[seq, n] under [batch, seq, n], a full residual. Rows then count modulo a
+ * period. */
 static LLVMValueRef epilogue_index(tm_region *r, const contract *c, const tm_value *value, bool *out_walks) {
     const tm_value *out = c->matmul->outputs[0];
     bool columns = value->rank > 0 && !tm_dim_is(value->dims[value->rank - 1], 1);
@@ -98,7 +100,8 @@ static LLVMValueRef epilogue_index(tm_region *r, const contract *c, const tm_val
     for (int i = 0; i < axis; i++)
         whole = whole && tm_dim_is(out->dims[i], 1);
     if (!whole)
-        row = LLVMBuildURem(r->e->builder, row, tm_operand_product(r, r->node->input_count, axis, out->rank - 1), "");
+        row = LLVMBuildURem(r->e->builder, row,
+                            tm_operand_product(r, r->node->input_count, axis, out->rank - 1), "");
     return tm_add(r, index, columns ? tm_mul(r, row, c->n) : row);
 }
 
@@ -107,7 +110,8 @@ static LLVMValueRef load(tm_region *r, int input) {
     const tm_value *value = r->node->inputs[input];
     bool walks;
     LLVMValueRef index = epilogue_index(r, c, value, &walks);
-    return walks ? tm_load_vector(r, value->type, c->data[input], index) : tm_load_splat(r, value->type, c->data[input], index);
+    return walks ? tm_load_vector(r, value->type, c->data[input], index)
+                 : tm_load_splat(r, value->type, c->data[input], index);
 }
 
 /* One row of the tile buffer through the epilogue to the output. */
@@ -126,7 +130,8 @@ static void finish_row(tm_region *r, contract *c, LLVMValueRef tile_row, LLVMVal
         for (int o = 0; o < r->node->output_count; o++) {
             int operand = r->node->input_count + o;
             LLVMValueRef index = tm_add(r, tm_mul(r, c->row, c->n), c->column);
-            tm_store_vector(r, r->node->outputs[o]->type, tm_region_value(r, r->body->outputs.items[o]), c->data[operand], index);
+            tm_store_vector(r, r->node->outputs[o]->type, tm_region_value(r, r->body->outputs.items[o]),
+                            c->data[operand], index);
         }
     }
     r->mask = NULL;
@@ -156,7 +161,9 @@ static void tile(tm_region *r, contract *c, LLVMValueRef row, int rows, LLVMValu
     for (int u = 0; u < unroll; u++) {
         LLVMValueRef k = tm_add(r, loop.index, tm_int(r, u)), columns[4];
         for (int v = 0; v < c->vectors; v++)
-            columns[v] = tm_load_vector(r, TAMIS_TYPE_FLOAT, panel_data, tm_add(r, tm_mul(r, k, tm_int(r, c->width)), tm_int(r, (int64_t)v * r->lanes)));
+            columns[v] = tm_load_vector(
+                r, TAMIS_TYPE_FLOAT, panel_data,
+                tm_add(r, tm_mul(r, k, tm_int(r, c->width)), tm_int(r, (int64_t)v * r->lanes)));
         for (int i = 0; i < rows; i++) {
             LLVMValueRef a = tm_load_splat(r, TAMIS_TYPE_FLOAT, a_rows[i], k);
             for (int v = 0; v < c->vectors; v++) {
@@ -168,11 +175,12 @@ static void tile(tm_region *r, contract *c, LLVMValueRef row, int rows, LLVMValu
     tm_loop_end(r, &loop);
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < c->vectors; v++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, sums[i][v], ""), c->tile, tm_int(r, (int64_t)i * c->width + (int64_t)v * r->lanes));
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, sums[i][v], ""), c->tile,
+                            tm_int(r, (int64_t)i * c->width + (int64_t)v * r->lanes));
 }
 
-/* All rows from..to against `vectors` vectors of columns: full tiles while they last, then fewer rows. The epilogue
- * stands once behind them, for as many rows as the tile had. */
+/* All rows from..to against `vectors` vectors of columns: full tiles while they last, then fewer rows. The
+ * epilogue stands once behind them, for as many rows as the tile had. */
 static void rows(tm_region *r, contract *c, LLVMValueRef from, LLVMValueRef to, LLVMValueRef panel_data) {
     LLVMBuilderRef b = r->e->builder;
     /* A tile of 4 rows pays where the panel is long enough to be worth reading less often. */
@@ -181,13 +189,15 @@ static void rows(tm_region *r, contract *c, LLVMValueRef from, LLVMValueRef to, 
     int shape_count = four ? 3 : 2;
     LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), step = tm_region_alloca(r, r->e->i64, 1, 8);
     LLVMBuildStore(b, from, at);
-    LLVMBasicBlockRef head = tm_emit_block(r->e, "head"), done = tm_emit_block(r->e, "done"), finish = tm_emit_block(r->e, "finish");
+    LLVMBasicBlockRef head = tm_emit_block(r->e, "head"), done = tm_emit_block(r->e, "done"),
+                      finish = tm_emit_block(r->e, "finish");
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, head);
     LLVMValueRef row = LLVMBuildLoad2(b, r->e->i64, at, "");
     LLVMValueRef left = tm_sub(r, to, row);
     for (int i = 0; i < shape_count; i++) {
-        LLVMBasicBlockRef yes = tm_emit_block(r->e, "tile"), no = i + 1 < shape_count ? tm_emit_block(r->e, "") : done;
+        LLVMBasicBlockRef yes = tm_emit_block(r->e, "tile"),
+                          no = i + 1 < shape_count ? tm_emit_block(r->e, "") : done;
         LLVMBuildCondBr(b, tm_less(r, left, tm_int(r, shapes[i])), no, yes);
         LLVMPositionBuilderAtEnd(b, yes);
         tile(r, c, row, shapes[i], panel_data);

@@ -13,7 +13,8 @@
 tm_loop tm_loop_begin(tm_region *r, LLVMValueRef from, LLVMValueRef to, int64_t step) {
     LLVMBuilderRef b = r->e->builder;
     LLVMBasicBlockRef before = LLVMGetInsertBlock(b);
-    tm_loop loop = {.head = tm_emit_block(r->e, "head"), .exit = tm_emit_block(r->e, "exit"), .step = tm_int(r, step)};
+    tm_loop loop = {
+        .head = tm_emit_block(r->e, "head"), .exit = tm_emit_block(r->e, "exit"), .step = tm_int(r, step)};
     LLVMBasicBlockRef body = tm_emit_block(r->e, "loop");
     LLVMBuildBr(b, loop.head);
     LLVMPositionBuilderAtEnd(b, loop.head);
@@ -92,15 +93,22 @@ LLVMValueRef tm_ceildiv(tm_region *r, LLVMValueRef a, int64_t b) {
     return LLVMBuildUDiv(r->e->builder, tm_add(r, a, tm_int(r, b - 1)), tm_int(r, b), "");
 }
 
+LLVMValueRef tm_region_grain(tm_region *r, LLVMValueRef elements) {
+    LLVMValueRef divisor = tm_max(r, elements, tm_int(r, 1));
+    return tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TM_TASK_ELEMENTS), divisor, ""), tm_int(r, 1));
+}
+
 static const tm_value *operand(const tm_region *r, int number) {
-    return number < r->node->input_count ? r->node->inputs[number] : r->node->outputs[number - r->node->input_count];
+    return number < r->node->input_count ? r->node->inputs[number]
+                                         : r->node->outputs[number - r->node->input_count];
 }
 
 /* The frame entry: run->values[call->values[number]]. */
 static LLVMValueRef entry(tm_region *r, int number) {
     tm_emit *e = r->e;
     LLVMValueRef frame = tm_emit_load(e, e->i32, r->call, (int64_t)offsetof(tm_call, values) + 4 * number);
-    LLVMValueRef bytes = tm_mul(r, LLVMBuildSExt(e->builder, frame, e->i64, ""), tm_int(r, sizeof(tamis_tensor)));
+    LLVMValueRef bytes =
+        tm_mul(r, LLVMBuildSExt(e->builder, frame, e->i64, ""), tm_int(r, sizeof(tamis_tensor)));
     LLVMValueRef values = tm_emit_load(e, e->ptr, r->run, TM_OFFSET(values));
     return LLVMBuildInBoundsGEP2(e->builder, e->i8, values, &bytes, 1, "");
 }
@@ -117,7 +125,8 @@ LLVMValueRef tm_operand_dim(tm_region *r, int number, int axis) {
 }
 
 LLVMValueRef tm_operand_dim_loaded(tm_region *r, int number, int axis) {
-    LLVMValueRef dims = tm_emit_load(r->e, r->e->ptr, entry(r, number), (int64_t)offsetof(tamis_tensor, dims));
+    LLVMValueRef dims =
+        tm_emit_load(r->e, r->e->ptr, entry(r, number), (int64_t)offsetof(tamis_tensor, dims));
     return tm_emit_load(r->e, r->e->i64, dims, 8 * (int64_t)axis);
 }
 

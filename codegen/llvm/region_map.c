@@ -2,8 +2,8 @@
  *
  * region_map.c: elementwise chains: one pass over memory for any number of ops.
  *
- * All outputs have the same dims, the iteration space. Neighbouring dims that every operand treats alike (walks
- * along, or repeats) become one loop:
+ * All outputs have the same dims, the iteration space. Neighbouring dims that every operand treats alike
+ * (walks along, or repeats) become one loop:
  *
  *     y[b, s, 64] = Gelu(x[b, s, 64] + bias[64])     two loops: b*s, and 64 in vectors
  *     y[b, s, 64] = x[b, s, 64] * 2                  one loop over b*s*64
@@ -15,7 +15,6 @@
 #include <string.h>
 
 #define BLOCK 1024 /* elements of a unit when there is one loop only */
-#define TASK 65536 /* elements worth a task of their own: waking a thread costs as much as some ten thousand */
 
 typedef struct map {
     int loops;
@@ -153,14 +152,14 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     find_loops(r, &m);
     if (m.loops == 1) {
         *out_units = tm_ceildiv(r, m.size[0], BLOCK);
-        *out_grain = tm_int(r, TASK / BLOCK);
+        *out_grain = tm_int(r, TM_TASK_ELEMENTS / BLOCK);
         return TM_OK;
     }
     LLVMValueRef rest = tm_int(r, 1);
     for (int l = 1; l < m.loops; l++)
         rest = tm_mul(r, rest, m.size[l]);
     *out_units = m.size[0];
-    *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TASK), tm_max(r, rest, tm_int(r, 1)), ""), tm_int(r, 1));
+    *out_grain = tm_region_grain(r, rest);
     return TM_OK;
 }
 

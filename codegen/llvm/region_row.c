@@ -24,7 +24,6 @@
 #define REGISTERS 8   /* vectors of a row that stays in registers */
 #define STREAMS 4     /* vectors of partial results */
 #define SMALL_BODY 12 /* nodes; larger ones are emitted fewer times */
-#define TASK 65536    /* elements worth a task of their own: waking a thread costs as much as ten thousand */
 
 typedef struct row {
     const tm_node *norm; /* in the body */
@@ -390,9 +389,7 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     row w = {0};
     set_up(r, &w);
     *out_units = tm_operand_product(r, r->node->input_count, 0, w.axis);
-    *out_grain =
-        tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TASK), tm_max(r, w.length, tm_int(r, 1)), ""),
-               tm_int(r, 1));
+    *out_grain = tm_region_grain(r, w.length);
     return TM_OK;
 }
 

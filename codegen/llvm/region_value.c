@@ -55,13 +55,22 @@ static LLVMValueRef pick(tm_region *r, LLVMValueRef a, LLVMValueRef b, bool max)
 
 static LLVMValueRef constant(tm_region *r, LLVMValueRef like, double value) {
     LLVMTypeRef type = LLVMGetElementType(LLVMTypeOf(like));
-    return tm_splat(r, is_float(like) ? LLVMConstReal(type, value) : LLVMConstInt(type, (unsigned long long)(int64_t)value, 1));
+    return tm_splat(r, is_float(like) ? LLVMConstReal(type, value)
+                                      : LLVMConstInt(type, (unsigned long long)(int64_t)value, 1));
 }
 
-static LLVMValueRef e_add(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return add2(r, x[0], x[1]); }
-static LLVMValueRef e_sub(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return sub2(r, x[0], x[1]); }
-static LLVMValueRef e_mul(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return mul2(r, x[0], x[1]); }
-static LLVMValueRef e_div(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildFDiv(B, x[0], x[1], ""); }
+/* The emitter of an op that is one expression of its operands x. */
+#define EMITTER(name, result)                                                   \
+    static LLVMValueRef name(tm_region *r, const tm_node *n, LLVMValueRef *x) { \
+        (void)r;                                                                \
+        (void)n;                                                                \
+        return result;                                                          \
+    }
+
+EMITTER(e_add, add2(r, x[0], x[1]))
+EMITTER(e_sub, sub2(r, x[0], x[1]))
+EMITTER(e_mul, mul2(r, x[0], x[1]))
+EMITTER(e_div, LLVMBuildFDiv(B, x[0], x[1], ""))
 
 static LLVMValueRef fold(tm_region *r, const tm_node *n, LLVMValueRef *x, bool max) {
     LLVMValueRef value = x[0];
@@ -69,32 +78,32 @@ static LLVMValueRef fold(tm_region *r, const tm_node *n, LLVMValueRef *x, bool m
         value = pick(r, value, x[i], max);
     return value;
 }
-static LLVMValueRef e_max(tm_region *r, const tm_node *n, LLVMValueRef *x) { return fold(r, n, x, true); }
-static LLVMValueRef e_min(tm_region *r, const tm_node *n, LLVMValueRef *x) { return fold(r, n, x, false); }
+EMITTER(e_max, fold(r, n, x, true))
+EMITTER(e_min, fold(r, n, x, false))
 
-static LLVMValueRef e_neg(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return is_float(x[0]) ? LLVMBuildFNeg(B, x[0], "") : LLVMBuildNeg(B, x[0], ""); }
-static LLVMValueRef unary(tm_region *r, const char *name, LLVMValueRef x) { return tm_intrinsic(r, name, LLVMTypeOf(x), &x, 1); }
-static LLVMValueRef e_abs(tm_region *r, const tm_node *n, LLVMValueRef *x) {
-    (void)n;
-    return is_float(x[0]) ? unary(r, "llvm.fabs", x[0]) : pick(r, x[0], LLVMBuildNeg(B, x[0], ""), true);
+EMITTER(e_neg, is_float(x[0]) ? LLVMBuildFNeg(B, x[0], "") : LLVMBuildNeg(B, x[0], ""))
+static LLVMValueRef unary(tm_region *r, const char *name, LLVMValueRef x) {
+    return tm_intrinsic(r, name, LLVMTypeOf(x), &x, 1);
 }
-static LLVMValueRef e_sqrt(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return unary(r, "llvm.sqrt", x[0]); }
-static LLVMValueRef e_floor(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return unary(r, "llvm.floor", x[0]); }
-static LLVMValueRef e_ceil(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return unary(r, "llvm.ceil", x[0]); }
-static LLVMValueRef e_reciprocal(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildFDiv(B, constant(r, x[0], 1), x[0], ""); }
-static LLVMValueRef e_relu(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return pick(r, x[0], constant(r, x[0], 0), true); }
-static LLVMValueRef e_identity(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; (void)r; return x[0]; }
-static LLVMValueRef e_exp(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "exp", x[0]); }
-static LLVMValueRef e_log(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "log", x[0]); }
-static LLVMValueRef e_tanh(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "tanh", x[0]); }
-static LLVMValueRef e_erf(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "erf", x[0]); }
-static LLVMValueRef e_sin(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "sin", x[0]); }
-static LLVMValueRef e_cos(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "cos", x[0]); }
-static LLVMValueRef e_sigmoid(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return tm_math(r, "sigmoid", x[0]); }
+EMITTER(e_abs, is_float(x[0]) ? unary(r, "llvm.fabs", x[0]) : pick(r, x[0], LLVMBuildNeg(B, x[0], ""), true))
+EMITTER(e_sqrt, unary(r, "llvm.sqrt", x[0]))
+EMITTER(e_floor, unary(r, "llvm.floor", x[0]))
+EMITTER(e_ceil, unary(r, "llvm.ceil", x[0]))
+EMITTER(e_reciprocal, LLVMBuildFDiv(B, constant(r, x[0], 1), x[0], ""))
+EMITTER(e_relu, pick(r, x[0], constant(r, x[0], 0), true))
+EMITTER(e_identity, x[0])
+EMITTER(e_exp, tm_math(r, "exp", x[0]))
+EMITTER(e_log, tm_math(r, "log", x[0]))
+EMITTER(e_tanh, tm_math(r, "tanh", x[0]))
+EMITTER(e_erf, tm_math(r, "erf", x[0]))
+EMITTER(e_sin, tm_math(r, "sin", x[0]))
+EMITTER(e_cos, tm_math(r, "cos", x[0]))
+EMITTER(e_sigmoid, tm_math(r, "sigmoid", x[0]))
 
 static LLVMValueRef e_leaky_relu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     LLVMValueRef negative = LLVMBuildFCmp(B, LLVMRealOLT, x[0], constant(r, x[0], 0), "");
-    return LLVMBuildSelect(B, negative, mul2(r, x[0], constant(r, x[0], tm_node_float(n, "alpha"))), x[0], "");
+    return LLVMBuildSelect(B, negative, mul2(r, x[0], constant(r, x[0], tm_node_float(n, "alpha"))), x[0],
+                           "");
 }
 
 static LLVMValueRef e_swish(tm_region *r, const tm_node *n, LLVMValueRef *x) {
@@ -104,7 +113,8 @@ static LLVMValueRef e_swish(tm_region *r, const tm_node *n, LLVMValueRef *x) {
 }
 
 static LLVMValueRef e_hard_sigmoid(tm_region *r, const tm_node *n, LLVMValueRef *x) {
-    LLVMValueRef y = add2(r, mul2(r, x[0], constant(r, x[0], tm_node_float(n, "alpha"))), constant(r, x[0], tm_node_float(n, "beta")));
+    LLVMValueRef y = add2(r, mul2(r, x[0], constant(r, x[0], tm_node_float(n, "alpha"))),
+                          constant(r, x[0], tm_node_float(n, "beta")));
     return pick(r, pick(r, y, constant(r, y, 0), true), constant(r, y, 1), false);
 }
 
@@ -141,20 +151,20 @@ static LLVMValueRef e_pow(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     return power == 0.5 ? root : LLVMBuildFDiv(B, constant(r, root, 1), root, "");
 }
 
-static LLVMValueRef e_where(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildSelect(B, x[0], x[1], x[2], ""); }
+EMITTER(e_where, LLVMBuildSelect(B, x[0], x[1], x[2], ""))
 
 static LLVMValueRef compare(tm_region *r, LLVMRealPredicate f, LLVMIntPredicate i, LLVMValueRef *x) {
     return is_float(x[0]) ? LLVMBuildFCmp(B, f, x[0], x[1], "") : LLVMBuildICmp(B, i, x[0], x[1], "");
 }
-static LLVMValueRef e_equal(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return compare(r, LLVMRealOEQ, LLVMIntEQ, x); }
-static LLVMValueRef e_less(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return compare(r, LLVMRealOLT, LLVMIntSLT, x); }
-static LLVMValueRef e_less_equal(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return compare(r, LLVMRealOLE, LLVMIntSLE, x); }
-static LLVMValueRef e_greater(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return compare(r, LLVMRealOGT, LLVMIntSGT, x); }
-static LLVMValueRef e_greater_equal(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return compare(r, LLVMRealOGE, LLVMIntSGE, x); }
-static LLVMValueRef e_not(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildNot(B, x[0], ""); }
-static LLVMValueRef e_and(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildAnd(B, x[0], x[1], ""); }
-static LLVMValueRef e_or(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildOr(B, x[0], x[1], ""); }
-static LLVMValueRef e_is_nan(tm_region *r, const tm_node *n, LLVMValueRef *x) { (void)n; return LLVMBuildFCmp(B, LLVMRealUNO, x[0], x[0], ""); }
+EMITTER(e_equal, compare(r, LLVMRealOEQ, LLVMIntEQ, x))
+EMITTER(e_less, compare(r, LLVMRealOLT, LLVMIntSLT, x))
+EMITTER(e_less_equal, compare(r, LLVMRealOLE, LLVMIntSLE, x))
+EMITTER(e_greater, compare(r, LLVMRealOGT, LLVMIntSGT, x))
+EMITTER(e_greater_equal, compare(r, LLVMRealOGE, LLVMIntSGE, x))
+EMITTER(e_not, LLVMBuildNot(B, x[0], ""))
+EMITTER(e_and, LLVMBuildAnd(B, x[0], x[1], ""))
+EMITTER(e_or, LLVMBuildOr(B, x[0], x[1], ""))
+EMITTER(e_is_nan, LLVMBuildFCmp(B, LLVMRealUNO, x[0], x[0], ""))
 
 static LLVMValueRef e_cast(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     tamis_type from = n->inputs[0]->type, to = n->outputs[0]->type;
@@ -162,24 +172,55 @@ static LLVMValueRef e_cast(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     if (from == to)
         return x[0];
     if (to == TAMIS_TYPE_BOOL)
-        return is_float(x[0]) ? LLVMBuildFCmp(B, LLVMRealUNE, x[0], constant(r, x[0], 0), "") : LLVMBuildICmp(B, LLVMIntNE, x[0], LLVMConstNull(LLVMTypeOf(x[0])), "");
+        return is_float(x[0]) ? LLVMBuildFCmp(B, LLVMRealUNE, x[0], constant(r, x[0], 0), "")
+                              : LLVMBuildICmp(B, LLVMIntNE, x[0], LLVMConstNull(LLVMTypeOf(x[0])), "");
     if (from == TAMIS_TYPE_BOOL)
         return tm_type_is_float(to) ? LLVMBuildUIToFP(B, x[0], type, "") : LLVMBuildZExt(B, x[0], type, "");
     if (tm_type_is_float(to))
         return LLVMBuildSIToFP(B, x[0], type, "");
-    return tm_type_bits(from) < tm_type_bits(to) ? LLVMBuildSExt(B, x[0], type, "") : LLVMBuildTrunc(B, x[0], type, "");
+    return tm_type_bits(from) < tm_type_bits(to) ? LLVMBuildSExt(B, x[0], type, "")
+                                                 : LLVMBuildTrunc(B, x[0], type, "");
 }
 
 static const emitter emitters[TM_OP_COUNT] = {
-    [TM_OP_Add] = e_add, [TM_OP_Sub] = e_sub, [TM_OP_Mul] = e_mul, [TM_OP_Div] = e_div, [TM_OP_Max] = e_max,
-    [TM_OP_Min] = e_min, [TM_OP_Neg] = e_neg, [TM_OP_Abs] = e_abs, [TM_OP_Sqrt] = e_sqrt, [TM_OP_Floor] = e_floor,
-    [TM_OP_Ceil] = e_ceil, [TM_OP_Reciprocal] = e_reciprocal, [TM_OP_Relu] = e_relu, [TM_OP_Identity] = e_identity,
-    [TM_OP_Exp] = e_exp, [TM_OP_Log] = e_log, [TM_OP_Tanh] = e_tanh, [TM_OP_Erf] = e_erf, [TM_OP_Sin] = e_sin,
-    [TM_OP_Cos] = e_cos, [TM_OP_Sigmoid] = e_sigmoid, [TM_OP_LeakyRelu] = e_leaky_relu, [TM_OP_Swish] = e_swish,
-    [TM_OP_HardSigmoid] = e_hard_sigmoid, [TM_OP_Gelu] = e_gelu, [TM_OP_Clip] = e_clip, [TM_OP_Pow] = e_pow,
-    [TM_OP_Where] = e_where, [TM_OP_Equal] = e_equal, [TM_OP_Less] = e_less, [TM_OP_LessOrEqual] = e_less_equal,
-    [TM_OP_Greater] = e_greater, [TM_OP_GreaterOrEqual] = e_greater_equal, [TM_OP_Not] = e_not, [TM_OP_And] = e_and,
-    [TM_OP_Or] = e_or, [TM_OP_IsNaN] = e_is_nan, [TM_OP_Cast] = e_cast,
+    [TM_OP_Add] = e_add,
+    [TM_OP_Sub] = e_sub,
+    [TM_OP_Mul] = e_mul,
+    [TM_OP_Div] = e_div,
+    [TM_OP_Max] = e_max,
+    [TM_OP_Min] = e_min,
+    [TM_OP_Neg] = e_neg,
+    [TM_OP_Abs] = e_abs,
+    [TM_OP_Sqrt] = e_sqrt,
+    [TM_OP_Floor] = e_floor,
+    [TM_OP_Ceil] = e_ceil,
+    [TM_OP_Reciprocal] = e_reciprocal,
+    [TM_OP_Relu] = e_relu,
+    [TM_OP_Identity] = e_identity,
+    [TM_OP_Exp] = e_exp,
+    [TM_OP_Log] = e_log,
+    [TM_OP_Tanh] = e_tanh,
+    [TM_OP_Erf] = e_erf,
+    [TM_OP_Sin] = e_sin,
+    [TM_OP_Cos] = e_cos,
+    [TM_OP_Sigmoid] = e_sigmoid,
+    [TM_OP_LeakyRelu] = e_leaky_relu,
+    [TM_OP_Swish] = e_swish,
+    [TM_OP_HardSigmoid] = e_hard_sigmoid,
+    [TM_OP_Gelu] = e_gelu,
+    [TM_OP_Clip] = e_clip,
+    [TM_OP_Pow] = e_pow,
+    [TM_OP_Where] = e_where,
+    [TM_OP_Equal] = e_equal,
+    [TM_OP_Less] = e_less,
+    [TM_OP_LessOrEqual] = e_less_equal,
+    [TM_OP_Greater] = e_greater,
+    [TM_OP_GreaterOrEqual] = e_greater_equal,
+    [TM_OP_Not] = e_not,
+    [TM_OP_And] = e_and,
+    [TM_OP_Or] = e_or,
+    [TM_OP_IsNaN] = e_is_nan,
+    [TM_OP_Cast] = e_cast,
 };
 
 static LLVMValueRef constant_value(tm_region *r, const tm_value *value) {
@@ -191,7 +232,8 @@ static LLVMValueRef constant_value(tm_region *r, const tm_value *value) {
         return tm_splat(r, LLVMConstReal(type, real));
     }
     (void)tm_constant_int(value->constant, 0, &integer);
-    return tm_splat(r, LLVMConstInt(value->type == TAMIS_TYPE_BOOL ? r->e->i1 : type, (unsigned long long)integer, 1));
+    return tm_splat(
+        r, LLVMConstInt(value->type == TAMIS_TYPE_BOOL ? r->e->i1 : type, (unsigned long long)integer, 1));
 }
 
 LLVMValueRef tm_region_value(tm_region *r, const tm_value *value) {

@@ -2,8 +2,8 @@
  *
  * region_vector.c: vectors of `lanes` elements: loads and stores under a mask, reductions, math.
  *
- * exp, tanh and the like are runtime/math/vector_math.c, the same polynomials as in the C kernels, linked as bitcode
- * of the level and inlined.
+ * exp, tanh and the like are runtime/math/vector_math.c, the same polynomials as in the C kernels, linked as
+ * bitcode of the level and inlined.
  */
 #include "codegen/llvm/region.h"
 
@@ -32,7 +32,8 @@ LLVMTypeRef tm_vector_type(tm_region *r, tamis_type type) {
 
 LLVMValueRef tm_splat(tm_region *r, LLVMValueRef scalar) {
     LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(scalar), (unsigned)r->lanes);
-    LLVMValueRef one = LLVMBuildInsertElement(r->e->builder, LLVMGetPoison(type), scalar, tm_emit_i32(r->e, 0), "");
+    LLVMValueRef one =
+        LLVMBuildInsertElement(r->e->builder, LLVMGetPoison(type), scalar, tm_emit_i32(r->e, 0), "");
     LLVMTypeRef mask = LLVMVectorType(r->e->i32, (unsigned)r->lanes);
     return LLVMBuildShuffleVector(r->e->builder, one, LLVMGetPoison(type), LLVMConstNull(mask), "");
 }
@@ -41,10 +42,12 @@ LLVMValueRef tm_splat_f32(tm_region *r, double value) {
     return tm_splat(r, LLVMConstReal(r->e->f32, value));
 }
 
-LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments, unsigned count) {
+LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
+                          unsigned count) {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, &type, 1);
-    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, &type, 1), function, arguments, count, "");
+    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, &type, 1), function,
+                          arguments, count, "");
 }
 
 LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count) {
@@ -68,7 +71,8 @@ static LLVMValueRef masked(tm_region *r, const char *name, LLVMTypeRef vector, L
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMTypeRef types[2] = {vector, r->e->ptr};
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, types, 2);
-    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, types, 2), function, arguments, 4, "");
+    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, types, 2), function,
+                          arguments, 4, "");
 }
 
 static unsigned element_bytes(tamis_type type) {
@@ -82,13 +86,16 @@ LLVMValueRef tm_load_vector(tm_region *r, tamis_type type, LLVMValueRef data, LL
         value = LLVMBuildLoad2(r->e->builder, vector, at, "");
         LLVMSetAlignment(value, element_bytes(type));
     } else {
-        LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, element_bytes(type)), r->mask, LLVMConstNull(vector)};
+        LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, element_bytes(type)), r->mask,
+                                     LLVMConstNull(vector)};
         value = masked(r, "llvm.masked.load", vector, arguments);
     }
-    return type == TAMIS_TYPE_BOOL ? LLVMBuildICmp(r->e->builder, LLVMIntNE, value, LLVMConstNull(vector), "") : value;
+    return type == TAMIS_TYPE_BOOL ? LLVMBuildICmp(r->e->builder, LLVMIntNE, value, LLVMConstNull(vector), "")
+                                   : value;
 }
 
-void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index) {
+void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data,
+                     LLVMValueRef index) {
     LLVMTypeRef vector = LLVMVectorType(tm_element_type(r, type), (unsigned)r->lanes);
     LLVMValueRef at = address(r, type, data, index);
     if (type == TAMIS_TYPE_BOOL)
@@ -102,7 +109,8 @@ void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValu
 }
 
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index) {
-    LLVMValueRef scalar = LLVMBuildLoad2(r->e->builder, tm_element_type(r, type), address(r, type, data, index), "");
+    LLVMValueRef scalar =
+        LLVMBuildLoad2(r->e->builder, tm_element_type(r, type), address(r, type, data, index), "");
     if (type == TAMIS_TYPE_BOOL)
         scalar = LLVMBuildICmp(r->e->builder, LLVMIntNE, scalar, LLVMConstNull(r->e->i8), "");
     return tm_splat(r, scalar);
@@ -143,8 +151,10 @@ static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
             high[i] = tm_emit_i32(r->e, width + i);
         }
         LLVMValueRef undefined = LLVMGetPoison(LLVMTypeOf(vector));
-        LLVMValueRef x = LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(low, (unsigned)width), "");
-        LLVMValueRef y = LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(high, (unsigned)width), "");
+        LLVMValueRef x =
+            LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(low, (unsigned)width), "");
+        LLVMValueRef y =
+            LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(high, (unsigned)width), "");
         if (add) {
             vector = LLVMBuildFAdd(b, x, y, "");
             continue;
@@ -169,7 +179,8 @@ static bool wanted(const char *name, int lanes) {
     return strncmp(name, "tm_", 3) == 0 && x != NULL && atoi(x + 1) == lanes;
 }
 
-/* Takes from the level's module what the regions called; everything else there becomes internal and is dropped. */
+/* Takes from the level's module what the regions called; everything else there becomes internal and is
+ * dropped. */
 static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
     bool any = false;
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f != NULL && !any; f = LLVMGetNextFunction(f)) {
@@ -178,12 +189,15 @@ static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
     }
     if (!any)
         return TM_OK;
-    const char *path = tm_arena_format(e->arena, "%s/%s/%s/vector_math.bc", e->options->data_folder, e->options->target.target->triple, level->folder);
+    const char *path = tm_arena_format(e->arena, "%s/%s/%s/vector_math.bc", e->options->data_folder,
+                                       e->options->target.target->triple, level->folder);
     LLVMMemoryBufferRef buffer;
     char *message = NULL;
     LLVMModuleRef math;
     if (LLVMCreateMemoryBufferWithContentsOfFile(path, &buffer, &message)) {
-        tm_code code = tm_report(e->diagnostics, TM_E_UNSUPPORTED_TARGET, NULL, "this tamis was built without the target's kernels", "cannot read %s: %s", path, message);
+        tm_code code = tm_report(e->diagnostics, TM_E_UNSUPPORTED_TARGET, NULL,
+                                 "this tamis was built without the target's kernels", "cannot read %s: %s",
+                                 path, message);
         LLVMDisposeMessage(message);
         return code;
     }
@@ -211,7 +225,8 @@ static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
         LLVMValueRef f = LLVMGetNamedFunction(e->module, taken.items[i]);
         LLVMSetLinkage(f, LLVMInternalLinkage);
         LLVMSetVisibility(f, LLVMDefaultVisibility);
-        LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, always, 0));
+        LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
+                                LLVMCreateEnumAttribute(e->context, always, 0));
         LLVMAddTargetDependentFunctionAttr(f, "target-cpu", level->cpu);
         LLVMAddTargetDependentFunctionAttr(f, "target-features", level->features);
     }

@@ -204,6 +204,24 @@ tm_code tm_infer_axis(tm_node *node, int64_t axis, int rank, int *out_axis) {
     return TM_OK;
 }
 
+/* A broadcast that was decided (5 against s is 5) still demands of each operand to be that or 1: kernels do not look.
+ * One that was not decided fails by itself when it is evaluated. */
+static tm_code demand_broadcast(tm_infer_context *context, tm_node *node, tm_value *const *values, int count, int rank,
+                                int axis, tm_dim result) {
+    if (result->kind == TM_DIM_BROADCAST)
+        return TM_OK;
+    for (int i = 0; i < count; i++) {
+        int own = axis - (rank - values[i]->rank);
+        if (own < 0 || values[i]->dims[own] == result || tm_dim_is(values[i]->dims[own], 1))
+            continue;
+        tm_dim dim = values[i]->dims[own];
+        tm_dim one = tm_dim_equal(context->dims, dim, tm_dim_constant(context->dims, 1));
+        tm_dim met = tm_dim_select(context->dims, one, result, dim);
+        TM_TRY(tm_infer_equal(context, node, met, result, "broadcast"));
+    }
+    return TM_OK;
+}
+
 tm_code tm_infer_broadcast_dims(tm_infer_context *context, tm_node *node, tm_value *const *values, int count,
                                 int *out_rank, tm_dim *out_dims) {
     int rank = 0;
@@ -229,6 +247,7 @@ tm_code tm_infer_broadcast_dims(tm_infer_context *context, tm_node *node, tm_val
             result = next;
         }
         out_dims[axis] = result;
+        TM_TRY(demand_broadcast(context, node, values, count, rank, axis, result));
     }
     *out_rank = rank;
     return TM_OK;

@@ -31,7 +31,8 @@ static tm_dim find_inside(void *context, tm_symbol *symbol) {
     return NULL;
 }
 
-bool tm_dim_is_inside(tm_dim dim, const tm_graph *graph) {
+/* Does the dim use a symbol that is bound in `graph` or inside it? Such a dim means nothing outside. */
+static bool dim_is_inside(tm_dim dim, const tm_graph *graph) {
     symbol_search search = {graph, false};
     if (dim->late) /* substitution visits each symbol once, however deep the expression */
         (void)tm_dim_substitute(graph->model->dims, dim, find_inside, &search);
@@ -39,7 +40,7 @@ bool tm_dim_is_inside(tm_dim dim, const tm_graph *graph) {
 }
 
 tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body, tm_value *value, int axis) {
-    return tm_dim_is_inside(dim, body) ? tm_infer_free_of(context, value, axis, NULL) : dim;
+    return dim_is_inside(dim, body) ? tm_infer_free_of(context, value, axis, NULL) : dim;
 }
 
 void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims) {
@@ -53,13 +54,19 @@ void tm_value_set_like(tm_value *to, const tm_value *from) {
     tm_value_set_handle(to, from->kind, from->type, from->rank, from->dims);
 }
 
-tm_infer_mark tm_infer_mark_get(const tm_infer_context *context) {
-    return (tm_infer_mark){context->model->diagnostics->list.count, context->model->constraints.count};
+/* Diagnostics and constraints as they are now, to be gone back to. */
+typedef struct mark {
+    size_t diagnostics;
+    size_t constraints;
+} mark;
+
+static mark mark_get(const tm_infer_context *context) {
+    return (mark){context->model->diagnostics->list.count, context->model->constraints.count};
 }
 
-void tm_infer_mark_restore(tm_infer_context *context, tm_infer_mark mark) {
-    context->model->diagnostics->list.count = mark.diagnostics;
-    context->model->constraints.count = mark.constraints;
+static void mark_restore(tm_infer_context *context, mark to) {
+    context->model->diagnostics->list.count = to.diagnostics;
+    context->model->constraints.count = to.constraints;
 }
 
 /* ---- If ---- */
@@ -98,7 +105,7 @@ typedef struct branches {
 
 /* One expression for what is `a` after the then branch and `b` after the other; NULL: there is none. */
 static tm_dim join_expressions(tm_infer_context *context, const branches *both, tm_dim a, tm_dim b) {
-    if (tm_dim_is_inside(a, both->then_graph) || tm_dim_is_inside(b, both->else_graph))
+    if (dim_is_inside(a, both->then_graph) || dim_is_inside(b, both->else_graph))
         return NULL;
     if (tm_dim_same(a, b))
         return a;
@@ -129,7 +136,7 @@ static void take_output(tm_infer_context *context, tm_node *node, int output, co
     tm_value_set_handle(value, from->kind, from->type, from->rank, dims);
     bool known = from->elements != NULL;
     for (int64_t i = 0; known && i < from->element_count; i++)
-        known = !tm_dim_is_inside(from->elements[i], branch);
+        known = !dim_is_inside(from->elements[i], branch);
     if (known)
         tm_infer_set_elements(context, node, output, from->elements, from->element_count);
 }
@@ -201,9 +208,9 @@ tm_code tm_infer_if(tm_infer_context *context, tm_node *node) {
         both.condition = elements[0];
     if (both.condition != NULL && tm_dim_is_constant(both.condition)) {
         bool yes = both.condition->constant != 0;
-        tm_infer_mark mark = tm_infer_mark_get(context);
+        mark before = mark_get(context);
         (void)tm_infer_graph(context, yes ? both.else_graph : both.then_graph);
-        tm_infer_mark_restore(context, mark);
+        mark_restore(context, before);
         TM_TRY(tm_infer_graph(context, yes ? both.then_graph : both.else_graph));
         for (int i = 0; i < node->output_count; i++)
             if (node->outputs[i] != NULL)
@@ -277,7 +284,7 @@ tm_code tm_infer_carried(tm_infer_context *context, tm_node *node, const tm_carr
     for (int k = 0; k < carried->count; k++)
         tm_value_set_like(body->inputs.items[carried->first_input + k], carried->initial[k]);
     for (;;) {
-        tm_infer_mark mark = tm_infer_mark_get(context);
+        mark before = mark_get(context);
         tm_code code = tm_infer_graph(context, body);
         bool changed = generalise(context, carried);
         if (!changed && code == TM_OK)
@@ -295,7 +302,7 @@ tm_code tm_infer_carried(tm_infer_context *context, tm_node *node, const tm_carr
             if (!changed)
                 return code;
         }
-        tm_infer_mark_restore(context, mark);
+        mark_restore(context, before);
         for (int k = 0; k < carried->count; k++)
             body->inputs.items[carried->first_input + k]->elements = NULL;
     }

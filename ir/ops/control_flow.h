@@ -7,22 +7,12 @@
 
 #include "ir/infer.h"
 
-/* Does the dim use a symbol that is bound in `graph` or inside it? Such a dim means nothing outside. */
-bool tm_dim_is_inside(tm_dim dim, const tm_graph *graph);
 /* `dim` where it may stand outside of `body`, else the FREE symbol of (value, axis). */
 tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body, tm_value *value, int axis);
 /* Makes `to` what `from` is: kind, type, rank and dims; no elements. */
 void tm_value_set_like(tm_value *to, const tm_value *from);
 /* Sets kind SEQUENCE (or OPTIONAL) with dims of an element; rank -1: not known. */
 void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims);
-
-/* Diagnostics and constraints as they are now, to be gone back to. */
-typedef struct tm_infer_mark {
-    size_t diagnostics;
-    size_t constraints;
-} tm_infer_mark;
-tm_infer_mark tm_infer_mark_get(const tm_infer_context *context);
-void tm_infer_mark_restore(tm_infer_context *context, tm_infer_mark mark);
 
 /* Values carried from one run of a body to the next: number k starts as `initial[k]`, is input
  * first_input + k of the body and output first_output + k. */

@@ -9,6 +9,7 @@
  * may be expressions too; the attribute kernel_shape must agree.
  */
 #include "ir/infer.h"
+#include "ir/ops/window.h"
 
 #include <string.h>
 
@@ -16,34 +17,15 @@ static const tamis_type float_types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE, TA
                                          TAMIS_TYPE_BFLOAT16, 0};
 static const tamis_type integer8[] = {TAMIS_TYPE_UINT8, TAMIS_TYPE_INT8, 0};
 
-/* Item i of a list attribute with one entry per spatial axis, or `missing`. */
-static int64_t item(const tm_node *node, const char *name, int64_t i, int64_t missing) {
-    const tm_attribute *list = tm_node_attribute(node, name);
-    return list->present && i < list->count ? list->ints[i] : missing;
-}
-
-static tm_code check_list(tm_node *node, const char *name, int64_t count, int64_t minimum) {
-    const tm_attribute *list = tm_node_attribute(node, name);
-    if (!list->present || list->count == 0)
-        return TM_OK;
-    if (list->count != count)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has %lld entries instead of %lld", name,
-                             (long long)list->count, (long long)count);
-    for (int64_t i = 0; i < count; i++)
-        if (list->ints[i] < minimum || list->ints[i] > INT32_MAX)
-            return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s holds %lld", name, (long long)list->ints[i]);
-    return TM_OK;
-}
-
 static bool is_same(const char *auto_pad) {
     return strcmp(auto_pad, "SAME_UPPER") == 0 || strcmp(auto_pad, "SAME_LOWER") == 0;
 }
 
 static tm_code check_attributes(tm_node *node, int spatial) {
-    TM_TRY(check_list(node, "strides", spatial, 1));
-    TM_TRY(check_list(node, "dilations", spatial, 1));
-    TM_TRY(check_list(node, "kernel_shape", spatial, 0));
-    TM_TRY(check_list(node, "pads", 2 * (int64_t)spatial, -INT32_MAX));
+    TM_TRY(tm_window_check(node, "strides", spatial, 1));
+    TM_TRY(tm_window_check(node, "dilations", spatial, 1));
+    TM_TRY(tm_window_check(node, "kernel_shape", spatial, 0));
+    TM_TRY(tm_window_check(node, "pads", 2 * (int64_t)spatial, -INT32_MAX));
     const char *auto_pad = tm_node_string(node, "auto_pad");
     if (!is_same(auto_pad) && strcmp(auto_pad, "VALID") != 0 && strcmp(auto_pad, "NOTSET") != 0)
         return tm_infer_fail(node, TM_E_ATTRIBUTE,
@@ -65,14 +47,14 @@ static tm_dim forward_dim(tm_infer_context *context, tm_node *node, tm_dim in, t
                           int spatial) {
     tm_dims *dims = context->dims;
     const char *auto_pad = tm_node_string(node, "auto_pad");
-    tm_dim stride = tm_infer_const(context, item(node, "strides", i, 1));
+    tm_dim stride = tm_infer_const(context, tm_window_item(node, "strides", i, 1));
     if (is_same(auto_pad))
         return tm_dim_ceildiv(dims, in, stride);
     int64_t pads = 0;
     if (strcmp(auto_pad, "VALID") != 0)
-        pads = item(node, "pads", i, 0) + item(node, "pads", i + spatial, 0);
+        pads = tm_window_item(node, "pads", i, 0) + tm_window_item(node, "pads", i + spatial, 0);
     tm_dim room = tm_dim_add(dims, in, tm_infer_const(context, pads));
-    room = tm_dim_sub(dims, room, extent(context, kernel, item(node, "dilations", i, 1)));
+    room = tm_dim_sub(dims, room, extent(context, kernel, tm_window_item(node, "dilations", i, 1)));
     return tm_dim_add(dims, tm_dim_floordiv(dims, room, stride), tm_infer_const(context, 1));
 }
 
@@ -84,20 +66,21 @@ static tm_dim transposed_dim(tm_infer_context *context, tm_node *node, tm_dim in
     const tm_attribute *shape = tm_node_attribute(node, "output_shape");
     if (shape->present && shape->count > 0) /* entries for batch and channels are tolerated in front */
         return tm_infer_const(context, shape->ints[shape->count - spatial + i]);
-    tm_dim stride = tm_infer_const(context, item(node, "strides", i, 1));
+    tm_dim stride = tm_infer_const(context, tm_window_item(node, "strides", i, 1));
     const char *auto_pad = tm_node_string(node, "auto_pad");
     if (is_same(auto_pad))
         return tm_dim_mul(dims, in, stride);
     int64_t pads = 0;
     if (strcmp(auto_pad, "VALID") != 0)
-        pads = item(node, "pads", i, 0) + item(node, "pads", i + spatial, 0);
+        pads = tm_window_item(node, "pads", i, 0) + tm_window_item(node, "pads", i + spatial, 0);
     tm_dim steps = tm_dim_mul(dims, tm_dim_sub(dims, in, tm_infer_const(context, 1)), stride);
-    tm_dim out = tm_dim_add(dims, steps, extent(context, kernel, item(node, "dilations", i, 1)));
-    return tm_dim_add(dims, out, tm_infer_const(context, item(node, "output_padding", i, 0) - pads));
+    tm_dim out = tm_dim_add(dims, steps, extent(context, kernel, tm_window_item(node, "dilations", i, 1)));
+    return tm_dim_add(dims, out,
+                      tm_infer_const(context, tm_window_item(node, "output_padding", i, 0) - pads));
 }
 
 static tm_code check_transposed(tm_node *node, int spatial) {
-    TM_TRY(check_list(node, "output_padding", spatial, 0));
+    TM_TRY(tm_window_check(node, "output_padding", spatial, 0));
     const tm_attribute *shape = tm_node_attribute(node, "output_shape");
     if (shape->present && shape->count != 0 && shape->count != spatial && shape->count != spatial + 2)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "output_shape has %lld entries for %d spatial axes",
@@ -162,7 +145,7 @@ tm_code tm_infer_conv(tm_infer_context *context, tm_node *node) {
     }
     for (int i = 0; i < spatial; i++) {
         tm_dim kernel = w->dims[i + 2];
-        int64_t stated = item(node, "kernel_shape", i, -1);
+        int64_t stated = tm_window_item(node, "kernel_shape", i, -1);
         if (stated >= 0)
             TM_TRY(tm_infer_equal(context, node, kernel, tm_infer_const(context, stated),
                                   "kernel_shape and weights"));

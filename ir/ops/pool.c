@@ -8,6 +8,7 @@
  * dropped: 7 wide, kernel 1, stride 2, ceil: starts 0 2 4 6, never 8.
  */
 #include "ir/infer.h"
+#include "ir/ops/window.h"
 
 #include <string.h>
 
@@ -21,35 +22,18 @@ static const tamis_type max_types[] = {TAMIS_TYPE_FLOAT,
                                        TAMIS_TYPE_UINT8,
                                        0};
 
-static int64_t item(const tm_node *node, const char *name, int64_t i, int64_t missing) {
-    const tm_attribute *list = tm_node_attribute(node, name);
-    return list->present && i < list->count ? list->ints[i] : missing;
-}
-
-static tm_code check_list(tm_node *node, const char *name, int64_t count, int64_t minimum) {
-    const tm_attribute *list = tm_node_attribute(node, name);
-    if (!list->present || list->count == 0)
-        return TM_OK;
-    if (list->count != count)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s has %lld entries instead of %lld", name,
-                             (long long)list->count, (long long)count);
-    for (int64_t i = 0; i < count; i++)
-        if (list->ints[i] < minimum || list->ints[i] > INT32_MAX)
-            return tm_infer_fail(node, TM_E_ATTRIBUTE, "%s holds %lld", name, (long long)list->ints[i]);
-    return TM_OK;
-}
-
 static tm_dim pooled_dim(tm_infer_context *context, tm_node *node, tm_dim in, int i, int spatial) {
     tm_dims *dims = context->dims;
     const char *auto_pad = tm_node_string(node, "auto_pad");
     tm_dim one = tm_infer_const(context, 1);
-    tm_dim stride = tm_infer_const(context, item(node, "strides", i, 1));
+    tm_dim stride = tm_infer_const(context, tm_window_item(node, "strides", i, 1));
     if (strcmp(auto_pad, "SAME_UPPER") == 0 || strcmp(auto_pad, "SAME_LOWER") == 0)
         return tm_dim_ceildiv(dims, in, stride);
     bool valid = strcmp(auto_pad, "VALID") == 0;
-    int64_t head = valid ? 0 : item(node, "pads", i, 0),
-            tail = valid ? 0 : item(node, "pads", i + spatial, 0);
-    int64_t window = (item(node, "kernel_shape", i, 1) - 1) * item(node, "dilations", i, 1) + 1;
+    int64_t head = valid ? 0 : tm_window_item(node, "pads", i, 0),
+            tail = valid ? 0 : tm_window_item(node, "pads", i + spatial, 0);
+    int64_t window =
+        (tm_window_item(node, "kernel_shape", i, 1) - 1) * tm_window_item(node, "dilations", i, 1) + 1;
     tm_dim room = tm_dim_add(dims, in, tm_infer_const(context, head + tail - window));
     if (tm_node_int(node, "ceil_mode") == 0)
         return tm_dim_add(dims, tm_dim_floordiv(dims, room, stride), one);
@@ -69,10 +53,10 @@ tm_code tm_infer_pool(tm_infer_context *context, tm_node *node) {
     int spatial = x->rank - 2;
     if (tm_node_attribute(node, "kernel_shape")->count != spatial)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "kernel_shape must have %d entries", spatial);
-    TM_TRY(check_list(node, "kernel_shape", spatial, 1));
-    TM_TRY(check_list(node, "strides", spatial, 1));
-    TM_TRY(check_list(node, "dilations", spatial, 1));
-    TM_TRY(check_list(node, "pads", 2 * (int64_t)spatial, 0));
+    TM_TRY(tm_window_check(node, "kernel_shape", spatial, 1));
+    TM_TRY(tm_window_check(node, "strides", spatial, 1));
+    TM_TRY(tm_window_check(node, "dilations", spatial, 1));
+    TM_TRY(tm_window_check(node, "pads", 2 * (int64_t)spatial, 0));
     tm_dim dims[TAMIS_MAX_RANK] = {x->dims[0], x->dims[1]};
     for (int i = 0; i < spatial; i++) {
         dims[i + 2] = pooled_dim(context, node, x->dims[i + 2], i, spatial);

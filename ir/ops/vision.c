@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * vision.c: inference of GridSample, AffineGrid, RoiAlign, MaxRoiPool, MaxUnpool, Col2Im.
+ *
+ * Ops on images [n, channels, space...] whose output is not a plain window of the input: its space comes
+ * from a grid, from boxes (one output row for each), or from a shape tensor.
  */
 #include "ir/ops/movement.h"
 

@@ -15,7 +15,7 @@
 
 /* Those that are one expression on any argument; sin and cos are not. */
 #define VECTOR_FUNCTIONS(X) \
-    X(exp) X(expm1) X(log) X(log1p) X(sigmoid) X(tanh) X(softplus) X(erf) X(gelu) X(gelu_tanh) X(mish)
+    X(exp) X(log) X(sigmoid) X(tanh) X(erf)
 
 /* One lane, for targets without vectors, where a vector argument would not be one in the calling convention.
  */

@@ -382,7 +382,6 @@ def block_case(m):
         batch = m.symbols[-1]
     length = m.dim(33)
     x = m.input("f", [batch, length, width])
-    x.finite = True  # as in attention_case
     for _ in range(2):
         n = normalized(m, x) if m.chance(0.8) else x
         q, k, v = (product(m, n, h * size) for h in (heads, kv_heads, kv_heads))
@@ -399,6 +398,8 @@ def block_case(m):
     if m.chance(0.5):
         x = m.node("Softmax", [m.node("Mul", [x, m.constant(0.7)])])
     m.output(x)
+    for value in m.inputs:  # they reach keys, as in attention_case
+        value.finite = True
 
 
 FAMILIES = {"elementwise": elementwise_case, "matmul": matmul_case, "norm": norm_case,

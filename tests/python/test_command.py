@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -147,8 +148,25 @@ def test_help_and_explain():
     assert any(level["host"] for level in json.loads(tamis("targets", "--json")[0]))
 
 
+def test_header_is_c_whatever_the_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    end = "*/ int evil; /*"
+    model = make_model([helper.make_node("Add", ["x", end], ["a b"]), helper.make_node("Neg", ["a b"], ["a_b"])],
+                       [value("x", shape=("x", "try")), value(end, shape=("x", end))],
+                       [value(name, shape=("x", None)) for name in ("x", "a b", "a_b", "a_b", "dim0")])
+    model.graph.node.append(helper.make_node("Abs", ["a_b"], ["dim0"]))
+    onnx.save(model, "m.onnx")
+    tamis("compile", "m.onnx", "-o", "m.o")
+    header = open("m.h").read()
+    assert "evil" not in re.sub(r"/\*.*?\*/", "", header, flags=re.S)
+    run = re.search(r"int32_t m_run\((.*)\);", header).group(1)
+    names = [re.search(r"\w+$", parameter).group() for parameter in run.split(",")]
+    assert len(set(names)) == len(names) == 11 and "try" not in names
+
+
 @pytest.mark.parametrize("arguments,code", [
     (["frob"], 2),
+    (["help", "frob"], 2),
     (["compile"], 2),
     (["compile", "--frob", "m.onnx"], 2),
     (["compile", "m.onnx", "-O7"], 2),
@@ -169,6 +187,10 @@ def test_other_exit_codes(folder):
     assert "bad.onnx" in tamis("compile", "bad.onnx", "-o", "x.so", code=65)[1]
     assert not os.path.exists("x.so")
     tamis("compile", "model.onnx", "-o", "missing/x.so", code=73)
+    tamis("compile", "model.onnx", "-o", "/proc/x.so", code=73)
+    tamis("compile", "model.onnx", "-o", "x.so", "--disable=frob", code=2)
+    tamis("compile", "model.onnx", "-o", "x.so", "--print-after=frob", code=2)
+    tamis("compile", "model.onnx", "-o", "x.so", "--name=a b", code=2)
     np.save("x.npy", np.zeros((2, 3)))
     _, message = tamis("run", "model.onnx", "-i", "x=x.npy", "-i", "w=w.npy", code=65)
     assert "expected f32\n" in message and "found    f64\n" in message

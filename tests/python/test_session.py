@@ -204,6 +204,9 @@ def test_compile_and_load(tmp_path):
     assert tamis.InferenceSession(data).run(None, {"x": x})[0].max() == 4
     with pytest.raises(tamis.Error, match="artifact refused"):
         tamis.InferenceSession(b"\x7fELF" + bytes(100))
+    for cut in range(64, len(data), 97):
+        with pytest.raises(tamis.Error, match="cut short"):
+            tamis.InferenceSession(data[:cut])
     with pytest.raises(tamis.Error):
         tamis.compile(b"not a model", tmp_path / "x.so")
     assert not (tmp_path / "x.so").exists()

@@ -79,6 +79,21 @@ static void refuses_files(void **state) {
     header.e_machine = EM_X86_64;
     assert_int_equal(load_bytes(&header, sizeof header, &error), TM_HOST_ARTIFACT);
     assert_non_null(strstr(error.message, "loading"));
+    header.e_shnum = 1;
+    header.e_shentsize = sizeof(Elf64_Shdr);
+    header.e_shoff = 1;
+    assert_int_equal(load_bytes(&header, sizeof header, &error), TM_HOST_ARTIFACT);
+    assert_non_null(strstr(error.message, "cut short"));
+    header.e_shnum = 0;
+    header.e_phnum = 1;
+    header.e_phentsize = sizeof(Elf64_Phdr);
+    header.e_phoff = sizeof header;
+    struct {
+        Elf64_Ehdr header;
+        Elf64_Phdr segment;
+    } file = {header, {.p_type = PT_LOAD, .p_offset = UINT64_MAX, .p_filesz = 2}};
+    assert_int_equal(load_bytes(&file, sizeof file, &error), TM_HOST_ARTIFACT);
+    assert_non_null(strstr(error.message, "cut short"));
     header.e_type = ET_REL;
     assert_int_equal(load_bytes(&header, sizeof header, &error), TM_HOST_ARTIFACT);
     assert_non_null(strstr(error.message, "relocatable object"));
