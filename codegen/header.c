@@ -136,11 +136,11 @@ static void add_functions(tm_text *text, names *n, const tm_graph *graph, const 
                 name);
     for (size_t i = 0; i < n->symbol_count; i++)
         tm_text_add(text, "%sint64_t %s", i > 0 ? ", " : "", n->symbol_names[i]);
-    tm_text_add(
-        text,
-        "%s);\n\n"
-        "/* Runs the model on the calling thread; 0 or an error code. The workspace is aligned to 64 bytes. */\n",
-        n->symbol_count == 0 ? "void" : "");
+    tm_text_add(text,
+                "%s);\n\n"
+                "/* Runs the model on the calling thread; 0 or an error code. "
+                "The workspace is aligned to 64 bytes. */\n",
+                n->symbol_count == 0 ? "void" : "");
     tm_text_add(text, "int32_t %s_run(void *workspace", name);
     for (size_t i = 0; i < n->symbol_count; i++)
         tm_text_add(text, ", int64_t %s", n->symbol_names[i]);

@@ -71,7 +71,7 @@ tm_node *tm_draft_emit_node(tm_draft *draft, tm_op op, int count, tm_value *cons
 /* One more output of a helper node, under a name that the file does not use. */
 tm_value *tm_draft_add_output(tm_draft *draft, tm_node *node);
 tm_value *tm_draft_emit(tm_draft *draft, tm_op op, int count, tm_value *const *inputs);
-/* Output `index` of the file's node is this value. Ends with tm_draft_finish. */
+/* Output `index` of the file's node is this value; no node is built of the draft then. */
 TM_MUST_USE tm_code tm_draft_bind(tm_draft *draft, size_t index, tm_value *value);
 bool tm_draft_has_output(const tm_draft *draft, size_t index);
 

@@ -11,7 +11,7 @@
  *
  * A dim is a tm_dim_node at the start of a tm_dim_entry. In canonical form
  *
- *     ADD  is a chain  ADD(term, ADD(term, ... last))    terms in tm_product_compare order, constant last
+ *     ADD  is a chain  ADD(term, ADD(term, ... last))    terms in order of their products, constant last
  *     term is          product, or MUL(CONST coefficient, product), or CONST
  *     product is       factor, or MUL(factor, product)   factors in tm_dim_compare order
  *     factor is        SYMBOL, any function, or an opaque ADD or MUL

@@ -110,7 +110,7 @@ struct tm_node {
     tm_attribute *attributes; /* one for each of the op's row */
     int64_t file_index;       /* index of the node in its graph in the file, or -1 */
     const char *file_path;    /* "main/If_3.then_branch" for messages */
-    void *region;             /* op Region: its body and schedule, see codegen/region.h */
+    void *region;             /* op Region: the name of its function, set by codegen */
 };
 
 struct tm_graph {

@@ -139,7 +139,7 @@ static LLVMValueRef e_clip(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     return y;
 }
 
-/* Only with a constant exponent of this short list; see tm_region_power. */
+/* Only with a constant exponent of this short list; passes/region_build.c lets no other in. */
 static LLVMValueRef e_pow(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     double power = 0;
     (void)tm_constant_double(n->inputs[1]->constant, 0, &power);
