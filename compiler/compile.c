@@ -56,22 +56,6 @@ void tm_import_options_of(const tamis_compile_options *options, tm_import_option
     out_import->allow_links_in = options->allow_links_in;
 }
 
-static tm_dim replace_symbol(void *context, tm_symbol *symbol) {
-    void **pair = context;
-    return symbol == pair[0] ? pair[1] : NULL;
-}
-
-/* Only graph inputs (and declared hints) hold input symbols before inference. */
-static void pin_symbol(tm_model *model, tm_symbol *symbol, int64_t value) {
-    void *pair[2] = {symbol, (void *)(uintptr_t)tm_dim_constant(model->dims, value)};
-    for (size_t i = 0; i < model->values.count; i++) {
-        tm_value *v = model->values.items[i];
-        for (int d = 0; v != NULL && v->dims != NULL && d < v->rank; d++)
-            if (v->dims[d] != NULL)
-                v->dims[d] = tm_dim_substitute(model->dims, v->dims[d], replace_symbol, pair);
-    }
-}
-
 tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count) {
     for (size_t i = 0; i < count; i++) {
         tm_symbol *symbol = tm_dims_find_symbol(model->dims, facts[i].name);
@@ -82,9 +66,12 @@ tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t 
         if (facts[i].low < 0 || facts[i].low > facts[i].high)
             return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL,
                              "--dim %s: the range is empty or negative", facts[i].name);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(facts[k].name, facts[i].name) == 0 &&
+                (facts[k].low != facts[i].low || facts[k].high != facts[i].high))
+                return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL,
+                                 "--dim %s is given twice, with different values", facts[i].name);
         tm_symbol_set_range(symbol, facts[i].low, facts[i].high);
-        if (facts[i].low == facts[i].high)
-            pin_symbol(model, symbol, facts[i].low);
     }
     return TM_OK;
 }

@@ -78,7 +78,9 @@ int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const
         if (!artifact->outputs[i].late)
             run.values[artifact->outputs[i].value].data = outputs[i];
     tm_run_bind(&run, artifact);
-    uint64_t mode = tm_float_mode_enter();
+    uint64_t mode = tm_float_mode_get();
+    if ((run.flags & TM_RUN_STRICT) == 0)
+        (void)tm_float_mode_enter();
     code = artifact->execute(&run);
     tm_float_mode_set(mode);
     tm_run_deinit(&run, artifact);

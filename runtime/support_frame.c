@@ -37,6 +37,7 @@ void tm_run_init(tm_run *run, const tamis_artifact *artifact, void *memory, cons
     int32_t *value_buffers = (int32_t *)(void *)at;
     run->value_buffers = value_buffers;
     run->weights = artifact->weights;
+    run->flags = artifact->flags;
     run->host = host;
     memcpy(run->dims, artifact->dims_template, (size_t)artifact->dims_count * 8);
     memset(run->buffers, 0, (size_t)artifact->buffer_count * sizeof(tm_buffer));

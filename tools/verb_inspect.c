@@ -155,10 +155,19 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
 
 /* ---- text ---- */
 
-static void print_port(json_object *port) {
+/* Names come from foreign files: control bytes would move the cursor of a terminal. */
+static const char *printable(tool *tool, json_object *item) {
+    const char *raw = json_object_get_string(item);
+    tm_text text;
+    tm_text_init(&text, &tool->arena);
+    tm_text_add_escaped(&text, raw, strlen(raw));
+    return tm_text_get(&text);
+}
+
+static void print_port(tool *tool, json_object *port) {
     json_object *dims = json_object_object_get(port, "dims");
     const char *kind = json_object_get_string(json_object_object_get(port, "kind"));
-    printf("  %s: ", json_object_get_string(json_object_object_get(port, "name")));
+    printf("  %s: ", printable(tool, json_object_object_get(port, "name")));
     if (strcmp(kind, "tensor") != 0)
         printf("%s of ", kind);
     printf("%s", json_object_get_string(json_object_object_get(port, "type")));
@@ -172,16 +181,16 @@ static void print_port(json_object *port) {
     printf("]\n");
 }
 
-static void print_text(json_object *root) {
+static void print_text(tool *tool, json_object *root) {
     json_object_object_foreach(root, key, value) {
         if (json_object_is_type(value, json_type_array)) {
             printf("%s:%s\n", key, json_object_array_length(value) == 0 ? " none" : "");
             for (size_t i = 0; i < json_object_array_length(value); i++) {
                 json_object *item = json_object_array_get_idx(value, i);
                 if (json_object_is_type(item, json_type_object))
-                    print_port(item);
+                    print_port(tool, item);
                 else
-                    printf("  %s\n", json_object_get_string(item));
+                    printf("  %s\n", printable(tool, item));
             }
         } else if (json_object_is_type(value, json_type_object)) {
             printf("%s:\n", key);
@@ -223,7 +232,7 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
     if (code == TM_OK && json)
         puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     else if (code == TM_OK)
-        print_text(root);
+        print_text(tool, root);
     json_object_put(root);
     return code == TM_OK ? 0 : tool_fail(tool);
 }

@@ -184,7 +184,7 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
                               tm_emit_i32(e, e->plan->slot_dims),
                               tm_emit_i32(e, e->plan->allocates),
                               tm_emit_i32(e, (int64_t)e->node_names.count),
-                              tm_emit_i32(e, 0),
+                              tm_emit_i32(e, e->options->strict_math ? TM_RUN_STRICT : 0),
                               value_infos(e),
                               dims_template(e),
                               node_names(e),

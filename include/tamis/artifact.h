@@ -144,7 +144,11 @@ typedef struct tm_call {
     uint16_t n_out;
     int32_t attributes;
     int32_t reserved;
+#ifdef __GNUC__
+    __extension__ int32_t values[]; /* C++ has it as an extension */
+#else
     int32_t values[];
+#endif
 } tm_call;
 
 /* A list attribute: `count` items at `offset` bytes from the start of the attributes. Items are int64,
@@ -220,7 +224,7 @@ typedef struct tamis_artifact {
     int32_t slot_dims; /* entry of run->dims where the workspace offsets start */
     int32_t allocates; /* 1: a run may allocate (data-dependent dims) */
     int32_t node_count;
-    int32_t reserved;
+    int32_t flags; /* TM_RUN_STRICT: compiled with --math=strict, so runs keep subnormals */
     const tm_value_info *value_infos;
     const int64_t *dims_template;
     const char *node_names; /* for messages: node_count strings one after the other, each with its NUL */

@@ -157,6 +157,9 @@ def test_header_is_c_whatever_the_names(tmp_path, monkeypatch):
     model.graph.node.append(helper.make_node("Abs", ["a_b"], ["dim0"]))
     onnx.save(model, "m.onnx")
     tamis("compile", "m.onnx", "-o", "m.o")
+    model.graph.input[1].name = model.graph.node[0].input[1] = "up\x1b[2J\n"
+    onnx.save(model, "escape.onnx")
+    assert "  up\\x1b[2J\\n: f32[" in tamis("inspect", "escape.onnx")[0]
     header = open("m.h").read()
     assert "evil" not in re.sub(r"/\*.*?\*/", "", header, flags=re.S)
     run = re.search(r"int32_t m_run\((.*)\);", header).group(1)
@@ -201,3 +204,9 @@ def test_other_exit_codes(folder):
     tamis("run", "model.onnx", "--inputs", "in.npz", code=65)
     onnx.save(make_model([helper.make_node("NoSuchOperator", ["x"], ["y"])], [value("x")], [value("y")]), "u.onnx")
     assert "NoSuchOperator" in tamis("compile", "u.onnx", "-o", "x.so", code=69)[1]
+
+
+def test_a_dim_is_given_once(folder):
+    facts = lambda *values: [part for value in values for part in ("--dim", value)]
+    assert "given twice" in tamis("compile", "model.onnx", "-o", "d.so", *facts("n=2", "n=3"), code=2)[1]
+    tamis("compile", "model.onnx", "-o", "d.so", *facts("n=2", "n=2"))
