@@ -202,24 +202,24 @@ static int32_t gemm_shape(tm_run *run, const tm_call *call, shape *x, ending *en
 }
 
 /* P: the type of the product; C: the type of alpha and beta. */
-#define ENDING(s, S, P, C, from)                                                  \
-    static int32_t finish_##s(void *arg, int64_t begin, int64_t finish) {         \
-        const ending *end = arg;                                                  \
-        C alpha = (C)end->alpha, beta = (C)end->beta;                             \
-        for (int64_t i = begin; i < finish; i++) {                                \
-            P *y = (P *)end->y + i * end->columns;                                \
-            const S *c = (const S *)end->c + i * end->c_row;                      \
-            if (alpha != 1)                                                       \
-                for (int64_t j = 0; j < end->columns; j++)                        \
-                    y[j] = (P)((C)y[j] * alpha);                                  \
-            if (end->c != NULL && beta == 1 && end->c_column == 1)                \
-                for (int64_t j = 0; j < end->columns; j++)                        \
-                    y[j] = (P)(y[j] + from(c[j]));                                \
-            else if (end->c != NULL && beta != 0)                                 \
-                for (int64_t j = 0; j < end->columns; j++)                        \
-                    y[j] = (P)(y[j] + (P)((C)from(c[j * end->c_column]) * beta)); \
-        }                                                                         \
-        return 0;                                                                 \
+#define ENDING(s, S, P, C, from)                                                     \
+    static int32_t finish_##s(void *arg, int64_t begin, int64_t finish) {            \
+        const ending *end = arg;                                                     \
+        C alpha = (C)end->alpha, beta = (C)end->beta;                                \
+        for (int64_t i = begin; i < finish; i++) {                                   \
+            P *y = (P *)end->y + i * end->columns;                                   \
+            const S *c = end->c != NULL ? (const S *)end->c + i * end->c_row : NULL; \
+            if (alpha != 1)                                                          \
+                for (int64_t j = 0; j < end->columns; j++)                           \
+                    y[j] = (P)((C)y[j] * alpha);                                     \
+            if (end->c != NULL && beta == 1 && end->c_column == 1)                   \
+                for (int64_t j = 0; j < end->columns; j++)                           \
+                    y[j] = (P)(y[j] + from(c[j]));                                   \
+            else if (end->c != NULL && beta != 0)                                    \
+                for (int64_t j = 0; j < end->columns; j++)                           \
+                    y[j] = (P)(y[j] + (P)((C)from(c[j * end->c_column]) * beta));    \
+        }                                                                            \
+        return 0;                                                                    \
     }
 #define PLAIN(x) (x)
 ENDING(f32, float, float, float, PLAIN)

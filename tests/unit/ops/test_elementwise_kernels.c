@@ -47,7 +47,9 @@ static const tm_constant *small_tensor(kernel_test *t, tamis_type type, int rank
     double *values = tm_arena_alloc(&t->arena, (size_t)count * sizeof *values + 8);
     for (int64_t i = 0; i < count; i++)
         values[i] = (double)random_int(t, low, high);
-    return tensor_of(t, type, rank, tm_arena_copy(&t->arena, dims, sizeof *dims * MAX_RANK), values);
+    int64_t *copy = TM_NEW_ARRAY(&t->arena, int64_t, MAX_RANK);
+    memcpy(copy, dims, sizeof *dims * (size_t)rank);
+    return tensor_of(t, type, rank, copy, values);
 }
 
 /* Dims of inputs that broadcast to `dims`: axes dropped in front, others set to 1. */
