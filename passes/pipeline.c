@@ -84,7 +84,7 @@ static tm_code check_name(tm_model *model, const char *option, const char *name)
     for (size_t i = 0; i < PASS_COUNT; i++)
         if (strcmp(passes[i].name, name) == 0)
             return TM_OK;
-    return tm_report(model->diagnostics, TM_E_USAGE, NULL, "passes/passes.def lists them",
+    return tm_report(model->diagnostics, TM_E_USAGE, NULL, "`tamis opt --list` lists them",
                      "%s: there is no pass '%s'", option, name);
 }
 

@@ -96,7 +96,7 @@ int32_t tm_check_equal(tm_run *run, int32_t node, int64_t a, int64_t b) {
 int32_t tm_check_range(tm_run *run, int32_t input, int64_t given, int64_t low, int64_t high) {
     if (given >= low && given <= high)
         return 0;
-    return tm_driver_fail(run, input, TM_RUN_DIM_RANGE, given, given < low ? low : high);
+    return tm_driver_fail(run, input, TM_RUN_INPUT_DIM, given < low ? low : high, given);
 }
 
 int32_t tm_check_input_dim(tm_run *run, int32_t input, int64_t expected, int64_t given) {
