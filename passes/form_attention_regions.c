@@ -77,19 +77,10 @@ static bool is_candidate(const tm_node *node) {
     return mask == NULL || mask_fits(mask, q, k, q_heads);
 }
 
-static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph) {
-    for (tm_node *node = graph->first; node != NULL; node = node->next) {
-        for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
-            TM_TRY(form_in_graph(context, tm_node_subgraph(node, i)));
-        if (!is_candidate(node))
-            continue;
-        if (!tm_pass_allow(context))
-            return TM_OK;
-        TM_TRY(tm_region_build(context->model, "attention", &node, 1, &node));
-    }
-    return TM_OK;
+static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_region) {
+    return tm_region_build(context->model, "attention", &node, 1, out_region);
 }
 
 tm_code tm_pass_form_attention_regions(tm_pass_context *context) {
-    return form_in_graph(context, context->model->main);
+    return tm_region_form_each(context, context->model->main, is_candidate, form);
 }

@@ -21,13 +21,6 @@ typedef struct group {
     int inputs;
 } group;
 
-static bool contains(const group *g, const tm_node *node) {
-    for (int i = 0; i < g->count; i++)
-        if (g->nodes[i] == node)
-            return true;
-    return false;
-}
-
 static bool operands_fit(const tm_node *node, const tm_value *out) {
     for (int i = 0; i < node->input_count; i++) {
         const tm_value *input = node->inputs[i];
@@ -40,14 +33,15 @@ static bool operands_fit(const tm_node *node, const tm_value *out) {
 
 static bool read_by_group_only(const group *g, const tm_value *value) {
     for (size_t i = 0; i < value->uses.count; i++)
-        if (value->uses.items[i].node == NULL || !contains(g, value->uses.items[i].node))
+        if (value->uses.items[i].node == NULL ||
+            !tm_region_is_among(g->nodes, g->count, value->uses.items[i].node))
             return false;
     return true;
 }
 
 static bool may_join(const group *g, const tm_node *node) {
-    return node != NULL && node->graph == g->sink->graph && !contains(g, node) && tm_region_can_hold(node) &&
-           tm_region_same_dims(node->outputs[0], g->sink->outputs[0]) &&
+    return node != NULL && node->graph == g->sink->graph && !tm_region_is_among(g->nodes, g->count, node) &&
+           tm_region_can_hold(node) && tm_region_same_dims(node->outputs[0], g->sink->outputs[0]) &&
            operands_fit(node, g->sink->outputs[0]) && read_by_group_only(g, node->outputs[0]);
 }
 

@@ -32,13 +32,6 @@ typedef struct group {
     int output_count;
 } group;
 
-static bool contains(const group *g, const tm_node *node) {
-    for (int i = 0; i < g->count; i++)
-        if (g->nodes[i] == node)
-            return true;
-    return false;
-}
-
 /* ---- which nodes ---- */
 
 /* Along the dims of the row, the operand walks along all or repeats in all. */
@@ -70,8 +63,9 @@ static bool operands_fit(const group *g, const tm_node *node) {
 
 static bool may_join(const group *g, const tm_node *node) {
     return node->graph == g->norm->graph && g->count < MOST_NODES &&
-           g->inputs + node->input_count <= MOST_INPUTS && !contains(g, node) && tm_region_can_hold(node) &&
-           tm_region_same_dims(node->outputs[0], g->norm->outputs[0]) && operands_fit(g, node);
+           g->inputs + node->input_count <= MOST_INPUTS && !tm_region_is_among(g->nodes, g->count, node) &&
+           tm_region_can_hold(node) && tm_region_same_dims(node->outputs[0], g->norm->outputs[0]) &&
+           operands_fit(g, node);
 }
 
 static bool is_row_axis(const tm_node *node, int axis) {
@@ -108,7 +102,8 @@ static bool is_candidate(tm_node *node, group *g) {
 
 static bool read_outside(const group *g, const tm_value *value) {
     for (size_t i = 0; i < value->uses.count; i++)
-        if (value->uses.items[i].node == NULL || !contains(g, value->uses.items[i].node))
+        if (value->uses.items[i].node == NULL ||
+            !tm_region_is_among(g->nodes, g->count, value->uses.items[i].node))
             return true;
     return false;
 }
@@ -116,7 +111,7 @@ static bool read_outside(const group *g, const tm_value *value) {
 static bool reads_group(const group *g, const tm_node *node) {
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] != NULL && node->inputs[i]->producer != NULL &&
-            contains(g, node->inputs[i]->producer))
+            tm_region_is_among(g->nodes, g->count, node->inputs[i]->producer))
             return true;
     return false;
 }
@@ -165,7 +160,7 @@ static void grow_before(group *g, bool with_outputs) {
         bool used = false;
         for (size_t i = 0; i < node->outputs[0]->uses.count; i++)
             used |= node->outputs[0]->uses.items[i].node != NULL &&
-                    contains(g, node->outputs[0]->uses.items[i].node);
+                    tm_region_is_among(g->nodes, g->count, node->outputs[0]->uses.items[i].node);
         bool outside = read_outside(g, node->outputs[0]);
         if (!used || (outside && (!with_outputs || g->output_count == MOST_OUTPUTS)))
             continue;
@@ -194,7 +189,7 @@ static void find_readers(const group *g, readers *r) {
                 node = graph->owner;
             while (node->graph != g->norm->graph)
                 node = node->graph->owner;
-            if (contains(g, node))
+            if (tm_region_is_among(g->nodes, g->count, node))
                 continue;
             if (r->count == MOST_READERS)
                 r->too_many = true;
@@ -214,7 +209,7 @@ static bool feeds(const tm_node *node, const group *g) {
     for (int i = 0; i < node->output_count; i++)
         for (size_t u = 0; node->outputs[i] != NULL && u < node->outputs[i]->uses.count; u++)
             if (node->outputs[i]->uses.items[u].node != NULL &&
-                contains(g, node->outputs[i]->uses.items[u].node))
+                tm_region_is_among(g->nodes, g->count, node->outputs[i]->uses.items[u].node))
                 return true;
     return false;
 }
@@ -228,7 +223,7 @@ static tm_node *find_place(const group *g) {
         return NULL;
     tm_node *place = NULL, *last = g->nodes[g->count - 1];
     for (tm_node *node = g->nodes[0]; node != last; node = node->next) {
-        if (contains(g, node))
+        if (tm_region_is_among(g->nodes, g->count, node))
             continue;
         if (place == NULL && is_reader(&r, node))
             place = node;

@@ -132,11 +132,25 @@ typedef struct builder {
     TM_VECTOR(tm_value *) outer_inputs;
 } builder;
 
-static bool made_inside(const builder *b, const tm_value *value) {
-    for (int i = 0; i < b->count; i++)
-        if (value->producer == b->nodes[i])
+bool tm_region_is_among(tm_node *const *nodes, int count, const tm_node *node) {
+    for (int i = 0; i < count; i++)
+        if (nodes[i] == node)
             return true;
     return false;
+}
+
+tm_code tm_region_form_each(tm_pass_context *context, tm_graph *graph,
+                            bool (*is_candidate)(const tm_node *node), tm_region_form form) {
+    for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
+            TM_TRY(tm_region_form_each(context, tm_node_subgraph(node, i), is_candidate, form));
+        if (!is_candidate(node))
+            continue;
+        if (!tm_pass_allow(context))
+            return TM_OK;
+        TM_TRY(form(context, node, &node));
+    }
+    return TM_OK;
 }
 
 static tm_value *inner_value(builder *b, tm_value *value) {
@@ -188,7 +202,8 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     b.inner = TM_NEW_ARRAY(model->arena, tm_value *, ids + 1);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < nodes[i]->input_count; k++)
-            if (nodes[i]->inputs[k] != NULL && !made_inside(&b, nodes[i]->inputs[k]))
+            if (nodes[i]->inputs[k] != NULL &&
+                !tm_region_is_among(nodes, count, nodes[i]->inputs[k]->producer))
                 (void)inner_value(&b, nodes[i]->inputs[k]);
     for (int i = 0; i < count; i++)
         clone(&b, nodes[i]);

@@ -5,7 +5,7 @@
 #ifndef TM_PASSES_REGION_BUILD_H
 #define TM_PASSES_REGION_BUILD_H
 
-#include "ir/graph.h"
+#include "passes/passes.h"
 
 /* Has codegen/llvm/region_value.c an emitter for this node with these types? */
 bool tm_region_can_hold(const tm_node *node);
@@ -14,6 +14,15 @@ bool tm_region_is_scalar(const tm_value *value);
 /* Does `operand` walk along each dim of `out` or repeat (dims right-aligned)? */
 bool tm_region_broadcasts(const tm_value *operand, const tm_value *out);
 bool tm_region_same_dims(const tm_value *a, const tm_value *b);
+
+/* Is the node one of these? */
+bool tm_region_is_among(tm_node *const *nodes, int count, const tm_node *node);
+
+/* Calls form(context, node) on each candidate of the graph and of the bodies in it (regions' bodies
+ * excepted), as long as rewrites are allowed; form returns the region that stands in the node's place. */
+typedef tm_code (*tm_region_form)(tm_pass_context *context, tm_node *node, tm_node **out_region);
+TM_MUST_USE tm_code tm_region_form_each(tm_pass_context *context, tm_graph *graph,
+                                        bool (*is_candidate)(const tm_node *node), tm_region_form form);
 
 /* Replaces nodes (in execution order) by a region with one output, that of the last node; the other nodes'
  * outputs have no use outside. The node stands where the last one stood. */

@@ -210,3 +210,16 @@ def test_a_dim_is_given_once(folder):
     facts = lambda *values: [part for value in values for part in ("--dim", value)]
     assert "given twice" in tamis("compile", "model.onnx", "-o", "d.so", *facts("n=2", "n=3"), code=2)[1]
     tamis("compile", "model.onnx", "-o", "d.so", *facts("n=2", "n=2"))
+
+
+def test_a_decided_broadcast_is_still_checked(folder):
+    """5 against s is 5 at compile time; at run time s must be 5 or 1, or the kernel would read too far."""
+    model = make_model([helper.make_node("Add", ["x", "w"], ["y"])], [value("x", shape=(5,)), value("w", shape=("s",))],
+                       [value("y", shape=(5,))])
+    onnx.save(model, "b.onnx")
+    tamis("compile", "b.onnx", "-o", "b.so")
+    np.save("x.npy", np.ones(5, np.float32))
+    for size, code in ((5, 0), (1, 0), (3, 65), (7, 65)):
+        np.save("w.npy", np.ones(size, np.float32))
+        _, message = tamis("run", "b.so", "-i", "x=x.npy", "-i", "w=w.npy", code=code)
+        assert ("do not fit together" in message) == (code != 0)
