@@ -19,31 +19,11 @@
 
 #include <stdbool.h>
 
-/* struct tm_attrs_OP for every op, from the op table. */
-#define TM_I(name, value) int64_t name;
-#define TM_F(name, value) double name;
-#define TM_S(name, value) tm_list name;
-#define TM_IS(name) tm_list name;
-#define TM_FS(name) tm_list name;
-#define TM_SS(name) tm_list name;
-#define TM_T(name) tm_list name;
-#define TM_G(name)
-#define TM_NONE
-#define TM_OP(name, domain, since, in_min, in_max, out_min, out_max, key, traits, exactness, infer, attributes) \
-    typedef struct tm_attrs_##name {                                                                           \
-        attributes int64_t end_;                                                                               \
-    } tm_attrs_##name;
-#include "ir/ops.def"
-#undef TM_OP
-#undef TM_I
-#undef TM_F
-#undef TM_S
-#undef TM_IS
-#undef TM_FS
-#undef TM_SS
-#undef TM_T
-#undef TM_G
-#undef TM_NONE
+/* struct tm_attrs_OP for the standard ops; those of other domains are in runtime/attributes_DOMAIN.h. */
+#define TM_ATTRIBUTE_ROWS "ir/rows/onnx.def"
+#include "runtime/attribute_structs.h"
+#define TM_ATTRIBUTE_ROWS "ir/rows/tamis.def"
+#include "runtime/attribute_structs.h"
 
 void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
 void *memmove(void *to, const void *from, size_t bytes);

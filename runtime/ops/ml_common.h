@@ -6,6 +6,7 @@
 #ifndef TM_OPS_ML_COMMON_H
 #define TM_OPS_ML_COMMON_H
 
+#include "runtime/attributes_ml.h"
 #include "runtime/math/math.h"
 #include "runtime/ops/real.h"
 
