@@ -141,6 +141,12 @@ void tm_graph_set_output(tm_graph *graph, int index, tm_value *value) {
     tm_use_add(value, NULL, graph, index);
 }
 
+void tm_graph_clear_outputs(tm_graph *graph) {
+    for (size_t i = 0; i < graph->outputs.count; i++)
+        tm_use_drop(graph->outputs.items[i], NULL, graph, (int)i);
+    graph->outputs.count = 0;
+}
+
 /* Symbols that `from` binds are bound by `to`, which holds the same data. */
 static void move_symbols(tm_value *from, tm_value *to) {
     for (size_t i = 0; i < from->symbols.count; i++) {

@@ -152,6 +152,7 @@ void tm_value_set_tensor(tm_value *value, tamis_type type, int rank, const tm_di
 void tm_graph_add_input(tm_graph *graph, tm_value *value);
 void tm_graph_add_output(tm_graph *graph, tm_value *value);
 void tm_graph_set_output(tm_graph *graph, int index, tm_value *value);
+void tm_graph_clear_outputs(tm_graph *graph);
 
 /* New node before `before` (NULL: at the end). Inputs may hold NULL. Outputs are made by
  * tm_node_add_output or given with tm_node_set_output. Attributes all absent. */

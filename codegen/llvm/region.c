@@ -13,7 +13,8 @@
 #include <string.h>
 
 static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row,
-                                              &tm_region_kind_contract, &tm_region_kind_attention};
+                                              &tm_region_kind_contract, &tm_region_kind_attention,
+                                              &tm_region_kind_scan};
 
 /* ---- key ---- */
 
@@ -84,32 +85,39 @@ static void add_attribute(key *k, const tm_attribute_spec *spec, const tm_attrib
         tm_text_add(&k->text, "%a,", a->floats[i]);
 }
 
+static void add_graph(key *k, const tm_graph *graph) {
+    for (size_t i = 0; i < graph->inputs.count; i++)
+        tm_text_add(&k->text, "(%zu)", value_number(k, graph->inputs.items[i]));
+    for (const tm_node *n = graph->first; n != NULL; n = n->next) {
+        tm_text_add(&k->text, ";%d", (int)n->op);
+        const tm_op_info *info = tm_op_get(n->op);
+        for (int i = 0; i < info->attribute_count; i++)
+            add_attribute(k, &info->attributes[i], &n->attributes[i]);
+        for (int i = 0; i < n->input_count; i++)
+            tm_text_add(&k->text, " %zd",
+                        n->inputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(k, n->inputs[i]));
+        for (int i = 0; i < n->output_count; i++)
+            tm_text_add(&k->text, " >%zd",
+                        n->outputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(k, n->outputs[i]));
+        for (int i = 0; i < tm_node_subgraph_count(n); i++) {
+            tm_text_add(&k->text, "{");
+            add_graph(k, tm_node_subgraph(n, i));
+            tm_text_add(&k->text, "}");
+        }
+    }
+    for (size_t i = 0; i < graph->outputs.count; i++)
+        tm_text_add(&k->text, "!%zu", value_number(k, graph->outputs.items[i]));
+}
+
 static const char *make_key(tm_emit *e, const tm_node *node) {
     key k = {0};
     tm_text_init(&k.text, e->arena);
-    const tm_graph *body = tm_node_graph(node, "body");
     k.contract = strcmp(tm_node_string(node, "kind"), "contract") == 0;
     tm_text_add(&k.text, "%s ", tm_node_string(node, "kind"));
     for (int i = 0; i < node->input_count; i++)
         if (tm_value_is_constant(node->inputs[i]))
-            tm_text_add(&k.text, "p%d", node->inputs[i]->constant->panel);
-    for (size_t i = 0; i < body->inputs.count; i++)
-        tm_text_add(&k.text, "(%zu%s)", value_number(&k, body->inputs.items[i]),
-                    tm_value_is_constant(node->inputs[i]) ? "c" : "");
-    for (const tm_node *n = body->first; n != NULL; n = n->next) {
-        tm_text_add(&k.text, ";%d", (int)n->op);
-        const tm_op_info *info = tm_op_get(n->op);
-        for (int i = 0; i < info->attribute_count; i++)
-            add_attribute(&k, &info->attributes[i], &n->attributes[i]);
-        for (int i = 0; i < n->input_count; i++)
-            tm_text_add(&k.text, " %zd",
-                        n->inputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->inputs[i]));
-        for (int i = 0; i < n->output_count; i++)
-            tm_text_add(&k.text, " >%zd",
-                        n->outputs[i] == NULL ? (ssize_t)-1 : (ssize_t)value_number(&k, n->outputs[i]));
-    }
-    for (size_t i = 0; i < body->outputs.count; i++)
-        tm_text_add(&k.text, "!%zu", value_number(&k, body->outputs.items[i]));
+            tm_text_add(&k.text, "c%dp%d", i, node->inputs[i]->constant->panel);
+    add_graph(&k, tm_node_graph(node, "body"));
     return tm_text_get(&k.text);
 }
 

@@ -49,6 +49,7 @@ extern const tm_region_kind tm_region_kind_map;
 extern const tm_region_kind tm_region_kind_row;
 extern const tm_region_kind tm_region_kind_contract;
 extern const tm_region_kind tm_region_kind_attention;
+extern const tm_region_kind tm_region_kind_scan;
 
 /* Emits the functions of all regions of the model; node->region becomes the dispatcher's name. */
 TM_MUST_USE tm_code tm_emit_regions(tm_emit *e);

@@ -46,6 +46,7 @@ class Model:
         self.random = numpy.random.default_rng(seed)
         self.nodes, self.inputs, self.initializers, self.outputs = [], [], [], []
         self.symbols = []
+        self.prefix = ""
         self.computed = {}  # outputs of Attention nodes: a function of the feeds
 
     def chance(self, p):
@@ -96,10 +97,17 @@ class Model:
 
     def node(self, op, values, kind="f", dims=None, **attributes):
         """A node whose output has the dims of the first value, or those given."""
-        name = f"v{len(self.nodes)}"
+        name = f"{self.prefix}v{len(self.nodes)}"
         names = [v.name if v is not None else "" for v in values]
         self.nodes.append(helper.make_node(op, names, [name], **attributes))
         return Value(name, kind, dims if dims is not None else values[0].dims)
+
+    def step(self, name):
+        """For the nodes of a body: inputs and constants are those of this model, read from outside."""
+        body = Model.__new__(Model)
+        body.__dict__.update(self.__dict__)
+        body.nodes, body.outputs, body.prefix = [], [], name + "_"
+        return body
 
     def output(self, value):
         if value.name not in [v.name for v in self.outputs]:
@@ -402,8 +410,68 @@ def block_case(m):
         value.finite = True
 
 
+# ---- recurrences ----
+
+
+def reduced(m, x):
+    """x summed, averaged... along its last dim, which may stay."""
+    keep = m.chance(0.5)
+    last = m.constant(numpy.array([-1]), "i")
+    op = m.pick(["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"])
+    return m.node(op, [x, last], dims=x.dims[:-1] + ([1] if keep else []), keepdims=int(keep))
+
+
+def scan_case(m):
+    dims = m.dims(int(m.random.integers(0, 3)), 8) + [m.dim(70)]
+    steps = m.dim(9)
+    name = f"s{len(m.nodes)}"
+    body = m.step(name)
+    slices, wholes, axes, directions = [], [], [], []
+
+    def scanned(some):
+        axis = int(m.random.integers(0, len(some))) if some else 0
+        slices.append(Value(f"{name}_x{len(slices)}", "f", some))
+        wholes.append(m.input("f", some[:axis] + [steps] + some[axis:]))
+        axes.append(axis)
+        directions.append(int(m.chance(0.3)))
+        return slices[-1]
+
+    states = [Value(f"{name}_h{i}", "f", dims) for i in range(int(m.random.integers(1, 3)))]
+    results, outputs = [], []
+    for state in states:
+        gate = body.node("Sigmoid", [scanned(dims if m.chance(0.7) else body.broadcast(dims) or [1])])
+        if m.chance(0.4) and len(dims) > 1:
+            x = body.node("Unsqueeze", [scanned(dims[:-1]), body.constant(numpy.array([-1]), "i")], dims=dims[:-1] + [1])
+        else:
+            x = scanned(dims)
+        kept = body.node("Mul", [state, gate], dims=dims)
+        h = body.node("Add", [kept, x], dims=dims)
+        if m.chance(0.4):  # not just any: rounding must not grow from step to step
+            h = body.node(m.pick(["Tanh", "Relu", "Neg", "HardSigmoid"]), [h])
+        results.append(h)
+        y = smooth(body, h) if m.chance(0.7) else h
+        if isinstance(dims[-1], int) and m.chance(0.5):
+            y = reduced(body, y)
+        outputs.append(body.node("Identity", [y]))
+    if m.chance(0.3):
+        results.reverse()
+    results = [body.node("Identity", [h]) for h in results]
+    info = [helper.make_tensor_value_info(v.name, TensorProto.FLOAT, v.dims) for v in states + slices]
+    ends = [helper.make_tensor_value_info(v.name, TensorProto.FLOAT, None) for v in results + outputs]
+    graph = helper.make_graph(body.nodes, name, info, ends)
+    starts = [m.input("f", dims) for _ in states]
+    places = [int(m.random.integers(0, len(v.dims) + 1)) for v in outputs]
+    made = [Value(f"{name}_o{i}", "f", dims) for i in range(len(results) + len(outputs))]
+    m.nodes.append(helper.make_node(
+        "Scan", [v.name for v in starts + wholes], [v.name for v in made], body=graph, num_scan_inputs=len(slices),
+        scan_input_axes=axes, scan_input_directions=directions, scan_output_axes=places,
+        scan_output_directions=[int(m.chance(0.3)) for _ in outputs]))
+    for value in made:
+        m.output(value)
+
+
 FAMILIES = {"elementwise": elementwise_case, "matmul": matmul_case, "norm": norm_case,
-            "attention": attention_case, "block": block_case}
+            "attention": attention_case, "block": block_case, "scan": scan_case}
 
 # ---- running ----
 
