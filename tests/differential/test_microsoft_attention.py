@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime's attention operators against their documented definition; microsoft_cases.py says how.
+
+Lengths are 0, 1 and more, pasts 0 and more, and the samples of a batch have different lengths.
+"""
+
+import numpy
+import pytest
+from microsoft_cases import C, Case, In, check_cases, check_definition, integers
+
+CASES = {}
+
+
+def case(name, *arguments, **more):
+    assert name not in CASES
+    CASES[name] = Case(*arguments, **more)
+
+
+# ---- definitions ----
+
+
+def softmax(x, sink=None):
+    top = x.max(-1, keepdims=True, initial=-numpy.inf)
+    if sink is not None:
+        top = numpy.maximum(top, sink)
+    e = numpy.exp(x - top)
+    return e / (e.sum(-1, keepdims=True) + (0 if sink is None else numpy.exp(sink - top)))
+
+
+def heads_of(x, heads):
+    b, s, d = x.shape
+    return x.reshape(b, s, heads, d // heads if d else 0).transpose(0, 2, 1, 3)
+
+
+def rows_of(x):
+    b, n, s, h = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(b, s, n * h)
+
+
+def attend(q, k, v, addend=0.0, scale=0.0, softcap=0.0, sink=None):
+    """q [b, n, s, h], k and v [b, m, t, h]; returns the result and the scores before and after softmax."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat(groups, 1), v.repeat(groups, 1)
+    scores = q @ k.transpose(0, 1, 3, 2) * (scale or 1 / q.shape[3] ** 0.5)
+    if softcap:
+        scores = softcap * numpy.tanh(scores / softcap)
+    scores = scores + addend
+    weights = softmax(scores, sink)
+    return weights @ v, scores, weights
+
+
+def padding(mask, b, s, t, past, fill):
+    """The addend of a padding mask of any rank, [b, 1, s or 1, t]."""
+    j = numpy.arange(t)
+    if mask is None:
+        return numpy.zeros([1, 1, 1, 1])
+    if mask.ndim == 1:
+        seen = j < mask[:b, None]
+        if mask.size == 2 * b:
+            seen &= j >= mask[b:, None]
+        seen = seen[:, None, None]
+    elif mask.ndim == 4:
+        seen = mask[:, :, past:past + s, :t] > 0
+    else:
+        seen = (mask[:, None, None] if mask.ndim == 2 else mask[:, None]) > 0
+    return numpy.where(seen, 0, fill)
+
+
+def causal(s, t, past):
+    return numpy.where(numpy.arange(t) <= past + numpy.arange(s)[:, None], 0, -numpy.inf)
+
+
+def rotate(x, cos, sin, positions, interleaved=False):
+    """x [b, n, s, h]; tables [positions, half]; positions [b, s]."""
+    half = cos.shape[1]
+    c, d = cos[positions][:, None], sin[positions][:, None]
+    turned = x.copy()
+    first, second = (slice(0, 2 * half, 2), slice(1, 2 * half, 2)) if interleaved else (slice(0, half),
+                                                                                        slice(half, 2 * half))
+    turned[..., first] = x[..., first] * c - x[..., second] * d
+    turned[..., second] = x[..., first] * d + x[..., second] * c
+    return turned
+
+
+def self_attention(q, k, v, mask, past, extra, used, attributes):
+    """From projected q, k, v [b, s, n * h] on; past [2, b, n, p, h], of which `used` are filled if given."""
+    heads = attributes["num_heads"]
+    b, s = q.shape[:2]
+    q, k, v = heads_of(q, heads), heads_of(k, heads), heads_of(v, heads)
+    length = 0 if past is None else past.shape[3] if used is None else int(used.reshape(()))
+    if attributes.get("do_rotary"):
+        half = (attributes.get("rotary_embedding_dim") or q.shape[3]) // 2
+        angles = (length + numpy.arange(s))[:, None] * 10000.0 ** (-numpy.arange(half) / half)
+        at = numpy.arange(s)[None].repeat(b, 0)
+        q, k = (rotate(x, numpy.cos(angles), numpy.sin(angles), at) for x in (q, k))
+    present = numpy.stack([k, v]) if k.shape == v.shape else None
+    if past is not None:
+        k, v = (numpy.concatenate([past[i, :, :, :length], x], 2) for i, x in enumerate((k, v)))
+        present = numpy.stack([k, v])
+        if used is not None:
+            present = numpy.concatenate([present, past[:, :, :, length + s:]], 3)
+    t = k.shape[2]
+    addend = padding(mask, b, s, t, length, attributes.get("mask_filter_value", -10000.0))
+    if attributes.get("unidirectional"):
+        addend = addend + causal(s, t, length)
+    if extra is not None:
+        addend = addend + extra
+    y, _, _ = attend(q, k, v, addend, attributes.get("scale", 0))
+    return [rows_of(y), present]
+
+
+def define_attention(a, x, w, bias=None, mask=None, past=None, extra=None, used=None):
+    product = x @ w + (0 if bias is None else bias)
+    sizes = a.get("qkv_hidden_sizes", [product.shape[2] // 3] * 3)
+    q, k, v = numpy.split(product, numpy.cumsum(sizes)[:2], 2)
+    return self_attention(q, k, v, mask, past, extra, used, a)
+
+
+def define_quantized_attention(a, x, w, bias, xs, ws, mask=None, xz=None, wz=None, past=None):
+    product = (x - (0 if xz is None else xz)) @ (w - (0 if wz is None else wz)) * (xs * ws) + bias
+    return self_attention(*numpy.split(product, 3, 2), mask, past, None, None, a)
+
+
+def multi_head(a, q, k, v, bias, mask, extra, past_k, past_v, used):
+    heads = a["num_heads"]
+    if q.ndim == 5:
+        q, k, v = (q[:, :, :, i].reshape(*q.shape[:2], -1) for i in range(3))
+    elif v is None:
+        k, v = (k[:, :, :, i].reshape(*k.shape[:2], -1) for i in range(2))
+    apart = k.ndim == 4
+    if bias is not None:
+        d = q.shape[2]
+        q = q + bias[:d]
+        if not apart:
+            k, v = k + bias[d:2 * d], v + bias[2 * d:]
+    q = heads_of(q, heads)
+    if not apart:
+        k, v = heads_of(k, heads), heads_of(v, heads)
+    b, _, s, _ = q.shape
+    length, rest_k, rest_v = 0, k[:, :, :0], v[:, :, :0]
+    if past_k is not None:
+        length = past_k.shape[2] if used is None else int(used.reshape(()))
+        rest_k, rest_v = (x[:, :, length + k.shape[2]:] if used is not None else x[:, :, :0]
+                          for x in (past_k, past_v))
+        k = numpy.concatenate([past_k[:, :, :length], k], 2)
+        v = numpy.concatenate([past_v[:, :, :length], v], 2)
+    t = k.shape[2]
+    addend = padding(mask, b, s, t, length, a.get("mask_filter_value", -10000.0))
+    if a.get("unidirectional"):
+        addend = addend + causal(s, t, length)
+    if extra is not None:
+        addend = addend + extra
+    y, scores, _ = attend(q, k, v, addend, a.get("scale", 0))
+    return [rows_of(y), numpy.concatenate([k, rest_k], 2), numpy.concatenate([v, rest_v], 2), scores]
+
+
+def define_multi_head(a, q, k=None, v=None, bias=None, mask=None, extra=None, past_k=None, past_v=None, used=None):
+    return multi_head(a, q, k, v, bias, mask, extra, past_k, past_v, used)
+
+
+def define_decoder(a, q, k=None, v=None, mask=None, extra=None, past_k=None, past_v=None, used=None, beam=None,
+                   indirection=None, bias=None):
+    if k is None:
+        q, k, v = numpy.split(q, 3, 2)
+    return multi_head(a, q, k, v, bias, mask, extra, past_k, past_v, used)
+
+
+# ---- cases: Attention ----
+
+SIZES = [{"b": 2, "s": 5, "p": 3}, {"b": 1, "s": 1, "p": 4}, {"b": 3, "s": 33, "p": 0}]
+
+
+def lengths(dims, sizes, random):
+    """At least 1, at most what there is."""
+    return random.integers(1, sizes["s"] + sizes.get("p", 0) + 1, dims)
+
+
+def ends_and_starts(dims, sizes, random):
+    b, t = sizes["b"], sizes["s"] + sizes.get("p", 0)
+    ends = random.integers(1, t + 1, [b])
+    return numpy.concatenate([ends, [random.integers(0, e) for e in ends]])
+
+
+X, W, B = In("b s 12"), C("12 48"), C("48")
+PAST = In("2 b 4 p 4")
+zeros_and_ones = integers(0, 2)
+I32 = numpy.int32
+
+
+def attention(name, *inputs, half=False, runtime=True, outputs="1", **attributes):
+    case(f"Attention {name}", "Attention", list(inputs), define_attention, SIZES, {"num_heads": 4, **attributes},
+         outputs, half=half, runtime=runtime)
+
+
+attention("plain", X, W, B, half=True)
+attention("without bias", X, W)
+attention("lengths", X, W, B, In("b", lengths, I32), half=True)
+attention("ends and starts", X, W, B, In("2*b", ends_and_starts, I32))
+attention("mask of 2 dims", X, W, B, In("b s", zeros_and_ones, I32))
+attention("mask of 3 dims", X, W, B, In("b s s", zeros_and_ones, I32))
+attention("mask of 4 dims", X, W, B, In("b 1 40 40", zeros_and_ones, I32), PAST, outputs="11", runtime=False)
+attention("other fill", X, W, B, In("b s", zeros_and_ones, I32), mask_filter_value=-2.0)
+attention("past", X, W, B, None, PAST, outputs="11", half=True)
+attention("past and lengths", X, W, B, In("b", lengths, I32), PAST, outputs="11")
+attention("past and mask", X, W, B, In("b p+s", zeros_and_ones, I32), PAST, outputs="11", unidirectional=1)
+attention("past and mask of 3 dims", X, W, B, In("b s p+s", zeros_and_ones, I32), PAST, outputs="11")
+attention("present without past", X, W, B, outputs="11")
+attention("causal", X, W, B, unidirectional=1)
+attention("causal with past", X, W, B, None, PAST, outputs="11", unidirectional=1, half=True)
+attention("causal with lengths", X, W, B, In("b", lengths, I32), unidirectional=1)
+attention("bias", X, W, B, None, None, In("b 4 s s"))
+attention("bias for all", X, W, B, None, None, In("1 1 s s"), unidirectional=1)
+attention("bias, mask and past", X, W, B, In("b p+s", zeros_and_ones, I32), PAST, In("b 1 s p+s"), outputs="11",
+          runtime=False)
+attention("scale", X, W, B, scale=0.3)
+attention("other size of values", X, C("12 56"), C("56"), qkv_hidden_sizes=[16, 16, 24])
+attention("weights that are computed", X, In("12 48"), In("48"))
+attention("rotary", X, W, B, do_rotary=1, runtime=False, half=True)
+attention("rotary with past", X, W, B, None, PAST, outputs="11", do_rotary=1, rotary_embedding_dim=2, unidirectional=1,
+          runtime=False)
+attention("buffer", X, W, B, None, In("2 b 4 40 4"), None,
+          In("1", lambda dims, sizes, random: [sizes["p"]], I32), outputs="11", past_present_share_buffer=1,
+          unidirectional=1, runtime=False)
+
+
+def quantized(name, *inputs, **more):
+    case(f"QAttention {name}", "QAttention", list(inputs), define_quantized_attention, SIZES,
+         {"num_heads": 4, **more.pop("attributes", {})}, **more)
+
+
+QX, QW = In("b s 12", integers(0, 256), numpy.uint8), C("12 48", integers(-128, 128), numpy.int8)
+SCALE = C("", lambda dims, sizes, random: 0.01)
+quantized("plain", QX, QW, B, SCALE, SCALE, None, C("", lambda *a: 120, numpy.uint8), C("", lambda *a: 3, numpy.int8))
+quantized("columns", QX, QW, B, SCALE, C("48", lambda d, s, r: r.uniform(0.001, 0.01, d)), In("b", lengths, I32),
+          C("", lambda *a: 120, numpy.uint8), C("48", lambda d, s, r: r.integers(-5, 5, d), numpy.int8))
+quantized("past", QX, QW, B, SCALE, SCALE, In("b", lengths, I32), None, None, PAST, outputs="11",
+          attributes={"unidirectional": 1})
+
+# ---- cases: MultiHeadAttention ----
+
+CROSS = [{"b": 2, "s": 5, "l": 7, "p": 3}, {"b": 1, "s": 1, "l": 1, "p": 4}, {"b": 3, "s": 33, "l": 18, "p": 0}]
+Q, K, V = In("b s 16"), In("b l 16"), In("b l 16")
+PK, PV = In("b 4 p 4"), In("b 4 p 4")
+
+
+def heads(name, *inputs, half=False, runtime=True, outputs="1", **attributes):
+    sizes = [{**s, "l": s["s"]} if any(i and "p" in i.dims for i in inputs) else s for s in CROSS]
+    case(f"MultiHeadAttention {name}", "MultiHeadAttention", list(inputs), define_multi_head, sizes,
+         {"num_heads": 4, **attributes}, outputs, half=half, runtime=runtime)
+
+
+def key_lengths(dims, sizes, random):
+    return random.integers(1, sizes["l"] + 1, dims)
+
+
+heads("apart", Q, K, V, half=True)
+heads("bias", Q, K, V, C("48"))
+heads("packed", In("b s 4 3 4"), half=True, runtime=False)
+heads("packed keys and values", Q, In("b l 4 2 4"), runtime=False)
+heads("keys and values of 4 dims", Q, In("b 4 l 4"), In("b 4 l 4"))
+heads("keys of 4 dims and bias", Q, In("b 4 l 4"), In("b 4 l 4"), C("48"))
+heads("lengths", Q, K, V, None, In("b", key_lengths, I32))
+heads("padding", Q, K, V, C("48"), In("b l", zeros_and_ones, I32), half=True)
+heads("padding of 3 dims", Q, K, V, None, In("b s l", zeros_and_ones, I32))
+heads("attention bias", Q, K, V, None, None, In("b 4 s l"))
+heads("attention bias for all", Q, K, V, C("48"), In("b l", zeros_and_ones, I32), In("1 1 s l"))
+heads("past", Q, K, V, C("48"), None, None, PK, PV, outputs="111", half=True)
+heads("past and padding", Q, K, V, None, In("b p+s", zeros_and_ones, I32), None, PK, PV, outputs="111")
+heads("causal", Q, In("b s 16"), In("b s 16"), unidirectional=1)
+heads("causal with past", Q, K, V, None, None, None, PK, PV, outputs="111", unidirectional=1, half=True)
+heads("present", Q, K, V, C("48"), outputs="111")
+heads("scores", Q, K, V, C("48"), None, In("1 4 s l"), outputs="1001")
+heads("scale", Q, K, V, scale=0.7)
+heads("other size of values", Q, K, In("b l 24"), C("56"))
+heads("buffer", Q, K, V, None, None, None, In("b 4 40 4"), In("b 4 40 4"),
+      In("1", lambda dims, sizes, random: [sizes["p"]], I32), outputs="111", unidirectional=1, runtime=False)
+
+# ---- cases: DecoderMaskedMultiHeadAttention ----
+
+DECODE = [{"b": 2, "s": 1, "p": 3, "l": 4}, {"b": 1, "s": 1, "p": 7, "l": 1}, {"b": 3, "s": 1, "p": 0, "l": 9}]
+
+
+def decoder(name, *inputs, runtime=True, outputs="1", half=False, **attributes):
+    case(f"DecoderMaskedMultiHeadAttention {name}", "DecoderMaskedMultiHeadAttention", list(inputs), define_decoder,
+         DECODE, {"num_heads": 4, **attributes}, outputs, runtime=runtime, half=half)
+
+
+Q1, USED = In("b 1 16"), In("1", lambda dims, sizes, random: [sizes["p"]], I32)
+BUFFER = In("b 4 12 4")
+decoder("buffer", Q1, Q1, Q1, None, None, BUFFER, BUFFER, USED, outputs="111", past_present_share_buffer=1, half=True)
+decoder("packed", In("b 1 48"), None, None, None, None, BUFFER, BUFFER, USED, None, None, C("48"), outputs="111",
+        past_present_share_buffer=1, runtime=False)
+decoder("mask", Q1, Q1, Q1, In("b p+1", zeros_and_ones, I32), None, BUFFER, BUFFER, USED, outputs="111",
+        past_present_share_buffer=1)
+decoder("bias", Q1, Q1, Q1, None, In("1 4 1 p+1"), BUFFER, BUFFER, USED, outputs="111",
+        past_present_share_buffer=1)
+decoder("past", Q1, Q1, Q1, None, None, PK, PV, outputs="111", runtime=False)
+decoder("keys of an encoder", Q1, In("b 4 l 4"), In("b 4 l 4"), In("b l", zeros_and_ones, I32))
+decoder("scores", Q1, In("b 4 l 4"), In("b 4 l 4"), outputs="1001", output_qk=1)
+
+
+@pytest.mark.parametrize("op", sorted({c.op for c in CASES.values()}))
+def test_compiled(op, tmp_path):
+    check_cases({name: c for name, c in CASES.items() if c.op == op}, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, c in CASES.items() if c.runtime])
+def test_definition(name):
+    check_definition(CASES[name])
