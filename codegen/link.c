@@ -66,17 +66,17 @@ static tm_code run_tool(tm_model *model, const char **arguments, const char *ver
                      read_log(model->arena, log));
 }
 
-/* Gives the hollow weights a read-only segment of their own, which no other section shares. */
+/* Gives the hollow weights a read-only segment of their own, which no other section shares. It is the last: code and
+ * tables lie within the 2 GiB that their references reach, and only an address of 64 bits leads to the weights. */
 static const char layout[] =
     "PHDRS { h PT_PHDR FLAGS(4) PHDRS; r PT_LOAD FILEHDR PHDRS FLAGS(4);\n"
-    "  w PT_LOAD FLAGS(4); x PT_LOAD FLAGS(5); d PT_LOAD FLAGS(6); dyn PT_DYNAMIC FLAGS(6);\n"
+    "  x PT_LOAD FLAGS(5); d PT_LOAD FLAGS(6); w PT_LOAD FLAGS(4); dyn PT_DYNAMIC FLAGS(6);\n"
     "  stack PT_GNU_STACK FLAGS(6); relro PT_GNU_RELRO FLAGS(4); }\n"
     "SECTIONS {\n"
     "  . = SIZEOF_HEADERS;\n"
     "  .dynsym : { *(.dynsym) } :r\n  .gnu.hash : { *(.gnu.hash) } :r\n  .dynstr : { *(.dynstr) } :r\n"
     "  .rela.dyn : { *(.rela.dyn) } :r\n  .rela.plt : { *(.rela.plt) } :r\n"
     "  .rodata : { *(.rodata .rodata.*) } :r\n"
-    "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n  .tamis.weights (NOLOAD) : { *(.tamis.weights) } :w\n"
     "  . = ALIGN(CONSTANT(MAXPAGESIZE)) + (. & (CONSTANT(MAXPAGESIZE) - 1));\n"
     "  .text : { *(.text .text.*) } :x\n  .plt : { *(.plt) } :x\n"
     "  . = ALIGN(CONSTANT(MAXPAGESIZE)) + (. & (CONSTANT(MAXPAGESIZE) - 1));\n"
@@ -84,7 +84,8 @@ static const char layout[] =
     "  .dynamic : { *(.dynamic) } :d :dyn :relro\n"
     "  .got : { *(.got) } :d :relro\n  .got.plt : { *(.got.plt) } :d :relro\n"
     "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n"
-    "  .data : { *(.data .data.*) } :d\n  .bss : { *(.bss .bss.*) } :d\n}\n";
+    "  .data : { *(.data .data.*) } :d\n  .bss : { *(.bss .bss.*) } :d\n"
+    "  . = ALIGN(CONSTANT(MAXPAGESIZE));\n  .tamis.weights (NOLOAD) : { *(.tamis.weights) } :w\n}\n";
 
 static tm_code write_layout(tm_model *model, const char *path) {
     FILE *file = fopen(path, "wb");

@@ -95,3 +95,21 @@ def test_command_starts_without_the_compilers_libraries():
     dynamic = run(READELF, "--dynamic", pathlib.Path(BUILD) / "bin/tamis")
     needed = re.findall(r"NEEDED.*\[(.*?)\]", dynamic)
     assert needed and not [name for name in needed if re.match(r"lib(LLVM|protobuf|openblas)", name)]
+
+
+def test_large_weights_come_last(tmp_path):
+    """Code reaches its tables by 32-bit distances, so what may be larger than 2 GiB stands behind all of them."""
+    numpy = pytest.importorskip("numpy")
+    onnx = pytest.importorskip("onnx")
+    weights = onnx.numpy_helper.from_array(numpy.zeros((1024, 1280), numpy.float32), "w")  # 5 MiB
+    rows = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.INT64, ["n"])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 1280])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Gather", ["w", "rows"], ["y"])], "g", [rows], [result], [weights])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+              tmp_path / "large.onnx")
+    run(pathlib.Path(BUILD) / "bin/tamis", "compile", tmp_path / "large.onnx", "-o", tmp_path / "large.so")
+    segments = [line.split() for line in run(READELF, "-lW", tmp_path / "large.so").splitlines() if " LOAD " in line]
+    addresses = [int(segment[2], 16) for segment in segments]
+    sizes = [int(segment[5], 16) for segment in segments]
+    assert addresses == sorted(addresses)
+    assert max(sizes) == sizes[-1] >= 5 << 20
