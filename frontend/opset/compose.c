@@ -38,6 +38,12 @@ tm_value *tm_compose_reshape(tm_draft *draft, tm_value *x, int count, const int6
     return tm_compose_binary(draft, TM_OP_Reshape, x, tm_draft_constant_ints(draft, dims, count));
 }
 
+tm_value *tm_compose_reshape_to(tm_draft *draft, tm_value *x, tm_value *shape) {
+    tm_node *node = tm_draft_emit_node(draft, TM_OP_Reshape, 2, (tm_value *[]){x, shape});
+    tm_node_set_int(node, "allowzero", 1);
+    return tm_draft_add_output(draft, node);
+}
+
 tm_value *tm_compose_transpose(tm_draft *draft, tm_value *x, int rank, const int64_t *permutation) {
     tm_node *node = tm_draft_emit_node(draft, TM_OP_Transpose, 1, &x);
     tm_node_set_ints(node, "perm", permutation, rank);

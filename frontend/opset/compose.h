@@ -23,6 +23,9 @@ tm_value *tm_compose_number(tm_draft *draft, double value, tm_value *like);
 
 /* 0 as a dim: that of the input; one -1: what is left. */
 tm_value *tm_compose_reshape(tm_draft *draft, tm_value *x, int count, const int64_t *dims);
+/* The same elements under dims given by a tensor, in which 0 means 0: brings a value whose dims have names of their
+ * own to those that it must have, so that passes see them equal. */
+tm_value *tm_compose_reshape_to(tm_draft *draft, tm_value *x, tm_value *shape);
 tm_value *tm_compose_transpose(tm_draft *draft, tm_value *x, int rank, const int64_t *permutation);
 tm_value *tm_compose_unsqueeze(tm_draft *draft, tm_value *x, int count, const int64_t *axes);
 /* Entry `index` along `axis`, which disappears. */

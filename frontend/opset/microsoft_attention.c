@@ -116,7 +116,8 @@ static tm_code finish(tm_draft *draft, self_attention *self) {
     if (self->mask_index != NULL)
         TM_TRY(tm_attention_padding(
             draft, &(tm_padding){.mask = self->mask_index, .query = query, .past = past, .total = total}, &visible));
-    a->mask = tm_attention_fill(draft, visible, self->fill, query, self->bias);
+    a->mask = tm_attention_fill(draft, visible, self->fill, query,
+                                tm_attention_bias(draft, self->bias, query, total));
     a->causal = self->causal && past == NULL;
     if (self->causal && past != NULL) {
         tm_value *seen = tm_attention_causal(draft, query, past, total);

@@ -98,6 +98,13 @@ tm_value *tm_attention_causal(tm_draft *draft, tm_value *query, tm_value *past, 
     return tm_compose_binary(draft, TM_OP_LessOrEqual, tm_compose_range(draft, total), rows);
 }
 
+tm_value *tm_attention_bias(tm_draft *draft, tm_value *bias, tm_value *query, tm_value *total) {
+    if (bias == NULL)
+        return NULL;
+    tm_value *dims[3] = {tm_compose_dims(draft, bias, 0, 2), tm_compose_dims(draft, query, 1, 1), total};
+    return tm_compose_reshape_to(draft, bias, tm_compose_concat(draft, 0, 3, dims));
+}
+
 /* One dim: where each sample's keys end; a second half, where it is known to be there or may be, says where they
  * start. Of 3 * batch + 2 numbers (for packed batches) the first are the ends. */
 static tm_value *from_lengths(tm_draft *draft, const tm_padding *p) {
@@ -142,8 +149,12 @@ tm_code tm_attention_padding(tm_draft *draft, const tm_padding *padding, tm_valu
         mask = tm_compose_slice(draft, mask, 3, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), p->total);
     }
     mask = tm_compose_binary(draft, TM_OP_Greater, mask, tm_compose_number(draft, 0, mask));
-    if (rank < 4)
-        mask = tm_compose_unsqueeze(draft, mask, 4 - rank, (int64_t[]){1, 2});
+    if (rank < 4) {
+        tm_value *one = tm_draft_constant_ints(draft, (int64_t[]){1}, 1);
+        tm_value *dims[4] = {tm_compose_dims(draft, p->query, 0, 1), one,
+                             rank == 2 ? one : tm_compose_dims(draft, p->query, 1, 1), p->total};
+        mask = tm_compose_reshape_to(draft, mask, tm_compose_concat(draft, 0, 4, dims));
+    }
     *out_visible = mask;
     return TM_OK;
 }

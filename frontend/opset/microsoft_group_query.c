@@ -43,6 +43,7 @@ typedef struct group_query {
     int64_t heads, kv_heads, window;
     tm_value *query, *key, *value; /* [batch, length, heads * size] */
     tm_value *length, *total;      /* ones */
+    tm_value *whole;               /* bool [1]: the new entries are all; NULL: query_seqlens tells */
     tm_value *ends, *starts;       /* [batch] int64: keys after and before the new ones */
     tm_value *positions;           /* [batch, length] int64 */
     tm_value *keys, *values;       /* [batch, kv_heads, present, size] */
@@ -91,16 +92,19 @@ static void find_positions(tm_draft *draft, group_query *g) {
     tm_value *one = tm_draft_constant_ints(draft, (int64_t[]){1}, 1);
     tm_value *lengths = tm_draft_input(draft, QUERY_LENGTHS);
     g->length = tm_compose_dims(draft, g->query, 1, 1);
-    g->total = tm_compose_one(draft, draft->inputs.items[TOTAL]);
-    g->ends = tm_compose_reshape(draft, draft->inputs.items[SEQLENS], 1, (int64_t[]){-1});
+    /* As the dim of a tensor, a length that is data is one symbol, and known not to be negative. */
+    tm_value *total = tm_compose_range(draft, tm_compose_one(draft, draft->inputs.items[TOTAL]));
+    g->total = tm_compose_dims(draft, total, 0, 1);
+    g->ends =
+        tm_compose_reshape_to(draft, draft->inputs.items[SEQLENS], tm_compose_dims(draft, g->query, 0, 1));
     g->ends = tm_compose_add(draft, tm_compose_cast(draft, g->ends, TAMIS_TYPE_INT64), one);
     if (lengths != NULL) {
         lengths = tm_compose_cast(draft, lengths, TAMIS_TYPE_INT64);
         g->starts = tm_compose_binary(draft, TM_OP_Sub, g->ends, lengths);
     } else {
-        tm_value *whole = tm_compose_binary(draft, TM_OP_Equal, g->length, g->total);
+        g->whole = tm_compose_binary(draft, TM_OP_Equal, g->length, g->total);
         g->starts = tm_compose_binary(draft, TM_OP_Sub, g->ends, g->length);
-        g->starts = tm_compose_where(draft, whole, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), g->starts);
+        g->starts = tm_compose_where(draft, g->whole, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), g->starts);
     }
     g->positions = tm_compose_add(draft, tm_compose_unsqueeze(draft, g->starts, 1, (int64_t[]){1}),
                                   tm_compose_range(draft, g->length));
@@ -131,6 +135,15 @@ static tm_value *rotate(tm_draft *draft, tm_value *x, int64_t heads, tm_value *p
     return tm_draft_add_output(draft, node);
 }
 
+/* position_ids, of which only the first counts for a whole sequence, as in ONNX Runtime. */
+static tm_value *given_positions(tm_draft *draft, const group_query *g, tm_value *positions) {
+    if (g->whole == NULL)
+        return positions;
+    tm_value *first = tm_compose_entry(draft, tm_compose_entry(draft, positions, 0, 0), 0, 0);
+    tm_value *counted = tm_compose_add(draft, tm_compose_range(draft, g->length), first);
+    return tm_compose_where(draft, g->whole, counted, positions);
+}
+
 static tm_code turn(tm_draft *draft, group_query *g) {
     tm_value *positions = tm_draft_input(draft, POSITIONS);
     int64_t interleaved = tm_draft_int(draft, "rotary_interleaved", 0) != 0;
@@ -141,8 +154,7 @@ static tm_code turn(tm_draft *draft, group_query *g) {
     if (tm_compose_last_dim(draft, draft->inputs.items[COS]) == 0)
         return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
                              "do_rotary with a cos_cache whose last dim is not known; declare its dims");
-    if (positions == NULL)
-        positions = g->positions;
+    positions = positions != NULL ? given_positions(draft, g, positions) : g->positions;
     g->query = rotate(draft, g->query, g->heads, positions, interleaved);
     g->key = rotate(draft, g->key, g->kv_heads, positions, interleaved);
     return TM_OK;
@@ -185,8 +197,9 @@ static tm_value *bias_of(tm_draft *draft, const group_query *g) {
     tm_value *bias = tm_draft_input(draft, BIAS);
     if (bias == NULL || tm_draft_input(draft, PAST_KEY) == NULL)
         return bias;
+    bias = tm_attention_bias(draft, bias, g->query, g->total);
     tm_value *behind = tm_compose_binary(draft, TM_OP_Sub, tm_compose_dims(draft, g->keys, 2, 1),
-                                         tm_compose_dims(draft, bias, 3, 1));
+                                         g->total);
     tm_value *zeros = tm_draft_constant_ints(draft, (int64_t[]){0, 0, 0, 0, 0, 0, 0}, 7);
     tm_value *pads = tm_compose_concat(draft, 0, 2, (tm_value *[]){zeros, behind});
     return tm_compose_binary(draft, TM_OP_Pad, bias, pads);

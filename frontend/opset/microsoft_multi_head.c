@@ -114,7 +114,7 @@ static tm_code finish(tm_draft *draft, multi_head *m) {
         TM_TRY(tm_attention_padding(
             draft, &(tm_padding){.mask = m->padding, .query = query, .past = past, .total = total}, &visible));
     a->mask = tm_attention_fill(draft, visible, tm_draft_float(draft, "mask_filter_value", -10000.0), query,
-                                m->attention_bias);
+                                tm_attention_bias(draft, m->attention_bias, query, total));
     a->causal = m->causal && past == NULL;
     if (m->causal && past != NULL) {
         tm_value *seen = tm_attention_causal(draft, query, past, total);
