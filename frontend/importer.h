@@ -65,6 +65,8 @@ typedef struct tm_importer {
     int64_t node_count; /* built so far */
     tm_node *inferred;  /* last node of the main graph with inferred types, see tm_draft_rank */
     bool inference_failed;
+    tm_map read_names; /* see tm_name_is_read */
+    bool reads_are_known;
 } tm_importer;
 
 /* ---- import.c ---- */
@@ -112,6 +114,10 @@ TM_MUST_USE tm_code tm_import_nodes(tm_importer *importer, tm_scope *scope, Onnx
 /* An order of the nodes in which each follows what it reads; the file's where possible. */
 TM_MUST_USE tm_code tm_sort_nodes(tm_importer *importer, const tm_scope *scope, Onnx__NodeProto *const *nodes,
                                   size_t count, size_t **out_order);
+
+/* ---- reads.c ---- */
+/* False: no node reads the name and no graph gives it back. */
+bool tm_name_is_read(tm_importer *importer, const char *name);
 
 /* ---- node.c ---- */
 TM_MUST_USE tm_code tm_import_node(tm_importer *importer, tm_scope *scope, const Onnx__NodeProto *proto,

@@ -31,26 +31,42 @@ tm_code tm_opset_cast(tm_draft *draft) {
     return tm_draft_fail(draft, TM_E_ATTRIBUTE, "'to' names no element type");
 }
 
-/* Tile-1(x, tiles, axis) repeats along one axis; today's has a number for each. */
+/* Tile-1(x, tiles, axis) repeats along one axis, with numbers of the type of x; today's has a number for
+ * each axis: Where(Equal(<0, 1, 2>, axis), tiles, 1). */
 tm_code tm_opset_tile(tm_draft *draft) {
-    tm_value *tiles = tm_draft_input(draft, 1);
-    tm_value *axis = tm_draft_input(draft, 2);
-    if (axis == NULL)
+    if (tm_draft_input(draft, 2) == NULL)
         return TM_OK;
-    int64_t count, at;
     int rank;
     TM_TRY(tm_draft_rank(draft, draft->inputs.items[0], &rank));
-    bool known = tm_value_is_constant(tiles) && tm_value_is_constant(axis) &&
-                 tm_constant_count(tiles->constant) == 1 && tm_constant_count(axis->constant) == 1 &&
-                 tm_constant_int(tiles->constant, 0, &count) && tm_constant_int(axis->constant, 0, &at);
-    if (!known || at < 0 || at >= rank)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "Tile of opset 1 with tiles or axis that are not constant");
-    int64_t repeats[TAMIS_MAX_RANK];
+    tm_value *numbers[2];
+    int64_t positions[TAMIS_MAX_RANK], all = -1;
+    for (int k = 0; k < 2; k++) {
+        tm_node *cast = tm_draft_emit_node(draft, TM_OP_Cast, 1, &draft->inputs.items[k + 1]);
+        tm_node_set_int(cast, "to", TAMIS_TYPE_INT64);
+        tm_value *list = tm_draft_constant_ints(draft, &all, 1);
+        numbers[k] = tm_draft_emit(draft, TM_OP_Reshape, 2, (tm_value *[]){tm_draft_add_output(draft, cast), list});
+    }
     for (int i = 0; i < rank; i++)
-        repeats[i] = i == at ? count : 1;
-    draft->inputs.count = 1;
-    tm_draft_set_input(draft, 1, tm_draft_constant_ints(draft, repeats, rank));
+        positions[i] = i;
+    tm_value *every = tm_draft_constant_ints(draft, positions, rank);
+    tm_value *here = tm_draft_emit(draft, TM_OP_Equal, 2, (tm_value *[]){every, numbers[1]});
+    tm_value *once = tm_draft_constant_int(draft, 1);
+    tm_value *repeats = tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){here, numbers[0], once});
+    tm_draft_set_inputs(draft, 2, (tm_value *[]){draft->inputs.items[0], repeats});
+    return TM_OK;
+}
+
+/* OneHot-9 has no places for negative indices; today they count from the end, so they move behind it. */
+tm_code tm_opset_one_hot(tm_draft *draft) {
+    tm_value *indices = draft->inputs.items[0], *depth = tm_draft_input(draft, 1), *zero;
+    if (depth == NULL)
+        return TM_OK;
+    TM_TRY(tm_draft_constant_like(draft, 0, indices, &zero));
+    tm_value *below = tm_draft_emit(draft, TM_OP_Less, 2, (tm_value *[]){indices, zero});
+    tm_value *scalar = tm_draft_constant_ints(draft, NULL, 0);
+    tm_value *flat = tm_draft_emit(draft, TM_OP_Reshape, 2, (tm_value *[]){depth, scalar});
+    tm_value *behind = tm_draft_emit(draft, TM_OP_CastLike, 2, (tm_value *[]){flat, indices});
+    tm_draft_set_input(draft, 0, tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){below, behind, indices}));
     return TM_OK;
 }
 
@@ -61,14 +77,6 @@ tm_code tm_opset_concat(tm_draft *draft) {
 
 tm_code tm_opset_scatter(tm_draft *draft) {
     draft->op = "ScatterElements";
-    return TM_OK;
-}
-
-tm_code tm_opset_integer_p(tm_draft *draft) {
-    double p = tm_draft_float(draft, "p", 2.0);
-    if (p < 1.0 || p > 1024.0 || p != (double)(int64_t)p)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "p is not a whole number");
-    tm_draft_set_int(draft, "p", (int64_t)p);
     return TM_OK;
 }
 

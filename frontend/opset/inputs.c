@@ -61,6 +61,11 @@ tm_code tm_opset_pad(tm_draft *draft) {
 /* Without sizes, all parts are equal and as many as there are outputs. */
 tm_code tm_opset_split(tm_draft *draft) {
     move_list(draft, "split", 1);
+    if (draft->version == 1 && tm_draft_input(draft, 1) != NULL) { /* numbers of the type of the data */
+        tm_node *cast = tm_draft_emit_node(draft, TM_OP_Cast, 1, &draft->inputs.items[1]);
+        tm_node_set_int(cast, "to", TAMIS_TYPE_INT64);
+        tm_draft_set_input(draft, 1, tm_draft_add_output(draft, cast));
+    }
     if (tm_draft_input(draft, 1) == NULL)
         tm_draft_set_int(draft, "num_outputs", (int64_t)draft->outputs.count);
     return TM_OK;

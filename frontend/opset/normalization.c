@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * normalization.c: Softmax before 13, BatchNormalization before 14, GroupNormalization before 21,
- * Dropout before 12.
+ * normalization.c: Softmax before 13, GroupNormalization before 21, Dropout before 12.
  *
  * Softmax used to flatten its input to a matrix at `axis`, so with an axis in the middle it sums over
  * all dims from there on:
@@ -33,16 +32,6 @@ tm_code tm_opset_softmax(tm_draft *draft) {
     tm_draft_clear_attributes(draft);
     tm_draft_set_inputs(draft, 2, (tm_value *[]){tm_draft_add_output(draft, rows), shape});
     draft->op = "Reshape";
-    return TM_OK;
-}
-
-/* Outputs after the first are those of training; exporters list them even though nothing reads them. */
-tm_code tm_opset_batch_normalization(tm_draft *draft) {
-    if (tm_draft_int(draft, "spatial", 1) == 0)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "BatchNormalization with spatial=0");
-    tm_draft_remove(draft, "spatial");
-    tm_draft_remove(draft, "is_test");
-    draft->outputs.count = 1;
     return TM_OK;
 }
 
