@@ -98,8 +98,8 @@ tm_value *tm_compose_one(tm_draft *draft, tm_value *x) {
 }
 
 tm_value *tm_compose_range(tm_draft *draft, tm_value *count) {
-    tm_value *scalar = tm_compose_binary(draft, TM_OP_Squeeze, count,
-                                         tm_draft_constant_ints(draft, (int64_t[]){0}, 1));
+    tm_value *scalar =
+        tm_compose_binary(draft, TM_OP_Squeeze, count, tm_draft_constant_ints(draft, (int64_t[]){0}, 1));
     return tm_draft_emit(
         draft, TM_OP_Range, 3,
         (tm_value *[]){tm_draft_constant_int(draft, 0), scalar, tm_draft_constant_int(draft, 1)});

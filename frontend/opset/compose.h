@@ -4,9 +4,9 @@
  *
  *     tm_value *heads = tm_compose_reshape(draft, x, 4, (int64_t[]){0, 0, 8, -1});
  *
- * Each gives the output of a node that it puts before the draft's. Lists that are known are C arrays; those that
- * are not are values: tm_compose_dims(x, 1, 1) is the length of axis 1 of x as a tensor of one element, which
- * turns into a dim expression when shapes are inferred.
+ * Each gives the output of a node that it puts before the draft's. Lists that are known are C arrays; those
+ * that are not are values: tm_compose_dims(x, 1, 1) is the length of axis 1 of x as a tensor of one element,
+ * which turns into a dim expression when shapes are inferred.
  */
 #ifndef TM_FRONTEND_COMPOSE_H
 #define TM_FRONTEND_COMPOSE_H
@@ -23,8 +23,8 @@ tm_value *tm_compose_number(tm_draft *draft, double value, tm_value *like);
 
 /* 0 as a dim: that of the input; one -1: what is left. */
 tm_value *tm_compose_reshape(tm_draft *draft, tm_value *x, int count, const int64_t *dims);
-/* The same elements under dims given by a tensor, in which 0 means 0: brings a value whose dims have names of their
- * own to those that it must have, so that passes see them equal. */
+/* The same elements under dims given by a tensor, in which 0 means 0: brings a value whose dims have names of
+ * their own to those that it must have, so that passes see them equal. */
 tm_value *tm_compose_reshape_to(tm_draft *draft, tm_value *x, tm_value *shape);
 tm_value *tm_compose_transpose(tm_draft *draft, tm_value *x, int rank, const int64_t *permutation);
 tm_value *tm_compose_unsqueeze(tm_draft *draft, tm_value *x, int count, const int64_t *axes);
@@ -34,7 +34,8 @@ tm_value *tm_compose_concat(tm_draft *draft, int axis, int count, tm_value *cons
 /* From `start` to `end` along one axis: tensors of one element; `end` NULL: to the last. */
 tm_value *tm_compose_slice(tm_draft *draft, tm_value *x, int axis, tm_value *start, tm_value *end);
 /* `count` parts along an axis; sizes NULL: equal ones. */
-void tm_compose_split(tm_draft *draft, tm_value *x, int axis, int count, const int64_t *sizes, tm_value **out);
+void tm_compose_split(tm_draft *draft, tm_value *x, int axis, int count, const int64_t *sizes,
+                      tm_value **out);
 
 /* Dims axis, axis + 1, ... of x, rank 1. */
 tm_value *tm_compose_dims(tm_draft *draft, tm_value *x, int axis, int count);

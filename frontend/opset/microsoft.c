@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * microsoft.c: operators of ONNX Runtime that are compositions of standard ones: products of quantised tensors.
+ * microsoft.c: operators of ONNX Runtime that are compositions of standard ones: products of quantised
+ * tensors.
  *
  * Optimised and quantised models in the wild contain them. Written out in standard ops they need no
  * kernels, and the passes that fuse regions see the same graph as in models that were not optimised:

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * microsoft_attention.c: Attention and QAttention of ONNX Runtime, which hold the projection of Q, K and V too.
+ * microsoft_attention.c: Attention and QAttention of ONNX Runtime, which hold the projection of Q, K and V
+ * too.
  *
  *     Attention(x, weights[d, 3*h], bias, mask_index, past[2, b, n, p, s], attention_bias)
  *         ->  Attention(x Wq + bq, x Wk + bk, x Wv + bv, mask)
  *
- * The weights are split, not the product: they are constant, so the parts fold, and each product writes rows that
- * the attention reads as they are. QAttention multiplies integers, whose scales may be those of columns; there
- * the product is split.
+ * The weights are split, not the product: they are constant, so the parts fold, and each product writes rows
+ * that the attention reads as they are. QAttention multiplies integers, whose scales may be those of columns;
+ * there the product is split.
  */
 #include "frontend/opset/attention.h"
 #include "frontend/opset/opset.h"
@@ -62,9 +63,10 @@ static tm_code rotate(tm_draft *draft, self_attention *self, tm_value *past) {
                           tm_opset_floats(draft, frequencies, size / 2));
     tm_value *tables[2] = {tm_draft_emit(draft, TM_OP_Cos, 1, &angles),
                            tm_draft_emit(draft, TM_OP_Sin, 1, &angles)};
-    tm_value *shape = tm_compose_concat(draft, 0, 2,
-                                        (tm_value *[]){tm_compose_dims(draft, a->query, 0, 2),
-                                                       tm_draft_constant_ints(draft, (int64_t[]){size / 2}, 1)});
+    tm_value *shape =
+        tm_compose_concat(draft, 0, 2,
+                          (tm_value *[]){tm_compose_dims(draft, a->query, 0, 2),
+                                         tm_draft_constant_ints(draft, (int64_t[]){size / 2}, 1)});
     for (int i = 0; i < 2; i++) {
         tables[i] = tm_compose_binary(draft, TM_OP_CastLike, tables[i], a->query);
         tables[i] = tm_compose_binary(draft, TM_OP_Expand, tables[i], shape);
@@ -115,7 +117,8 @@ static tm_code finish(tm_draft *draft, self_attention *self) {
     tm_value *visible = NULL;
     if (self->mask_index != NULL)
         TM_TRY(tm_attention_padding(
-            draft, &(tm_padding){.mask = self->mask_index, .query = query, .past = past, .total = total}, &visible));
+            draft, &(tm_padding){.mask = self->mask_index, .query = query, .past = past, .total = total},
+            &visible));
     a->mask = tm_attention_fill(draft, visible, self->fill, query,
                                 tm_attention_bias(draft, self->bias, query, total));
     a->causal = self->causal && past == NULL;
@@ -132,7 +135,8 @@ tm_code tm_opset_microsoft_attention(tm_draft *draft) {
                            .bias = tm_draft_input(draft, 5),
                            .past_length = tm_draft_input(draft, 6)};
     TM_TRY(read_attributes(draft, &self));
-    tm_value *x = draft->inputs.items[0], *weights = tm_draft_input(draft, 1), *bias = tm_draft_input(draft, 2);
+    tm_value *x = draft->inputs.items[0], *weights = tm_draft_input(draft, 1),
+             *bias = tm_draft_input(draft, 2);
     if (weights == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "the weights of the projection are needed");
     const int64_t *sizes = NULL;
@@ -158,9 +162,10 @@ tm_code tm_opset_quantized_attention(tm_draft *draft) {
         if (tm_draft_input(draft, i) == NULL)
             return tm_draft_fail(draft, TM_E_ARITY, "input, weight, bias and their scales are needed");
     if (tm_draft_int(draft, "past_present_share_buffer", 0) != 0)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "QAttention with past_present_share_buffer: it has no input that says how much of the "
-                             "buffer is used; export it without shared buffers");
+        return tm_draft_fail(
+            draft, TM_E_UNSUPPORTED_FORM,
+            "QAttention with past_present_share_buffer: it has no input that says how much of the "
+            "buffer is used; export it without shared buffers");
     TM_TRY(read_attributes(draft, &self));
     tm_value **inputs = draft->inputs.items;
     tm_value *operands[4] = {inputs[0], inputs[1], tm_draft_input(draft, 6), tm_draft_input(draft, 7)};

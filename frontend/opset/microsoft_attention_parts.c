@@ -2,8 +2,8 @@
  *
  * microsoft_attention_parts.c: heads, caches and masks; see attention.h.
  *
- * Where nothing stands before the keys, heads stay packed in rows: the loop over tiles reads them there. A cache
- * has its heads apart, so then all operands have.
+ * Where nothing stands before the keys, heads stay packed in rows: the loop over tiles reads them there. A
+ * cache has its heads apart, so then all operands have.
  *
  * A mask of zeros and ones is an addend with a finite fill (mask_filter_value): a row in which
  * everything is masked then is an average over what the scores say, not NaN.
@@ -75,7 +75,8 @@ void tm_attention_cache(tm_draft *draft, tm_value *past, tm_value *fresh, tm_val
         *out_present = *out_visible = tm_compose_concat(draft, 2, 2, (tm_value *[]){past, fresh});
         return;
     }
-    tm_value *starts = tm_compose_binary(draft, TM_OP_Expand, past_length, tm_compose_dims(draft, past, 0, 1));
+    tm_value *starts =
+        tm_compose_binary(draft, TM_OP_Expand, past_length, tm_compose_dims(draft, past, 0, 1));
     *out_present = tm_draft_emit(draft, TM_OP_TensorScatter, 3, (tm_value *[]){past, fresh, starts});
     tm_value *total = tm_compose_add(draft, past_length, tm_compose_dims(draft, fresh, 2, 1));
     tm_value *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
@@ -105,12 +106,14 @@ tm_value *tm_attention_bias(tm_draft *draft, tm_value *bias, tm_value *query, tm
     return tm_compose_reshape_to(draft, bias, tm_compose_concat(draft, 0, 3, dims));
 }
 
-/* One dim: where each sample's keys end; a second half, where it is known to be there or may be, says where they
- * start. Of 3 * batch + 2 numbers (for packed batches) the first are the ends. */
+/* One dim: where each sample's keys end; a second half, where it is known to be there or may be, says where
+ * they start. Of 3 * batch + 2 numbers (for packed batches) the first are the ends. */
 static tm_value *from_lengths(tm_draft *draft, const tm_padding *p) {
     tm_dims *dims = draft->importer->model->dims;
-    tm_value *batch = tm_compose_dims(draft, p->query, 0, 1), *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
-    tm_value *mask = tm_compose_cast(draft, p->mask, TAMIS_TYPE_INT64), *columns = tm_compose_range(draft, p->total);
+    tm_value *batch = tm_compose_dims(draft, p->query, 0, 1),
+             *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
+    tm_value *mask = tm_compose_cast(draft, p->mask, TAMIS_TYPE_INT64),
+             *columns = tm_compose_range(draft, p->total);
     tm_value *ends = tm_compose_slice(draft, mask, 0, zero, batch);
     static const int64_t behind[3] = {1, 2, 3};
     tm_value *visible =
@@ -123,11 +126,12 @@ static tm_value *from_lengths(tm_draft *draft, const tm_padding *p) {
             return visible;
     }
     tm_value *rest = tm_compose_slice(draft, mask, 0, batch, NULL);
-    tm_value *padded = tm_compose_concat(draft, 0, 2, (tm_value *[]){rest, tm_compose_zeros(draft, batch, mask)});
+    tm_value *padded =
+        tm_compose_concat(draft, 0, 2, (tm_value *[]){rest, tm_compose_zeros(draft, batch, mask)});
     tm_value *starts = tm_compose_slice(draft, padded, 0, zero, batch);
-    return tm_compose_binary(
-        draft, TM_OP_And, visible,
-        tm_compose_binary(draft, TM_OP_GreaterOrEqual, columns, tm_compose_unsqueeze(draft, starts, 3, behind)));
+    return tm_compose_binary(draft, TM_OP_And, visible,
+                             tm_compose_binary(draft, TM_OP_GreaterOrEqual, columns,
+                                               tm_compose_unsqueeze(draft, starts, 3, behind)));
 }
 
 tm_code tm_attention_padding(tm_draft *draft, const tm_padding *padding, tm_value **out_visible) {

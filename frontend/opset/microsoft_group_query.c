@@ -6,12 +6,13 @@
  *         ->  present = TensorScatter(past, extended to max(past, total), RotaryEmbedding(k), start)
  *             y = Attention(RotaryEmbedding(q), present_k, present_v, visible)
  *
- * Sample b has seqlens_k[b] + 1 keys when the node is done; its new ones begin at start[b] = seqlens_k[b] + 1 - length,
- * or at 0 when the sequence is the whole (length = total_sequence_length), where samples may be padded at the
- * right. Query i of sample b stands at start[b] + i and sees the keys up to itself, local_window_size of them at most.
+ * Sample b has seqlens_k[b] + 1 keys when the node is done; its new ones begin at start[b] = seqlens_k[b] + 1
+ * - length, or at 0 when the sequence is the whole (length = total_sequence_length), where samples may be
+ * padded at the right. Query i of sample b stands at start[b] + i and sees the keys up to itself,
+ * local_window_size of them at most.
  *
- * A term in the softmax's sum that belongs to no key (smooth_softmax, head_sink) is a key of zeros whose value is zeros:
- * its score is what the mask adds, 0 or the sink of the head.
+ * A term in the softmax's sum that belongs to no key (smooth_softmax, head_sink) is a key of zeros whose
+ * value is zeros: its score is what the mask adds, 0 or the sink of the head.
  */
 #include "frontend/opset/attention.h"
 #include "frontend/opset/opset.h"
@@ -51,13 +52,15 @@ typedef struct group_query {
 } group_query;
 
 static tm_code refuse(tm_draft *draft) {
-    static const char cache[] = "a quantised cache; export the model with a cache of the type of its activations";
+    static const char cache[] =
+        "a quantised cache; export the model with a cache of the type of its activations";
     TM_TRY(tm_compose_refuse_input(draft, KEY_SCALE, "k_scale", cache));
     TM_TRY(tm_compose_refuse_input(draft, VALUE_SCALE, "v_scale", cache));
     if (tm_draft_int(draft, "sliding_window_cache", 0) != 0)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "GroupQueryAttention with sliding_window_cache: export it with a cache of the whole "
-                             "sequence");
+        return tm_draft_fail(
+            draft, TM_E_UNSUPPORTED_FORM,
+            "GroupQueryAttention with sliding_window_cache: export it with a cache of the whole "
+            "sequence");
     for (size_t i = 0; i < 2; i++)
         if (strcmp(tm_draft_string(draft, i == 0 ? "k_quant_type" : "v_quant_type", "NONE"), "NONE") != 0)
             return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "GroupQueryAttention with %s", cache);
@@ -104,30 +107,33 @@ static void find_positions(tm_draft *draft, group_query *g) {
     } else {
         g->whole = tm_compose_binary(draft, TM_OP_Equal, g->length, g->total);
         g->starts = tm_compose_binary(draft, TM_OP_Sub, g->ends, g->length);
-        g->starts = tm_compose_where(draft, g->whole, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), g->starts);
+        g->starts =
+            tm_compose_where(draft, g->whole, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), g->starts);
     }
     g->positions = tm_compose_add(draft, tm_compose_unsqueeze(draft, g->starts, 1, (int64_t[]){1}),
                                   tm_compose_range(draft, g->length));
 }
 
 /* RMS norm of each head. */
-static tm_value *normalise_heads(tm_draft *draft, tm_value *x, int64_t heads, size_t weight, const char *epsilon) {
+static tm_value *normalise_heads(tm_draft *draft, tm_value *x, int64_t heads, size_t weight,
+                                 const char *epsilon) {
     if (tm_draft_input(draft, weight) == NULL)
         return x;
     int64_t last = tm_compose_last_dim(draft, x);
     int64_t dims[4] = {0, 0, heads, last > 0 && last % heads == 0 ? last / heads : -1};
-    tm_node *node =
-        tm_draft_emit_node(draft, TM_OP_RMSNormalization, 2,
-                           (tm_value *[]){tm_compose_reshape(draft, x, 4, dims), draft->inputs.items[weight]});
+    tm_node *node = tm_draft_emit_node(
+        draft, TM_OP_RMSNormalization, 2,
+        (tm_value *[]){tm_compose_reshape(draft, x, 4, dims), draft->inputs.items[weight]});
     double common = tm_draft_float(draft, "qk_norm_epsilon", 1e-6);
     tm_node_set_float(node, "epsilon", tm_draft_float(draft, epsilon, common));
     return tm_attention_pack(draft, tm_draft_add_output(draft, node), heads);
 }
 
-static tm_value *rotate(tm_draft *draft, tm_value *x, int64_t heads, tm_value *positions, int64_t interleaved) {
-    tm_node *node = tm_draft_emit_node(
-        draft, TM_OP_RotaryEmbedding, 4,
-        (tm_value *[]){x, draft->inputs.items[COS], draft->inputs.items[SIN], positions});
+static tm_value *rotate(tm_draft *draft, tm_value *x, int64_t heads, tm_value *positions,
+                        int64_t interleaved) {
+    tm_node *node =
+        tm_draft_emit_node(draft, TM_OP_RotaryEmbedding, 4,
+                           (tm_value *[]){x, draft->inputs.items[COS], draft->inputs.items[SIN], positions});
     tm_node_set_int(node, "num_heads", heads);
     int64_t half = tm_compose_last_dim(draft, draft->inputs.items[COS]);
     tm_node_set_int(node, "rotary_embedding_dim", 2 * half);
@@ -168,9 +174,9 @@ static tm_value *update_cache(tm_draft *draft, group_query *g, tm_value *past, t
     tm_value *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
     tm_value *missing = tm_compose_binary(draft, TM_OP_Sub, g->total, tm_compose_dims(draft, past, 2, 1));
     missing = tm_draft_emit(draft, TM_OP_Max, 2, (tm_value *[]){missing, zero});
-    tm_value *shape = tm_compose_concat(draft, 0, 3,
-                                        (tm_value *[]){tm_compose_dims(draft, past, 0, 2), missing,
-                                                       tm_compose_dims(draft, past, 3, 1)});
+    tm_value *shape = tm_compose_concat(
+        draft, 0, 3,
+        (tm_value *[]){tm_compose_dims(draft, past, 0, 2), missing, tm_compose_dims(draft, past, 3, 1)});
     tm_value *longer =
         tm_compose_concat(draft, 2, 2, (tm_value *[]){past, tm_compose_zeros(draft, shape, past)});
     return tm_draft_emit(draft, TM_OP_TensorScatter, 3, (tm_value *[]){longer, fresh, g->starts});
@@ -187,8 +193,8 @@ static tm_value *visible_keys(tm_draft *draft, const group_query *g) {
     if (g->window <= 0)
         return visible;
     tm_value *window = tm_draft_constant_int(draft, g->window);
-    tm_value *near = tm_compose_binary(draft, TM_OP_Less,
-                                       tm_compose_binary(draft, TM_OP_Sub, rows, columns), window);
+    tm_value *near =
+        tm_compose_binary(draft, TM_OP_Less, tm_compose_binary(draft, TM_OP_Sub, rows, columns), window);
     return tm_compose_binary(draft, TM_OP_And, visible, near);
 }
 
@@ -198,8 +204,7 @@ static tm_value *bias_of(tm_draft *draft, const group_query *g) {
     if (bias == NULL || tm_draft_input(draft, PAST_KEY) == NULL)
         return bias;
     bias = tm_attention_bias(draft, bias, g->query, g->total);
-    tm_value *behind = tm_compose_binary(draft, TM_OP_Sub, tm_compose_dims(draft, g->keys, 2, 1),
-                                         g->total);
+    tm_value *behind = tm_compose_binary(draft, TM_OP_Sub, tm_compose_dims(draft, g->keys, 2, 1), g->total);
     tm_value *zeros = tm_draft_constant_ints(draft, (int64_t[]){0, 0, 0, 0, 0, 0, 0}, 7);
     tm_value *pads = tm_compose_concat(draft, 0, 2, (tm_value *[]){zeros, behind});
     return tm_compose_binary(draft, TM_OP_Pad, bias, pads);
@@ -215,10 +220,12 @@ static void add_sink(tm_draft *draft, group_query *g, tm_value **mask) {
     for (int i = 0; i < 2; i++) {
         tm_value *x = *operands[i];
         tm_value *shape = tm_compose_concat(
-            draft, 0, 3, (tm_value *[]){tm_compose_dims(draft, x, 0, 2), one, tm_compose_dims(draft, x, 3, 1)});
+            draft, 0, 3,
+            (tm_value *[]){tm_compose_dims(draft, x, 0, 2), one, tm_compose_dims(draft, x, 3, 1)});
         *operands[i] = tm_compose_concat(draft, 2, 2, (tm_value *[]){tm_compose_zeros(draft, shape, x), x});
     }
-    tm_value *heads = tm_draft_constant_ints(draft, &g->heads, 1), *batch = tm_compose_dims(draft, g->query, 0, 1);
+    tm_value *heads = tm_draft_constant_ints(draft, &g->heads, 1),
+             *batch = tm_compose_dims(draft, g->query, 0, 1);
     tm_value *last = tm_compose_dims(draft, *mask, 3, 1);
     tm_value *parts[2] = {sink, *mask};
     for (int i = 0; i < 2; i++) {
@@ -250,8 +257,9 @@ tm_code tm_opset_group_query_attention(tm_draft *draft) {
     if (bias != NULL || sink)
         mask = tm_attention_fill(draft, mask, -INFINITY, g.query, bias);
     if (sink && scores != 0)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "GroupQueryAttention with output_qk and smooth_softmax or head_sink; drop the output");
+        return tm_draft_fail(
+            draft, TM_E_UNSUPPORTED_FORM,
+            "GroupQueryAttention with output_qk and smooth_softmax or head_sink; drop the output");
     if (sink)
         add_sink(draft, &g, &mask);
     return tm_attention_emit(draft, &(tm_attention){.query = g.query,
@@ -276,19 +284,22 @@ tm_code tm_opset_microsoft_rotary_embedding(tm_draft *draft) {
     int rank, position_rank;
     TM_TRY(tm_draft_rank(draft, x, &rank));
     TM_TRY(tm_draft_rank(draft, positions, &position_rank));
-    int64_t heads = tm_draft_int(draft, "num_heads", 0), rotated = tm_draft_int(draft, "rotary_embedding_dim", 0);
+    int64_t heads = tm_draft_int(draft, "num_heads", 0),
+            rotated = tm_draft_int(draft, "rotary_embedding_dim", 0);
     int64_t half = tm_compose_last_dim(draft, tables[0]), last = tm_compose_last_dim(draft, x);
     if (rank == 3 && heads == 0 && rotated == 0 && half > 0 && last % (2 * half) == 0)
         heads = last / (2 * half);
     if (rank == 3 && heads < 1)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "RotaryEmbedding without num_heads, and dims of input and cos_cache that do not tell it; "
-                             "set num_heads");
+        return tm_draft_fail(
+            draft, TM_E_UNSUPPORTED_FORM,
+            "RotaryEmbedding without num_heads, and dims of input and cos_cache that do not tell it; "
+            "set num_heads");
     if (position_rank == 1) {
         int axis = rank == 4 ? 2 : 1;
         tm_value *length = tm_compose_dims(draft, x, axis, 1);
         positions = tm_compose_add(draft, tm_compose_range(draft, length), positions);
-        tm_value *shape = tm_compose_concat(draft, 0, 2, (tm_value *[]){tm_compose_dims(draft, x, 0, 1), length});
+        tm_value *shape =
+            tm_compose_concat(draft, 0, 2, (tm_value *[]){tm_compose_dims(draft, x, 0, 1), length});
         positions = tm_compose_binary(draft, TM_OP_Expand, positions, shape);
     }
     int64_t interleaved = tm_draft_int(draft, "interleaved", 0) != 0;

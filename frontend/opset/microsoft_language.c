@@ -4,7 +4,8 @@
  * the layers of language models.
  *
  *     SkipLayerNormalization(x, skip, gamma, beta)   ->   LayerNormalization(Add(x, skip), gamma, beta)
- *     EmbedLayerNormalization(ids, ...)              ->   LayerNormalization(Gather(words, ids) + positions + ...)
+ *     EmbedLayerNormalization(ids, ...)              ->   LayerNormalization(Gather(words, ids) + positions +
+ * ...)
  *
  * Written out in standard ops they need no kernels, and the passes that fuse regions see the same graph as in
  * models that were not optimised.
@@ -30,7 +31,8 @@ tm_code tm_opset_layer_normalization(tm_draft *draft) {
     return TM_OK;
 }
 
-/* 1 / sqrt(mean(x^2) + epsilon) over the dims from `axis` on, in float: what RMSNormalization keeps to itself. */
+/* 1 / sqrt(mean(x^2) + epsilon) over the dims from `axis` on, in float: what RMSNormalization keeps to
+ * itself. */
 static tm_code bind_inverse(tm_draft *draft, size_t index, tm_value *x, int64_t axis, double epsilon) {
     int rank;
     if (!tm_draft_has_output(draft, index))
@@ -72,9 +74,10 @@ tm_code tm_opset_skip_normalization(tm_draft *draft) {
     if (skip == NULL || gamma == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "input, skip and gamma are needed");
     if (simplified && tm_draft_has_output(draft, 1))
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "SkipSimplifiedLayerNormalization with the output mean, which this norm does not "
-                             "compute; drop the output");
+        return tm_draft_fail(
+            draft, TM_E_UNSUPPORTED_FORM,
+            "SkipSimplifiedLayerNormalization with the output mean, which this norm does not "
+            "compute; drop the output");
     tm_value *sum = tm_compose_add(draft, draft->inputs.items[0], bias);
     tm_node *node;
     if (tm_draft_has_output(draft, 3)) {
@@ -134,8 +137,9 @@ tm_code tm_opset_embed_normalization(tm_draft *draft) {
     if (position_ids != NULL)
         positions = tm_compose_binary(draft, TM_OP_Gather, inputs[POSITIONS], position_ids);
     else
-        positions = tm_compose_slice(draft, inputs[POSITIONS], 0, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
-                                     tm_compose_dims(draft, inputs[IDS], 1, 1));
+        positions =
+            tm_compose_slice(draft, inputs[POSITIONS], 0, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
+                             tm_compose_dims(draft, inputs[IDS], 1, 1));
     tm_value *sum = tm_compose_binary(draft, TM_OP_Gather, inputs[WORDS], inputs[IDS]);
     sum = tm_compose_add(draft, sum, positions);
     if (segments != NULL)
@@ -184,8 +188,7 @@ tm_code tm_opset_bias_add(tm_draft *draft) {
     tm_value *bias = tm_draft_input(draft, 1), *skip = tm_draft_input(draft, 2);
     if (bias == NULL || skip == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "bias and skip are needed");
-    tm_draft_set_inputs(draft, 2,
-                        (tm_value *[]){tm_compose_add(draft, draft->inputs.items[0], bias), skip});
+    tm_draft_set_inputs(draft, 2, (tm_value *[]){tm_compose_add(draft, draft->inputs.items[0], bias), skip});
     draft->domain = "";
     draft->op = "Add";
     return TM_OK;
@@ -219,10 +222,10 @@ tm_code tm_opset_fused_matmul(tm_draft *draft) {
         return tm_draft_fail(draft, TM_E_ARITY, "%s has two inputs", draft->op);
     double alpha = tm_draft_float(draft, "alpha", 1.0);
     tm_value *operands[2];
-    TM_TRY(transposed(draft, 0, tm_draft_int(draft, "transA", 0) != 0, tm_draft_int(draft, "transBatchA", 0) != 0,
-                      &operands[0]));
-    TM_TRY(transposed(draft, 1, tm_draft_int(draft, "transB", 0) != 0, tm_draft_int(draft, "transBatchB", 0) != 0,
-                      &operands[1]));
+    TM_TRY(transposed(draft, 0, tm_draft_int(draft, "transA", 0) != 0,
+                      tm_draft_int(draft, "transBatchA", 0) != 0, &operands[0]));
+    TM_TRY(transposed(draft, 1, tm_draft_int(draft, "transB", 0) != 0,
+                      tm_draft_int(draft, "transBatchB", 0) != 0, &operands[1]));
     tm_draft_clear_attributes(draft);
     draft->domain = "";
     draft->op = "MatMul";

@@ -5,9 +5,9 @@
  *     MultiHeadAttention(q, k, v, bias, padding, attention_bias, past_k, past_v)
  *         ->  Attention(q + bq, Concat(past_k, k + bk), Concat(past_v, v + bv), mask)
  *
- * Q, K and V come apart, or K and V in one tensor [b, l, n, 2, s], or all in one [b, l, n, 3, s]. Keys and values of
- * 4 dims are those of an encoder, split in heads already and with their bias. The decoder's form has one query for
- * each sample and packs Q, K and V as [b, 1, 3*h].
+ * Q, K and V come apart, or K and V in one tensor [b, l, n, 2, s], or all in one [b, l, n, 3, s]. Keys and
+ * values of 4 dims are those of an encoder, split in heads already and with their bias. The decoder's form
+ * has one query for each sample and packs Q, K and V as [b, 1, 3*h].
  */
 #include "frontend/opset/attention.h"
 #include "frontend/opset/opset.h"
@@ -29,7 +29,8 @@ static tm_value *unpack(tm_draft *draft, tm_value *x, int64_t heads, int64_t ind
 /* Bias [hidden + hidden + v_hidden], whose parts are as long as the operands' last dims. */
 static void add_bias(tm_draft *draft, multi_head *m) {
     tm_attention *a = &m->attention;
-    tm_value *q_end = tm_compose_dims(draft, a->query, 2, 1), *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
+    tm_value *q_end = tm_compose_dims(draft, a->query, 2, 1),
+             *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
     tm_value *q_bias = tm_compose_slice(draft, m->bias, 0, zero, q_end);
     if (!a->apart) {
         tm_value *k_end = tm_compose_add(draft, q_end, tm_compose_dims(draft, a->key, 2, 1));
@@ -41,7 +42,8 @@ static void add_bias(tm_draft *draft, multi_head *m) {
 
 static tm_code read_operands(tm_draft *draft, multi_head *m) {
     tm_attention *a = &m->attention;
-    tm_value *query = draft->inputs.items[0], *key = tm_draft_input(draft, 1), *value = tm_draft_input(draft, 2);
+    tm_value *query = draft->inputs.items[0], *key = tm_draft_input(draft, 1),
+             *value = tm_draft_input(draft, 2);
     int q_rank, k_rank = 0;
     TM_TRY(tm_draft_rank(draft, query, &q_rank));
     if (key != NULL)
@@ -59,9 +61,10 @@ static tm_code read_operands(tm_draft *draft, multi_head *m) {
     } else if (q_rank == 3 && k_rank == 4 && value != NULL) {
         a->apart = true;
     } else if (q_rank != 3 || k_rank != 3 || value == NULL) {
-        return tm_draft_fail(draft, TM_E_SHAPE,
-                             "query, key and value have 3 dims; or query has 5 and holds all; or key has 5 and holds "
-                             "both; or key and value have 4");
+        return tm_draft_fail(
+            draft, TM_E_SHAPE,
+            "query, key and value have 3 dims; or query has 5 and holds all; or key has 5 and holds "
+            "both; or key and value have 4");
     }
     return TM_OK;
 }
@@ -76,10 +79,11 @@ static tm_code join_caches(tm_draft *draft, multi_head *m, tm_value **out_past) 
     if (m->past[0] == NULL && !wanted)
         return TM_OK;
     if (m->past[0] != NULL && a->apart)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                             "%s with a past and with key and value of 4 dims, which are a past themselves; give "
-                             "one of them",
-                             draft->op);
+        return tm_draft_fail(
+            draft, TM_E_UNSUPPORTED_FORM,
+            "%s with a past and with key and value of 4 dims, which are a past themselves; give "
+            "one of them",
+            draft->op);
     if (m->past[0] != NULL && *out_past == NULL)
         *out_past = tm_compose_dims(draft, m->past[0], 2, 1);
     tm_value *fresh[2] = {a->key, a->value}, *visible[2];
@@ -112,7 +116,8 @@ static tm_code finish(tm_draft *draft, multi_head *m) {
     tm_value *total = tm_compose_dims(draft, a->key, a->apart ? 2 : 1, 1);
     if (m->padding != NULL)
         TM_TRY(tm_attention_padding(
-            draft, &(tm_padding){.mask = m->padding, .query = query, .past = past, .total = total}, &visible));
+            draft, &(tm_padding){.mask = m->padding, .query = query, .past = past, .total = total},
+            &visible));
     a->mask = tm_attention_fill(draft, visible, tm_draft_float(draft, "mask_filter_value", -10000.0), query,
                                 tm_attention_bias(draft, m->attention_bias, query, total));
     a->causal = m->causal && past == NULL;

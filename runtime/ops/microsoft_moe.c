@@ -9,8 +9,9 @@
  *
  *     chosen   token 0: e2, e0    token 1: e2, e1        routes in order   0->e0 | 1->e1 | 0->e2, 1->e2
  *
- * Packed weights are turned into floats while a panel of the product is filled; they are never whole in memory
- * as floats. Products, activations and sums are in float. A token's results are added in the order of its routes.
+ * Packed weights are turned into floats while a panel of the product is filled; they are never whole in
+ * memory as floats. Products, activations and sums are in float. A token's results are added in the order of
+ * its routes.
  */
 #include "runtime/attributes_microsoft.h"
 #include "runtime/math/math.h"
@@ -22,8 +23,8 @@ typedef enum activation { RELU, GELU, SILU, IDENTITY, RELU2, SWIGLU, GEGLU } act
 /* Weights [experts, rows, columns] of one layer, plain or packed. */
 typedef struct layer {
     const tamis_tensor *weights, *scales, *zeros, *bias; /* NULL: none */
-    int64_t rows, columns, bits, block;                   /* bits 0: plain */
-    int64_t expert;                                       /* at which the products are */
+    int64_t rows, columns, bits, block;                  /* bits 0: plain */
+    int64_t expert;                                      /* at which the products are */
 } layer;
 
 typedef struct mixture {
@@ -71,7 +72,8 @@ static void pack_quantized(const tm_product_f32 *p, int64_t k0, int64_t depth, i
             int32_t zero = zero_of(l, n0 + j, blocks, block);
             for (; k < end; k++)
                 panel[k * full + j] =
-                    (float)(packed_at(l->weights, row, l->columns * l->bits / 8, k0 + k, l->bits) - zero) * scale;
+                    (float)(packed_at(l->weights, row, l->columns * l->bits / 8, k0 + k, l->bits) - zero) *
+                    scale;
         }
     }
     for (int64_t k = 0; k < depth; k++)
@@ -80,7 +82,8 @@ static void pack_quantized(const tm_product_f32 *p, int64_t k0, int64_t depth, i
 }
 
 /* rows of `to` = rows of `from` times the weights of one expert, for the places that it has. */
-static int32_t multiply(tm_run *run, const mixture *m, layer *l, int64_t expert, const float *from, float *to) {
+static int32_t multiply(tm_run *run, const mixture *m, layer *l, int64_t expert, const float *from,
+                        float *to) {
     int64_t first = m->start[expert];
     l->expert = expert;
     tm_product_f32 p = {.m = m->start[expert + 1] - first,
@@ -132,7 +135,8 @@ static int32_t route(void *arg, int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; t++) {
         choose(m, t);
         const int64_t *expert = m->expert + t * m->k, row = t * m->experts;
-        float *weight = m->weight + t * m->k, top = (float)tm_real_get(m->router, row + expert[0]), sum = 0, chosen = 0;
+        float *weight = m->weight + t * m->k, top = (float)tm_real_get(m->router, row + expert[0]), sum = 0,
+              chosen = 0;
         for (int64_t e = 0; e < m->experts; e++)
             sum += tm_exp_f32((float)tm_real_get(m->router, row + e) - top);
         for (int64_t r = 0; r < m->k; r++) {
@@ -229,9 +233,11 @@ static int32_t activate_rows(void *arg, int64_t begin, int64_t end) {
             else if (m->fusion == 0)
                 to[j] = gate(m, with_bias(&m->fc1, expert, first, j), l);
             else if (m->fusion == 1)
-                to[j] = gate(m, with_bias(&m->fc1, expert, first, 2 * j), with_bias(&m->fc1, expert, first, 2 * j + 1));
+                to[j] = gate(m, with_bias(&m->fc1, expert, first, 2 * j),
+                             with_bias(&m->fc1, expert, first, 2 * j + 1));
             else
-                to[j] = gate(m, with_bias(&m->fc1, expert, first, j), with_bias(&m->fc1, expert, first, inner + j));
+                to[j] = gate(m, with_bias(&m->fc1, expert, first, j),
+                             with_bias(&m->fc1, expert, first, inner + j));
         }
     }
     return 0;
@@ -257,7 +263,8 @@ static bool layer_fits(const layer *l, int64_t experts, int64_t rows, int64_t co
     if (l->weights == NULL)
         return true;
     int64_t blocks = l->block > 0 ? (columns + l->block - 1) / l->block : 1;
-    int64_t zeros = l->block > 0 ? experts * rows * ((blocks * l->bits + 7) / 8) : experts * ((rows * l->bits + 7) / 8);
+    int64_t zeros =
+        l->block > 0 ? experts * rows * ((blocks * l->bits + 7) / 8) : experts * ((rows * l->bits + 7) / 8);
     return l->rows == rows && l->columns == columns && l->weights->dims[0] == experts &&
            (l->scales == NULL || tm_count(l->scales) == experts * rows * blocks) &&
            (l->zeros == NULL || tm_count(l->zeros) == zeros) &&
@@ -302,7 +309,8 @@ static int32_t mixture_run(tm_run *run, const tm_call *call, mixture *m) {
         !layer_fits(&m->fc3, m->experts, m->inner, m->hidden))
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, m->fc1.rows, m->inner);
     int64_t floats = m->routes * (2 * m->hidden + m->fc1.rows + m->fc3.rows + m->inner + 1);
-    int64_t bytes = (2 * m->routes + m->experts + 1) * (int64_t)sizeof(int64_t) + floats * (int64_t)sizeof(float);
+    int64_t bytes =
+        (2 * m->routes + m->experts + 1) * (int64_t)sizeof(int64_t) + floats * (int64_t)sizeof(float);
     char *memory = tm_scratch(run, call, bytes);
     if (memory == NULL)
         return run->code;
@@ -328,7 +336,8 @@ static activation activation_of(const void *attributes, tm_list name) {
     return (activation)i;
 }
 
-static void layer_init(tm_run *run, const tm_call *call, layer *out, int weights, int scales, int bias, int zeros) {
+static void layer_init(tm_run *run, const tm_call *call, layer *out, int weights, int scales, int bias,
+                       int zeros) {
     out->weights = tm_in(run, call, weights);
     out->scales = scales >= 0 ? tm_in(run, call, scales) : NULL;
     out->zeros = zeros >= 0 ? tm_in(run, call, zeros) : NULL;
@@ -339,13 +348,15 @@ static void layer_init(tm_run *run, const tm_call *call, layer *out, int weights
         out->columns = out->columns * 8 / out->bits;
 }
 
-#define MIXTURE(a)                                                                                     \
-    {                                                                                                  \
-        .k = (a)->k, .normalise = (a)->normalize_routing_weights != 0, .fusion = (a)->swiglu_fusion,   \
-        .activation = activation_of((a), (a)->activation_type), .alpha = (float)(a)->activation_alpha, \
-        .beta = (float)(a)->activation_beta, .limit = (float)(a)->swiglu_limit,                        \
-        .limit_after = (a)->swiglu_limit_after_activation != 0                                         \
-    }
+#define MIXTURE(a)                                           \
+    {.k = (a)->k,                                            \
+     .normalise = (a)->normalize_routing_weights != 0,       \
+     .fusion = (a)->swiglu_fusion,                           \
+     .activation = activation_of((a), (a)->activation_type), \
+     .alpha = (float)(a)->activation_alpha,                  \
+     .beta = (float)(a)->activation_beta,                    \
+     .limit = (float)(a)->swiglu_limit,                      \
+     .limit_after = (a)->swiglu_limit_after_activation != 0}
 
 static int32_t plain(tm_run *run, const tm_call *call) {
     const tm_attrs_MoE *a = tm_attributes(call);
@@ -370,12 +381,12 @@ static int32_t quantized(tm_run *run, const tm_call *call) {
     return mixture_run(run, call, &m);
 }
 
-#define X(s)                                                        \
-    int32_t tm_k_ms_MoE_##s(tm_run *run, const tm_call *call) {     \
-        return plain(run, call);                                    \
-    }                                                               \
-    int32_t tm_k_ms_QMoE_##s(tm_run *run, const tm_call *call) {    \
-        return quantized(run, call);                                \
+#define X(s)                                                     \
+    int32_t tm_k_ms_MoE_##s(tm_run *run, const tm_call *call) {  \
+        return plain(run, call);                                 \
+    }                                                            \
+    int32_t tm_k_ms_QMoE_##s(tm_run *run, const tm_call *call) { \
+        return quantized(run, call);                             \
     }
 X(f32)
 X(f16)

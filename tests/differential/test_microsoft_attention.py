@@ -6,7 +6,7 @@ Lengths are 0, 1 and more, pasts 0 and more, and the samples of a batch have dif
 
 import numpy
 import pytest
-from microsoft_cases import C, Case, In, check_cases, check_definition, integers
+from microsoft_cases import C, Case, In, check_cases, check_definition, integers, refusal
 
 CASES = {}
 
@@ -154,11 +154,13 @@ def multi_head(a, q, k, v, bias, mask, extra, past_k, past_v, used):
     return [rows_of(y), numpy.concatenate([k, rest_k], 2), numpy.concatenate([v, rest_v], 2), scores]
 
 
-def define_multi_head(a, q, k=None, v=None, bias=None, mask=None, extra=None, past_k=None, past_v=None, used=None):
+def define_multi_head(a, q, k=None, v=None, bias=None, mask=None, extra=None, past_k=None, past_v=None,
+                      used=None):
     return multi_head(a, q, k, v, bias, mask, extra, past_k, past_v, used)
 
 
-def define_decoder(a, q, k=None, v=None, mask=None, extra=None, past_k=None, past_v=None, used=None, beam=None,
+def define_decoder(a, q, k=None, v=None, mask=None, extra=None, past_k=None, past_v=None, used=None,
+                   beam=None,
                    indirection=None, bias=None):
     if k is None:
         q, k, v = numpy.split(q, 3, 2)
@@ -188,7 +190,8 @@ I32 = numpy.int32
 
 
 def attention(name, *inputs, half=False, runtime=True, outputs="1", **attributes):
-    case(f"Attention {name}", "Attention", list(inputs), define_attention, SIZES, {"num_heads": 4, **attributes},
+    case(f"Attention {name}", "Attention", list(inputs), define_attention, SIZES,
+         {"num_heads": 4, **attributes},
          outputs, half=half, runtime=runtime)
 
 
@@ -210,13 +213,15 @@ attention("causal with past", X, W, B, None, PAST, outputs="11", unidirectional=
 attention("causal with lengths", X, W, B, In("b", lengths, I32), unidirectional=1)
 attention("bias", X, W, B, None, None, In("b 4 s s"))
 attention("bias for all", X, W, B, None, None, In("1 1 s s"), unidirectional=1)
-attention("bias, mask and past", X, W, B, In("b p+s", zeros_and_ones, I32), PAST, In("b 1 s p+s"), outputs="11",
+attention("bias, mask and past", X, W, B, In("b p+s", zeros_and_ones, I32), PAST, In("b 1 s p+s"),
+          outputs="11",
           runtime=False)
 attention("scale", X, W, B, scale=0.3)
 attention("other size of values", X, C("12 56"), C("56"), qkv_hidden_sizes=[16, 16, 24])
 attention("weights that are computed", X, In("12 48"), In("48"))
 attention("rotary", X, W, B, do_rotary=1, runtime=False, half=True)
-attention("rotary with past", X, W, B, None, PAST, outputs="11", do_rotary=1, rotary_embedding_dim=2, unidirectional=1,
+attention("rotary with past", X, W, B, None, PAST, outputs="11", do_rotary=1, rotary_embedding_dim=2,
+          unidirectional=1,
           runtime=False)
 attention("buffer", X, W, B, None, In("2 b 4 40 4"), None,
           In("1", lambda dims, sizes, random: [sizes["p"]], I32), outputs="11", past_present_share_buffer=1,
@@ -230,15 +235,18 @@ def quantized(name, *inputs, **more):
 
 QX, QW = In("b s 12", integers(0, 256), numpy.uint8), C("12 48", integers(-128, 128), numpy.int8)
 SCALE = C("", lambda dims, sizes, random: 0.01)
-quantized("plain", QX, QW, B, SCALE, SCALE, None, C("", lambda *a: 120, numpy.uint8), C("", lambda *a: 3, numpy.int8))
-quantized("columns", QX, QW, B, SCALE, C("48", lambda d, s, r: r.uniform(0.001, 0.01, d)), In("b", lengths, I32),
+quantized("plain", QX, QW, B, SCALE, SCALE, None, C("", lambda *a: 120, numpy.uint8),
+          C("", lambda *a: 3, numpy.int8))
+quantized("columns", QX, QW, B, SCALE, C("48", lambda d, s, r: r.uniform(0.001, 0.01, d)),
+          In("b", lengths, I32),
           C("", lambda *a: 120, numpy.uint8), C("48", lambda d, s, r: r.integers(-5, 5, d), numpy.int8))
 quantized("past", QX, QW, B, SCALE, SCALE, In("b", lengths, I32), None, None, PAST, outputs="11",
           attributes={"unidirectional": 1})
 
 # ---- cases: MultiHeadAttention ----
 
-CROSS = [{"b": 2, "s": 5, "l": 7, "p": 3}, {"b": 1, "s": 1, "l": 1, "p": 4}, {"b": 3, "s": 33, "l": 18, "p": 0}]
+CROSS = [{"b": 2, "s": 5, "l": 7, "p": 3}, {"b": 1, "s": 1, "l": 1, "p": 4},
+         {"b": 3, "s": 33, "l": 18, "p": 0}]
 Q, K, V = In("b s 16"), In("b l 16"), In("b l 16")
 PK, PV = In("b 4 p 4"), In("b 4 p 4")
 
@@ -277,18 +285,22 @@ heads("buffer", Q, K, V, None, None, None, In("b 4 40 4"), In("b 4 40 4"),
 
 # ---- cases: DecoderMaskedMultiHeadAttention ----
 
-DECODE = [{"b": 2, "s": 1, "p": 3, "l": 4}, {"b": 1, "s": 1, "p": 7, "l": 1}, {"b": 3, "s": 1, "p": 0, "l": 9}]
+DECODE = [{"b": 2, "s": 1, "p": 3, "l": 4}, {"b": 1, "s": 1, "p": 7, "l": 1},
+          {"b": 3, "s": 1, "p": 0, "l": 9}]
 
 
 def decoder(name, *inputs, runtime=True, outputs="1", half=False, **attributes):
-    case(f"DecoderMaskedMultiHeadAttention {name}", "DecoderMaskedMultiHeadAttention", list(inputs), define_decoder,
+    case(f"DecoderMaskedMultiHeadAttention {name}", "DecoderMaskedMultiHeadAttention", list(inputs),
+         define_decoder,
          DECODE, {"num_heads": 4, **attributes}, outputs, runtime=runtime, half=half)
 
 
 Q1, USED = In("b 1 16"), In("1", lambda dims, sizes, random: [sizes["p"]], I32)
 BUFFER = In("b 4 12 4")
-decoder("buffer", Q1, Q1, Q1, None, None, BUFFER, BUFFER, USED, outputs="111", past_present_share_buffer=1, half=True)
-decoder("packed", In("b 1 48"), None, None, None, None, BUFFER, BUFFER, USED, None, None, C("48"), outputs="111",
+decoder("buffer", Q1, Q1, Q1, None, None, BUFFER, BUFFER, USED, outputs="111", past_present_share_buffer=1,
+        half=True)
+decoder("packed", In("b 1 48"), None, None, None, None, BUFFER, BUFFER, USED, None, None, C("48"),
+        outputs="111",
         past_present_share_buffer=1, runtime=False)
 decoder("mask", Q1, Q1, Q1, In("b p+1", zeros_and_ones, I32), None, BUFFER, BUFFER, USED, outputs="111",
         past_present_share_buffer=1)
@@ -301,7 +313,8 @@ decoder("scores", Q1, In("b 4 l 4"), In("b 4 l 4"), outputs="1001", output_qk=1)
 # ---- cases: GroupQueryAttention ----
 
 
-def group_query(a, q, k, v, past_k, past_v, ends, total, cos, sin, positions, extra, sink, q_norm, k_norm, used):
+def group_query(a, q, k, v, past_k, past_v, ends, total, cos, sin, positions, extra, sink, q_norm, k_norm,
+                used):
     heads, kv_heads = a["num_heads"], a["kv_num_heads"]
     b, s = q.shape[:2]
     if k is None:
@@ -345,18 +358,23 @@ def group_query(a, q, k, v, past_k, past_v, ends, total, cos, sin, positions, ex
     return [rows_of(y), k, v, weights if a.get("qk_output") == 2 else scores]
 
 
-def define_group_query(a, q, k, v, past_k, past_v, ends, total, cos=None, sin=None, positions=None, extra=None,
+def define_group_query(a, q, k, v, past_k, past_v, ends, total, cos=None, sin=None, positions=None,
+                       extra=None,
                        sink=None, k_scale=None, v_scale=None, q_norm=None, k_norm=None, used=None):
-    return group_query(a, q, k, v, past_k, past_v, ends, total, cos, sin, positions, extra, sink, q_norm, k_norm,
+    return group_query(a, q, k, v, past_k, past_v, ends, total, cos, sin, positions, extra, sink, q_norm,
+                       k_norm,
                        used)
 
 
-# t is total_sequence_length. A prompt (s = t, samples padded at the right), then steps of one token with samples of
-# different lengths, then a step of several for one sample.
-PROMPT = [{"b": 2, "s": 5, "p": 0, "t": 5}, {"b": 1, "s": 1, "p": 0, "t": 1}, {"b": 3, "s": 33, "p": 0, "t": 33}]
-GROWING = [{"b": 2, "s": 1, "p": 3, "t": 4}, {"b": 1, "s": 4, "p": 5, "t": 9}, {"b": 1, "s": 1, "p": 30, "t": 31},
+# t is total_sequence_length. A prompt (s = t, samples padded at the right), then steps of one token with
+# samples of different lengths, then a step of several for one sample.
+PROMPT = [{"b": 2, "s": 5, "p": 0, "t": 5}, {"b": 1, "s": 1, "p": 0, "t": 1},
+          {"b": 3, "s": 33, "p": 0, "t": 33}]
+GROWING = [{"b": 2, "s": 1, "p": 3, "t": 4}, {"b": 1, "s": 4, "p": 5, "t": 9},
+           {"b": 1, "s": 1, "p": 30, "t": 31},
            {"b": 3, "s": 6, "p": 0, "t": 6}]
-FIXED = [{"b": 2, "s": 1, "p": 12, "t": 7}, {"b": 1, "s": 4, "p": 16, "t": 9}, {"b": 2, "s": 5, "p": 16, "t": 5},
+FIXED = [{"b": 2, "s": 1, "p": 12, "t": 7}, {"b": 1, "s": 4, "p": 16, "t": 9},
+         {"b": 2, "s": 5, "p": 16, "t": 5},
          {"b": 1, "s": 16, "p": 16, "t": 16}]
 
 
@@ -414,19 +432,22 @@ def grouped(name, sizes, *inputs, valid=valid_rows, outputs="111", runtime=True,
 STEP = (GQ, GK, GK, GP, GP, ENDS, TOTAL)
 PSTEP = (PACKED, None, None, GP, GP, ENDS, TOTAL)
 grouped("prompt", PROMPT, GQ, GK, GK, None, None, ENDS, TOTAL, half=True)
-grouped("prompt, packed and rotary", PROMPT, PACKED, None, None, None, None, ENDS, TOTAL, COS, SIN, do_rotary=1)
+grouped("prompt, packed and rotary", PROMPT, PACKED, None, None, None, None, ENDS, TOTAL, COS, SIN,
+        do_rotary=1)
 grouped("growing", GROWING, *STEP, half=True)
 grouped("growing and rotary", GROWING, *STEP, COS, SIN, do_rotary=1)
 grouped("buffer", FIXED, *STEP, half=True)
 grouped("buffer, packed and rotary", FIXED, *PSTEP, COS, SIN, do_rotary=1, half=True)
 grouped("interleaved", FIXED, *PSTEP, COS, SIN, do_rotary=1, rotary_interleaved=1)
-grouped("rotary of a part", FIXED, GQ, GK, GK, In("b 1 p 32"), In("b 1 p 32"), ENDS, TOTAL, COS, SIN, do_rotary=1,
+grouped("rotary of a part", FIXED, GQ, GK, GK, In("b 1 p 32"), In("b 1 p 32"), ENDS, TOTAL, COS, SIN,
+        do_rotary=1,
         num_heads=2, kv_num_heads=1)
 grouped("window", FIXED + GROWING, *STEP, local_window_size=3)
 grouped("softcap", FIXED, *STEP, softcap=1.5, scale=1.0)
 grouped("smooth softmax", FIXED, *STEP, smooth_softmax=1)
 grouped("sink", FIXED + GROWING, *STEP, None, None, None, None, In("4"), half=True)
-grouped("sink, window and softcap", FIXED, *PSTEP, COS, SIN, None, None, In("4"), do_rotary=1, local_window_size=4,
+grouped("sink, window and softcap", FIXED, *PSTEP, COS, SIN, None, None, In("4"), do_rotary=1,
+        local_window_size=4,
         softcap=2.0)
 grouped("positions", FIXED, *STEP, COS, SIN, In("b s", integers(0, 40), numpy.int64), do_rotary=1)
 grouped("bias", FIXED + GROWING, *STEP, None, None, None, In("b 4 s t"))
@@ -480,3 +501,31 @@ def test_compiled(op, tmp_path):
 @pytest.mark.parametrize("name", [name for name, c in CASES.items() if c.runtime])
 def test_definition(name):
     check_definition(CASES[name])
+
+
+BEAMS = In("b 1 s", integers(0, 1), I32)
+REFUSED = [
+    ("reorder the cache between runs", "MultiHeadAttention", [Q, K, V, *[None] * 5, USED, BEAMS], {}),
+    ("reorder the cache between runs", "DecoderMaskedMultiHeadAttention",
+     [Q1, Q1, Q1, *[None] * 6, BEAMS], {}),
+    ("give one of them", "MultiHeadAttention",
+     [Q, In("b 4 l 4"), In("b 4 l 4"), None, None, None, PK, PV], {}),
+    ("export it without shared buffers", "QAttention", [QX, QW, B, SCALE, SCALE, None, None, None, PAST],
+     {"past_present_share_buffer": 1}),
+    ("give rotary_embedding_dim", "Attention", [X, In("12 n")], {"do_rotary": 1}),
+    ("cache of the type of its activations", "GroupQueryAttention", [*STEP, *[None] * 5, In("1"), In("1")],
+     {"kv_num_heads": 2}),
+    ("cache of the whole sequence", "GroupQueryAttention", [*STEP],
+     {"kv_num_heads": 2, "sliding_window_cache": 1, "local_window_size": 3}),
+    ("declare its dims", "GroupQueryAttention", [*STEP, In("m h"), In("m h")],
+     {"kv_num_heads": 2, "do_rotary": 1}),
+    ("set num_heads", "RotaryEmbedding", [In("b s d"), In("b s", None, I64), In("m h"), In("m h")],
+     {"num_heads": 0}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_refused(number, tmp_path):
+    text, op, inputs, attributes = REFUSED[number]
+    message = refusal(Case(op, inputs, None, [], {"num_heads": 4, **attributes}), tmp_path)
+    assert text in message and "E0202" in message, message

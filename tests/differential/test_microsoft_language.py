@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Norms, activations, embeddings, products and mixtures of experts of ONNX Runtime; microsoft_cases.py says how."""
+"""Norms, activations, embeddings, products, mixtures of experts of ONNX Runtime; see microsoft_cases.py."""
 
 import math
 
@@ -53,7 +53,8 @@ for op, define, more in (("SkipLayerNormalization", define_skip, [G]),
     case(f"{op} plain", op, [X, X, G], define, SIZES, {"epsilon": 1e-5}, half=True)
     case(f"{op} sum", op, [X, X, G, *more, G], define, SIZES, {"epsilon": 1e-5}, "1001", half=True)
     case(f"{op} rows", op, [In("s 16"), In("s 16"), G, *more], define, SIZES, {"epsilon": 1e-3})
-case("SkipLayerNormalization one skip for all", "SkipLayerNormalization", [X, In("1 s 16"), G, G], define_skip,
+case("SkipLayerNormalization one skip for all", "SkipLayerNormalization", [X, In("1 s 16"), G, G],
+     define_skip,
      [s for s in SIZES if s["s"]], {"epsilon": 1e-5})
 case("SkipLayerNormalization skip of 2 dims", "SkipLayerNormalization", [X, In("s 16"), G, G], define_skip,
      [s for s in SIZES if s["s"]], {"epsilon": 1e-5})
@@ -63,13 +64,17 @@ case("SkipLayerNormalization deviation", "SkipLayerNormalization", [X, X, G], de
      {"epsilon": 1e-5}, "1010", runtime=False)
 case("SkipSimplifiedLayerNormalization deviation", "SkipSimplifiedLayerNormalization", [X, X, G],
      define_skip_simplified, SIZES[:2], {"epsilon": 1e-5}, "1011", runtime=False)
-case("SimplifiedLayerNormalization plain", "SimplifiedLayerNormalization", [X, G], define_simplified, SIZES, {}, "11",
+case("SimplifiedLayerNormalization plain", "SimplifiedLayerNormalization", [X, G], define_simplified, SIZES,
+     {}, "11",
      domain="")
-case("SimplifiedLayerNormalization axis", "SimplifiedLayerNormalization", [In("b s 4 6"), C("4 6")], define_simplified,
+case("SimplifiedLayerNormalization axis", "SimplifiedLayerNormalization", [In("b s 4 6"), C("4 6")],
+     define_simplified,
      SIZES, {"axis": 2, "epsilon": 1e-3, "stash_type": 1}, "11", domain="")
-case("LayerNormalization before opset 17", "LayerNormalization", [X, G, G], define_norm, SIZES, {}, "111", domain="",
+case("LayerNormalization before opset 17", "LayerNormalization", [X, G, G], define_norm, SIZES, {}, "111",
+     domain="",
      opset=12)
-case("LayerNormalization of com.microsoft", "LayerNormalization", [X, G], define_norm, SIZES, {"epsilon": 1e-3},
+case("LayerNormalization of com.microsoft", "LayerNormalization", [X, G], define_norm, SIZES,
+     {"epsilon": 1e-3},
      runtime=False)
 
 
@@ -84,14 +89,18 @@ def define_embed(a, ids, segments, words, positions, table, gamma, beta, mask=No
 IDS, SEGMENTS = In("b s", integers(0, 30), I32), In("b s", integers(0, 2), I32)
 TABLES = (C("30 16"), C("12 16"), C("2 16"), G, G)
 EMBED = [s for s in SIZES if s["s"]]
-case("EmbedLayerNormalization plain", "EmbedLayerNormalization", [IDS, SEGMENTS, *TABLES], define_embed, EMBED,
+case("EmbedLayerNormalization plain", "EmbedLayerNormalization", [IDS, SEGMENTS, *TABLES], define_embed,
+     EMBED,
      {"epsilon": 1e-5}, "11", half=True)
-case("EmbedLayerNormalization mask", "EmbedLayerNormalization", [IDS, SEGMENTS, *TABLES, In("b s", integers(0, 2), I32)],
+case("EmbedLayerNormalization mask", "EmbedLayerNormalization",
+     [IDS, SEGMENTS, *TABLES, In("b s", integers(0, 2), I32)],
      define_embed, EMBED, {"epsilon": 1e-5, "mask_index_type": 1}, "11")
 case("EmbedLayerNormalization positions", "EmbedLayerNormalization",
-     [IDS, SEGMENTS, *TABLES, None, In("b s", integers(0, 12), I32)], define_embed, EMBED, {"epsilon": 1e-5}, "111")
+     [IDS, SEGMENTS, *TABLES, None, In("b s", integers(0, 12), I32)], define_embed, EMBED, {"epsilon": 1e-5},
+     "111")
 case("EmbedLayerNormalization positions of all", "EmbedLayerNormalization",
-     [IDS, SEGMENTS, *TABLES, None, In("1 s", integers(0, 12), I32)], define_embed, EMBED, {"epsilon": 1e-5}, "101")
+     [IDS, SEGMENTS, *TABLES, None, In("1 s", integers(0, 12), I32)], define_embed, EMBED, {"epsilon": 1e-5},
+     "101")
 case("EmbedLayerNormalization without segments", "EmbedLayerNormalization",
      [IDS, None, TABLES[0], TABLES[1], None, G, G], define_embed, EMBED, {"epsilon": 1e-5}, "111")
 
@@ -144,9 +153,11 @@ for name, x, y, attributes in (
         ("batch of A", "s b 6", "b 6 8", {"transBatchA": 1}),
         ("batch of B", "b s 6", "6 b 8", {"transBatchB": 1}),
         ("batches", "s 2 b 6", "6 2 b 8", {"transBatchA": 1, "transBatchB": 1}),
-        ("batch and transposed", "6 b s", "8 b 6", {"transBatchA": 1, "transA": 1, "transBatchB": 1, "transB": 1})):
+        ("batch and transposed", "6 b s", "8 b 6",
+         {"transBatchA": 1, "transA": 1, "transBatchB": 1, "transB": 1})):
     case(f"FusedMatMul {name}", "FusedMatMul", [In(x), In(y)], define_matmul, SIZES[:2], attributes)
-case("TransposeMatMul", "TransposeMatMul", [In("b 6 s"), In("b 6 8")], define_matmul, SIZES[:2], {"transA": 1})
+case("TransposeMatMul", "TransposeMatMul", [In("b 6 s"), In("b 6 8")], define_matmul, SIZES[:2],
+     {"transA": 1})
 
 # ---- mixtures of experts ----
 
@@ -246,7 +257,8 @@ moe("swiglu interleaved", BF, W2, B2, k=2, activation_type="swiglu", swiglu_fusi
     activation_beta=1.0, swiglu_limit=1.0, fused=True, normalize_routing_weights=1)
 moe("swiglu in halves", BF, W2, B2, k=2, activation_type="swiglu", swiglu_fusion=2, fused=True, runtime=False)
 moe("swiglu apart", B1, W2, B2, W3, B1, k=2, activation_type="swiglu", runtime=False)
-moe("swiglu limited behind", BF, W2, B2, activation_type="swiglu", swiglu_fusion=1, swiglu_limit=0.5, fused=True,
+moe("swiglu limited behind", BF, W2, B2, activation_type="swiglu", swiglu_fusion=1, swiglu_limit=0.5,
+    fused=True,
     swiglu_limit_after_activation=1, runtime=False)
 moe("geglu", BF, W2, B2, activation_type="geglu", swiglu_fusion=2, fused=True, runtime=False)
 
@@ -258,7 +270,8 @@ def qmoe(name, bits=4, block=0, zeros=False, third=False, fused=False, mixing=Fa
 
     def layer(rows, columns, bias):
         blocks = columns // block if block else None
-        scales = C(f"{EXPERTS} {rows}" + (f" {blocks}" if block else ""), lambda d, s, r: r.uniform(0.001, 0.01, d))
+        scales = C(f"{EXPERTS} {rows}" + (f" {blocks}" if block else ""), lambda d, s,
+                   r: r.uniform(0.001, 0.01, d))
         return [C(f"{EXPERTS} {rows} {columns * bits // 8}", byte, numpy.uint8), scales,
                 C(f"{EXPERTS} {rows}") if bias else None]
 
@@ -274,7 +287,8 @@ def qmoe(name, bits=4, block=0, zeros=False, third=False, fused=False, mixing=Fa
     inputs += [zero(inner, hidden) if zeros and third else None]
     inputs += [In(f"b*s {EXPERTS}", lambda d, s, r: r.uniform(0.1, 1, d)) if mixing else None]
     case(f"QMoE {name}", "QMoE", inputs, define_qmoe, SIZES[:2],
-         {"expert_weight_bits": bits, **({"block_size": block} if block else {}), **attributes}, runtime=runtime,
+         {"expert_weight_bits": bits, **({"block_size": block} if block else {}), **attributes},
+         runtime=runtime,
          half=half)
 
 
@@ -290,7 +304,8 @@ qmoe("zero points of blocks", block=16, zeros=True, **N)
 qmoe("zero points of 8 bits", bits=8, zeros=True, activation_type="silu", **N)
 qmoe("odd number of blocks", block=16, zeros=True, inner=48, **N)
 qmoe("not normalised", k=2, runtime=False)
-qmoe("swiglu", fused=True, activation_type="swiglu", swiglu_fusion=1, activation_alpha=1.702, activation_beta=1.0,
+qmoe("swiglu", fused=True, activation_type="swiglu", swiglu_fusion=1, activation_alpha=1.702,
+     activation_beta=1.0,
      swiglu_limit=7.0, **N)
 qmoe("gate apart", third=True, zeros=True, activation_type="silu", runtime=False, **N)
 qmoe("other weights for mixing", mixing=True, **N)

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tests of the inference of MoE and QMoE: operands that fit give the input's dims, others the code of the
+ * failure.
+ */
+#include "ir/infer.h"
+#include "ir/text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+typedef struct example {
+    const char *layers, *attributes, *want;
+} example;
+
+/* x: f32[b, s, 8], r: f32[b*s, 4] and, for QMoE, weights of 4 bits. */
+static const example plain[] = {
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w", "b, s, 8"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6], %c: f32[4, 6]", "%v, %c, %w", "b, s, 8"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6], %c: f32[4, 6]", "%v, %c, %w, _, %v", "b, s, 8"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6], %c: f32[6]", "%v, %c, %w", "E111"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 5]", "%v, _, %w", "E111"},
+    {"%v: f32[3, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w", "E111"},
+    {"%v: f16[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w", "E112"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w) {k = 0", "E110"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w) {activation_type = \"tanh\"", "E110"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w) {use_sparse_mixer = 1", "E202"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w) {activation_type = \"swiglu\"", "E202"},
+    {"%v: f32[4, 12, 8], %w: f32[4, 8, 6]", "%v, _, %w) {activation_type = \"swiglu\", swiglu_fusion = 1",
+     "b, s, 8"},
+    {"%v: f32[4, 6, 8], %w: f32[4, 8, 6]", "%v, _, %w) {activation_type = \"swiglu\", swiglu_fusion = 1",
+     "E111"},
+};
+
+static const example quantized[] = {
+    {"%v: u8[4, 6, 4], %w: u8[4, 8, 3], %c: f32[4, 6], %d: f32[4, 8]", "%v, %c, _, %w, %d", "b, s, 8"},
+    {"%v: u8[4, 6, 4], %w: u8[4, 8, 3], %c: f32[4, 6, 2], %d: f32[4, 8, 2]",
+     "%v, %c, _, %w, %d) {block_size = 4", "b, s, 8"},
+    {"%v: u8[4, 6, 8], %w: u8[4, 8, 3], %c: f32[4, 6], %d: f32[4, 8]",
+     "%v, %c, _, %w, %d) {fc1_expert_weight_bits = 8", "b, s, 8"},
+    {"%v: u8[4, 6, 4], %w: u8[4, 8, 3], %c: f32[4, 6, 2], %d: f32[4, 8]", "%v, %c, _, %w, %d", "E111"},
+    {"%v: u8[4, 6, 4], %w: u8[4, 8, 3], %c: f32[4, 6], %d: f32[4, 8]", "%v, _, _, %w, %d", "E109"},
+    {"%v: u8[4, 6, 3], %w: u8[4, 8, 3], %c: f32[4, 6], %d: f32[4, 8]",
+     "%v, %c, _, %w, %d) {expert_weight_bits = 3", "E202"},
+    {"%v: u8[4, 6, 4], %w: u8[4, 8, 3], %c: f32[4, 6], %d: f32[4, 8]",
+     "%v, %c, _, %w, %d) {quant_type = \"fp4\"", "E202"},
+};
+
+static const char *result_of(tm_arena *arena, const char *op, const example *e, const char **out_messages) {
+    tm_diagnostics diagnostics = {0};
+    tm_model *model = NULL;
+    tm_text source, text, messages;
+    tm_diagnostics_init(&diagnostics, arena);
+    tm_text_init(&source, arena);
+    tm_text_init(&text, arena);
+    tm_text_init(&messages, arena);
+    const char *close = strchr(e->attributes, '{') != NULL ? "}" : ")";
+    tm_text_add(&source,
+                "main(%%x: f32[b, s, 8], %%r: f32[b*s, 4], %s) {\n"
+                "%%y: f32[*] = com.microsoft.%s(%%x, %%r, %s%s\nreturn %%y\n}\n",
+                e->layers, op, e->attributes, close);
+    tm_code code = tm_parse_model(arena, &diagnostics, "example", tm_text_get(&source), source.size, &model);
+    code = code == TM_OK ? tm_infer(model) : code;
+    if (code != TM_OK)
+        tm_text_add(&text, "E%d", (int)code);
+    for (int i = 0; code == TM_OK && i < model->main->outputs.items[0]->rank; i++) {
+        tm_text_add(&text, "%s", i == 0 ? "" : ", ");
+        tm_dim_print(model->main->outputs.items[0]->dims[i], &text);
+    }
+    for (size_t i = 0; i < diagnostics.list.count; i++)
+        tm_diagnostic_print(&diagnostics.list.items[i], &messages);
+    *out_messages = tm_text_get(&messages);
+    return tm_text_get(&text);
+}
+
+static void check(const char *op, const example *list, size_t count) {
+    int wrong = 0;
+    for (size_t i = 0; i < count; i++) {
+        tm_arena arena;
+        const char *messages = "";
+        tm_arena_init(&arena);
+        const char *found = result_of(&arena, op, &list[i], &messages);
+        if (strcmp(found, list[i].want) != 0) {
+            print_error("%s(%s)\n  expected %s\n  found    %s\n%s", op, list[i].attributes, list[i].want,
+                        found, messages);
+            wrong++;
+        }
+        tm_arena_deinit(&arena);
+    }
+    assert_int_equal(wrong, 0);
+}
+
+static void operands_of_moe(void **state) {
+    (void)state;
+    check("MoE", plain, sizeof plain / sizeof *plain);
+}
+static void operands_of_qmoe(void **state) {
+    (void)state;
+    check("QMoE", quantized, sizeof quantized / sizeof *quantized);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(operands_of_moe), cmocka_unit_test(operands_of_qmoe)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
