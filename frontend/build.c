@@ -151,6 +151,8 @@ static tm_code add_outputs(tm_draft *draft, tm_node *node) {
         }
         tm_value *value = tm_node_add_output(node, tm_scope_wish(draft->importer, draft->scope, name));
         const Onnx__TypeProto *hint = tm_scope_hint(draft->scope, name);
+        if (hint != NULL)
+            value->declared_rank = tm_hint_rank(hint);
         if (hint != NULL && tm_op_has(node->op, TM_CONTROL))
             tm_import_hint(draft->importer, value, hint);
         TM_TRY(tm_draft_bind(draft, i, value));

@@ -110,6 +110,9 @@ static tm_code bind_results(tm_draft *draft, const Onnx__FunctionProto *function
             tm_node *node = tm_draft_emit_node(draft, TM_OP_Identity, 1, &value);
             value = tm_node_add_output(node, tm_scope_wish(importer, draft->scope, draft->outputs.items[i]));
         }
+        const Onnx__TypeProto *hint = tm_scope_hint(draft->scope, draft->outputs.items[i]);
+        if (hint != NULL && value->declared_rank < 0)
+            value->declared_rank = tm_hint_rank(hint);
         TM_TRY(tm_draft_bind(draft, i, value));
     }
     return TM_OK;

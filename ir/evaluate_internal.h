@@ -64,7 +64,7 @@ tm_machine_plan *tm_step_body(tm_machine *machine, tm_step *step, int number);
 /* Runs all nodes; the graph's inputs are set. Failures are filed. */
 TM_MUST_USE tm_code tm_machine_plan_run(tm_machine *machine, tm_machine_plan *plan);
 /* The symbols that the value binds get their values. */
-TM_MUST_USE int32_t tm_machine_bind(tm_machine *machine, const tm_value *value);
+void tm_machine_bind(tm_machine *machine, const tm_value *value);
 /* Sets the dims of the value from their expressions. */
 TM_MUST_USE int32_t tm_machine_set_dims(tm_machine *machine, const tm_value *value);
 /* Control flow; sets the node's outputs. */

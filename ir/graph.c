@@ -63,6 +63,7 @@ tm_value *tm_value_create(tm_graph *graph, const char *name) {
     value->id = model->value_count++;
     value->kind = TAMIS_KIND_TENSOR;
     value->rank = -1;
+    value->declared_rank = -1;
     value->output_index = -1;
     value->graph = graph;
     value->name = unique_name(

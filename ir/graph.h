@@ -86,6 +86,7 @@ struct tm_value {
     tamis_kind kind;
     tamis_type type;    /* of the elements for sequences, optionals */
     int rank;           /* -1: unknown */
+    int declared_rank;  /* what the model says of a node's output, -1: nothing. A hint: the last resort of inference */
     tm_dim *dims;       /* rank entries; for sequences the dims of an element (FREE where they vary) */
     tm_node *producer;  /* NULL: graph input or constant */
     int output_index;

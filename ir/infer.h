@@ -60,6 +60,8 @@ TM_MUST_USE tm_code tm_infer_equal(tm_infer_context *context, tm_node *node, tm_
 TM_MUST_USE tm_code tm_infer_axis(tm_node *node, int64_t axis, int rank, int *out_axis);
 /* Right-aligned broadcast of the dims of `count` values into out_dims[TAMIS_MAX_RANK]. */
 TM_MUST_USE tm_code tm_infer_broadcast_dims(tm_infer_context *context, tm_node *node, tm_value *const *values, int count, int *out_rank, tm_dim *out_dims);
+/* The rank that the model declares for a value, or for what elementwise ops make of it; -1: none. */
+int tm_infer_declared_rank(const tm_value *value);
 /* Diagnostics with the node's place. */
 tm_code tm_infer_fail(tm_node *node, tm_code code, const char *format, ...) TM_PRINTF(3, 4);
 /* The input must be a tensor with known rank (and one of the types when a list is given, ended by 0). */

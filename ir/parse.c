@@ -154,6 +154,7 @@ static tm_code parse_node(tm_parser *p, tm_graph *graph) {
         tm_value *value = tm_node_add_output(node, output->name);
         if (output->typed)
             set_type(value, &output->type);
+        value->declared_rank = value->rank;
         tm_map_set(&p->values, value->name, value);
     }
     return TM_OK;

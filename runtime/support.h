@@ -51,7 +51,7 @@ int64_t tm_broadcast_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_floordiv_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_truncdiv_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_floormod_dim(tm_run *run, int64_t a, int64_t b);
-/* Element i of an integer or bool value. */
+/* Element i of an integer or bool value; 0 past the end, which lists of unknown length have (ir/ops/shape_list.h). */
 int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i);
 /* Memory for a value with a buffer, by its dims as stored. */
 int32_t tm_reserve_value(tm_run *run, int32_t node, int32_t value);

@@ -141,7 +141,11 @@ int64_t tm_floordiv_dim(tm_run *run, int64_t a, int64_t b) {
 }
 
 int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i) {
-    return tm_integer_get(&run->values[value], i);
+    const tamis_tensor *t = &run->values[value];
+    int64_t count = 1;
+    for (int32_t k = 0; k < t->rank; k++)
+        count *= t->dims[k];
+    return i >= count ? 0 : tm_integer_get(&run->values[value], i);
 }
 
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,

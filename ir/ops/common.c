@@ -158,6 +158,44 @@ bool tm_infer_constant_elements(tm_infer_context *context, tm_value *value, int6
     return true;
 }
 
+/* ---- declared ranks ---- */
+
+#define DECLARED_STEPS 64 /* uses to look at */
+
+static int rank_of_uses(const tm_value *value, int *steps);
+
+/* Rank of the node's result where it must be that of input `index`: every other operand has a lower one. */
+static int rank_through(const tm_node *node, int index, int *steps) {
+    const bool like = node->op == TM_OP_CastLike; /* input 1 gives no more than its type */
+    if (!(tm_op_has(node->op, TM_ELEMENTWISE) || node->op == TM_OP_Identity) || node->outputs[0] == NULL ||
+        (like && index > 0))
+        return -1;
+    int rank = node->outputs[0]->declared_rank;
+    if (rank < 0)
+        rank = rank_of_uses(node->outputs[0], steps);
+    for (int i = 0; i < node->input_count && !like; i++) {
+        const tm_value *other = node->inputs[i];
+        if (other != NULL && other != node->inputs[index] && (other->rank < 0 || other->rank >= rank))
+            return -1;
+    }
+    return rank;
+}
+
+static int rank_of_uses(const tm_value *value, int *steps) {
+    int rank = -1;
+    for (size_t i = 0; i < value->uses.count && rank < 0 && *steps > 0; i++) {
+        --*steps;
+        if (value->uses.items[i].node != NULL)
+            rank = rank_through(value->uses.items[i].node, value->uses.items[i].index, steps);
+    }
+    return rank;
+}
+
+int tm_infer_declared_rank(const tm_value *value) {
+    int steps = DECLARED_STEPS;
+    return value->declared_rank >= 0 ? value->declared_rank : rank_of_uses(value, &steps);
+}
+
 /* ---- checks ---- */
 
 tm_code tm_infer_fail(tm_node *node, tm_code code, const char *format, ...) {

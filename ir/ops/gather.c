@@ -85,19 +85,16 @@ tm_code tm_infer_gather_nd(tm_infer_context *context, tm_node *node) {
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "batch_dims is %lld for ranks %d and %d", (long long)batch,
                              data->rank, indices->rank);
     tm_dim depth = indices->dims[indices->rank - 1];
-    if (!tm_dim_is_constant(depth))
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                             "the last dim of the indices decides the rank and is not constant");
-    if (depth->constant < 1 || depth->constant > data->rank - batch)
-        return tm_infer_fail(node, TM_E_SHAPE,
-                             "the last dim of the indices is %lld, but 1 to %d dims can be indexed",
-                             (long long)depth->constant, data->rank - (int)batch);
+    const int most = indices->rank - 1 + data->rank - (int)batch;
+    int indexed = 0;
+    TM_TRY(tm_shape_list_decide_rank(context, node, depth, "dims that are indexed", -1, most, &indexed));
+    if (indexed < 1 || indexed > data->rank - batch)
+        return tm_infer_fail(node, TM_E_SHAPE, "the last dim of the indices is %d, but 1 to %d dims can be indexed",
+                             indexed, data->rank - (int)batch);
     for (int i = 0; i < batch; i++)
         TM_TRY(
             tm_infer_equal(context, node, data->dims[i], indices->dims[i], "batch dims of data and indices"));
-    const int first = (int)(batch + depth->constant), rank = indices->rank - 1 + data->rank - first;
-    if (rank > TAMIS_MAX_RANK)
-        return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);
+    const int first = (int)batch + indexed, rank = indices->rank - 1 + data->rank - first;
     tm_dim out[TAMIS_MAX_RANK];
     for (int i = 0; i < rank; i++)
         out[i] = i < indices->rank - 1 ? indices->dims[i] : data->dims[first + i - (indices->rank - 1)];

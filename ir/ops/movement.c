@@ -158,22 +158,37 @@ tm_code tm_infer_concat(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
+/* The shape may have fewer dims than the data. One of unknown length has at most as many as the result is declared
+ * to have, and where that is more than the data have, just as many. */
+static tm_code expanded_rank(tm_infer_context *context, tm_node *node, tm_shape_list *out_shape, int *out_rank) {
+    const char what[] = "dims of the shape";
+    TM_TRY(tm_shape_list_open(context, node, 1, what, TAMIS_MAX_RANK, out_shape));
+    const tm_value *output = tm_infer_output(node, 0);
+    const int least = *out_rank;
+    const bool lower = out_shape->length->high <= least ||
+                       (!tm_dim_is_constant(out_shape->length) && output != NULL &&
+                        tm_infer_declared_rank(output) == least);
+    if (lower)
+        return tm_shape_list_open(context, node, 1, what, least, out_shape);
+    TM_TRY(tm_shape_list_open_ranked(context, node, 1, what, 1, 0, out_shape));
+    *out_rank = out_shape->most;
+    return TM_OK;
+}
+
 tm_code tm_infer_expand(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
-    tm_value *data = tm_infer_input(node, 0), *shape = tm_infer_input(node, 1);
-    int length = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "dims of the shape", &length));
-    const int rank = length > data->rank ? length : data->rank;
-    if (rank > TAMIS_MAX_RANK)
-        return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);
-    tm_dim out[TAMIS_MAX_RANK];
+    tm_value *data = tm_infer_input(node, 0);
+    tm_shape_list shape;
+    int rank = data->rank;
+    TM_TRY(expanded_rank(context, node, &shape, &rank));
+    tm_dim out[TAMIS_MAX_RANK], one = tm_infer_const(context, 1);
     int64_t dense[TAMIS_MAX_RANK], strides[TAMIS_MAX_RANK] = {0}, count = 0;
     const bool constant = tm_movement_strides(data->rank, data->dims, dense, &count);
     for (int i = 0; i < rank; i++) {
-        const int from_data = i - (rank - data->rank), from_shape = i - (rank - length);
+        const int from_data = i - (rank - data->rank);
         tm_dim old = from_data >= 0 ? data->dims[from_data] : NULL;
-        tm_dim wanted = from_shape >= 0 ? tm_infer_element(context, shape, from_shape) : NULL;
-        out[i] = old == NULL ? wanted : wanted == NULL ? old : tm_dim_broadcast(context->dims, old, wanted);
+        tm_dim wanted = tm_shape_list_entry_from_end(context, &shape, rank - 1 - i, one);
+        out[i] = old == NULL ? wanted : tm_dim_broadcast(context->dims, old, wanted);
         if (out[i] == NULL || (tm_dim_is_constant(out[i]) && out[i]->constant < 0))
             return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the input does not broadcast to the shape",
                                  from_data);
@@ -188,14 +203,12 @@ tm_code tm_infer_expand(tm_infer_context *context, tm_node *node) {
 
 tm_code tm_infer_tile(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
-    tm_value *data = tm_infer_input(node, 0), *repeats = tm_infer_input(node, 1);
-    int length = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "repeats", &length));
-    if (length != data->rank)
-        return tm_infer_fail(node, TM_E_SHAPE, "%d repeats for a tensor of rank %d", length, data->rank);
+    tm_value *data = tm_infer_input(node, 0);
+    tm_shape_list repeats;
+    TM_TRY(tm_shape_list_open_exact(context, node, 1, "repeats and dims", data->rank, &repeats));
     tm_dim out[TAMIS_MAX_RANK];
     for (int i = 0; i < data->rank; i++) {
-        tm_dim times = tm_infer_element(context, repeats, i);
+        tm_dim times = tm_infer_element(context, repeats.value, i);
         if (tm_dim_is_constant(times) && times->constant < 0)
             return tm_infer_fail(node, TM_E_SHAPE, "axis %d is repeated %lld times", i,
                                  (long long)times->constant);

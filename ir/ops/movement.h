@@ -5,22 +5,17 @@
 #ifndef TM_IR_OPS_MOVEMENT_H
 #define TM_IR_OPS_MOVEMENT_H
 
-#include "ir/infer.h"
-
-/* The length of a one-dimensional tensor of shapes, axes or starts; it decides ranks, so it must be
- * constant. Files a diagnostic otherwise. */
-TM_MUST_USE tm_code tm_movement_list_length(tm_infer_context *context, tm_node *node, int input,
-                                            const char *what, int *out_length);
+#include "ir/ops/shape_list.h"
 
 /* An axis that may be known only when the model runs, brought into 0..rank-1. A constant one is
  * checked. */
 TM_MUST_USE tm_code tm_movement_axis(tm_infer_context *context, tm_node *node, tm_dim axis, int rank,
                                      tm_dim *out_axis);
 
-/* Axes of an optional input: list of length *out_count, normalised and checked for duplicates where
- * constant. Omitted: 0..rank-1. */
+/* Axes of an optional input, normalised, and checked for duplicates where constant. Omitted: 0..rank-1, and
+ * out_list->value is NULL. An entry past the end of a list of unknown length is -1, the axis of nothing. */
 TM_MUST_USE tm_code tm_movement_axes(tm_infer_context *context, tm_node *node, int input, int rank,
-                                     tm_dim *out_axes, int *out_count);
+                                     tm_dim *out_axes, tm_shape_list *out_list);
 
 /* The entry of `list` whose axis is `axis`, or `otherwise`: a selection when axes are run-time values. */
 tm_dim tm_movement_pick(tm_infer_context *context, const tm_dim *axes, const tm_dim *list, int count,

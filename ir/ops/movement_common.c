@@ -11,29 +11,6 @@
  */
 #include "ir/ops/movement.h"
 
-tm_code tm_movement_list_length(tm_infer_context *context, tm_node *node, int input, const char *what,
-                                int *out_length) {
-    (void)context;
-    TM_TRY(tm_infer_need(node, input, -1));
-    const tm_value *value = tm_infer_input(node, input);
-    if (!tm_type_is_integer(value->type))
-        return tm_infer_fail(node, TM_E_TYPE, "%s must be integers, not %s", what, tm_type_text(value->type));
-    if (value->rank == 0) {
-        *out_length = 1;
-        return TM_OK;
-    }
-    if (value->rank != 1)
-        return tm_infer_fail(node, TM_E_SHAPE, "%s must have one dim, not %d", what, value->rank);
-    if (!tm_dim_is_constant(value->dims[0]))
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                             "the number of %s is known only when the model runs, so the rank is not known",
-                             what);
-    if (value->dims[0]->constant > 2 * TAMIS_MAX_RANK)
-        return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "more than %d %s", 2 * TAMIS_MAX_RANK, what);
-    *out_length = (int)value->dims[0]->constant;
-    return TM_OK;
-}
-
 tm_code tm_movement_axis(tm_infer_context *context, tm_node *node, tm_dim axis, int rank, tm_dim *out_axis) {
     if (tm_dim_is_constant(axis)) {
         int normal = 0;
@@ -50,25 +27,24 @@ tm_code tm_movement_axis(tm_infer_context *context, tm_node *node, tm_dim axis, 
 }
 
 tm_code tm_movement_axes(tm_infer_context *context, tm_node *node, int input, int rank, tm_dim *out_axes,
-                         int *out_count) {
-    tm_value *value = tm_infer_input(node, input);
-    if (value == NULL) {
+                         tm_shape_list *out_list) {
+    if (tm_infer_input(node, input) == NULL) {
         for (int i = 0; i < rank; i++)
             out_axes[i] = tm_infer_const(context, i);
-        *out_count = rank;
+        *out_list = (tm_shape_list){NULL, tm_infer_const(context, rank), rank};
         return TM_OK;
     }
-    int count = 0;
-    TM_TRY(tm_movement_list_length(context, node, input, "axes", &count));
-    if (count > rank)
-        return tm_infer_fail(node, TM_E_SHAPE, "%d axes for a tensor of rank %d", count, rank);
-    for (int i = 0; i < count; i++) {
-        TM_TRY(tm_movement_axis(context, node, tm_infer_element(context, value, i), rank, &out_axes[i]));
-        for (int j = 0; j < i; j++)
+    TM_TRY(tm_shape_list_open(context, node, input, "axes", rank, out_list));
+    tm_dim none = tm_infer_const(context, -1);
+    int64_t count = tm_shape_list_bound(out_list);
+    for (int64_t i = 0; i < count; i++) {
+        tm_dim there = tm_dim_less(context->dims, tm_infer_const(context, i), out_list->length);
+        TM_TRY(tm_movement_axis(context, node, tm_infer_element(context, out_list->value, i), rank, &out_axes[i]));
+        for (int64_t j = 0; j < i; j++)
             if (tm_dim_same(out_axes[i], out_axes[j]))
                 return tm_infer_fail(node, TM_E_ATTRIBUTE, "axes has the same axis twice");
+        out_axes[i] = tm_dim_select(context->dims, there, out_axes[i], none);
     }
-    *out_count = count;
     return TM_OK;
 }
 

@@ -85,30 +85,37 @@ static void slice_elements(tm_infer_context *context, tm_node *node, tm_value *d
     tm_movement_carry(context, node, 0, data, offset, strides);
 }
 
+/* The lists of a Slice, of one length. Where there are no axes, entry i is that of axis i. */
+static tm_code slice_lists(tm_infer_context *context, tm_node *node, tm_shape_list *lists, tm_dim *axes) {
+    static const char *const names[] = {"data", "starts", "ends", "axes", "steps"};
+    const int rank = tm_infer_input(node, 0)->rank;
+    TM_TRY(tm_movement_axes(context, node, 3, rank, axes, &lists[3]));
+    for (int i = 1; i <= 4; i++) {
+        lists[i].value = i == 3 ? lists[i].value : tm_infer_input(node, i);
+        if (i == 3 || (i == 4 && lists[i].value == NULL))
+            continue;
+        TM_TRY(tm_shape_list_open(context, node, i, names[i], rank, &lists[i]));
+    }
+    TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[2], "the numbers of starts and ends"));
+    if (lists[3].value != NULL)
+        TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[3], "the numbers of starts and axes"));
+    if (lists[4].value != NULL)
+        TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[4], "the numbers of starts and steps"));
+    return TM_OK;
+}
+
 tm_code tm_infer_slice(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     tm_value *data = tm_infer_input(node, 0);
-    tm_dim axes[2 * TAMIS_MAX_RANK], starts[2 * TAMIS_MAX_RANK], ends[2 * TAMIS_MAX_RANK],
-        steps[2 * TAMIS_MAX_RANK];
-    int count = 0, other = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "starts", &count));
-    TM_TRY(tm_movement_list_length(context, node, 2, "ends", &other));
-    if (count != other)
-        return tm_infer_fail(node, TM_E_SHAPE, "%d starts and %d ends", count, other);
-    TM_TRY(tm_movement_axes(context, node, 3, data->rank, axes, &other));
-    if (tm_infer_input(node, 3) == NULL ? count > data->rank : count != other)
-        return tm_infer_fail(node, TM_E_SHAPE, "%d starts and %d axes", count, other);
-    if (tm_infer_input(node, 4) != NULL) {
-        TM_TRY(tm_movement_list_length(context, node, 4, "steps", &other));
-        if (count != other)
-            return tm_infer_fail(node, TM_E_SHAPE, "%d starts and %d steps", count, other);
-    }
+    tm_shape_list lists[5];
+    tm_dim axes[TAMIS_MAX_RANK], starts[TAMIS_MAX_RANK], ends[TAMIS_MAX_RANK], steps[TAMIS_MAX_RANK];
     tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1);
+    TM_TRY(slice_lists(context, node, lists, axes));
+    const int count = tm_shape_list_bound(&lists[1]);
     for (int i = 0; i < count; i++) {
-        starts[i] = tm_infer_element(context, tm_infer_input(node, 1), i);
-        ends[i] = tm_infer_element(context, tm_infer_input(node, 2), i);
-        steps[i] =
-            tm_infer_input(node, 4) != NULL ? tm_infer_element(context, tm_infer_input(node, 4), i) : one;
+        starts[i] = tm_shape_list_entry(context, &lists[1], i, zero);
+        ends[i] = tm_shape_list_entry(context, &lists[2], i, data->dims[i]);
+        steps[i] = lists[4].value != NULL ? tm_shape_list_entry(context, &lists[4], i, one) : one;
         if (tm_dim_is(steps[i], 0))
             return tm_infer_fail(node, TM_E_SHAPE, "step %d is 0", i);
     }
@@ -125,31 +132,48 @@ tm_code tm_infer_slice(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
+/* Pads stand as the heads of all axes, then their tails: with n axes, sum i is that of entries i and n + i. */
+static tm_code pad_sums(tm_infer_context *context, tm_node *node, tm_shape_list *axes, tm_dim *out_sums) {
+    tm_dims *dims = context->dims;
+    tm_dim zero = tm_infer_const(context, 0);
+    tm_shape_list pads;
+    TM_TRY(tm_shape_list_open(context, node, 1, "pads", 2 * axes->most, &pads));
+    if (tm_dim_is_constant(pads.length) && !tm_dim_is_constant(axes->length))
+        axes->length = tm_dim_floordiv(dims, pads.length, tm_infer_const(context, 2));
+    tm_dim both = tm_dim_add(dims, axes->length, axes->length);
+    TM_TRY(tm_infer_equal(context, node, pads.length, both, "the number of pads and twice that of axes"));
+    pads.length = both;
+    const int count = tm_shape_list_bound(axes);
+    for (int i = 0; i < count; i++) {
+        tm_dim tail = zero;
+        for (int n = i + 1; n <= count; n++)
+            tail = tm_dim_select(dims, tm_dim_equal(dims, axes->length, tm_infer_const(context, n)),
+                                 tm_shape_list_entry(context, &pads, n + i, zero), tail);
+        out_sums[i] = tm_dim_add(dims, tm_shape_list_entry(context, &pads, i, zero), tail);
+    }
+    return TM_OK;
+}
+
 tm_code tm_infer_pad(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     tm_dims *dims = context->dims;
-    tm_value *data = tm_infer_input(node, 0), *pads = tm_infer_input(node, 1);
+    tm_value *data = tm_infer_input(node, 0);
     const char *mode = tm_node_string(node, "mode");
     if (strcmp(mode, "constant") != 0 && strcmp(mode, "reflect") != 0 && strcmp(mode, "edge") != 0 &&
         strcmp(mode, "wrap") != 0)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "mode is none of constant, reflect, edge, wrap");
     tm_dim axes[TAMIS_MAX_RANK], sums[TAMIS_MAX_RANK], out[TAMIS_MAX_RANK];
-    int count = 0, length = 0;
-    TM_TRY(tm_movement_axes(context, node, 3, data->rank, axes, &count));
-    TM_TRY(tm_movement_list_length(context, node, 1, "pads", &length));
-    if (length != 2 * count)
-        return tm_infer_fail(node, TM_E_SHAPE, "%d pads for %d axes", length, count);
+    tm_shape_list list;
+    TM_TRY(tm_movement_axes(context, node, 3, data->rank, axes, &list));
+    TM_TRY(pad_sums(context, node, &list, sums));
     if (tm_infer_input(node, 2) != NULL) {
         TM_TRY(tm_infer_need(node, 2, -1));
         TM_TRY(tm_infer_same_type(node, 0, 2));
     }
-    for (int i = 0; i < count; i++)
-        sums[i] =
-            tm_dim_add(dims, tm_infer_element(context, pads, i), tm_infer_element(context, pads, i + count));
     tm_dim zero = tm_infer_const(context, 0);
     for (int axis = 0; axis < data->rank; axis++) {
-        out[axis] =
-            tm_dim_add(dims, data->dims[axis], tm_movement_pick(context, axes, sums, count, axis, zero));
+        tm_dim sum = tm_movement_pick(context, axes, sums, tm_shape_list_bound(&list), axis, zero);
+        out[axis] = tm_dim_add(dims, data->dims[axis], sum);
         if (tm_dim_is_constant(out[axis]) && out[axis]->constant < 0)
             return tm_infer_fail(node, TM_E_SHAPE, "the pads of axis %d remove more than there is", axis);
     }
@@ -161,17 +185,16 @@ tm_code tm_infer_center_crop_pad(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     const tm_value *data = tm_infer_input(node, 0);
     const tm_attribute *axes = tm_node_attribute(node, "axes");
-    int length = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "dims of the shape", &length));
-    if (length != (axes->present ? axes->count : data->rank))
-        return tm_infer_fail(node, TM_E_SHAPE, "%d dims of the shape do not fit the axes", length);
+    const int length = axes->present ? (int)axes->count : data->rank;
+    tm_shape_list shape;
+    TM_TRY(tm_shape_list_open_exact(context, node, 1, "dims of the shape and axes", length, &shape));
     tm_dim out[TAMIS_MAX_RANK];
     for (int i = 0; i < data->rank; i++)
         out[i] = data->dims[i];
     for (int i = 0; i < length; i++) {
         int axis = 0;
         TM_TRY(tm_infer_axis(node, axes->present ? axes->ints[i] : i, data->rank, &axis));
-        out[axis] = tm_infer_element(context, tm_infer_input(node, 1), i);
+        out[axis] = tm_infer_element(context, shape.value, i);
         if (tm_dim_is_constant(out[axis]) && out[axis]->constant < 0)
             return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the shape is negative", i);
     }

@@ -2,8 +2,8 @@
  *
  * Inference of reductions, arg-reductions and running sums.
  *
- * The axes of a reduction are an input and may be known only when the model runs. Their number is known
- * then all the same, so the dims remain expressions: with r[d] = 1 where some axis equals d,
+ * The axes of a reduction are an input and may be known only when the model runs, even their number. The dims remain
+ * expressions: with r[d] = 1 where some axis equals d,
  *
  *     keepdims:  out[d] = select(r[d], 1, in[d])
  *     else:      out[o] = sum over d of  (1 - r[d]) * (d - r[0] - ... - r[d-1] == o) * in[d]
@@ -11,7 +11,7 @@
  * which folds to plain dims as soon as the axes are constants. ReduceSum, ReduceProd, ReduceMax and
  * ReduceMin of known elements give known elements: sizes computed in the graph go through them.
  */
-#include "ir/infer.h"
+#include "ir/ops/movement.h"
 
 static const tamis_type reduce_types[] = {TAMIS_TYPE_FLOAT,    TAMIS_TYPE_DOUBLE, TAMIS_TYPE_FLOAT16,
                                           TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_INT32,  TAMIS_TYPE_INT64,
@@ -22,48 +22,26 @@ static const tamis_type extremum_types[] = {TAMIS_TYPE_FLOAT,    TAMIS_TYPE_DOUB
                                             TAMIS_TYPE_UINT8,    TAMIS_TYPE_BOOL,   0};
 static const tamis_type axis_types[] = {TAMIS_TYPE_INT64, TAMIS_TYPE_INT32, 0};
 
-/* Sets reduced[d] to 0, 1 or an expression that is one of them. */
-static tm_code reduced_flags(tm_infer_context *context, tm_node *node, int rank, tm_dim *reduced,
-                             int64_t *out_axis_count) {
-    tm_value *axes = tm_infer_input(node, 1);
-    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1);
-    int64_t count = 0;
-    if (axes != NULL) {
+/* Sets reduced[d] to 0, 1 or an expression that is one of them, and *out_count to their sum. */
+static tm_code reduced_flags(tm_infer_context *context, tm_node *node, int rank, tm_dim *reduced, tm_dim *out_count) {
+    tm_dims *dims = context->dims;
+    const bool all = tm_node_int(node, "noop_with_empty_axes") == 0;
+    tm_dim zero = tm_infer_const(context, 0), axes[TAMIS_MAX_RANK];
+    tm_shape_list list = {NULL, zero, 0};
+    if (tm_infer_input(node, 1) != NULL) {
         TM_TRY(tm_infer_need(node, 1, -1));
         TM_TRY(tm_infer_need_type(node, 1, axis_types));
-        if (axes->rank > 1)
-            return tm_infer_fail(node, TM_E_SHAPE, "axes must have one dim");
-        if (axes->rank == 1 && !tm_dim_is_constant(axes->dims[0]))
-            return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "the number of axes is not known");
-        count = axes->rank == 0 ? 1 : axes->dims[0]->constant;
+        TM_TRY(tm_movement_axes(context, node, 1, rank, axes, &list));
     }
-    if (count == 0) {
-        bool all = tm_node_int(node, "noop_with_empty_axes") == 0;
-        for (int d = 0; d < rank; d++)
-            reduced[d] = all ? one : zero;
-        *out_axis_count = all ? rank : 0;
-        return TM_OK;
+    tm_dim every = all ? tm_dim_equal(dims, list.length, zero) : zero, sum = zero;
+    for (int d = 0; d < rank; d++) {
+        reduced[d] = every;
+        for (int i = 0; i < tm_shape_list_bound(&list); i++)
+            reduced[d] = tm_dim_max(dims, reduced[d], tm_dim_equal(dims, axes[i], tm_infer_const(context, d)));
+        sum = tm_dim_add(dims, sum, reduced[d]);
     }
-    if (count > rank)
-        return tm_infer_fail(node, TM_E_SHAPE, "%lld axes for a tensor of %d dims", (long long)count, rank);
-    for (int d = 0; d < rank; d++)
-        reduced[d] = zero;
-    for (int64_t i = 0; i < count; i++) {
-        tm_dim axis = tm_infer_element(context, axes, i);
-        if (tm_dim_is_constant(axis)) {
-            int at;
-            TM_TRY(tm_infer_axis(node, axis->constant, rank, &at));
-            if (reduced[at] == one)
-                return tm_infer_fail(node, TM_E_SHAPE, "axis %d is given twice", at);
-        }
-        axis = tm_dim_floormod(context->dims, axis, tm_infer_const(context, rank));
-        for (int d = 0; d < rank; d++) {
-            tm_dim hit = tm_dim_equal(context->dims, axis, tm_infer_const(context, d));
-            reduced[d] = tm_dim_max(context->dims, reduced[d], hit);
-        }
-    }
-    *out_axis_count = count;
-    return TM_OK;
+    *out_count = tm_dim_select(dims, every, tm_infer_const(context, rank), list.length);
+    return tm_infer_equal(context, node, *out_count, sum, "the number of axes and of dims that are reduced");
 }
 
 /* The d-th dim that is not reduced, when reduced dims are dropped. */
@@ -122,14 +100,16 @@ tm_code tm_infer_reduce(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need_type(node, 0, extremum ? extremum_types : reduce_types));
     tm_value *data = tm_infer_input(node, 0);
     tm_dim reduced[TAMIS_MAX_RANK], dims[TAMIS_MAX_RANK];
-    int64_t axis_count;
+    tm_dim axis_count;
     TM_TRY(reduced_flags(context, node, data->rank, reduced, &axis_count));
     int rank = data->rank;
     if (tm_node_int(node, "keepdims") != 0) {
         for (int d = 0; d < rank; d++)
             dims[d] = tm_dim_select(context->dims, reduced[d], tm_infer_const(context, 1), data->dims[d]);
     } else {
-        rank -= (int)axis_count;
+        int dropped = 0;
+        TM_TRY(tm_shape_list_decide_rank(context, node, axis_count, "axes", -1, data->rank, &dropped));
+        rank -= dropped;
         for (int o = 0; o < rank; o++)
             dims[o] = dropped_dim(context, data, reduced, o);
     }

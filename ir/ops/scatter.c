@@ -39,15 +39,13 @@ static tm_code scatter_nd(tm_infer_context *context, tm_node *node, const tm_val
     if (data->rank < 1 || indices->rank < 1)
         return tm_infer_fail(node, TM_E_SHAPE, "data and indices must have at least one dim");
     tm_dim depth = indices->dims[indices->rank - 1];
-    if (!tm_dim_is_constant(depth))
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                             "the last dim of the indices decides the rank and is not constant");
-    if (depth->constant < 0 || depth->constant > data->rank)
-        return tm_infer_fail(node, TM_E_SHAPE,
-                             "the last dim of the indices is %lld, but the data have rank %d",
-                             (long long)depth->constant, data->rank);
-    const int outer = indices->rank - 1, first = (int)depth->constant;
-    TM_TRY(tm_infer_need(node, 2, outer + data->rank - first));
+    TM_TRY(tm_infer_need(node, 2, -1));
+    const int outer = indices->rank - 1, first = outer + data->rank - tm_infer_input(node, 2)->rank;
+    if (first < 0 || first > data->rank)
+        return tm_infer_fail(node, TM_E_SHAPE, "updates of rank %d do not fit data of rank %d and indices of rank %d",
+                             tm_infer_input(node, 2)->rank, data->rank, indices->rank);
+    TM_TRY(tm_infer_equal(context, node, depth, tm_infer_const(context, first),
+                          "the last dim of the indices and the dims that the updates do not have"));
     const tm_value *updates = tm_infer_input(node, 2);
     for (int i = 0; i < updates->rank; i++)
         TM_TRY(tm_infer_equal(context, node, i < outer ? indices->dims[i] : data->dims[first + i - outer],

@@ -87,18 +87,17 @@ static bool means_itself(tm_dim element) {
 
 static tm_code reshape(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
-    tm_value *data = tm_infer_input(node, 0), *target = tm_infer_input(node, 1);
-    int rank = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "dims of the target shape", &rank));
-    if (rank > TAMIS_MAX_RANK)
-        return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);
+    tm_value *data = tm_infer_input(node, 0);
+    tm_shape_list target;
+    TM_TRY(tm_shape_list_open_ranked(context, node, 1, "dims of the target shape", 1, 0, &target));
+    const int rank = target.most;
     const bool allow_zero = tm_node_int(node, "allowzero") != 0;
     tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1),
            minus_one = tm_infer_const(context, -1);
     tm_dim out[TAMIS_MAX_RANK], given[TAMIS_MAX_RANK], inferred[TAMIS_MAX_RANK];
     int unknown = 0, certain = 0;
     for (int i = 0; i < rank; i++) {
-        tm_dim element = tm_infer_element(context, target, i);
+        tm_dim element = tm_infer_element(context, target.value, i);
         if (tm_dim_is_constant(element) && element->constant < -1)
             return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the target shape is %lld", i,
                                  (long long)element->constant);
@@ -138,53 +137,67 @@ static tm_code flatten(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
-/* Without axes, dims of 1 go. Beside one that is certain to go, a dim that may turn out to be 1 stays, and
- * it is an error of the run if it does. */
-static tm_code squeeze_units(tm_infer_context *context, tm_node *node) {
+/* Which dims go, 0 or 1 each. Without axes those of 1 go; beside one that is certain to go, and with no declared rank, a
+ * dim that may turn out to be 1 stays, and it is an error of the run if it does. */
+static tm_code squeezed_flags(tm_infer_context *context, tm_node *node, tm_dim *out_removed, tm_dim *out_count) {
+    tm_dims *dims = context->dims;
     const tm_value *data = tm_infer_input(node, 0);
-    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1), out[TAMIS_MAX_RANK];
-    int rank = 0;
-    for (int i = 0; i < data->rank; i++)
-        if (!tm_dim_is(data->dims[i], 1))
-            out[rank++] = data->dims[i];
-    for (int i = 0; i < rank; i++) {
-        tm_dim is_one = tm_dim_equal(context->dims, out[i], one);
-        if (rank == data->rank && !tm_dim_is(is_one, 0))
-            return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                                 "without axes, the rank depends on whether dim %d is 1; pin it with --dim",
-                                 i);
-        TM_TRY(tm_infer_equal(context, node, is_one, zero, "without axes, a dim must not turn out to be 1"));
+    tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1), axes[TAMIS_MAX_RANK];
+    *out_count = zero;
+    if (tm_infer_input(node, 1) != NULL) {
+        tm_shape_list list;
+        TM_TRY(tm_movement_axes(context, node, 1, data->rank, axes, &list));
+        for (int i = 0; i < data->rank; i++) {
+            out_removed[i] = zero;
+            for (int k = 0; k < tm_shape_list_bound(&list); k++)
+                out_removed[i] =
+                    tm_dim_max(dims, out_removed[i], tm_dim_equal(dims, axes[k], tm_infer_const(context, i)));
+        }
+        *out_count = list.length;
+        return TM_OK;
     }
-    tm_infer_set(node, 0, data->type, rank, out);
+    int certain = 0;
+    for (int i = 0; i < data->rank; i++) {
+        out_removed[i] = tm_dim_equal(dims, data->dims[i], one);
+        certain += tm_dim_is(out_removed[i], 1);
+        *out_count = tm_dim_add(dims, *out_count, out_removed[i]);
+    }
+    if (tm_dim_is_constant(*out_count) || certain == 0 || tm_infer_declared_rank(node->outputs[0]) >= 0)
+        return TM_OK;
+    for (int i = 0; i < data->rank; i++) {
+        if (tm_dim_is_constant(out_removed[i]))
+            continue;
+        TM_TRY(tm_infer_equal(context, node, out_removed[i], zero, "without axes, a dim must not turn out to be 1"));
+        out_removed[i] = zero;
+    }
+    *out_count = tm_infer_const(context, certain);
     return TM_OK;
 }
 
 /* Dim j of the output is the j-th input dim that is not removed. */
 static tm_code squeeze(tm_infer_context *context, tm_node *node) {
-    if (tm_infer_input(node, 1) == NULL)
-        return squeeze_units(context, node);
     tm_dims *dims = context->dims;
     const tm_value *data = tm_infer_input(node, 0);
-    tm_dim axes[TAMIS_MAX_RANK], out[TAMIS_MAX_RANK];
+    tm_dim removed[TAMIS_MAX_RANK], out[TAMIS_MAX_RANK], number = NULL;
     tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1);
     int count = 0;
-    TM_TRY(tm_movement_axes(context, node, 1, data->rank, axes, &count));
+    TM_TRY(squeezed_flags(context, node, removed, &number));
+    TM_TRY(tm_shape_list_decide_rank(context, node, number, "dims that are squeezed", -1, data->rank, &count));
     const int rank = data->rank - count;
     for (int j = 0; j < rank; j++)
         out[j] = zero;
-    tm_dim kept = zero; /* how many so far */
+    tm_dim kept = zero, gone = zero; /* how many so far */
     for (int i = 0; i < data->rank; i++) {
-        tm_dim removed = zero;
-        for (int k = 0; k < count; k++)
-            removed = tm_dim_max(dims, removed, tm_dim_equal(dims, axes[k], tm_infer_const(context, i)));
-        TM_TRY(tm_infer_equal(context, node, tm_dim_select(dims, removed, data->dims[i], one), one,
+        TM_TRY(tm_infer_equal(context, node, tm_dim_select(dims, removed[i], data->dims[i], one), one,
                               "a squeezed dim and 1"));
         for (int j = 0; j < rank; j++) {
             tm_dim here = tm_dim_equal(dims, kept, tm_infer_const(context, j));
-            out[j] = tm_dim_select(dims, removed, out[j], tm_dim_select(dims, here, data->dims[i], out[j]));
+            out[j] = tm_dim_select(dims, removed[i], out[j], tm_dim_select(dims, here, data->dims[i], out[j]));
         }
-        kept = tm_dim_add(dims, kept, tm_dim_sub(dims, one, removed));
+        kept = tm_dim_add(dims, kept, tm_dim_sub(dims, one, removed[i]));
+        gone = tm_dim_add(dims, gone, removed[i]);
     }
+    TM_TRY(tm_infer_equal(context, node, gone, tm_infer_const(context, count), "the number of dims that are squeezed"));
     tm_infer_set(node, 0, data->type, rank, out);
     return TM_OK;
 }
@@ -193,13 +206,11 @@ static tm_code squeeze(tm_infer_context *context, tm_node *node) {
 static tm_code unsqueeze(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
     const tm_value *data = tm_infer_input(node, 0);
-    tm_dim axes[2 * TAMIS_MAX_RANK], out[TAMIS_MAX_RANK];
-    int count = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "axes", &count));
-    const int rank = data->rank + count;
-    if (rank > TAMIS_MAX_RANK)
-        return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);
-    TM_TRY(tm_movement_axes(context, node, 1, rank, axes, &count));
+    tm_dim axes[TAMIS_MAX_RANK], out[TAMIS_MAX_RANK];
+    tm_shape_list list;
+    TM_TRY(tm_shape_list_open_ranked(context, node, 1, "axes", 1, data->rank, &list));
+    const int count = list.most, rank = data->rank + count;
+    TM_TRY(tm_movement_axes(context, node, 1, rank, axes, &list));
     tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1), used = zero;
     for (int p = 0; p < rank; p++) {
         tm_dim inserted = zero, dim = one;

@@ -70,17 +70,16 @@ tm_code tm_infer_range(tm_infer_context *context, tm_node *node) {
 }
 
 tm_code tm_infer_constant_of_shape(tm_infer_context *context, tm_node *node) {
-    int rank = 0;
-    TM_TRY(tm_movement_list_length(context, node, 0, "dims of the shape", &rank));
-    if (rank > TAMIS_MAX_RANK)
-        return tm_infer_fail(node, TM_E_UNSUPPORTED_FORM, "rank %d is above %d", rank, TAMIS_MAX_RANK);
+    tm_shape_list shape;
+    TM_TRY(tm_shape_list_open_ranked(context, node, 0, "dims of the shape", 1, 0, &shape));
+    const int rank = shape.most;
     const tm_attribute *value = tm_node_attribute(node, "value");
     if (value->present && tm_constant_count(value->tensor) != 1)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "value must have one element");
     tm_dim out[TAMIS_MAX_RANK];
     int64_t strides[TAMIS_MAX_RANK], count = 0, number = 0;
     for (int i = 0; i < rank; i++) {
-        out[i] = tm_infer_element(context, tm_infer_input(node, 0), i);
+        out[i] = tm_infer_element(context, shape.value, i);
         if (tm_dim_is_constant(out[i]) && out[i]->constant < 0)
             return tm_infer_fail(node, TM_E_SHAPE, "dim %d of the shape is negative", i);
     }

@@ -45,21 +45,21 @@ tm_code tm_infer_grid_sample(tm_infer_context *context, tm_node *node) {
 tm_code tm_infer_affine_grid(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, 3));
     TM_TRY(tm_infer_need_type(node, 0, float_types));
-    int length = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "dims of the image", &length));
+    tm_shape_list size;
+    TM_TRY(tm_shape_list_open_ranked(context, node, 1, "dims of the image", 1, 0, &size));
+    const int length = size.most;
     if (length != 4 && length != 5)
         return tm_infer_fail(node, TM_E_SHAPE, "size has %d entries where 4 or 5 are needed", length);
     const int spatial = length - 2;
     const tm_value *theta = tm_infer_input(node, 0);
-    tm_value *size = tm_infer_input(node, 1);
     TM_TRY(tm_infer_equal(context, node, theta->dims[1], tm_infer_const(context, spatial), "rows of theta"));
     TM_TRY(tm_infer_equal(context, node, theta->dims[2], tm_infer_const(context, spatial + 1),
                           "columns of theta"));
-    TM_TRY(tm_infer_equal(context, node, tm_infer_element(context, size, 0), theta->dims[0],
+    TM_TRY(tm_infer_equal(context, node, tm_infer_element(context, size.value, 0), theta->dims[0],
                           "batches of theta and size"));
     tm_dim out[5] = {theta->dims[0]};
     for (int i = 0; i < spatial; i++)
-        out[1 + i] = tm_infer_element(context, size, 2 + i);
+        out[1 + i] = tm_infer_element(context, size.value, 2 + i);
     out[1 + spatial] = tm_infer_const(context, spatial);
     tm_infer_set(node, 0, theta->type, spatial + 2, out);
     return TM_OK;
@@ -150,12 +150,9 @@ tm_code tm_infer_max_unpool(tm_infer_context *context, tm_node *node) {
     tm_value *shape = tm_infer_input(node, 2);
     tm_dim out[TAMIS_MAX_RANK];
     if (shape != NULL) {
-        int length = 0;
-        TM_TRY(tm_movement_list_length(context, node, 2, "dims of the output", &length));
-        if (length != data->rank)
-            return tm_infer_fail(node, TM_E_SHAPE, "output_shape has %d entries for rank %d", length,
-                                 data->rank);
-        for (int i = 0; i < length; i++)
+        tm_shape_list list;
+        TM_TRY(tm_shape_list_open_exact(context, node, 2, "dims of output_shape", data->rank, &list));
+        for (int i = 0; i < data->rank; i++)
             out[i] = tm_infer_element(context, shape, i);
     } else {
         out[0] = data->dims[0];
@@ -171,16 +168,30 @@ tm_code tm_infer_max_unpool(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
+/* The number of spatial dims: whatever tells it of the two lists, the attributes and the declared rank. */
+static tm_code col2im_spatial(tm_infer_context *context, tm_node *node, int *out_spatial) {
+    tm_shape_list image, block;
+    TM_TRY(tm_shape_list_open(context, node, 1, "dims of the image", TAMIS_MAX_RANK - 2, &image));
+    TM_TRY(tm_shape_list_open(context, node, 2, "dims of the block", TAMIS_MAX_RANK - 2, &block));
+    TM_TRY(tm_shape_list_same_length(context, node, &image, &block, "the dims of image and block"));
+    const tm_attribute *strides = tm_node_attribute(node, "strides"),
+                       *dilations = tm_node_attribute(node, "dilations");
+    tm_dim number = image.length;
+    if (strides->present || dilations->present) {
+        number = tm_infer_const(context, strides->present ? strides->count : dilations->count);
+        TM_TRY(tm_infer_equal(context, node, image.length, number, "the dims of the image and the attributes"));
+    }
+    TM_TRY(tm_shape_list_decide_rank(context, node, number, "dims of the image", 1, 2, out_spatial));
+    return *out_spatial >= 1 ? TM_OK : tm_infer_fail(node, TM_E_SHAPE, "image_shape has no entries");
+}
+
 tm_code tm_infer_col2im(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
     TM_TRY(tm_infer_need(node, 0, 3));
     const tm_value *data = tm_infer_input(node, 0);
-    int spatial = 0, length = 0;
-    TM_TRY(tm_movement_list_length(context, node, 1, "dims of the image", &spatial));
-    TM_TRY(tm_movement_list_length(context, node, 2, "dims of the block", &length));
-    if (spatial < 1 || spatial > TAMIS_MAX_RANK - 2 || length != spatial)
-        return tm_infer_fail(node, TM_E_SHAPE, "image_shape has %d entries, block_shape %d", spatial, length);
     const int64_t *dilations = NULL, *pads = NULL, *strides = NULL;
+    int spatial = 0;
+    TM_TRY(col2im_spatial(context, node, &spatial));
     TM_TRY(spatial_list(node, "dilations", spatial, 1, &dilations));
     TM_TRY(spatial_list(node, "pads", 2 * spatial, 0, &pads));
     TM_TRY(spatial_list(node, "strides", spatial, 1, &strides));

@@ -5,11 +5,16 @@
     python run_onnx_suite.py --mode symbolic                            every input dim a symbol of its own
     python run_onnx_suite.py --mode folded                              every input a constant: the evaluator's path
     python run_onnx_suite.py --mode evaluate                            no compiled code
+    python run_onnx_suite.py --data FOLDER                              cases of another version of onnx
     python run_onnx_suite.py --update                                   rewrites the list, keeps its reasons
 
-The cases come with the package onnx: node, simple, pytorch-converted, pytorch-operator as folders, real as
-models of constant weights, for which the runner makes the input. The list is expected_failures.txt: a name and a
-reason a line. Any case that is not in it must pass, and any case that is in it must not.
+cases.py says what the modes change. The list is expected_failures.txt: a name, the modes in which the case does
+not pass (all when none is given), a reason.
+
+    test_bernoulli  random draw: the recorded answer is one of NumPy's generator
+    test_foo  [symbolic]  the rank depends on the value of an input
+
+Any case that is not in the list must pass, and any case that is in it must not.
 """
 
 import argparse
@@ -18,126 +23,54 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 
-import numpy as np
-import onnx
-from onnx import numpy_helper
-from onnx.backend.test.loader import DATA_DIR, load_model_tests
-from onnx.backend.test.runner import Runner
+import cases as suite_cases
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(HERE, "expected_failures.txt")
-KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
+KINDS = suite_cases.KINDS
 MODES = ("given", "symbolic", "folded", "evaluate")
 
 
-def read_expected(path):
-    """{name: reason}; lines are "name  reason", # starts a comment."""
+def read_expected(path=EXPECTED, mode="given"):
+    """{name: reason} of a mode; lines are "name  [modes]  reason", # starts a comment."""
     expected = {}
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            line = line.split("#", 1)[0].strip()
-            if line:
-                name, _, reason = line.partition(" ")
-                expected[name] = reason.strip()
+    for name, modes, reason in read_lines(path):
+        if modes is None or mode in modes:
+            expected[name] = reason
     return expected
 
 
-def write_expected(path, failures, reasons):
-    """Keeps the reasons that are there; a new name gets what check said."""
-    head = []
+def read_lines(path):
     with open(path, encoding="utf-8") as file:
         for line in file:
-            if not line.startswith("#"):
-                break
-            head.append(line)
+            line = line.split("#", 1)[0].strip()
+            if not line:
+                continue
+            name, _, rest = line.partition(" ")
+            modes, rest = None, rest.strip()
+            if rest.startswith("["):
+                listed, _, rest = rest[1:].partition("]")
+                modes = listed.split()
+            yield name, modes, rest.strip()
+
+
+def write_expected(path, mode, cases):
+    """Rewrites what the list says of one mode. Reasons that are there stay; a new name gets what check said."""
+    with open(path, encoding="utf-8") as file:
+        head = [line for line in file if line.startswith("#")]
+    listed = {name: (set(modes or MODES), reason) for name, modes, reason in read_lines(path)}
+    for case in cases:
+        modes, reason = listed.get(case["name"], (set(), case["detail"].rpartition("error ")[2].replace("#", "")))
+        modes = modes - {mode} if case["status"] == "pass" else modes | {mode}
+        listed[case["name"]] = (modes, reason)
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(head)
-        for case in sorted(failures, key=lambda case: case["name"]):
-            said = case["detail"].rpartition("error ")[2].replace("#", "")
-            file.write(f"{case['name']}  {reasons.get(case['name'], said)}\n")
-
-
-def make_real_case(case, folder):
-    """A model of the light zoo with the input that onnx's runner makes, and the recorded output."""
-    source = os.path.join(os.path.dirname(DATA_DIR), "data", "light", os.path.basename(case.url))
-    os.makedirs(os.path.join(folder, "test_data_set_0"))
-    os.symlink(source, os.path.join(folder, "model.onnx"))
-    model = onnx.load(source)
-    constants = {item.name for item in model.graph.initializer}
-    inputs = [item for item in model.graph.input if item.name not in constants]
-    for i, item in enumerate(inputs):
-        data = numpy_helper.from_array(Runner.generate_dummy_data(item, seed=0, name=case.model_name, random=False))
-        with open(os.path.join(folder, "test_data_set_0", f"input_{i}.pb"), "wb") as file:
-            file.write(data.SerializeToString())
-    os.symlink(source[:-len(".onnx")] + "_output_0.pb", os.path.join(folder, "test_data_set_0", "output_0.pb"))
-    with open(os.path.join(folder, "data.json"), "w", encoding="utf-8") as file:
-        json.dump({"rtol": case.rtol, "atol": case.atol}, file)
-
-
-def make_symbolic(model):
-    """Gives every dim of every tensor input a name of its own, but the length of lists of integers, which decides
-    the rank of what they describe (shapes, axes, starts)."""
-    for i, item in enumerate(model.graph.input):
-        tensor = item.type.tensor_type
-        if len(tensor.shape.dim) == 1 and tensor.elem_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
-            continue
-        if item.type.HasField("tensor_type") and item.type.tensor_type.HasField("shape"):
-            for d, dim in enumerate(item.type.tensor_type.shape.dim):
-                dim.dim_param = f"in{i}_dim{d}"
-    for item in list(model.graph.output) + list(model.graph.value_info):
-        if item.type.HasField("tensor_type"):
-            item.type.tensor_type.ClearField("shape")
-    return True
-
-
-def make_folded(model, set_folder):
-    """Turns the tensor inputs into initializers with the data set's values. False when there is none."""
-    if not model.graph.input or any(not item.type.HasField("tensor_type") for item in model.graph.input):
-        return False
-    for i, item in enumerate(model.graph.input):
-        path = os.path.join(set_folder, f"input_{i}.pb")
-        if not os.path.exists(path):
-            return False
-        tensor = onnx.TensorProto()
-        with open(path, "rb") as file:
-            tensor.ParseFromString(file.read())
-        tensor.name = item.name
-        model.graph.initializer.append(tensor)
-    del model.graph.input[:]
-    return True
-
-
-def make_variant(source, folder, mode):
-    """A changed copy of a case folder; the data are linked. False when the mode does not apply."""
-    model = onnx.load(os.path.join(source, "model.onnx"))
-    sets = [name for name in sorted(os.listdir(source)) if name.startswith("test_data_set_")]
-    if mode == "folded":
-        sets = sets[:1]
-        if not sets or not make_folded(model, os.path.join(source, sets[0])):
-            return False
-    elif not make_symbolic(model):
-        return False
-    os.makedirs(folder)
-    onnx.save(model, os.path.join(folder, "model.onnx"))
-    for name in sets:
-        os.symlink(os.path.join(source, name), os.path.join(folder, name))
-    return True
-
-
-def collect(root, kinds, mode):
-    """Makes a folder of case folders below root: links, or changed copies."""
-    for kind in kinds:
-        for case in load_model_tests(kind=kind):
-            folder = os.path.join(root, kind, case.name)
-            os.makedirs(os.path.dirname(folder), exist_ok=True)
-            if kind == "real":
-                if mode in ("given", "evaluate"):
-                    make_real_case(case, folder)
-            elif mode in ("given", "evaluate"):
-                os.symlink(case.model_dir, folder)
-            else:
-                make_variant(case.model_dir, folder, mode)
+        for name, (modes, reason) in sorted(listed.items()):
+            which = "" if len(modes) == len(MODES) else f"[{' '.join(m for m in MODES if m in modes)}]  "
+            if modes:
+                file.write(f"{name}  {which}{reason}\n")
 
 
 def run_check(tamis, root, arguments):
@@ -148,22 +81,35 @@ def run_check(tamis, root, arguments):
     return json.loads(done.stdout)["cases"]
 
 
-def run_suite(tamis, kinds=KINDS, mode="given", arguments=()):
-    """The list of {"name", "status", "detail", "seconds"} of all cases, names without the kind."""
+def run_suite(tamis, kinds=KINDS, mode="given", arguments=(), data=None):
+    """The list of {"kind", "name", "status", "detail", "seconds"} of all cases."""
     with tempfile.TemporaryDirectory(prefix="tamis-suite-") as root:
-        collect(root, kinds, mode)
+        variant = mode if mode in suite_cases.VARIANTS else None
+        absent = suite_cases.make_cases(root, data or suite_cases.package_data(), kinds, variant)
         extra = ["--evaluate"] if mode == "evaluate" else []
         cases = run_check(tamis, root, [*extra, *arguments])
     for case in cases:
-        case["name"] = case["name"].rpartition("/")[2]
+        case["kind"], _, case["name"] = case["name"].rpartition("/")
+    cases += [{"kind": "real", "name": name, "status": "absent", "detail": "the data folder has no model", "seconds": 0}
+              for name in absent]
     return cases
 
 
 def compare(cases, expected):
-    """(names that fail and should pass, names that pass and are listed)."""
-    failed = [case for case in cases if case["status"] != "pass" and case["name"] not in expected]
+    """(cases that fail and should pass, names that pass and are listed)."""
+    failed = [case for case in cases if case["status"] not in ("pass", "absent") and case["name"] not in expected]
     passed = [case["name"] for case in cases if case["status"] == "pass" and case["name"] in expected]
     return failed, passed
+
+
+def totals(cases):
+    """A line for each kind and one for all."""
+    passed = Counter(case["kind"] for case in cases if case["status"] == "pass")
+    every = Counter(case["kind"] for case in cases)
+    absent = sum(case["status"] == "absent" for case in cases)
+    lines = [f"  {kind:18} {passed[kind]:5} of {every[kind]:5}" for kind in KINDS if every[kind]]
+    lines.append(f"  {'all':18} {passed.total():5} of {every.total():5}" + (f", {absent} without a model" * (absent > 0)))
+    return "\n".join(lines)
 
 
 def main():
@@ -171,27 +117,26 @@ def main():
     parser.add_argument("--tamis", default=os.environ.get("TAMIS", "tamis"))
     parser.add_argument("--mode", choices=MODES, default="given")
     parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--data", help="a data folder in place of the package's")
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--report", help="writes the cases as JSON")
     parser.add_argument("arguments", nargs="*", help="for tamis check, after --")
     options = parser.parse_args()
-    cases = run_suite(options.tamis, options.kind or KINDS, options.mode, options.arguments)
-    expected = read_expected(EXPECTED)
+    cases = run_suite(options.tamis, options.kind or KINDS, options.mode, options.arguments, options.data)
     if options.report:
         with open(options.report, "w", encoding="utf-8") as file:
             json.dump(cases, file, indent=1)
-    failed, passed = compare(cases, expected)
+    failed, passed = compare(cases, read_expected(EXPECTED, options.mode))
     for case in failed:
         print(f"{case['status']}  {case['name']}  {case['detail']}")
     for name in passed:
         print(f"passes, but is listed as a failure: {name}")
-    print(f"{options.mode}: {sum(case['status'] == 'pass' for case in cases)} of {len(cases)} pass")
+    print(f"{options.mode}:\n{totals(cases)}")
     if options.update:
-        write_expected(EXPECTED, [case for case in cases if case["status"] != "pass"], expected)
+        write_expected(EXPECTED, options.mode, cases)
         return 0
     return 1 if failed or passed else 0
 
 
 if __name__ == "__main__":
-    np.seterr(all="ignore")
     sys.exit(main())
