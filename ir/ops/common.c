@@ -242,10 +242,10 @@ tm_code tm_infer_axis(tm_node *node, int64_t axis, int rank, int *out_axis) {
     return TM_OK;
 }
 
-/* A broadcast that was decided (5 against s is 5) still demands of each operand to be that or 1: kernels do not look.
- * One that was not decided fails by itself when it is evaluated. */
-static tm_code demand_broadcast(tm_infer_context *context, tm_node *node, tm_value *const *values, int count, int rank,
-                                int axis, tm_dim result) {
+/* A broadcast that was decided (5 against s is 5) still demands of each operand to be that or 1: kernels do
+ * not look. One that was not decided fails by itself when it is evaluated. */
+static tm_code demand_broadcast(tm_infer_context *context, tm_node *node, tm_value *const *values, int count,
+                                int rank, int axis, tm_dim result) {
     if (result->kind == TM_DIM_BROADCAST)
         return TM_OK;
     for (int i = 0; i < count; i++) {

@@ -89,8 +89,9 @@ tm_code tm_infer_gather_nd(tm_infer_context *context, tm_node *node) {
     int indexed = 0;
     TM_TRY(tm_shape_list_decide_rank(context, node, depth, "dims that are indexed", -1, most, &indexed));
     if (indexed < 1 || indexed > data->rank - batch)
-        return tm_infer_fail(node, TM_E_SHAPE, "the last dim of the indices is %d, but 1 to %d dims can be indexed",
-                             indexed, data->rank - (int)batch);
+        return tm_infer_fail(node, TM_E_SHAPE,
+                             "the last dim of the indices is %d, but 1 to %d dims can be indexed", indexed,
+                             data->rank - (int)batch);
     for (int i = 0; i < batch; i++)
         TM_TRY(
             tm_infer_equal(context, node, data->dims[i], indices->dims[i], "batch dims of data and indices"));

@@ -158,16 +158,17 @@ tm_code tm_infer_concat(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
-/* The shape may have fewer dims than the data. One of unknown length has at most as many as the result is declared
- * to have, and where that is more than the data have, just as many. */
-static tm_code expanded_rank(tm_infer_context *context, tm_node *node, tm_shape_list *out_shape, int *out_rank) {
+/* The shape may have fewer dims than the data. One of unknown length has at most as many as the result is
+ * declared to have, and where that is more than the data have, just as many. */
+static tm_code expanded_rank(tm_infer_context *context, tm_node *node, tm_shape_list *out_shape,
+                             int *out_rank) {
     const char what[] = "dims of the shape";
     TM_TRY(tm_shape_list_open(context, node, 1, what, TAMIS_MAX_RANK, out_shape));
     const tm_value *output = tm_infer_output(node, 0);
     const int least = *out_rank;
-    const bool lower = out_shape->length->high <= least ||
-                       (!tm_dim_is_constant(out_shape->length) && output != NULL &&
-                        tm_infer_declared_rank(output) == least);
+    const bool lower =
+        out_shape->length->high <= least ||
+        (!tm_dim_is_constant(out_shape->length) && output != NULL && tm_infer_declared_rank(output) == least);
     if (lower)
         return tm_shape_list_open(context, node, 1, what, least, out_shape);
     TM_TRY(tm_shape_list_open_ranked(context, node, 1, what, 1, 0, out_shape));

@@ -39,7 +39,8 @@ tm_code tm_movement_axes(tm_infer_context *context, tm_node *node, int input, in
     int64_t count = tm_shape_list_bound(out_list);
     for (int64_t i = 0; i < count; i++) {
         tm_dim there = tm_dim_less(context->dims, tm_infer_const(context, i), out_list->length);
-        TM_TRY(tm_movement_axis(context, node, tm_infer_element(context, out_list->value, i), rank, &out_axes[i]));
+        TM_TRY(tm_movement_axis(context, node, tm_infer_element(context, out_list->value, i), rank,
+                                &out_axes[i]));
         for (int64_t j = 0; j < i; j++)
             if (tm_dim_same(out_axes[i], out_axes[j]))
                 return tm_infer_fail(node, TM_E_ATTRIBUTE, "axes has the same axis twice");

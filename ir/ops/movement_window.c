@@ -98,9 +98,11 @@ static tm_code slice_lists(tm_infer_context *context, tm_node *node, tm_shape_li
     }
     TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[2], "the numbers of starts and ends"));
     if (lists[3].value != NULL)
-        TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[3], "the numbers of starts and axes"));
+        TM_TRY(
+            tm_shape_list_same_length(context, node, &lists[1], &lists[3], "the numbers of starts and axes"));
     if (lists[4].value != NULL)
-        TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[4], "the numbers of starts and steps"));
+        TM_TRY(tm_shape_list_same_length(context, node, &lists[1], &lists[4],
+                                         "the numbers of starts and steps"));
     return TM_OK;
 }
 
@@ -132,7 +134,8 @@ tm_code tm_infer_slice(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
-/* Pads stand as the heads of all axes, then their tails: with n axes, sum i is that of entries i and n + i. */
+/* Pads stand as the heads of all axes, then their tails: with n axes, sum i is that of entries i and n + i.
+ */
 static tm_code pad_sums(tm_infer_context *context, tm_node *node, tm_shape_list *axes, tm_dim *out_sums) {
     tm_dims *dims = context->dims;
     tm_dim zero = tm_infer_const(context, 0);

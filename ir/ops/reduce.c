@@ -2,8 +2,8 @@
  *
  * Inference of reductions, arg-reductions and running sums.
  *
- * The axes of a reduction are an input and may be known only when the model runs, even their number. The dims remain
- * expressions: with r[d] = 1 where some axis equals d,
+ * The axes of a reduction are an input and may be known only when the model runs, even their number. The dims
+ * remain expressions: with r[d] = 1 where some axis equals d,
  *
  *     keepdims:  out[d] = select(r[d], 1, in[d])
  *     else:      out[o] = sum over d of  (1 - r[d]) * (d - r[0] - ... - r[d-1] == o) * in[d]
@@ -23,7 +23,8 @@ static const tamis_type extremum_types[] = {TAMIS_TYPE_FLOAT,    TAMIS_TYPE_DOUB
 static const tamis_type axis_types[] = {TAMIS_TYPE_INT64, TAMIS_TYPE_INT32, 0};
 
 /* Sets reduced[d] to 0, 1 or an expression that is one of them, and *out_count to their sum. */
-static tm_code reduced_flags(tm_infer_context *context, tm_node *node, int rank, tm_dim *reduced, tm_dim *out_count) {
+static tm_code reduced_flags(tm_infer_context *context, tm_node *node, int rank, tm_dim *reduced,
+                             tm_dim *out_count) {
     tm_dims *dims = context->dims;
     const bool all = tm_node_int(node, "noop_with_empty_axes") == 0;
     tm_dim zero = tm_infer_const(context, 0), axes[TAMIS_MAX_RANK];
@@ -37,7 +38,8 @@ static tm_code reduced_flags(tm_infer_context *context, tm_node *node, int rank,
     for (int d = 0; d < rank; d++) {
         reduced[d] = every;
         for (int i = 0; i < tm_shape_list_bound(&list); i++)
-            reduced[d] = tm_dim_max(dims, reduced[d], tm_dim_equal(dims, axes[i], tm_infer_const(context, d)));
+            reduced[d] =
+                tm_dim_max(dims, reduced[d], tm_dim_equal(dims, axes[i], tm_infer_const(context, d)));
         sum = tm_dim_add(dims, sum, reduced[d]);
     }
     *out_count = tm_dim_select(dims, every, tm_infer_const(context, rank), list.length);

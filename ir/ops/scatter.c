@@ -42,7 +42,8 @@ static tm_code scatter_nd(tm_infer_context *context, tm_node *node, const tm_val
     TM_TRY(tm_infer_need(node, 2, -1));
     const int outer = indices->rank - 1, first = outer + data->rank - tm_infer_input(node, 2)->rank;
     if (first < 0 || first > data->rank)
-        return tm_infer_fail(node, TM_E_SHAPE, "updates of rank %d do not fit data of rank %d and indices of rank %d",
+        return tm_infer_fail(node, TM_E_SHAPE,
+                             "updates of rank %d do not fit data of rank %d and indices of rank %d",
                              tm_infer_input(node, 2)->rank, data->rank, indices->rank);
     TM_TRY(tm_infer_equal(context, node, depth, tm_infer_const(context, first),
                           "the last dim of the indices and the dims that the updates do not have"));

@@ -137,9 +137,10 @@ static tm_code flatten(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
-/* Which dims go, 0 or 1 each. Without axes those of 1 go; beside one that is certain to go, and with no declared rank, a
- * dim that may turn out to be 1 stays, and it is an error of the run if it does. */
-static tm_code squeezed_flags(tm_infer_context *context, tm_node *node, tm_dim *out_removed, tm_dim *out_count) {
+/* Which dims go, 0 or 1 each. Without axes those of 1 go; beside one that is certain to go, and with no
+ * declared rank, a dim that may turn out to be 1 stays, and it is an error of the run if it does. */
+static tm_code squeezed_flags(tm_infer_context *context, tm_node *node, tm_dim *out_removed,
+                              tm_dim *out_count) {
     tm_dims *dims = context->dims;
     const tm_value *data = tm_infer_input(node, 0);
     tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1), axes[TAMIS_MAX_RANK];
@@ -167,7 +168,8 @@ static tm_code squeezed_flags(tm_infer_context *context, tm_node *node, tm_dim *
     for (int i = 0; i < data->rank; i++) {
         if (tm_dim_is_constant(out_removed[i]))
             continue;
-        TM_TRY(tm_infer_equal(context, node, out_removed[i], zero, "without axes, a dim must not turn out to be 1"));
+        TM_TRY(tm_infer_equal(context, node, out_removed[i], zero,
+                              "without axes, a dim must not turn out to be 1"));
         out_removed[i] = zero;
     }
     *out_count = tm_infer_const(context, certain);
@@ -182,7 +184,8 @@ static tm_code squeeze(tm_infer_context *context, tm_node *node) {
     tm_dim zero = tm_infer_const(context, 0), one = tm_infer_const(context, 1);
     int count = 0;
     TM_TRY(squeezed_flags(context, node, removed, &number));
-    TM_TRY(tm_shape_list_decide_rank(context, node, number, "dims that are squeezed", -1, data->rank, &count));
+    TM_TRY(
+        tm_shape_list_decide_rank(context, node, number, "dims that are squeezed", -1, data->rank, &count));
     const int rank = data->rank - count;
     for (int j = 0; j < rank; j++)
         out[j] = zero;
@@ -192,12 +195,14 @@ static tm_code squeeze(tm_infer_context *context, tm_node *node) {
                               "a squeezed dim and 1"));
         for (int j = 0; j < rank; j++) {
             tm_dim here = tm_dim_equal(dims, kept, tm_infer_const(context, j));
-            out[j] = tm_dim_select(dims, removed[i], out[j], tm_dim_select(dims, here, data->dims[i], out[j]));
+            out[j] =
+                tm_dim_select(dims, removed[i], out[j], tm_dim_select(dims, here, data->dims[i], out[j]));
         }
         kept = tm_dim_add(dims, kept, tm_dim_sub(dims, one, removed[i]));
         gone = tm_dim_add(dims, gone, removed[i]);
     }
-    TM_TRY(tm_infer_equal(context, node, gone, tm_infer_const(context, count), "the number of dims that are squeezed"));
+    TM_TRY(tm_infer_equal(context, node, gone, tm_infer_const(context, count),
+                          "the number of dims that are squeezed"));
     tm_infer_set(node, 0, data->type, rank, out);
     return TM_OK;
 }

@@ -179,7 +179,8 @@ static tm_code col2im_spatial(tm_infer_context *context, tm_node *node, int *out
     tm_dim number = image.length;
     if (strides->present || dilations->present) {
         number = tm_infer_const(context, strides->present ? strides->count : dilations->count);
-        TM_TRY(tm_infer_equal(context, node, image.length, number, "the dims of the image and the attributes"));
+        TM_TRY(
+            tm_infer_equal(context, node, image.length, number, "the dims of the image and the attributes"));
     }
     TM_TRY(tm_shape_list_decide_rank(context, node, number, "dims of the image", 1, 2, out_spatial));
     return *out_spatial >= 1 ? TM_OK : tm_infer_fail(node, TM_E_SHAPE, "image_shape has no entries");
