@@ -366,7 +366,7 @@ static PyObject *give_strings(const tamis_tensor *tensor, int64_t count) {
     }
     PyObject *flat = list != NULL ? as_array(list, dtypes[TAMIS_TYPE_STRING]) : NULL;
     PyObject *shape = flat != NULL ? shape_of(tensor->rank, tensor->dims) : NULL;
-    PyObject *array = shape != NULL ? PyObject_CallMethod(flat, "reshape", "O", shape) : NULL;
+    PyObject *array = shape != NULL ? PyObject_CallMethod(flat, "reshape", "(O)", shape) : NULL;
     Py_XDECREF(list);
     Py_XDECREF(flat);
     Py_XDECREF(shape);

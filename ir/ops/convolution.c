@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inference of convolutions: Conv, ConvInteger, QLinearConv, ConvTranspose and CausalConvWithState.
+ * Inference of convolutions: Conv, ConvInteger, QLinearConv, ConvTranspose, DeformConv and
+ * CausalConvWithState.
  *
  *     X[n, c, in...] * W[m, c/group, kernel...]  ->  Y[n, m, out...]
  *     out = floordiv(in + pads - ((kernel - 1)*dilation + 1), stride) + 1
@@ -26,12 +27,16 @@ static tm_code check_attributes(tm_node *node, int spatial) {
     TM_TRY(tm_window_check(node, "dilations", spatial, 1));
     TM_TRY(tm_window_check(node, "kernel_shape", spatial, 0));
     TM_TRY(tm_window_check(node, "pads", 2 * (int64_t)spatial, -INT32_MAX));
+    if (tm_node_int(node, "group") < 1)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "group is %lld", (long long)tm_node_int(node, "group"));
+    return TM_OK;
+}
+
+static tm_code check_auto_pad(tm_node *node) {
     const char *auto_pad = tm_node_string(node, "auto_pad");
     if (!is_same(auto_pad) && strcmp(auto_pad, "VALID") != 0 && strcmp(auto_pad, "NOTSET") != 0)
         return tm_infer_fail(node, TM_E_ATTRIBUTE,
                              "auto_pad is neither NOTSET, VALID, SAME_UPPER nor SAME_LOWER");
-    if (tm_node_int(node, "group") < 1)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "group is %lld", (long long)tm_node_int(node, "group"));
     return TM_OK;
 }
 
@@ -46,7 +51,7 @@ static tm_dim extent(tm_infer_context *context, tm_dim kernel, int64_t dilation)
 static tm_dim forward_dim(tm_infer_context *context, tm_node *node, tm_dim in, tm_dim kernel, int i,
                           int spatial) {
     tm_dims *dims = context->dims;
-    const char *auto_pad = tm_node_string(node, "auto_pad");
+    const char *auto_pad = node->op == TM_OP_DeformConv ? "NOTSET" : tm_node_string(node, "auto_pad");
     tm_dim stride = tm_infer_const(context, tm_window_item(node, "strides", i, 1));
     if (is_same(auto_pad))
         return tm_dim_ceildiv(dims, in, stride);
@@ -108,6 +113,26 @@ static tm_code check_types(tm_node *node, int weight, tamis_type *out_type) {
     return TM_OK;
 }
 
+/* Spatial dims of the output. */
+static tm_code set_space(tm_infer_context *context, tm_node *node, const tm_value *x, const tm_value *w,
+                         tm_dim *out) {
+    int spatial = x->rank - 2;
+    for (int i = 0; i < spatial; i++) {
+        tm_dim kernel = w->dims[i + 2];
+        int64_t stated = tm_window_item(node, "kernel_shape", i, -1);
+        if (stated >= 0)
+            TM_TRY(tm_infer_equal(context, node, kernel, tm_infer_const(context, stated),
+                                  "kernel_shape and weights"));
+        out[i + 2] = node->op == TM_OP_ConvTranspose
+                         ? transposed_dim(context, node, x->dims[i + 2], kernel, i, spatial)
+                         : forward_dim(context, node, x->dims[i + 2], kernel, i, spatial);
+        if (tm_dim_is_constant(out[i + 2]) && out[i + 2]->constant < 0)
+            return tm_infer_fail(node, TM_E_SHAPE,
+                                 "the kernel is larger than the padded input on spatial axis %d", i);
+    }
+    return TM_OK;
+}
+
 tm_code tm_infer_conv(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
     int weight = node->op == TM_OP_QLinearConv ? 3 : 1;
@@ -124,6 +149,7 @@ tm_code tm_infer_conv(tm_infer_context *context, tm_node *node) {
     TM_TRY(check_types(node, weight, &type));
     int spatial = x->rank - 2;
     TM_TRY(check_attributes(node, spatial));
+    TM_TRY(check_auto_pad(node));
     if (transposed)
         TM_TRY(check_transposed(node, spatial));
     tm_dim group = tm_infer_const(context, tm_node_int(node, "group"));
@@ -143,19 +169,57 @@ tm_code tm_infer_conv(tm_infer_context *context, tm_node *node) {
             TM_TRY(tm_infer_need_type(node, bias, (tamis_type[]){TAMIS_TYPE_INT32, 0}));
         TM_TRY(tm_infer_equal(context, node, b->dims[0], out[1], "length of the bias and output channels"));
     }
-    for (int i = 0; i < spatial; i++) {
-        tm_dim kernel = w->dims[i + 2];
-        int64_t stated = tm_window_item(node, "kernel_shape", i, -1);
-        if (stated >= 0)
-            TM_TRY(tm_infer_equal(context, node, kernel, tm_infer_const(context, stated),
-                                  "kernel_shape and weights"));
-        out[i + 2] = transposed ? transposed_dim(context, node, x->dims[i + 2], kernel, i, spatial)
-                                : forward_dim(context, node, x->dims[i + 2], kernel, i, spatial);
-        if (tm_dim_is_constant(out[i + 2]) && out[i + 2]->constant < 0)
-            return tm_infer_fail(node, TM_E_SHAPE,
-                                 "the kernel is larger than the padded input on spatial axis %d", i);
-    }
+    TM_TRY(set_space(context, node, x, w, out));
     tm_infer_set(node, 0, type, x->rank, out);
+    return TM_OK;
+}
+
+static tm_code check_offsets(tm_infer_context *context, tm_node *node, const tm_dim *out) {
+    tm_dims *dims = context->dims;
+    tm_value *x = tm_infer_input(node, 0), *w = tm_infer_input(node, 1);
+    static const char *const names[] = {[2] = "offsets", [4] = "the mask"};
+    tm_dim kernel = tm_dim_product(dims, w->dims + 2, w->rank - 2);
+    tm_dim planes = tm_dim_mul(dims, kernel, tm_infer_const(context, tm_node_int(node, "offset_group")));
+    for (int i = 2; i <= 4; i += 2) {
+        if (i == 4 && tm_infer_input(node, i) == NULL)
+            return TM_OK;
+        TM_TRY(tm_infer_need(node, i, x->rank));
+        TM_TRY(tm_infer_same_type(node, 0, i));
+        const tm_value *value = tm_infer_input(node, i);
+        tm_dim wanted = i == 2 ? tm_dim_mul(dims, planes, tm_infer_const(context, x->rank - 2)) : planes;
+        const char *what = tm_arena_format(context->arena, "dims of %s", names[i]);
+        for (int d = 0; d < x->rank; d++)
+            TM_TRY(tm_infer_equal(context, node, value->dims[d], d == 1 ? wanted : out[d], what));
+    }
+    return TM_OK;
+}
+
+tm_code tm_infer_deform_conv(tm_infer_context *context, tm_node *node) {
+    TM_TRY(tm_infer_need(node, 0, -1));
+    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    tm_value *x = tm_infer_input(node, 0);
+    if (x->rank < 3)
+        return tm_infer_fail(node, TM_E_SHAPE, "the input has %d dims; batch, channels and space are needed",
+                             x->rank);
+    TM_TRY(tm_infer_need(node, 1, x->rank));
+    TM_TRY(tm_infer_same_type(node, 0, 1));
+    TM_TRY(check_attributes(node, x->rank - 2));
+    if (tm_node_int(node, "offset_group") < 1)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "offset_group is %lld",
+                             (long long)tm_node_int(node, "offset_group"));
+    tm_value *w = tm_infer_input(node, 1), *b = tm_infer_input(node, 3);
+    tm_dim out[TAMIS_MAX_RANK] = {x->dims[0], w->dims[0]};
+    tm_dim group = tm_infer_const(context, tm_node_int(node, "group"));
+    TM_TRY(tm_infer_equal(context, node, x->dims[1], tm_dim_mul(context->dims, w->dims[1], group),
+                          "channels of input and weights"));
+    if (b != NULL) {
+        TM_TRY(tm_infer_need(node, 3, 1));
+        TM_TRY(tm_infer_same_type(node, 0, 3));
+        TM_TRY(tm_infer_equal(context, node, b->dims[0], out[1], "length of the bias and output channels"));
+    }
+    TM_TRY(set_space(context, node, x, w, out));
+    TM_TRY(check_offsets(context, node, out));
+    tm_infer_set(node, 0, x->type, x->rank, out);
     return TM_OK;
 }
 

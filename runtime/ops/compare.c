@@ -6,6 +6,7 @@
  * neither are zero.
  */
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/text.h"
 
 #define COMPARE(s, S, C)                                       \
     TM_BINARY_KERNEL(Equal, s, S, C, uint8_t, a == b)          \
@@ -16,20 +17,11 @@
 TM_FOR_NUMERIC_TYPES(COMPARE)
 TM_BINARY_KERNEL(Equal, bool, uint8_t, uint8_t, uint8_t, (a != 0) == (b != 0))
 
-static bool strings_equal(tamis_string a, tamis_string b) {
-    if (a.size != b.size)
-        return false;
-    for (int64_t i = 0; i < a.size; i++)
-        if (a.data[i] != b.data[i])
-            return false;
-    return true;
-}
-
 static int32_t row_equal_strings(const tm_row *row) {
     const tamis_string *a = TM_ROW_IN(row, 0, tamis_string), *b = TM_ROW_IN(row, 1, tamis_string);
     uint8_t *y = TM_ROW_OUT(row, uint8_t);
     for (int64_t i = 0; i < row->count; i++)
-        y[i] = (uint8_t)strings_equal(a[i * row->step[0]], b[i * row->step[1]]);
+        y[i] = (uint8_t)tm_text_same(a[i * row->step[0]], b[i * row->step[1]]);
     return 0;
 }
 

@@ -3,6 +3,7 @@
  * ml_feature.c: ArrayFeatureExtractor, FeatureVectorizer, OneHotEncoder.
  */
 #include "runtime/ops/ml_common.h"
+#include "runtime/ops/text.h"
 
 /* y[..., k] = x[..., indices[k]] */
 int32_t tm_k_ml_ArrayFeatureExtractor(tm_run *run, const tm_call *call) {
@@ -42,21 +43,12 @@ int32_t tm_k_ml_FeatureVectorizer(tm_run *run, const tm_call *call) {
     return 0;
 }
 
-static bool same_text(tamis_string a, const void *attributes, tm_list b) {
-    const char *chars = tm_chars(attributes, b);
-    if (a.size != b.count)
-        return false;
-    for (int64_t i = 0; i < a.size; i++)
-        if (a.data[i] != chars[i])
-            return false;
-    return true;
-}
-
 /* The position of element `i` among the categories, or -1. */
 static int64_t category_of(const tm_attrs_OneHotEncoder *a, const tamis_tensor *x, int64_t i) {
     if (x->type == TAMIS_TYPE_STRING) {
         for (int64_t k = 0; k < a->cats_strings.count; k++)
-            if (same_text(((const tamis_string *)x->data)[i], a, tm_strings(a, a->cats_strings)[k]))
+            if (tm_text_same(((const tamis_string *)x->data)[i],
+                             tm_text_of(a, tm_strings(a, a->cats_strings)[k])))
                 return k;
         return -1;
     }

@@ -6,6 +6,7 @@
  * table in scratch memory, since label tables may be as long as the data. NaN is a key like any other.
  */
 #include "runtime/ops/ml_common.h"
+#include "runtime/ops/text.h"
 
 /* A list of strings, reals or integers, in any of the forms that attributes have. */
 typedef struct column {
@@ -59,15 +60,6 @@ static uint64_t text_hash(tamis_string text) {
     return hash;
 }
 
-static bool same_text(tamis_string a, tamis_string b) {
-    if (a.size != b.size)
-        return false;
-    for (int64_t i = 0; i < a.size; i++)
-        if (a.data[i] != b.data[i])
-            return false;
-    return true;
-}
-
 typedef struct table {
     column keys;
     int32_t *slots; /* key + 1, or 0 */
@@ -82,7 +74,7 @@ static int32_t *find(const table *t, tamis_string text, uint64_t bits) {
         int32_t *slot = &t->slots[i & t->mask];
         if (*slot == 0)
             return slot;
-        bool same = is_text ? same_text(text, text_at(&t->keys, *slot - 1))
+        bool same = is_text ? tm_text_same(text, text_at(&t->keys, *slot - 1))
                             : bits == number_bits(t->keys.data, t->keys.stored, *slot - 1);
         if (same)
             return slot;

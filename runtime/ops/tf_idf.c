@@ -8,6 +8,7 @@
  * sat" and bigrams, distance 2 finds "the sat".
  */
 #include "runtime/ops/element.h"
+#include "runtime/ops/text.h"
 
 typedef struct vectorizer {
     const tm_attrs_TfIdfVectorizer *a;
@@ -18,15 +19,8 @@ typedef struct vectorizer {
 
 static bool same_token(const vectorizer *v, int64_t element, int64_t pool) {
     if (v->x->type == TAMIS_TYPE_STRING) {
-        tamis_string text = ((const tamis_string *)v->x->data)[element];
         tm_list token = tm_strings(v->a, v->a->pool_strings)[pool];
-        const char *chars = tm_chars(v->a, token);
-        if (text.size != token.count)
-            return false;
-        for (int64_t i = 0; i < text.size; i++)
-            if (text.data[i] != chars[i])
-                return false;
-        return true;
+        return tm_text_same(((const tamis_string *)v->x->data)[element], tm_text_of(v->a, token));
     }
     int64_t value =
         v->x->type == TAMIS_TYPE_INT64 ? tm_get_i64(v->x->data, element) : tm_get_i32(v->x->data, element);

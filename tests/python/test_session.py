@@ -141,6 +141,13 @@ def test_strings_pass_through():
     assert y.tolist() == x.tolist()
 
 
+def test_one_string():
+    session = session_of(make_model([helper.make_node("Identity", ["x"], ["y"])], [value("x", TensorProto.STRING, ())],
+                                    [value("y", TensorProto.STRING, ())]))
+    y, = session.run(None, {"x": np.array("grüße", dtype=object)})
+    assert y.shape == () and y.item() == "grüße"
+
+
 def test_sequences():
     model = make_model([helper.make_node("SequenceInsert", ["s", "x"], ["t"])],
                        [helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None), value("x", shape=(2,))],
