@@ -56,16 +56,20 @@ static tm_code import_initializers(tm_importer *importer, tm_scope *scope, const
     return TM_OK;
 }
 
+static tm_code find_output(tm_importer *importer, const tm_scope *scope, const char *name,
+                           tm_value **out_value) {
+    TM_TRY(need_name(importer, scope, name, "an output"));
+    if (tm_scope_find(scope, name, out_value) && *out_value != NULL)
+        return TM_OK;
+    tm_place place = graph_place(importer, scope, name);
+    return tm_report(importer->diagnostics, TM_E_UNDEFINED_VALUE, &place, NULL,
+                     "no node, input or initializer makes the graph's output");
+}
+
 static tm_code import_outputs(tm_importer *importer, tm_scope *scope, const Onnx__GraphProto *proto) {
     for (size_t i = 0; i < proto->n_output; i++) {
-        const char *name = proto->output[i]->name;
-        TM_TRY(need_name(importer, scope, name, "an output"));
         tm_value *value = NULL;
-        if (!tm_scope_find(scope, name, &value) || value == NULL) {
-            tm_place place = graph_place(importer, scope, name);
-            return tm_report(importer->diagnostics, TM_E_UNDEFINED_VALUE, &place, NULL,
-                             "no node, input or initializer makes the graph's output");
-        }
+        TM_TRY(find_output(importer, scope, proto->output[i]->name, &value));
         tm_graph_add_output(scope->graph, value);
     }
     return TM_OK;
@@ -136,19 +140,42 @@ tm_code tm_import_main(tm_importer *importer, const Onnx__GraphProto *proto) {
 
 /* ---- bodies ---- */
 
-tm_code tm_open_body(tm_importer *importer, tm_scope *outer, const Onnx__GraphProto *proto, const char *path,
-                     const tm_place *place, tm_scope **out_scope) {
+/* A scope for a body whose nodes go into `graph`; NULL: into a graph of its own. */
+static tm_code open_scope(tm_importer *importer, tm_scope *outer, tm_graph *graph,
+                          const Onnx__GraphProto *proto, const char *path, const tm_place *place,
+                          tm_scope **out_scope) {
     if (outer->depth >= importer->options->limits.depth)
         return tm_report(importer->diagnostics, TM_E_LIMIT, place,
                          "if the file is trusted, raise the limit with --limit-depth=N",
                          "control flow and functions are nested too deep (limit %lld)",
                          (long long)importer->options->limits.depth);
-    tm_graph *graph = tm_graph_create(importer->model, proto->name, outer->graph);
+    if (graph == NULL)
+        graph = tm_graph_create(importer->model, proto->name, outer->graph);
     tm_scope *scope = TM_NEW(importer->scratch, tm_scope);
     tm_scope_init(importer, scope, outer, graph, path);
     read_hints(scope, proto->output, proto->n_output);
     read_hints(scope, proto->value_info, proto->n_value_info);
     *out_scope = scope;
+    return TM_OK;
+}
+
+tm_code tm_open_body(tm_importer *importer, tm_scope *outer, const Onnx__GraphProto *proto, const char *path,
+                     const tm_place *place, tm_scope **out_scope) {
+    return open_scope(importer, outer, NULL, proto, path, place, out_scope);
+}
+
+tm_code tm_inline_body(tm_importer *importer, tm_scope *outer, tm_graph *graph, const Onnx__GraphProto *proto,
+                       const char *path, const tm_place *place, tm_value *const *inputs,
+                       tm_value **out_outputs) {
+    tm_scope *scope;
+    TM_TRY(open_scope(importer, outer, graph, proto, path, place, &scope));
+    for (size_t i = 0; i < proto->n_input; i++) {
+        TM_TRY(need_name(importer, scope, proto->input[i]->name, "an input"));
+        TM_TRY(tm_scope_define(importer, scope, proto->input[i]->name, inputs[i], place));
+    }
+    TM_TRY(tm_import_body_nodes(importer, scope, proto));
+    for (size_t i = 0; i < proto->n_output; i++)
+        TM_TRY(find_output(importer, scope, proto->output[i]->name, &out_outputs[i]));
     return TM_OK;
 }
 

@@ -107,6 +107,10 @@ TM_MUST_USE tm_code tm_open_body(tm_importer *importer, tm_scope *outer, const O
                                  const char *path, const tm_place *place, tm_scope **out_scope);
 TM_MUST_USE tm_code tm_import_body_nodes(tm_importer *importer, tm_scope *scope,
                                          const Onnx__GraphProto *proto);
+/* The nodes of a body put into `graph`, with values for its inputs; gives those of its outputs. */
+TM_MUST_USE tm_code tm_inline_body(tm_importer *importer, tm_scope *outer, tm_graph *graph,
+                                   const Onnx__GraphProto *proto, const char *path, const tm_place *place,
+                                   tm_value *const *inputs, tm_value **out_outputs);
 TM_MUST_USE tm_code tm_import_nodes(tm_importer *importer, tm_scope *scope, Onnx__NodeProto *const *nodes,
                                     size_t count);
 

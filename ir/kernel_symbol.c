@@ -34,8 +34,7 @@ static const char *width_text(tamis_type type) {
 
 const char *tm_kernel_symbol(const tm_node *node) {
     const tm_op_info *info = tm_op_get(node->op);
-    static const char *const prefixes[] = {
-        [TM_DOMAIN_ML] = "ml_", [TM_DOMAIN_MS] = "ms_", [TM_DOMAIN_TRAINING] = "training_"};
+    static const char *const prefixes[] = {[TM_DOMAIN_ML] = "ml_", [TM_DOMAIN_MS] = "ms_"};
     size_t domain = (size_t)info->domain;
     const char *prefix = domain < sizeof prefixes / sizeof prefixes[0] && prefixes[domain] != NULL ? prefixes[domain] : "";
     tm_text text;

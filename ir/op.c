@@ -71,8 +71,6 @@ const char *tm_domain_name(tm_domain domain) {
         return "ai.onnx.ml";
     case TM_DOMAIN_MS:
         return "com.microsoft";
-    case TM_DOMAIN_TRAINING:
-        return "ai.onnx.preview.training";
     case TM_DOMAIN_TAMIS:
         return "tamis";
     case TM_DOMAIN_ONNX:

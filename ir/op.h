@@ -31,7 +31,7 @@ enum { /* traits */
     TM_HANDLE = 128
 };
 
-typedef enum tm_domain { TM_DOMAIN_ONNX, TM_DOMAIN_ML, TM_DOMAIN_MS, TM_DOMAIN_TRAINING, TM_DOMAIN_TAMIS } tm_domain;
+typedef enum tm_domain { TM_DOMAIN_ONNX, TM_DOMAIN_ML, TM_DOMAIN_MS, TM_DOMAIN_TAMIS } tm_domain;
 const char *tm_domain_name(tm_domain domain); /* "", "ai.onnx.ml", "com.microsoft"... */
 
 typedef enum tm_attribute_kind {

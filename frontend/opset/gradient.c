@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * gradient.c: Gradient, by differentiating the nodes between the tensors that it names, backwards.
+ *
+ *     c = Add(a, b)   d = Mul(c, a)   da, db = Gradient(a, b) {xs = [a, b], y = d}
+ *
+ *     dd = 1   dc = Mul(dd, a)   da = Mul(dd, c) + dc   db = dc
+ *
+ * Each node that leads from xs to y gives a part of the gradient of each of its inputs; the parts of a value
+ * are added. Values computed on the way forward are read again; if Gradient is called with other tensors
+ * than those that it names, the nodes are first written down a second time with these.
+ *
+ * An input that was broadcast takes the sum of its gradient over the axes along which it was; so the dims of
+ * both must be known to be equal or 1, and the graph's types must be known when the node is read: it stands
+ * in the main graph.
+ */
+#include "frontend/opset/opset.h"
+
+#include <string.h>
+
+typedef struct pair {
+    tm_value *from, *to;
+} pair;
+
+typedef struct differentiation {
+    tm_draft *draft;
+    TM_VECTOR(tm_node *) nodes; /* from the independent tensors to y, in order */
+    TM_VECTOR(pair) replaced;   /* named tensors and what is computed from them -> values at the call */
+    TM_VECTOR(pair) gradients;  /* value -> the sum of parts so far */
+    tm_value *y;
+} differentiation;
+
+static tm_value *emit(tm_draft *draft, tm_op op, tm_value *a, tm_value *b) {
+    return tm_draft_emit(draft, op, b == NULL ? 1 : 2, (tm_value *[]){a, b});
+}
+
+static pair *find(pair *pairs, size_t count, const tm_value *value) {
+    for (size_t i = 0; i < count; i++)
+        if (pairs[i].from == value)
+            return &pairs[i];
+    return NULL;
+}
+
+static tm_value *replacement(const differentiation *d, tm_value *value) {
+    const pair *found = find(d->replaced.items, d->replaced.count, value);
+    return found != NULL ? found->to : value;
+}
+
+/* ---- the nodes between ---- */
+
+static bool is_in(tm_node *const *nodes, size_t count, const tm_node *node) {
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i] == node)
+            return true;
+    return false;
+}
+
+/* Nodes before the draft that y needs and that need one of the named tensors. */
+static void collect(differentiation *d) {
+    tm_arena *arena = d->draft->importer->scratch;
+    TM_VECTOR(tm_node *) needed = {0};
+    tm_node *end = d->y->producer;
+    if (end != NULL && find(d->replaced.items, d->replaced.count, d->y) == NULL)
+        tm_push(arena, &needed, end);
+    for (tm_node *node = end; node != NULL; node = node->previous) {
+        if (!is_in(needed.items, needed.count, node))
+            continue;
+        for (int i = 0; i < node->input_count; i++) {
+            tm_value *x = node->inputs[i];
+            if (x == NULL || x->producer == NULL || x->graph != d->y->graph ||
+                find(d->replaced.items, d->replaced.count, x) != NULL ||
+                is_in(needed.items, needed.count, x->producer))
+                continue;
+            tm_push(arena, &needed, x->producer);
+        }
+    }
+    for (tm_node *node = d->y->graph->first; node != NULL; node = node->next) {
+        bool depends = false;
+        for (int i = 0; i < node->input_count && !depends; i++)
+            depends = node->inputs[i] != NULL &&
+                      (find(d->replaced.items, d->replaced.count, node->inputs[i]) != NULL ||
+                       (node->inputs[i]->producer != NULL &&
+                        is_in(d->nodes.items, d->nodes.count, node->inputs[i]->producer)));
+        if (depends && is_in(needed.items, needed.count, node))
+            tm_push(arena, &d->nodes, node);
+    }
+}
+
+/* The nodes once more, reading the tensors of the call. */
+static void replay(differentiation *d) {
+    tm_draft *draft = d->draft;
+    tm_arena *arena = draft->importer->scratch;
+    for (size_t n = 0; n < d->nodes.count; n++) {
+        const tm_node *node = d->nodes.items[n];
+        tm_value **inputs = TM_NEW_ARRAY(arena, tm_value *, node->input_count + 1);
+        for (int i = 0; i < node->input_count; i++)
+            inputs[i] = replacement(d, node->inputs[i]);
+        tm_node *copy = tm_draft_emit_node(draft, node->op, node->input_count, inputs);
+        for (int i = 0; i < tm_op_get(node->op)->attribute_count; i++)
+            copy->attributes[i] = node->attributes[i];
+        for (int i = 0; i < node->output_count; i++) {
+            pair made = {node->outputs[i], tm_draft_add_output(draft, copy)};
+            tm_push(arena, &d->replaced, made);
+        }
+        d->nodes.items[n] = copy;
+    }
+    d->y = replacement(d, d->y);
+}
+
+/* ---- parts ---- */
+
+/* The gradient summed over the axes along which `to` was broadcast. */
+static tm_code summed_like(const differentiation *d, tm_value *gradient, tm_value *to, tm_value **out_value) {
+    tm_draft *draft = d->draft;
+    int from_rank, rank;
+    int64_t leading[TAMIS_MAX_RANK], units[TAMIS_MAX_RANK];
+    int64_t unit_count = 0;
+    TM_TRY(tm_draft_rank(draft, gradient, &from_rank));
+    TM_TRY(tm_draft_rank(draft, to, &rank));
+    const int more = from_rank - rank;
+    for (int i = 0; i < more; i++)
+        leading[i] = i;
+    for (int i = 0; i < rank; i++) {
+        tm_dim own = to->dims[i], whole = gradient->dims[i + more];
+        if (tm_dim_same(own, whole))
+            continue;
+        if (!tm_dim_is(own, 1))
+            return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
+                                 "Gradient of a broadcast whose dims are not known to be equal or 1");
+        units[unit_count++] = i;
+    }
+    if (more > 0) {
+        tm_node *sum =
+            tm_draft_emit_node(draft, TM_OP_ReduceSum, 2,
+                               (tm_value *[]){gradient, tm_draft_constant_ints(draft, leading, more)});
+        tm_node_set_int(sum, "keepdims", 0);
+        gradient = tm_draft_add_output(draft, sum);
+    }
+    if (unit_count > 0)
+        gradient = emit(draft, TM_OP_ReduceSum, gradient, tm_draft_constant_ints(draft, units, unit_count));
+    *out_value = gradient;
+    return TM_OK;
+}
+
+static bool leads_to_xs(const differentiation *d, const tm_value *x) {
+    for (size_t i = 0; i < d->replaced.count; i++)
+        if (d->replaced.items[i].to == x)
+            return true;
+    return x->producer != NULL && is_in(d->nodes.items, d->nodes.count, x->producer);
+}
+
+/* Adds a part to the gradient of input `index`, if that leads to xs. */
+static tm_code add_part(differentiation *d, const tm_node *node, int index, tm_value *part) {
+    tm_value *x = node->inputs[index];
+    if (!leads_to_xs(d, x))
+        return TM_OK;
+    TM_TRY(summed_like(d, part, x, &part));
+    pair *found = find(d->gradients.items, d->gradients.count, x);
+    if (found != NULL)
+        found->to = emit(d->draft, TM_OP_Add, found->to, part);
+    else
+        tm_push(d->draft->importer->scratch, &d->gradients, (pair){x, part});
+    return TM_OK;
+}
+
+static tm_value *transposed(tm_draft *draft, tm_value *x) {
+    tm_node *node = tm_draft_emit_node(draft, TM_OP_Transpose, 1, &x);
+    tm_node_set_ints(node, "perm", (int64_t[]){1, 0}, 2);
+    return tm_draft_add_output(draft, node);
+}
+
+static tm_code differentiate_matmul(differentiation *d, const tm_node *node, tm_value *g) {
+    tm_draft *draft = d->draft;
+    for (int i = 0; i < 2; i++) {
+        int rank;
+        TM_TRY(tm_draft_rank(draft, node->inputs[i], &rank));
+        if (rank != 2)
+            return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "Gradient of MatMul of other ranks than 2");
+    }
+    TM_TRY(add_part(d, node, 0, emit(draft, TM_OP_MatMul, g, transposed(draft, node->inputs[1]))));
+    return add_part(d, node, 1, emit(draft, TM_OP_MatMul, transposed(draft, node->inputs[0]), g));
+}
+
+static tm_code differentiate_binary(differentiation *d, const tm_node *node, tm_value *g) {
+    tm_draft *draft = d->draft;
+    tm_value *a = node->inputs[0], *b = node->inputs[1], *y = node->outputs[0];
+    switch (node->op) {
+    case TM_OP_Add:
+        TM_TRY(add_part(d, node, 0, g));
+        return add_part(d, node, 1, g);
+    case TM_OP_Sub:
+        TM_TRY(add_part(d, node, 0, g));
+        return add_part(d, node, 1, emit(draft, TM_OP_Neg, g, NULL));
+    case TM_OP_Mul:
+        TM_TRY(add_part(d, node, 0, emit(draft, TM_OP_Mul, g, b)));
+        return add_part(d, node, 1, emit(draft, TM_OP_Mul, g, a));
+    case TM_OP_Div:
+        g = emit(draft, TM_OP_Div, g, b);
+        TM_TRY(add_part(d, node, 0, g));
+        return add_part(d, node, 1, emit(draft, TM_OP_Neg, emit(draft, TM_OP_Mul, g, y), NULL));
+    default:
+        return differentiate_matmul(d, node, g);
+    }
+}
+
+static tm_value *expanded_like(tm_draft *draft, tm_value *x, tm_value *like) {
+    return emit(draft, TM_OP_Expand, x, emit(draft, TM_OP_Shape, like, NULL));
+}
+
+/* A sum gives its gradient to all that it added; dims that fell away come back first. */
+static tm_code differentiate_sum(differentiation *d, const tm_node *node, tm_value *g) {
+    tm_draft *draft = d->draft;
+    tm_value *axes = node->input_count > 1 ? node->inputs[1] : NULL;
+    if (axes != NULL && tm_node_int(node, "keepdims") == 0)
+        g = emit(draft, TM_OP_Unsqueeze, g, axes);
+    return add_part(d, node, 0, expanded_like(draft, g, node->inputs[0]));
+}
+
+/* y'(x) * g for functions of one input, by x or by y. */
+static tm_code differentiate_unary(differentiation *d, const tm_node *node, tm_value *g) {
+    tm_draft *draft = d->draft;
+    tm_value *x = node->inputs[0], *y = node->outputs[0], *factor = NULL, *one, *zero;
+    TM_TRY(tm_draft_constant_like(draft, 1, y, &one));
+    TM_TRY(tm_draft_constant_like(draft, 0, y, &zero));
+    switch (node->op) {
+    case TM_OP_Neg:
+        return add_part(d, node, 0, emit(draft, TM_OP_Neg, g, NULL));
+    case TM_OP_Exp:
+        factor = y;
+        break;
+    case TM_OP_Log:
+        return add_part(d, node, 0, emit(draft, TM_OP_Div, g, x));
+    case TM_OP_Sqrt:
+        return add_part(d, node, 0, emit(draft, TM_OP_Div, g, emit(draft, TM_OP_Add, y, y)));
+    case TM_OP_Tanh:
+        factor = emit(draft, TM_OP_Sub, one, emit(draft, TM_OP_Mul, y, y));
+        break;
+    case TM_OP_Sigmoid:
+        factor = emit(draft, TM_OP_Mul, y, emit(draft, TM_OP_Sub, one, y));
+        break;
+    case TM_OP_Relu:
+        factor = emit(draft, TM_OP_CastLike, emit(draft, TM_OP_Greater, x, zero), y);
+        break;
+    case TM_OP_ReduceSum:
+        return differentiate_sum(d, node, g);
+    default: /* Identity, Expand */
+        return add_part(d, node, 0, g);
+    }
+    return add_part(d, node, 0, emit(draft, TM_OP_Mul, g, factor));
+}
+
+static tm_code differentiate(differentiation *d, const tm_node *node) {
+    static const tm_op unary[] = {TM_OP_Identity, TM_OP_Neg,     TM_OP_Exp,  TM_OP_Log,    TM_OP_Sqrt,
+                                  TM_OP_Tanh,     TM_OP_Sigmoid, TM_OP_Relu, TM_OP_Expand, TM_OP_ReduceSum};
+    static const tm_op binary[] = {TM_OP_Add, TM_OP_Sub, TM_OP_Mul, TM_OP_Div, TM_OP_MatMul};
+    const pair *found = find(d->gradients.items, d->gradients.count, node->outputs[0]);
+    if (found == NULL)
+        return TM_OK;
+    for (size_t i = 0; i < sizeof unary / sizeof *unary; i++)
+        if (node->op == unary[i])
+            return differentiate_unary(d, node, found->to);
+    for (size_t i = 0; i < sizeof binary / sizeof *binary; i++)
+        if (node->op == binary[i])
+            return differentiate_binary(d, node, found->to);
+    return tm_draft_fail(
+        d->draft, TM_E_UNSUPPORTED_FORM,
+        "Gradient of %s; tamis differentiates Add, Sub, Mul, Div, MatMul, Neg, Exp, Log, Sqrt, "
+        "Tanh, Sigmoid, Relu, ReduceSum, Expand and Identity",
+        tm_op_get(node->op)->name);
+}
+
+/* ---- the node ---- */
+
+/* A tensor like `x` full of one value. */
+static tm_code filled_like(tm_draft *draft, double value, tm_value *x, tm_value **out_value) {
+    tm_value *scalar;
+    TM_TRY(tm_draft_constant_like(draft, value, x, &scalar));
+    *out_value = expanded_like(draft, scalar, x);
+    return TM_OK;
+}
+
+/* Pairs the tensors of xs and zs with the node's inputs. */
+static tm_code read_names(differentiation *d, size_t *out_count) {
+    tm_draft *draft = d->draft;
+    const tm_draft_attribute *lists[] = {tm_draft_find(draft, "xs"), tm_draft_find(draft, "zs")};
+    const char *y = tm_draft_string(draft, "y", NULL);
+    size_t input = 0;
+    if (lists[0] == NULL || y == NULL)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "xs and y are needed");
+    for (int l = 0; l < 2; l++) {
+        for (int64_t i = 0; lists[l] != NULL && i < lists[l]->value.count; i++, input++) {
+            pair named = {NULL, tm_draft_input(draft, input)};
+            if (named.to == NULL || lists[l]->kind != TM_ATTRIBUTE_STRINGS ||
+                !tm_scope_find(draft->scope, lists[l]->value.strings[i], &named.from) || named.from == NULL)
+                return tm_draft_fail(draft, TM_E_ATTRIBUTE,
+                                     "tensor %zu of xs and zs is not defined, or has no input", input);
+            tm_push(draft->importer->scratch, &d->replaced, named);
+        }
+        if (l == 0)
+            *out_count = input;
+    }
+    if (!tm_scope_find(draft->scope, y, &d->y) || d->y == NULL)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "no node before this one makes y, '%s'", y);
+    if (draft->scope->graph != draft->importer->model->main)
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "Gradient inside of control flow");
+    return TM_OK;
+}
+
+tm_code tm_opset_gradient(tm_draft *draft) {
+    differentiation d = {.draft = draft};
+    size_t count = 0;
+    TM_TRY(read_names(&d, &count));
+    collect(&d);
+    bool other = false;
+    for (size_t i = 0; i < d.replaced.count; i++)
+        other |= d.replaced.items[i].from != d.replaced.items[i].to;
+    if (other)
+        replay(&d);
+    tm_value *start;
+    TM_TRY(filled_like(draft, 1, d.y, &start));
+    tm_push(draft->importer->scratch, &d.gradients, (pair){d.y, start});
+    for (size_t n = d.nodes.count; n > 0; n--)
+        TM_TRY(differentiate(&d, d.nodes.items[n - 1]));
+    for (size_t i = 0; i < count && i < draft->outputs.count; i++) {
+        tm_value *x = d.replaced.items[i].to;
+        const pair *found = find(d.gradients.items, d.gradients.count, x);
+        tm_value *gradient = found != NULL ? found->to : NULL;
+        tm_node *last;
+        if (gradient == NULL)
+            TM_TRY(filled_like(draft, 0, x, &gradient));
+        TM_TRY(tm_opset_emit_output(draft, i, TM_OP_Identity, 1, &gradient, &last));
+    }
+    return TM_OK;
+}
