@@ -7,8 +7,9 @@
  *     Gemm(x, w) {alpha: @scale}      in a function called with {scale: 2.0}      ->  alpha = 2.0
  *
  * When the call does not give it, the function's default holds, and without one the attribute is
- * absent. Attributes of kinds that no op of the table has (types, lists of tensors or graphs) are an
- * error at the node that has them; the op is unsupported anyway when it needs them.
+ * absent. A type becomes attributes of other kinds before the node is built (frontend/opset/). Attributes of
+ * kinds that no op of the table has (lists of tensors, graphs or types) are an error at the node that has
+ * them; the op is unsupported anyway when it needs them.
  */
 #include "frontend/draft.h"
 
@@ -25,7 +26,8 @@ enum {
     ONNX_FLOATS = 6,
     ONNX_INTS = 7,
     ONNX_STRINGS = 8,
-    ONNX_SPARSE_TENSOR = 11
+    ONNX_SPARSE_TENSOR = 11,
+    ONNX_TYPE = 13
 };
 
 /* Files of IR version 1 have no type; then the field that is there tells it. */
@@ -48,6 +50,8 @@ static int32_t type_of(const Onnx__AttributeProto *proto) {
         return ONNX_INTS;
     if (proto->n_strings != 0)
         return ONNX_STRINGS;
+    if (proto->tp != NULL)
+        return ONNX_TYPE;
     return proto->sparse_tensor != NULL ? ONNX_SPARSE_TENSOR : ONNX_UNDEFINED;
 }
 
@@ -108,6 +112,11 @@ static tm_code decode(tm_draft *draft, const Onnx__AttributeProto *proto, tm_dra
         out->kind = TM_ATTRIBUTE_GRAPH;
         out->graph = proto->g;
         if (proto->g == NULL)
+            break;
+        return TM_OK;
+    case ONNX_TYPE:
+        out->type = proto->tp;
+        if (proto->tp == NULL)
             break;
         return TM_OK;
     case ONNX_FLOATS:

@@ -98,6 +98,8 @@ static tm_code check_attribute(tm_draft *draft, tm_op op, const tm_draft_attribu
     if (index < 0)
         return tm_draft_fail(draft, TM_E_ATTRIBUTE, "%s has no attribute '%s' in opset %lld", info->name,
                              attribute->name, (long long)draft->version);
+    if (attribute->type != NULL)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "attribute '%s' is a type", attribute->name);
     if (info->attributes[index].kind != attribute->kind)
         return tm_report_mismatch(draft->importer->diagnostics, TM_E_ATTRIBUTE, &draft->place, NULL,
                                   kind_text(info->attributes[index].kind), kind_text(attribute->kind),

@@ -34,14 +34,23 @@ TM_MUST_USE tm_code tm_import_file(tm_arena *arena, tm_diagnostics *diagnostics,
 TM_MUST_USE tm_code tm_import_memory(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
                                      size_t bytes, const tm_import_options *options, tm_model **out_model);
 
-/* A serialised TensorProto, SequenceProto or OptionalProto (backend-test data), by the expected kind.
- * Sequences come back as a list; an empty optional as count 0. */
+/* A value outside of a model. A sequence has its items, an optional none or one, a map two tensors: its keys [n]
+ * and its values [n, ...]. */
+typedef struct tm_datum {
+    tamis_kind kind, item; /* as in tm_value */
+    tamis_type type, key;
+    const tm_constant *tensor; /* of kind TENSOR */
+    int64_t count;
+    const struct tm_datum *items;
+} tm_datum;
+
+/* A serialised TensorProto, SequenceProto, OptionalProto or MapProto (backend-test data), by the form (kind, item,
+ * type, key) of what is expected. */
+TM_MUST_USE tm_code tm_import_datum(tm_arena *arena, tm_diagnostics *diagnostics, const char *name,
+                                    const tm_datum *expected, const void *data, size_t bytes, tm_datum *out_datum);
 TM_MUST_USE tm_code tm_import_tensor(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
                                      size_t bytes, const tm_constant **out_constant);
-TM_MUST_USE tm_code tm_import_sequence(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, tamis_kind kind, const void *data,
-                                       size_t bytes, const tm_constant ***out_list, int64_t *out_count);
-/* The reverse, for `tamis run --outputs`: serialises a tensor, a sequence of tensors. */
-TM_MUST_USE tm_code tm_export_tensor(tm_arena *arena, const char *name, const tm_constant *constant, void **out_data, size_t *out_bytes);
-TM_MUST_USE tm_code tm_export_sequence(tm_arena *arena, const char *name, tamis_type type, const tm_constant *const *list, int64_t count, void **out_data, size_t *out_bytes);
+/* The reverse, for `tamis run --outputs`. */
+void tm_export_datum(tm_arena *arena, const char *name, const tm_datum *datum, void **out_data, size_t *out_bytes);
 
 #endif

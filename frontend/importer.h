@@ -77,11 +77,19 @@ TM_MUST_USE tm_code tm_read_opsets(tm_importer *importer, Onnx__OperatorSetIdPro
                                    const tm_opsets *outer, tm_opsets *out_opsets);
 
 /* ---- types.c ---- */
+/* What a TypeProto says: optional(seq(tensor(float))) is OPTIONAL of SEQUENCE of FLOAT. */
+typedef struct tm_form {
+    tamis_kind kind, item;
+    tamis_type type, key;
+    const Onnx__TypeProto__Tensor *tensor; /* the innermost; its shape may be missing */
+} tm_form;
+/* False: there are no values of the type here. The element type is not checked. */
+bool tm_read_form(const Onnx__TypeProto *type, tm_form *out);
 TM_MUST_USE tm_code tm_import_input_type(tm_importer *importer, tm_value *value, const Onnx__TypeProto *type,
                                          const tm_place *place);
 /* Names the dims that the inputs leave open: "x.0". */
 void tm_import_open_dims(tm_importer *importer);
-/* Kind, element type and rank that the file declares, for a value that inference has not seen. */
+/* Form and rank that the file declares, for a value that inference has not seen. */
 void tm_import_hint(tm_importer *importer, tm_value *value, const Onnx__TypeProto *type);
 tamis_type tm_hint_type(const Onnx__TypeProto *type); /* UNDEFINED: not declared */
 int tm_hint_rank(const Onnx__TypeProto *type);        /* -1: not declared */

@@ -60,53 +60,64 @@ static tm_code import_tensor_type(tm_importer *importer, tm_value *value, const 
     return TM_OK;
 }
 
-/* The tensor type inside of sequences and optionals, and the kind of the outermost. */
-static const Onnx__TypeProto__Tensor *find_tensor(const Onnx__TypeProto *type, tamis_kind *out_kind) {
-    *out_kind = TAMIS_KIND_NONE;
-    while (type != NULL) {
-        tamis_kind kind = TAMIS_KIND_NONE;
+bool tm_read_form(const Onnx__TypeProto *type, tm_form *out) {
+    *out = (tm_form){.kind = TAMIS_KIND_NONE};
+    for (tamis_kind *kind = &out->kind;; kind = &out->item) {
         const Onnx__TypeProto *inner = NULL;
-        const Onnx__TypeProto__Tensor *tensor = NULL;
-        switch (type->value_case) {
+        switch (type != NULL ? (int)type->value_case : (int)ONNX__TYPE_PROTO__VALUE__NOT_SET) {
         case ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE:
-            kind = TAMIS_KIND_TENSOR;
-            tensor = type->tensor_type;
+            *kind = TAMIS_KIND_TENSOR;
+            out->tensor = type->tensor_type;
             break;
         case ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE:
-            kind = TAMIS_KIND_SEQUENCE;
+            *kind = TAMIS_KIND_SEQUENCE;
             inner = type->sequence_type->elem_type;
             break;
         case ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE:
-            kind = TAMIS_KIND_OPTIONAL;
+            *kind = TAMIS_KIND_OPTIONAL;
             inner = type->optional_type->elem_type;
             break;
         case ONNX__TYPE_PROTO__VALUE_MAP_TYPE:
-            kind = TAMIS_KIND_MAP;
+            *kind = TAMIS_KIND_MAP;
+            out->key = (tamis_type)type->map_type->key_type;
+            inner = type->map_type->value_type;
             break;
         default:
+            return false;
+        }
+        if (inner == NULL)
+            break;
+        type = inner;
+        if (kind != &out->kind) { /* the second level: only a tensor may be in it */
+            if (*kind == TAMIS_KIND_OPTIONAL || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
+                return false;
+            out->tensor = type->tensor_type;
             break;
         }
-        if (*out_kind == TAMIS_KIND_NONE)
-            *out_kind = kind;
-        if (tensor != NULL)
-            return tensor;
-        type = inner;
     }
-    return NULL;
+    bool maps = out->kind == TAMIS_KIND_MAP || out->item == TAMIS_KIND_MAP;
+    if (out->tensor == NULL || !tm_form_exists(out->kind, out->item) ||
+        (maps && !tm_type_is_integer(out->key) && out->key != TAMIS_TYPE_STRING))
+        return false;
+    out->type = (tamis_type)out->tensor->elem_type;
+    return true;
 }
 
 tm_code tm_import_input_type(tm_importer *importer, tm_value *value, const Onnx__TypeProto *type,
                              const tm_place *place) {
-    tamis_kind kind;
-    const Onnx__TypeProto__Tensor *tensor = find_tensor(type, &kind);
-    if (kind == TAMIS_KIND_NONE && type == NULL)
+    tm_form form;
+    if (type == NULL)
         return tm_report(importer->diagnostics, TM_E_BAD_MODEL, place, NULL, "input '%s' has no type",
                          value->name);
-    if (tensor == NULL)
+    if (!tm_read_form(type, &form))
         return tm_report(importer->diagnostics, TM_E_UNSUPPORTED_TYPE, place, NULL,
-                         "input '%s' is neither a tensor nor a sequence or optional of tensors", value->name);
-    value->kind = kind;
-    return import_tensor_type(importer, value, tensor, place);
+                         "input '%s' is neither a tensor nor a sequence, map or optional of tensors, nor a "
+                         "sequence of maps or an optional of a sequence",
+                         value->name);
+    value->kind = form.kind;
+    value->item = form.item;
+    value->key = form.key;
+    return import_tensor_type(importer, value, form.tensor, place);
 }
 
 void tm_import_open_dims(tm_importer *importer) {
@@ -134,27 +145,27 @@ void tm_import_open_dims(tm_importer *importer) {
 }
 
 tamis_type tm_hint_type(const Onnx__TypeProto *type) {
-    tamis_kind kind;
-    const Onnx__TypeProto__Tensor *tensor = find_tensor(type, &kind);
-    bool known = tensor != NULL && tensor->elem_type > 0 && tensor->elem_type < TAMIS_TYPE_COUNT;
-    return known ? (tamis_type)tensor->elem_type : TAMIS_TYPE_UNDEFINED;
+    tm_form form;
+    bool known = tm_read_form(type, &form) && form.type > 0 && (int)form.type < TAMIS_TYPE_COUNT;
+    return known ? form.type : TAMIS_TYPE_UNDEFINED;
 }
 
 int tm_hint_rank(const Onnx__TypeProto *type) {
-    tamis_kind kind;
-    const Onnx__TypeProto__Tensor *tensor = find_tensor(type, &kind);
-    if (tensor == NULL || tensor->shape == NULL || tensor->shape->n_dim > TAMIS_MAX_RANK)
+    tm_form form;
+    if (!tm_read_form(type, &form) || form.tensor->shape == NULL ||
+        form.tensor->shape->n_dim > TAMIS_MAX_RANK)
         return -1;
-    return (int)tensor->shape->n_dim;
+    return (int)form.tensor->shape->n_dim;
 }
 
 void tm_import_hint(tm_importer *importer, tm_value *value, const Onnx__TypeProto *type) {
-    tamis_kind kind;
-    const Onnx__TypeProto__Tensor *tensor = find_tensor(type, &kind);
-    if (tensor == NULL || tensor->elem_type <= 0 || tensor->elem_type >= TAMIS_TYPE_COUNT)
+    tm_form form;
+    if (tm_hint_type(type) == TAMIS_TYPE_UNDEFINED || !tm_read_form(type, &form))
         return;
-    value->kind = kind;
-    value->type = (tamis_type)tensor->elem_type;
+    value->kind = form.kind;
+    value->item = form.item;
+    value->type = form.type;
+    value->key = form.key;
     int rank = tm_hint_rank(type);
     if (rank < 0)
         return;

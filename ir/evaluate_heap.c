@@ -102,6 +102,8 @@ static const char *failure_text(tm_arena *arena, const tm_run *run) {
         return tm_arena_format(arena, "the value %lld is not allowed (bound %lld)", a, b);
     case TM_RUN_DIVIDE:
         return tm_arena_format(arena, "integer division by zero at element %lld", a);
+    case TM_RUN_EMPTY:
+        return "the optional has no element";
     case TM_RUN_SEQUENCE:
         return tm_arena_format(arena, "position %lld is outside of a sequence of %lld", a, b);
     default:
@@ -129,10 +131,10 @@ static void *copy_strings(tm_arena *arena, const tamis_string *strings, int64_t 
     return copies;
 }
 
-/* Nesting is at most an optional of a sequence of tensors, so this ends. */
+/* Values nest three deep at most: an optional of a sequence of tensors, a sequence of maps. */
 tamis_tensor tm_tensor_copy(tm_arena *arena, const tamis_tensor *tensor) {
     tamis_tensor copy = *tensor;
-    if (tensor->kind == TAMIS_KIND_SEQUENCE || tensor->kind == TAMIS_KIND_OPTIONAL) {
+    if (tensor->kind != TAMIS_KIND_TENSOR) {
         const tm_sequence *from = tensor->data;
         if (from == NULL)
             return copy;

@@ -241,8 +241,12 @@ static void lay_out_frame(tm_machine *machine) {
         bool view = value->producer != NULL && tm_op_has(value->producer->op, TM_VIEW);
         value_buffers[i] = view || value->constant != NULL ? -1 : (int32_t)(2 * i);
         int32_t rank = value->kind == TAMIS_KIND_TENSOR ? value->rank : -1;
-        *t = (tamis_tensor){
-            .dims = next, .rank = rank, .type = (uint8_t)value->type, .kind = (uint8_t)value->kind};
+        *t = (tamis_tensor){.dims = next,
+                            .rank = rank,
+                            .type = (uint8_t)value->type,
+                            .kind = (uint8_t)value->kind,
+                            .item = (uint8_t)value->item,
+                            .key = (uint8_t)value->key};
         for (int k = 0; value->constant != NULL && k < value->rank; k++)
             next[k] = value->constant->dims[k];
         if (value->constant != NULL)

@@ -115,12 +115,11 @@ tm_code tm_evaluate_node(tm_model *model, tm_node *node, bool quiet, const tm_co
             continue;
         if (i < node->input_count) {
             const tm_constant *c = value->constant;
-            run.values[i] = (tamis_tensor){(void *)(uintptr_t)c->data,
-                                           (int64_t *)(uintptr_t)c->dims,
-                                           c->rank,
-                                           (uint8_t)c->type,
-                                           TAMIS_KIND_TENSOR,
-                                           0};
+            run.values[i] = (tamis_tensor){.data = (void *)(uintptr_t)c->data,
+                                           .dims = (int64_t *)(uintptr_t)c->dims,
+                                           .rank = c->rank,
+                                           .type = (uint8_t)c->type,
+                                           .kind = TAMIS_KIND_TENSOR};
         } else if (!lay_out_output(arena, value, kernel == NULL, &run.values[i], &value_buffers[i], i,
                                    tm_op_has(node->op, TM_DYNAMIC))) {
             return refuse(node, quiet, TM_E_UNSUPPORTED_FORM, "the dims of '%s' are not known", value->name);

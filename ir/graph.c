@@ -78,9 +78,29 @@ void tm_value_set_tensor(tm_value *value, tamis_type type, int rank, const tm_di
     if (rank > 0)
         memcpy(copy, dims, (size_t)rank * sizeof *dims);
     value->kind = TAMIS_KIND_TENSOR;
+    value->item = TAMIS_KIND_NONE;
     value->type = type;
+    value->key = TAMIS_TYPE_UNDEFINED;
     value->rank = rank;
     value->dims = copy;
+}
+
+void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims) {
+    tm_value_set_tensor(value, type, rank, dims);
+    value->kind = kind;
+    value->item = kind == TAMIS_KIND_TENSOR ? TAMIS_KIND_NONE : TAMIS_KIND_TENSOR;
+    value->elements = NULL;
+    value->element_count = 0;
+}
+
+void tm_value_set_form(tm_value *value, const tm_value *from, int rank, const tm_dim *dims) {
+    tm_value_set_handle(value, from->kind, from->type, rank, dims);
+    value->item = from->item;
+    value->key = from->key;
+}
+
+bool tm_value_same_form(const tm_value *a, const tm_value *b) {
+    return a->kind == b->kind && a->item == b->item && a->type == b->type && a->key == b->key;
 }
 
 tm_value *tm_value_create_constant(tm_graph *graph, const char *name, const tm_constant *constant) {

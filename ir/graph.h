@@ -34,6 +34,8 @@ int tm_type_bits(tamis_type type);           /* of one packed element; 128 for s
 bool tm_type_is_float(tamis_type type);      /* f16, bf16, f32, f64, float8, float4 */
 bool tm_type_is_integer(tamis_type type);    /* signed and unsigned, not bool */
 bool tm_type_is_signed(tamis_type type);
+/* Are there values of that kind with such items? A sequence or an optional of maps, but no deeper nesting. */
+bool tm_form_exists(tamis_kind kind, tamis_kind item);
 /* Bytes of `count` packed elements; false on overflow. */
 TM_MUST_USE bool tm_type_size(tamis_type type, int64_t count, int64_t *out_bytes);
 
@@ -84,10 +86,12 @@ struct tm_value {
     int32_t id;         /* unique in the model */
     const char *name;   /* as in the file; unique after import */
     tamis_kind kind;
-    tamis_type type;    /* of the elements for sequences, optionals */
+    tamis_kind item;    /* of the items of a sequence, optional or map; NONE for tensors */
+    tamis_type type;    /* of the elements; of the innermost tensors for sequences and their like */
+    tamis_type key;     /* of the keys of a map, or of the maps in a sequence or optional */
     int rank;           /* -1: unknown */
     int declared_rank;  /* what the model says of a node's output, -1: nothing. A hint: the last resort of inference */
-    tm_dim *dims;       /* rank entries; for sequences the dims of an element (FREE where they vary) */
+    tm_dim *dims;       /* rank entries; for sequences and their like the dims of an innermost tensor (FREE where they vary) */
     tm_node *producer;  /* NULL: graph input or constant */
     int output_index;
     tm_graph *graph;    /* where it is defined; NULL once its node was removed */
@@ -150,6 +154,12 @@ tm_graph *tm_graph_create(tm_model *model, const char *name, tm_graph *outer);
 tm_value *tm_value_create(tm_graph *graph, const char *name);
 tm_value *tm_value_create_constant(tm_graph *graph, const char *name, const tm_constant *constant); /* sets type, dims, elements */
 void tm_value_set_tensor(tm_value *value, tamis_type type, int rank, const tm_dim *dims); /* copies dims */
+/* A sequence or optional of tensors; rank -1: that of an element is not known. */
+void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims);
+/* Kind, item, type and key as `from` has them; no known elements. */
+void tm_value_set_form(tm_value *value, const tm_value *from, int rank, const tm_dim *dims);
+bool tm_value_same_form(const tm_value *a, const tm_value *b); /* the same kind, item, type and key */
+const char *tm_value_form_text(tm_arena *arena, const tm_value *value); /* "sequence map(i64) f32" */
 void tm_graph_add_input(tm_graph *graph, tm_value *value);
 void tm_graph_add_output(tm_graph *graph, tm_value *value);
 void tm_graph_set_output(tm_graph *graph, int index, tm_value *value);

@@ -17,6 +17,8 @@
 static void clear_output(tm_value *value) {
     value->type = TAMIS_TYPE_UNDEFINED;
     value->kind = TAMIS_KIND_TENSOR;
+    value->item = TAMIS_KIND_NONE;
+    value->key = TAMIS_TYPE_UNDEFINED;
     value->rank = -1;
     value->dims = NULL;
     value->elements = NULL;

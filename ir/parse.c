@@ -33,7 +33,9 @@ static void set_type(tm_value *value, const tm_parsed_type *type) {
     if (type->rank >= 0)
         tm_value_set_tensor(value, type->type, type->rank, type->dims);
     value->kind = type->kind;
+    value->item = type->item;
     value->type = type->type;
+    value->key = type->key;
     value->rank = type->rank;
 }
 

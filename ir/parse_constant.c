@@ -51,7 +51,8 @@ static tm_code parse_dims(tm_parser *p, tm_parsed_type *out) {
     return TM_OK;
 }
 
-tm_code tm_parse_type(tm_parser *p, tm_parsed_type *out) {
+/* "sequence", "optional", "map(i64)"; TENSOR where none of them stands here. */
+static tm_code parse_kind(tm_parser *p, tamis_kind *out_kind, tamis_type *out_key) {
     static const struct {
         const char *name;
         tamis_kind kind;
@@ -59,13 +60,33 @@ tm_code tm_parse_type(tm_parser *p, tm_parsed_type *out) {
                  {"optional", TAMIS_KIND_OPTIONAL},
                  {"map", TAMIS_KIND_MAP},
                  {"none", TAMIS_KIND_NONE}};
-    *out = (tm_parsed_type){.kind = TAMIS_KIND_TENSOR, .type = TAMIS_TYPE_UNDEFINED};
+    *out_kind = TAMIS_KIND_TENSOR;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (tm_parse_is_name(p, kinds[i].name)) {
-            out->kind = kinds[i].kind;
+            *out_kind = kinds[i].kind;
             tm_lexer_next(p);
             break;
         }
+    if (*out_kind != TAMIS_KIND_MAP)
+        return TM_OK;
+    TM_TRY(tm_parse_expect(p, "("));
+    *out_key = p->token.kind == TM_TOKEN_NAME ? tm_type_parse(p->token.text) : TAMIS_TYPE_UNDEFINED;
+    if (!tm_type_is_integer(*out_key) && *out_key != TAMIS_TYPE_STRING)
+        return tm_parse_fail(p, "a type of keys: i64, string, ...");
+    tm_lexer_next(p);
+    return tm_parse_expect(p, ")");
+}
+
+tm_code tm_parse_type(tm_parser *p, tm_parsed_type *out) {
+    *out = (tm_parsed_type){.type = TAMIS_TYPE_UNDEFINED, .key = TAMIS_TYPE_UNDEFINED};
+    TM_TRY(parse_kind(p, &out->kind, &out->key));
+    int64_t line = p->token.line, column = p->token.column;
+    if (out->kind == TAMIS_KIND_MAP)
+        out->item = TAMIS_KIND_TENSOR;
+    else if (out->kind == TAMIS_KIND_SEQUENCE || out->kind == TAMIS_KIND_OPTIONAL)
+        TM_TRY(parse_kind(p, &out->item, &out->key));
+    if (!tm_form_exists(out->kind, out->item))
+        return tm_parse_error(p, line, column, "there are no values nested like this");
     if (!tm_parse_accept(p, "?")) {
         out->type = p->token.kind == TM_TOKEN_NAME ? tm_type_parse(p->token.text) : TAMIS_TYPE_UNDEFINED;
         if (out->type == TAMIS_TYPE_UNDEFINED)

@@ -72,13 +72,33 @@ static void print_dims(const tm_value *value, tm_text *out) {
     tm_text_add(out, "]");
 }
 
-void tm_print_type(const tm_value *value, tm_text *out) {
+static void print_kind(tamis_kind kind, tamis_type key, tm_text *out) {
     static const char *const kinds[] = {[TAMIS_KIND_NONE] = "none ",
                                         [TAMIS_KIND_TENSOR] = "",
                                         [TAMIS_KIND_SEQUENCE] = "sequence ",
-                                        [TAMIS_KIND_OPTIONAL] = "optional ",
-                                        [TAMIS_KIND_MAP] = "map "};
-    tm_text_add(out, "%s%s", kinds[value->kind], tm_type_text(value->type));
+                                        [TAMIS_KIND_OPTIONAL] = "optional "};
+    if (kind == TAMIS_KIND_MAP)
+        tm_text_add(out, "map(%s) ", tm_type_text(key));
+    else
+        tm_text_add(out, "%s", kinds[kind]);
+}
+
+static void print_form(const tm_value *value, tm_text *out) {
+    print_kind(value->kind, value->key, out);
+    if (value->item != TAMIS_KIND_NONE)
+        print_kind(value->item, value->key, out);
+    tm_text_add(out, "%s", tm_type_text(value->type));
+}
+
+const char *tm_value_form_text(tm_arena *arena, const tm_value *value) {
+    tm_text text;
+    tm_text_init(&text, arena);
+    print_form(value, &text);
+    return tm_text_get(&text);
+}
+
+void tm_print_type(const tm_value *value, tm_text *out) {
+    print_form(value, out);
     print_dims(value, out);
 }
 

@@ -89,8 +89,8 @@ TM_MUST_USE tm_code tm_parse_string(tm_parser *parser, const char **out,
                                     size_t *out_size); /* string or bare name */
 
 typedef struct tm_parsed_type {
-    tamis_kind kind;
-    tamis_type type;
+    tamis_kind kind, item;
+    tamis_type type, key;
     int rank;
     tm_dim dims[TAMIS_MAX_RANK]; /* NULL: `?` */
 } tm_parsed_type;

@@ -108,3 +108,18 @@ bool tm_type_size(tamis_type type, int64_t count, int64_t *out_bytes) {
     *out_bytes = (bits + 7) / 8;
     return true;
 }
+
+bool tm_form_exists(tamis_kind kind, tamis_kind item) {
+    switch (kind) {
+    case TAMIS_KIND_NONE:
+    case TAMIS_KIND_TENSOR:
+        return item == TAMIS_KIND_NONE;
+    case TAMIS_KIND_SEQUENCE:
+        return item == TAMIS_KIND_TENSOR || item == TAMIS_KIND_MAP;
+    case TAMIS_KIND_OPTIONAL:
+        return item == TAMIS_KIND_TENSOR || item == TAMIS_KIND_MAP || item == TAMIS_KIND_SEQUENCE;
+    case TAMIS_KIND_MAP:
+        return item == TAMIS_KIND_TENSOR;
+    }
+    return false;
+}

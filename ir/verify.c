@@ -43,6 +43,9 @@ static void check_name(verifier *v, const tm_value *value) {
 static void check_type(verifier *v, const tm_value *value) {
     if (value->kind == TAMIS_KIND_NONE || value->type == TAMIS_TYPE_UNDEFINED)
         fail(v, value, "value '%s' has no type", value->name);
+    else if (!tm_form_exists(value->kind, value->item))
+        fail(v, value, "value '%s' has the kind %d of items %d, which does not exist", value->name,
+             (int)value->kind, (int)value->item);
     else if (value->kind == TAMIS_KIND_TENSOR && value->rank < 0)
         fail(v, value, "value '%s' has no rank", value->name);
     for (int i = 0; i < value->rank; i++)

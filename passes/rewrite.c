@@ -46,7 +46,7 @@ void tm_rewrite_permutation(const tm_node *transpose, int64_t out_perm[TAMIS_MAX
 }
 
 bool tm_rewrite_same_type(const tm_value *a, const tm_value *b) {
-    if (a->kind != b->kind || a->type != b->type || a->rank != b->rank)
+    if (!tm_value_same_form(a, b) || a->rank != b->rank)
         return false;
     for (int i = 0; i < a->rank; i++)
         if (a->dims[i] != b->dims[i])

@@ -3,7 +3,7 @@
  * simplify_shapes.c: movement of data that moves nothing, or that is undone further on.
  *
  *     copies        Identity; Reshape, Expand, Slice, Pad, Tile, Transpose, Cast to what is there already;
- *                   Concat, Sum, Max of one input; Dropout when not training
+ *                   Concat, Sum, Max of one input; Dropout when not training; the element of a new optional
  *     views         Reshape(Unsqueeze(x))                 ->  Reshape(x) with the dims of the result
  *     transposes    Transpose(Transpose(x, p), q)         ->  Transpose(x, p[q]), or x
  *                   Transpose(Relu(Transpose(x, p)), q)   ->  Relu(x) when q undoes p
@@ -58,7 +58,7 @@ static const struct {
     {TM_OP_Cast, ALWAYS, 0},     {TM_OP_Transpose, ALWAYS, 0}, {TM_OP_Concat, ONE_INPUT, 0},
     {TM_OP_Sum, ONE_INPUT, 0},   {TM_OP_Max, ONE_INPUT, 0},    {TM_OP_Min, ONE_INPUT, 0},
     {TM_OP_Mean, ONE_INPUT, 0},  {TM_OP_Slice, 4, 1},          {TM_OP_Pad, 1, 0},
-    {TM_OP_Tile, 1, 1},          {TM_OP_Dropout, 2, 0},
+    {TM_OP_Tile, 1, 1},          {TM_OP_Dropout, 2, 0},        {TM_OP_OptionalGetElement, ALWAYS, 0},
 };
 
 static bool copies_input(const tm_node *node) {
@@ -74,12 +74,20 @@ static bool copies_input(const tm_node *node) {
     return false;
 }
 
+/* Input 0, or what the optional there was made of. */
+static tm_value *copied_value(const tm_node *node) {
+    const tm_node *maker = node->inputs[0]->producer;
+    bool made = node->op == TM_OP_OptionalGetElement && maker != NULL && maker->op == TM_OP_Optional &&
+                maker->input_count > 0 && maker->inputs[0] != NULL;
+    return made ? maker->inputs[0] : node->inputs[0];
+}
+
 static bool remove_copy(tm_pass_context *context, tm_node *node) {
     if (node->input_count < 1 || node->inputs[0] == NULL || node->output_count < 1 ||
         node->outputs[0] == NULL)
         return false;
-    tm_value *input = node->inputs[0], *output = node->outputs[0];
-    bool handle = input->kind != TAMIS_KIND_TENSOR && node->op == TM_OP_Identity;
+    tm_value *input = copied_value(node), *output = node->outputs[0];
+    bool handle = input->kind != TAMIS_KIND_TENSOR && tm_value_same_form(input, output);
     if (tm_value_unused(output) || !copies_input(node) || (!handle && !tm_rewrite_same_type(input, output)) ||
         !tm_rewrite_can_replace(output, input) || !tm_pass_allow(context))
         return false;

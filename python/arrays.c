@@ -167,6 +167,20 @@ static bool is_aligned(const Py_buffer *view) {
     return view->len == 0 || alignment == 0 || (uintptr_t)view->buf % alignment == 0;
 }
 
+/* A list of Python numbers has no type of its own: it takes the port's. What NumPy knows as objects only (None
+ * among the numbers) is no such list. */
+static PyObject *list_as_array(PyObject *object, PyObject *dtype) {
+    PyObject *array = as_array(object, NULL);
+    PyObject *found = array != NULL ? PyObject_GetAttrString(array, "dtype") : NULL;
+    int objects = found != NULL ? PyObject_RichCompareBool(found, dtypes[TAMIS_TYPE_STRING], Py_EQ) : -1;
+    PyObject *typed = objects == 0 ? as_array(array, dtype) : NULL;
+    if (objects > 0)
+        PyErr_SetString(PyExc_TypeError, "a list of objects that are no numbers");
+    Py_XDECREF(found);
+    Py_XDECREF(array);
+    return typed;
+}
+
 static int take_plain(PyObject *object, const tamis_port *port, tm_python_item *item) {
     const type_row *row = &type_rows[port->type];
     int got = view_of(object, item);
@@ -177,8 +191,7 @@ static int take_plain(PyObject *object, const tamis_port *port, tm_python_item *
             tm_python_release(item);
             array = PyObject_CallMethod(object, "copy", NULL);
         } else {
-            /* A list of Python numbers has no type of its own; an array must have the right one. */
-            array = as_array(object, is_array ? NULL : dtypes[port->type]);
+            array = is_array ? as_array(object, NULL) : list_as_array(object, dtypes[port->type]);
         }
         got = array != NULL ? view_of(array, item) : -1;
         Py_XDECREF(array); /* the view holds it */
@@ -288,6 +301,11 @@ static int take_strings(PyObject *object, const tamis_port *port, tm_python_item
 
 int tm_python_take(PyObject *object, const tamis_port *port, tm_python_item *item) {
     memset(item, 0, sizeof *item);
+    if (object == Py_None) { /* NumPy makes NaN of it */
+        PyErr_Format(PyExc_TypeError, "input '%s' is not optional: expected an array of tensor(%s), found None",
+                     port->name, tm_python_type_name(port->type));
+        return -1;
+    }
     int category = type_rows[port->type].category;
     if (category == CATEGORY_STRING)
         return take_strings(object, port, item);

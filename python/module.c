@@ -3,7 +3,7 @@
  * The module tamis._tamis: `Session`, an artifact loaded and ready to run, `compile`, and `Error`.
  *
  *     session = Session(path, threads, strict, seed)
- *     session.inputs                      [(name, kind, "float", ["batch", 4]), ...]
+ *     session.inputs                      [(name, "tensor(float)", ["batch", 4]), ...]
  *     session.run(None, {"x": array})     list of new arrays
  *     session.run_list([array, ...])      by position
  *
@@ -111,72 +111,145 @@ static void return_session(session_object *self, tamis_session *session) {
 
 /* ---- inputs ---- */
 
-/* Arrays of one input; `count` items from `first` in the call's items. */
+/* One call. Its arrays and, for values other than tensors, the records that describe them to the runtime. */
 typedef struct call {
     session_object *owner;
     tamis_session *session;
     tm_python_item *items;
-    int64_t item_count, item_capacity;
+    int64_t item_count;
+    tamis_tensor *records;
+    int64_t *lengths; /* one for each record: a list's only dim */
+    int64_t record_count, record_capacity;
     tm_python_result *results;
     bool *wanted; /* outputs asked for */
 } call;
 
-static int bind_tensor(call *c, int input, PyObject *object) {
-    tm_python_item *item = &c->items[c->item_count++];
-    const tamis_port *port = &c->owner->artifact->inputs[input];
-    tamis_error error;
-    if (tm_python_take(object, port, item) != 0)
-        return -1;
-    if (tamis_session_set_input(c->session, input, (tamis_type)port->type, item->tensor.rank, item->dims,
-                                item->tensor.data, &error) == 0)
-        return 0;
-    tm_python_fail(error.code, error.message);
-    return -1;
+/* What a value has to be: its kind and, for lists, that of their items. */
+typedef struct form {
+    int kind, item;
+} form;
+
+static form form_of(const tamis_port *port) {
+    return (form){port->kind, port->item};
+}
+
+static form item_form(form of) {
+    return (form){of.item, of.item == TAMIS_KIND_TENSOR ? TAMIS_KIND_NONE : TAMIS_KIND_TENSOR};
 }
 
 static bool is_list(PyObject *object) {
     return PyList_Check(object) || PyTuple_Check(object);
 }
 
-static int bind_sequence(call *c, int input, PyObject *object) {
-    const tamis_port *port = &c->owner->artifact->inputs[input];
-    Py_ssize_t count = object == Py_None ? 0 : is_list(object) ? PySequence_Size(object) : 1;
-    tamis_tensor *tensors = PyMem_Calloc((size_t)count + 1, sizeof *tensors);
-    int code = tensors != NULL ? 0 : -1;
-    for (Py_ssize_t i = 0; i < count && code == 0; i++) {
-        PyObject *element = is_list(object) ? PySequence_GetItem(object, i) : Py_NewRef(object);
-        tm_python_item *item = &c->items[c->item_count++];
-        code = element != NULL ? tm_python_take(element, port, item) : -1;
-        Py_XDECREF(element);
-        tensors[i] = item->tensor;
+/* How many records the items of the value take, all levels counted; most arrays are among them. */
+static int64_t count_records(PyObject *object, form expected) {
+    int64_t count = 0;
+    if (expected.kind == TAMIS_KIND_TENSOR)
+        return 0;
+    if (expected.kind == TAMIS_KIND_MAP)
+        return 2;
+    if (expected.kind == TAMIS_KIND_OPTIONAL)
+        return object == Py_None ? 0 : 1 + count_records(object, item_form(expected));
+    for (Py_ssize_t i = 0; is_list(object) && i < PySequence_Size(object); i++) {
+        PyObject *item = PySequence_GetItem(object, i);
+        count += 1 + (item != NULL ? count_records(item, item_form(expected)) : 0);
+        Py_XDECREF(item);
     }
-    tamis_error error;
-    if (code == 0) {
-        bool nested = port->kind == TAMIS_KIND_OPTIONAL && is_list(object);
-        int (*set)(tamis_session *, int, const tamis_tensor *, int64_t, tamis_error *) =
-            nested ? tamis_session_set_input_optional_sequence : tamis_session_set_input_sequence;
-        code = set(c->session, input, tensors, count, &error);
+    PyErr_Clear();
+    return count;
+}
+
+static int wrong_kind(const tamis_port *port, const char *expected, PyObject *object) {
+    PyErr_Format(PyExc_TypeError, "input '%s': expected %s, found %R", port->name, expected,
+                 (PyObject *)Py_TYPE(object));
+    return -1;
+}
+
+static int take_tensor(call *c, const tamis_port *port, PyObject *object, tamis_tensor *out) {
+    tm_python_item *item = &c->items[c->item_count++];
+    if (tm_python_take(object, port, item) != 0)
+        return -1;
+    *out = item->tensor;
+    return 0;
+}
+
+/* Room for `count` records; the list of them. NULL with an exception: converting an array ran Python code that
+ * made a list longer than it was. */
+static tamis_tensor *add_records(call *c, int64_t count, int kind, tamis_tensor *out_list) {
+    if (count > c->record_capacity - c->record_count) {
+        PyErr_SetString(PyExc_RuntimeError, "an input changed while it was read");
+        return NULL;
+    }
+    tamis_tensor *records = &c->records[c->record_count];
+    int64_t *length = &c->lengths[c->record_count];
+    *out_list = (tamis_tensor){.data = records, .dims = length, .rank = 1, .kind = (uint8_t)kind};
+    if (count > 0)
+        *length = count;
+    else
+        out_list->dims = &c->lengths[-1]; /* the entry before all others is 0 */
+    c->record_count += count;
+    return records;
+}
+
+static int take_map(call *c, const tamis_port *port, PyObject *object, tamis_tensor *out) {
+    if (!PyDict_Check(object))
+        return wrong_kind(port, "a dict", object);
+    tamis_tensor *records = add_records(c, PyDict_Size(object) > 0 ? 2 : 0, TAMIS_KIND_MAP, out);
+    if (records == NULL || PyDict_Size(object) == 0)
+        return records != NULL ? 0 : -1;
+    tamis_port key_port = *port;
+    key_port.type = port->key;
+    PyObject *keys = PyDict_Keys(object), *values = PyDict_Values(object);
+    int code = keys != NULL && values != NULL ? 0 : -1;
+    if (code == 0)
+        code = take_tensor(c, &key_port, keys, &records[0]);
+    if (code == 0)
+        code = take_tensor(c, port, values, &records[1]);
+    Py_XDECREF(keys);
+    Py_XDECREF(values);
+    return code;
+}
+
+static int take_value(call *c, const tamis_port *port, PyObject *object, form expected, tamis_tensor *out) {
+    if (expected.kind == TAMIS_KIND_TENSOR)
+        return take_tensor(c, port, object, out);
+    if (expected.kind == TAMIS_KIND_MAP)
+        return take_map(c, port, object, out);
+    if (expected.kind == TAMIS_KIND_OPTIONAL) {
+        tamis_tensor *element = add_records(c, object != Py_None, TAMIS_KIND_OPTIONAL, out);
+        if (element == NULL || object == Py_None)
+            return element != NULL ? 0 : -1;
+        return take_value(c, port, object, item_form(expected), element);
+    }
+    if (!is_list(object))
+        return wrong_kind(port, expected.item == TAMIS_KIND_MAP ? "a list of dicts" : "a list of arrays",
+                          object);
+    Py_ssize_t count = PySequence_Size(object);
+    tamis_tensor *items = add_records(c, count, TAMIS_KIND_SEQUENCE, out);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = items != NULL ? PySequence_GetItem(object, i) : NULL;
+        int code = item != NULL ? take_value(c, port, item, item_form(expected), &items[i]) : -1;
+        Py_XDECREF(item);
         if (code != 0)
-            tm_python_fail(error.code, error.message);
+            return -1;
     }
-    PyMem_Free(tensors);
-    return code == 0 ? 0 : -1;
+    return items != NULL ? 0 : -1;
 }
 
 static int bind_input(call *c, int input, PyObject *object) {
-    if (c->owner->artifact->inputs[input].kind == TAMIS_KIND_TENSOR)
-        return bind_tensor(c, input, object);
-    return bind_sequence(c, input, object);
-}
-
-/* How many items the inputs have: sequences are counted by length. */
-static int64_t count_items(session_object *self, PyObject *const *objects) {
-    int64_t count = 0;
-    for (int32_t i = 0; i < self->artifact->input_count; i++) {
-        bool is_tensor = self->artifact->inputs[i].kind == TAMIS_KIND_TENSOR;
-        count += !is_tensor && is_list(objects[i]) ? PySequence_Size(objects[i]) : 1;
-    }
-    return count;
+    const tamis_port *port = &c->owner->artifact->inputs[input];
+    tamis_tensor value;
+    tamis_error error;
+    if (take_value(c, port, object, form_of(port), &value) != 0)
+        return -1;
+    int code = port->kind == TAMIS_KIND_TENSOR
+                   ? tamis_session_set_input(c->session, input, (tamis_type)port->type, value.rank,
+                                             value.dims, value.data, &error)
+                   : tamis_session_set_input_value(c->session, input, &value, &error);
+    if (code == 0)
+        return 0;
+    tm_python_fail(error.code, error.message);
+    return -1;
 }
 
 /* ---- outputs ---- */
@@ -203,29 +276,61 @@ static int make_results(call *c) {
     return 0;
 }
 
-static PyObject *give_output(call *c, int output) {
-    const tamis_port *port = &c->owner->artifact->outputs[output];
-    if (c->results[output].array != NULL)
-        return tm_python_finish(&c->results[output], port->type);
-    const tamis_tensor *value = tamis_session_output(c->session, output);
-    if (port->kind == TAMIS_KIND_TENSOR)
-        return tm_python_give(value);
+static PyObject *give_value(const tamis_tensor *value);
+
+/* A list of Python numbers and strings, or of arrays where the tensor has more than one axis. */
+static PyObject *give_list(const tamis_tensor *tensor) {
+    PyObject *array = tm_python_give(tensor);
+    PyObject *list = NULL;
+    if (array != NULL)
+        list = tensor->rank == 1 ? PyObject_CallMethod(array, "tolist", NULL) : PySequence_List(array);
+    Py_XDECREF(array);
+    return list;
+}
+
+static PyObject *give_map(const tamis_tensor *map) {
     int64_t count;
-    const tamis_tensor *items = tamis_session_output_sequence(c->session, output, &count);
-    if (port->kind == TAMIS_KIND_OPTIONAL && count == 0)
-        return Py_NewRef(Py_None);
-    if (port->kind == TAMIS_KIND_OPTIONAL && items[0].kind == TAMIS_KIND_TENSOR)
-        return tm_python_give(&items[0]);
-    if (port->kind == TAMIS_KIND_OPTIONAL && items[0].kind == TAMIS_KIND_SEQUENCE)
-        items = tamis_tensor_items(&items[0], &count);
+    const tamis_tensor *items = tamis_tensor_items(map, &count);
+    PyObject *dict = PyDict_New();
+    if (dict == NULL || count < 2)
+        return dict;
+    PyObject *keys = give_list(&items[0]), *values = give_list(&items[1]);
+    Py_ssize_t entries = keys != NULL && values != NULL ? PyList_Size(keys) : -1;
+    if (entries < 0)
+        Py_CLEAR(dict);
+    for (Py_ssize_t i = 0; dict != NULL && i < entries; i++)
+        if (PyDict_SetItem(dict, PyList_GetItem(keys, i), PyList_GetItem(values, i)) != 0)
+            Py_CLEAR(dict);
+    Py_XDECREF(keys);
+    Py_XDECREF(values);
+    return dict;
+}
+
+/* An array, a list, None or the element of an optional, a dict. */
+static PyObject *give_value(const tamis_tensor *value) {
+    if (value->kind == TAMIS_KIND_TENSOR)
+        return tm_python_give(value);
+    if (value->kind == TAMIS_KIND_MAP)
+        return give_map(value);
+    int64_t count;
+    const tamis_tensor *items = tamis_tensor_items(value, &count);
+    if (value->kind == TAMIS_KIND_OPTIONAL)
+        return count > 0 ? give_value(&items[0]) : Py_NewRef(Py_None);
     PyObject *list = PyList_New(0);
     for (int64_t i = 0; list != NULL && i < count; i++) {
-        PyObject *item = tm_python_give(&items[i]);
+        PyObject *item = give_value(&items[i]);
         if (item == NULL || PyList_Append(list, item) != 0)
             Py_CLEAR(list);
         Py_XDECREF(item);
     }
     return list;
+}
+
+static PyObject *give_output(call *c, int output) {
+    const tamis_port *port = &c->owner->artifact->outputs[output];
+    if (c->results[output].array != NULL)
+        return tm_python_finish(&c->results[output], port->type);
+    return give_value(tamis_session_output(c->session, output));
 }
 
 static PyObject *give_outputs(call *c, PyObject *order) {
@@ -273,16 +378,24 @@ static int run_call(call *c, PyObject *const *objects) {
 static PyObject *run_objects(session_object *self, PyObject *const *objects, const bool *wanted,
                              PyObject *order) {
     const tamis_artifact *artifact = self->artifact;
-    size_t items = (size_t)count_items(self, objects), outputs = (size_t)artifact->output_count;
-    size_t item_bytes = items * sizeof(tm_python_item), result_bytes = outputs * sizeof(tm_python_result);
+    size_t records = 0, outputs = (size_t)artifact->output_count;
+    for (int32_t i = 0; i < artifact->input_count; i++)
+        records += (size_t)count_records(objects[i], form_of(&artifact->inputs[i]));
+    size_t item_bytes = ((size_t)artifact->input_count + records) * sizeof(tm_python_item);
+    size_t result_bytes = outputs * sizeof(tm_python_result);
+    size_t record_bytes = records * sizeof(tamis_tensor), length_bytes = (records + 2) * sizeof(int64_t);
+    size_t bytes = item_bytes + result_bytes + record_bytes + length_bytes;
     char small[4096], *memory = small;
-    if (item_bytes + result_bytes > sizeof small &&
-        (memory = PyMem_Malloc(item_bytes + result_bytes)) == NULL)
+    if (bytes > sizeof small && (memory = PyMem_Malloc(bytes)) == NULL)
         return PyErr_NoMemory();
     call c = {.owner = self,
               .items = (tm_python_item *)(void *)memory,
               .results = (tm_python_result *)(void *)(memory + item_bytes),
+              .records = (tamis_tensor *)(void *)(memory + item_bytes + result_bytes),
+              .record_capacity = (int64_t)records,
+              .lengths = (int64_t *)(void *)(memory + item_bytes + result_bytes + record_bytes) + 1,
               .wanted = (bool *)(uintptr_t)wanted};
+    c.lengths[-1] = 0;
     memset(c.results, 0, result_bytes);
     PyObject *list = NULL;
     c.session = take_session(self);
@@ -367,7 +480,7 @@ static PyObject *session_run(PyObject *self, PyObject *arguments) {
 /* ---- description ---- */
 
 static PyObject *dims_of(const tamis_port *port) {
-    if (port->rank < 0)
+    if (port->kind != TAMIS_KIND_TENSOR)
         return Py_NewRef(Py_None);
     PyObject *dims = PyList_New(0);
     for (int32_t i = 0; dims != NULL && i < port->rank; i++) {
@@ -380,16 +493,30 @@ static PyObject *dims_of(const tamis_port *port) {
     return dims;
 }
 
-static PyObject *describe(const tamis_port *ports, int32_t count) {
+/* "seq(map(int64,tensor(float)))": a new string. */
+static PyObject *type_text(const tamis_port *port, form of) {
     static const char *const kinds[] = {"none", "tensor", "seq", "optional", "map"};
+    if (of.kind == TAMIS_KIND_TENSOR)
+        return PyUnicode_FromFormat("tensor(%s)", tm_python_type_name(port->type));
+    PyObject *item = type_text(port, item_form(of)), *text = NULL;
+    if (item != NULL && of.kind == TAMIS_KIND_MAP)
+        text = PyUnicode_FromFormat("map(%s,%U)", tm_python_type_name(port->key), item);
+    else if (item != NULL)
+        text = PyUnicode_FromFormat("%s(%U)", kinds[of.kind], item);
+    Py_XDECREF(item);
+    return text;
+}
+
+static PyObject *describe(const tamis_port *ports, int32_t count) {
     PyObject *list = PyList_New(0);
     for (int32_t i = 0; list != NULL && i < count; i++) {
         PyObject *dims = dims_of(&ports[i]);
-        PyObject *row = dims != NULL ? Py_BuildValue("(sssO)", ports[i].name, kinds[ports[i].kind],
-                                                     tm_python_type_name(ports[i].type), dims)
-                                     : NULL;
+        PyObject *type = type_text(&ports[i], form_of(&ports[i]));
+        PyObject *row =
+            dims != NULL && type != NULL ? Py_BuildValue("(sOO)", ports[i].name, type, dims) : NULL;
         if (row == NULL || PyList_Append(list, row) != 0)
             Py_CLEAR(list);
+        Py_XDECREF(type);
         Py_XDECREF(dims);
         Py_XDECREF(row);
     }
@@ -422,8 +549,8 @@ static PyMethodDef session_methods[] = {
 };
 
 static PyGetSetDef session_getters[] = {
-    {"inputs", session_inputs, NULL, "list of (name, kind, type, dims)", NULL},
-    {"outputs", session_outputs, NULL, "list of (name, kind, type, dims)", NULL},
+    {"inputs", session_inputs, NULL, "list of (name, type, dims)", NULL},
+    {"outputs", session_outputs, NULL, "list of (name, type, dims)", NULL},
     {"about", session_about, NULL, "fields of the artifact's header", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

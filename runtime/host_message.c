@@ -162,6 +162,8 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
                             "    hint: compile with a lower -mcpu");
     case TM_RUN_DIVIDE:
         return tm_host_fail(error, TM_HOST_RUN, "%s: integer division by zero at element %lld", name, a);
+    case TM_RUN_EMPTY:
+        return tm_host_fail(error, TM_HOST_RUN, "%s: the optional has no element", name);
     case TM_RUN_SEQUENCE:
         return tm_host_fail(error, TM_HOST_RUN, "%s: position %lld is outside of a sequence of %lld", name, a,
                             b);

@@ -70,7 +70,7 @@ void tamis_session_destroy(tamis_session *session) {
         return;
     const tamis_artifact *artifact = session->model->artifact;
     tamis_host host = session->host;
-    tm_host_release_sequences(session);
+    tm_host_release_values(session);
     for (int32_t i = 0; i < artifact->output_count; i++)
         if (session->outputs[i].own != NULL)
             host.release(host.user, session->outputs[i].own, (size_t)session->outputs[i].own_bytes);
@@ -104,7 +104,7 @@ int tamis_session_set_input(tamis_session *session, int input, tamis_type type, 
     const tamis_port *port = &artifact->inputs[input];
     if (port->kind != TAMIS_KIND_TENSOR)
         return tm_host_fail(out_error, TM_HOST_RUN,
-                            "input %d '%s' is not a tensor\n    hint: use tamis_session_set_input_sequence",
+                            "input %d '%s' is not a tensor\n    hint: use tamis_session_set_input_value",
                             input, port->name);
     if (type != port->type)
         return wrong_input(session, input, "type", type, rank, dims, out_error);
@@ -136,23 +136,17 @@ int tamis_session_set_input(tamis_session *session, int input, tamis_type type, 
     return 0;
 }
 
-static int set_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count,
-                        bool nested, tamis_error *out_error) {
+int tamis_session_set_input_value(tamis_session *session, int input, const tamis_tensor *value,
+                                  tamis_error *out_error) {
     const tamis_artifact *artifact = session->model->artifact;
     if (input < 0 || input >= artifact->input_count)
         return tm_host_fail(out_error, TM_HOST_USAGE, "there is no input %d: the model has %d", input,
                             artifact->input_count);
-    const tamis_port *port = &artifact->inputs[input];
-    if (port->kind == TAMIS_KIND_TENSOR || (nested && port->kind != TAMIS_KIND_OPTIONAL))
-        return tm_host_fail(out_error, TM_HOST_RUN, "input %d '%s' is not %s", input, port->name,
-                            nested ? "an optional" : "a sequence");
-    for (int64_t i = 0; i < count; i++)
-        if (items[i].kind == TAMIS_KIND_TENSOR && items[i].type != port->type)
-            return tm_host_fail(
-                out_error, TM_HOST_RUN,
-                "input %d '%s': item %lld has the wrong type\n    expected %s\n    found    %s", input,
-                port->name, (long long)i, tm_host_type_text(port->type), tm_host_type_text(items[i].type));
-    int code = tm_host_bind_sequence(session, input, items, count, nested, out_error);
+    bool is_tensor = value->kind == TAMIS_KIND_TENSOR || value->kind == TAMIS_KIND_NONE;
+    if (is_tensor && artifact->inputs[input].kind == TAMIS_KIND_TENSOR)
+        return tamis_session_set_input(session, input, (tamis_type)value->type, value->rank, value->dims,
+                                       value->data, out_error);
+    int code = tm_host_bind_value(session, input, value, out_error);
     if (code != 0)
         return code;
     session->inputs[input].set = true;
@@ -162,12 +156,23 @@ static int set_sequence(tamis_session *session, int input, const tamis_tensor *i
 
 int tamis_session_set_input_sequence(tamis_session *session, int input, const tamis_tensor *items,
                                      int64_t count, tamis_error *out_error) {
-    return set_sequence(session, input, items, count, false, out_error);
+    const tamis_artifact *artifact = session->model->artifact;
+    bool optional = input >= 0 && input < artifact->input_count &&
+                    artifact->inputs[input].kind == TAMIS_KIND_OPTIONAL;
+    tamis_tensor list = {.data = (void *)(uintptr_t)items, /* only read */
+                         .dims = &count,
+                         .rank = 1,
+                         .kind = optional ? TAMIS_KIND_OPTIONAL : TAMIS_KIND_SEQUENCE};
+    return tamis_session_set_input_value(session, input, &list, out_error);
 }
 
 int tamis_session_set_input_optional_sequence(tamis_session *session, int input, const tamis_tensor *items,
                                               int64_t count, tamis_error *out_error) {
-    return set_sequence(session, input, items, count, true, out_error);
+    tamis_tensor list = {
+        .data = (void *)(uintptr_t)items, .dims = &count, .rank = 1, .kind = TAMIS_KIND_SEQUENCE};
+    tamis_tensor optional = {
+        .data = &list, .dims = (int64_t[]){1}, .rank = 1, .kind = TAMIS_KIND_OPTIONAL};
+    return tamis_session_set_input_value(session, input, &optional, out_error);
 }
 
 /* ---- memory ---- */

@@ -4,7 +4,7 @@
  *
  *   host_load.c      an artifact from a file or from the program -> tamis_model
  *   host_session.c   the frame: inputs, prepare, memory, run -> tamis_session
- *   host_sequence.c  sequences and optionals as inputs and outputs
+ *   host_sequence.c  sequences, optionals and maps as inputs and outputs
  *   host_cache.c     freed blocks kept for the next request
  *   host_pool.c      the default host: memory and threads
  *   host_message.c   texts of tamis_error
@@ -40,8 +40,8 @@ struct tamis_model {
 /* What a session keeps for an input or output. */
 typedef struct tm_bound_input {
     bool set;
-    tm_sequence *sequence; /* memory of a sequence input, dims of the items behind it */
-    size_t sequence_bytes;
+    void *block; /* lists and dims of an input that is no tensor */
+    size_t block_bytes;
 } tm_bound_input;
 
 typedef struct tm_bound_output {
@@ -103,12 +103,8 @@ int64_t tm_host_type_bytes(int type, int64_t count);
 /* Number of elements, -1 when a dim is negative or the product overflows. */
 int64_t tm_host_count(int rank, const int64_t *dims);
 
-/* Copies `count` items into the input's memory as a tm_sequence, or (nested) as an optional that holds one;
- * item data are borrowed. */
-int tm_host_bind_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count,
-                          bool nested, tamis_error *error);
-void tm_host_release_sequences(tamis_session *session);
-
-/* Floating-point mode of compiled code: subnormals count as zero. */
+/* Checks the value that a caller describes, and makes lists of it in the input's block; data are borrowed. */
+int tm_host_bind_value(tamis_session *session, int input, const tamis_tensor *given, tamis_error *error);
+void tm_host_release_values(tamis_session *session);
 
 #endif

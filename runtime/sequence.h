@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sequence.h: sequences and optionals while a model runs.
+ * sequence.h: values that are no tensors, while a model runs: nested lists.
  *
- * A value of kind SEQUENCE or OPTIONAL has data = tm_sequence*, in the run's arena, or NULL for an
- * empty one. Sequences never change once made: SequenceInsert makes a new list of the same items,
- * so lists share tensors freely and nothing is counted. All of it goes away at the next execute().
+ *     sequence   its items
+ *     optional   no item (data NULL) or one: a tensor, a sequence or a map
+ *     map        two tensors with as many entries along axis 0: the keys [n], the values [n] (or [n, ...] where
+ *                the values of a map are no scalars), in any order
+ *
+ * A value of such a kind has data = tm_sequence*, in the run's arena, or NULL for an empty one. Lists never
+ * change once made: SequenceInsert makes a new list of the same items, so lists share tensors freely and
+ * nothing is counted. All of it goes away at the next execute().
  */
 #ifndef TM_RUNTIME_SEQUENCE_H
 #define TM_RUNTIME_SEQUENCE_H

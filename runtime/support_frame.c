@@ -47,7 +47,9 @@ void tm_run_init(tm_run *run, const tamis_artifact *artifact, void *memory, cons
                                         .dims = run->dims + info->dims_offset,
                                         .rank = info->rank,
                                         .type = info->type,
-                                        .kind = info->kind};
+                                        .kind = info->kind,
+                                        .item = info->item,
+                                        .key = info->key};
         value_buffers[i] = info->storage == TM_STORAGE_BUFFER ? (int32_t)info->argument : -1;
     }
 }

@@ -77,10 +77,8 @@ static tm_code read_inputs(tool *tool, const char *set, const tool_port *ports, 
     bool *have = TM_NEW_ARRAY(&tool->arena, bool, count + 1);
     TM_TRY(tool_values_read(tool, set, "input", ports, count, out, have));
     for (int i = 0; i < count; i++) {
-        if (!have[i] && ports[i].kind != TAMIS_KIND_OPTIONAL)
+        if (!have[i] && !tool_value_absent(&ports[i], &out[i]))
             return tool_report(tool, TM_E_BAD_DATA, set, NULL, "no data for input %d '%s'", i, ports[i].name);
-        if (!have[i])
-            out[i] = (tool_value){.kind = TAMIS_KIND_OPTIONAL, .type = ports[i].type};
     }
     return TM_OK;
 }
@@ -96,13 +94,12 @@ static tm_code pin_dims(tool *tool, const char *model_path, const char *set, too
                        inputs));
     for (int i = 0; i < count; i++) {
         const tm_value *value = graph->inputs.items[i];
-        if (value->kind != TAMIS_KIND_TENSOR || inputs[i].count != 1 ||
-            inputs[i].items[0]->rank != value->rank)
+        if (value->kind != TAMIS_KIND_TENSOR || inputs[i].tensor->rank != value->rank)
             continue;
         for (int d = 0; d < value->rank; d++) {
             if (value->dims[d]->kind != TM_DIM_SYMBOL)
                 continue;
-            int64_t size = inputs[i].items[0]->dims[d];
+            int64_t size = inputs[i].tensor->dims[d];
             tm_push(&tool->arena, &compile->dims, (tamis_dim_fact){value->dims[d]->symbol->name, size, size});
         }
     }

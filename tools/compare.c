@@ -5,7 +5,7 @@
  *     |found - expected| <= atol + rtol * |expected|        NaN equals NaN, infinities their like
  *
  * for floats of every width (compared as double) and complex numbers (by magnitude); integers, bools and
- * strings exactly. Kind, type, rank and dims must agree.
+ * strings exactly. Kind, type, rank and dims must agree; maps may have their entries in any order.
  */
 #include "tools/tool.h"
 
@@ -138,14 +138,80 @@ static void compare_tensor(const tm_constant *found, const tm_constant *expected
     }
 }
 
+/* The entry of the map whose key is the key at `i` of `keys`, or -1. */
+static int64_t find_key(const tm_constant *keys, const tm_constant *wanted, int64_t i) {
+    const tamis_string *text = keys->data, *wanted_text = wanted->data;
+    for (int64_t k = 0; k < tm_constant_count(keys); k++) {
+        int64_t a = 0, b = 0;
+        bool same = keys->type != TAMIS_TYPE_STRING && tm_constant_int(keys, k, &a) &&
+                    tm_constant_int(wanted, i, &b) && a == b;
+        if (keys->type == TAMIS_TYPE_STRING)
+            same = text[k].size == wanted_text[i].size &&
+                   memcmp(text[k].data, wanted_text[i].data, (size_t)text[k].size) == 0;
+        if (same)
+            return k;
+    }
+    return -1;
+}
+
+/* Maps are equal when they have the same entries, in any order. */
+static void compare_map(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance,
+                        tool_difference *out) {
+    static const int64_t no_dims[1];
+    static const tm_constant none = {.rank = 1, .dims = no_dims};
+    const tm_constant *keys[2], *values[2];
+    const tool_value *const both[2] = {found, expected};
+    for (int k = 0; k < 2; k++) {
+        keys[k] = both[k]->count == 2 ? both[k]->items[0].tensor : &none;
+        values[k] = both[k]->count == 2 ? both[k]->items[1].tensor : &none;
+    }
+    int64_t count = tm_constant_count(keys[1]);
+    if (tm_constant_count(keys[0]) != count || (count > 0 && keys[0]->type != keys[1]->type)) {
+        out->wrong++;
+        note(out, "found a map of %lld %s, expected one of %lld %s", (long long)tm_constant_count(keys[0]),
+             tm_type_text(found->key), (long long)count, tm_type_text(expected->key));
+        return;
+    }
+    for (int64_t i = 0; i < count && out->first[0] == 0; i++) {
+        int64_t k = find_key(keys[0], keys[1], i);
+        if (k < 0) {
+            out->wrong++;
+            note(out, "key %lld of the expected map is missing", (long long)i);
+            return;
+        }
+        tm_constant entries[2];
+        for (int s = 0; s < 2; s++) {
+            entries[s] = *values[s];
+            entries[s].bytes = values[s]->bytes / count;
+            entries[s].data = (const char *)values[s]->data + (s == 0 ? k : i) * entries[s].bytes;
+            entries[s].rank = values[s]->rank - 1;
+            entries[s].dims = values[s]->dims + 1;
+        }
+        compare_tensor(&entries[0], &entries[1], tolerance, out);
+    }
+}
+
+static void compare_value(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance,
+                          tool_difference *out) {
+    if (found->kind != expected->kind || (found->kind != TAMIS_KIND_TENSOR && found->item != expected->item)) {
+        out->wrong++;
+        note(out, "found a value of kind %d, expected %d", (int)found->kind, (int)expected->kind);
+    } else if (expected->kind == TAMIS_KIND_TENSOR) {
+        compare_tensor(found->tensor, expected->tensor, tolerance, out);
+    } else if (expected->kind == TAMIS_KIND_MAP) {
+        compare_map(found, expected, tolerance, out);
+    } else if (found->count != expected->count) {
+        out->wrong++;
+        note(out, "found %lld items, expected %lld", (long long)found->count, (long long)expected->count);
+    } else {
+        for (int64_t i = 0; i < expected->count && out->first[0] == 0; i++)
+            compare_value(&found->items[i], &expected->items[i], tolerance, out);
+    }
+}
+
 bool tool_compare(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance,
                   tool_difference *out) {
     *out = (tool_difference){0};
-    if (found->count != expected->count) {
-        out->wrong = 1;
-        note(out, "found %lld tensors, expected %lld", (long long)found->count, (long long)expected->count);
-    }
-    for (int64_t i = 0; i < expected->count && out->first[0] == 0; i++)
-        compare_tensor(found->items[i], expected->items[i], tolerance, out);
+    compare_value(found, expected, tolerance, out);
     return out->wrong == 0;
 }

@@ -63,15 +63,23 @@ tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count) {
             tm_dim_print(value->dims[d], &text);
             dims[d] = tm_text_get(&text);
         }
-        ports[i] = (tool_port){value->name, value->kind, value->type, value->rank, dims};
+        ports[i] = (tool_port){value->name,
+                               {.kind = value->kind, .item = value->item, .type = value->type, .key = value->key},
+                               value->rank,
+                               dims};
     }
     return ports;
 }
 
-static tool_port *artifact_ports(tool *tool, const tamis_port *from, int32_t count) {
+tool_port *tool_artifact_ports(tool *tool, const tamis_port *from, int32_t count) {
     tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count > 0 ? count : 1);
     for (int32_t i = 0; i < count; i++)
-        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank,
+        ports[i] = (tool_port){from[i].name,
+                               {.kind = (tamis_kind)from[i].kind,
+                                .item = (tamis_kind)from[i].item,
+                                .type = (tamis_type)from[i].type,
+                                .key = (tamis_type)from[i].key},
+                               from[i].rank,
                                from[i].dim_texts};
     return ports;
 }
@@ -101,8 +109,8 @@ static tm_code load(tool_engine *engine, const char *path, const tool_engine_opt
     const tamis_artifact *artifact = tamis_model_artifact(engine->loaded);
     engine->input_count = artifact->input_count;
     engine->output_count = artifact->output_count;
-    engine->inputs = artifact_ports(engine->tool, artifact->inputs, artifact->input_count);
-    engine->outputs = artifact_ports(engine->tool, artifact->outputs, artifact->output_count);
+    engine->inputs = tool_artifact_ports(engine->tool, artifact->inputs, artifact->input_count);
+    engine->outputs = tool_artifact_ports(engine->tool, artifact->outputs, artifact->output_count);
     return TM_OK;
 }
 
@@ -128,55 +136,73 @@ void tool_engine_destroy(tool_engine *engine) {
 
 /* ---- values in and out ---- */
 
-static tamis_tensor to_tensor(const tm_constant *constant) {
-    return (tamis_tensor){.data = (void *)(uintptr_t)constant->data,
-                          .dims = (int64_t *)(uintptr_t)constant->dims, /* read only: the frame copies them */
-                          .rank = constant->rank,
-                          .type = (uint8_t)constant->type,
-                          .kind = TAMIS_KIND_TENSOR};
+static tamis_tensor to_tensor(const tool_value *value) {
+    tamis_tensor tensor = {.rank = -1,
+                           .type = (uint8_t)value->type,
+                           .kind = (uint8_t)value->kind,
+                           .item = (uint8_t)value->item,
+                           .key = (uint8_t)value->key};
+    if (value->kind != TAMIS_KIND_TENSOR)
+        return tensor;
+    tensor.data = (void *)(uintptr_t)value->tensor->data; /* inputs are only read */
+    tensor.dims = (int64_t *)(uintptr_t)value->tensor->dims;
+    tensor.rank = value->tensor->rank;
+    return tensor;
 }
 
-static const tm_constant *to_constant(tool *tool, const tamis_tensor *tensor) {
-    return tm_constant_create(&tool->arena, (tamis_type)tensor->type, tensor->rank, tensor->dims,
-                              tensor->data);
+/* As callers of the runtime describe a value: a list is an array of items. */
+static tamis_tensor to_given(tool *tool, const tool_value *value) {
+    tamis_tensor given = to_tensor(value);
+    if (value->kind == TAMIS_KIND_TENSOR)
+        return given;
+    tamis_tensor *items = TM_NEW_ARRAY(&tool->arena, tamis_tensor, value->count + 1);
+    for (int64_t i = 0; i < value->count; i++)
+        items[i] = to_given(tool, &value->items[i]);
+    given.data = items;
+    given.dims = tm_arena_copy(&tool->arena, &value->count, sizeof value->count);
+    given.rank = 1;
+    return given;
+}
+
+/* As kernels have it: a list is a tm_sequence. */
+static tamis_tensor to_handle(tool *tool, const tool_value *value) {
+    tamis_tensor handle = to_tensor(value);
+    if (value->kind == TAMIS_KIND_TENSOR || (value->kind == TAMIS_KIND_OPTIONAL && value->count == 0))
+        return handle;
+    tm_sequence *list =
+        tm_arena_alloc(&tool->arena, sizeof *list + sizeof(tamis_tensor) * (size_t)value->count);
+    list->count = value->count;
+    for (int64_t i = 0; i < value->count; i++)
+        list->items[i] = to_handle(tool, &value->items[i]);
+    handle.data = list;
+    return handle;
 }
 
 static void to_value(tool *tool, const tamis_tensor *tensor, tool_value *out) {
-    *out = (tool_value){.kind = (tamis_kind)tensor->kind, .type = (tamis_type)tensor->type};
-    const tm_sequence *sequence = tensor->kind == TAMIS_KIND_TENSOR ? NULL : tensor->data;
-    /* An optional of a sequence holds one item, which is the sequence. */
-    if (sequence != NULL && sequence->count == 1 && sequence->items[0].kind == TAMIS_KIND_SEQUENCE)
-        sequence = sequence->items[0].data;
-    const tamis_tensor *items = tensor->kind == TAMIS_KIND_TENSOR ? tensor
-                                : sequence != NULL                ? sequence->items
-                                                                  : NULL;
-    out->count = tensor->kind == TAMIS_KIND_TENSOR ? 1 : sequence != NULL ? sequence->count : 0;
-    out->items = TM_NEW_ARRAY(&tool->arena, const tm_constant *, out->count > 0 ? out->count : 1);
-    for (int64_t i = 0; i < out->count; i++)
-        out->items[i] = to_constant(tool, &items[i]);
-}
-
-static tamis_tensor *to_tensors(tool *tool, const tool_value *value) {
-    tamis_tensor *items = TM_NEW_ARRAY(&tool->arena, tamis_tensor, value->count > 0 ? value->count : 1);
-    for (int64_t i = 0; i < value->count; i++)
-        items[i] = to_tensor(value->items[i]);
-    return items;
+    int64_t count = 0;
+    *out = (tool_value){.kind = (tamis_kind)tensor->kind,
+                        .item = (tamis_kind)tensor->item,
+                        .type = (tamis_type)tensor->type,
+                        .key = (tamis_type)tensor->key};
+    if (tensor->kind == TAMIS_KIND_TENSOR) {
+        out->tensor =
+            tm_constant_create(&tool->arena, out->type, tensor->rank, tensor->dims, tensor->data);
+        return;
+    }
+    const tamis_tensor *from = tamis_tensor_items(tensor, &count);
+    tool_value *items = TM_NEW_ARRAY(&tool->arena, tool_value, count + 1);
+    for (int64_t i = 0; i < count; i++)
+        to_value(tool, &from[i], &items[i]);
+    out->count = count;
+    out->items = items;
 }
 
 tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
     tool *tool = engine->tool;
     tamis_error error;
     for (int i = 0; i < engine->input_count; i++) {
-        int code;
-        if (engine->inputs[i].kind == TAMIS_KIND_TENSOR && inputs[i].count == 1) {
-            const tm_constant *item = inputs[i].items[0];
-            code = tamis_session_set_input(engine->session, i, item->type, item->rank, item->dims, item->data,
-                                           &error);
-        } else {
-            code = tamis_session_set_input_sequence(engine->session, i, to_tensors(tool, &inputs[i]),
-                                                    inputs[i].count, &error);
-        }
-        if (code != 0)
+        tamis_tensor given = to_given(tool, &inputs[i]);
+        if (tamis_session_set_input_value(engine->session, i, &given, &error) != 0)
             return runtime_failed(tool, &error);
     }
     return TM_OK;
@@ -185,23 +211,8 @@ tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
 static tm_code evaluate(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs) {
     tool *tool = engine->tool;
     tamis_tensor *tensors = TM_NEW_ARRAY(&tool->arena, tamis_tensor, engine->input_count + 1);
-    for (int i = 0; i < engine->input_count; i++) {
-        tamis_tensor *items = to_tensors(tool, &inputs[i]);
-        if (engine->inputs[i].kind == TAMIS_KIND_TENSOR) {
-            tensors[i] = items[0];
-            continue;
-        }
-        tm_sequence *sequence =
-            tm_arena_alloc(&tool->arena, sizeof *sequence + sizeof *items * (size_t)inputs[i].count);
-        sequence->count = inputs[i].count;
-        for (int64_t k = 0; k < inputs[i].count; k++)
-            sequence->items[k] = items[k];
-        bool none = inputs[i].kind == TAMIS_KIND_OPTIONAL && inputs[i].count == 0;
-        tensors[i] = (tamis_tensor){.data = none ? NULL : sequence,
-                                    .rank = -1,
-                                    .type = (uint8_t)engine->inputs[i].type,
-                                    .kind = (uint8_t)engine->inputs[i].kind};
-    }
+    for (int i = 0; i < engine->input_count; i++)
+        tensors[i] = to_handle(tool, &inputs[i]);
     tamis_tensor *results = TM_NEW_ARRAY(&tool->arena, tamis_tensor, engine->output_count + 1);
     TM_TRY(tm_evaluate_model(engine->model, &tool->arena, tensors, results));
     for (int i = 0; i < engine->output_count; i++)

@@ -2,7 +2,7 @@
  *
  * Random inputs for `verify` and `bench`: seeded, so that two runs see the same. Floats lie in -1..1,
  * integers are 0 or 1, which are valid indices, masks and token numbers in nearly every model. Symbolic dims
- * get the size that --size names, or the common one.
+ * get the size that --size names, or the common one; so do dims in which the items of a sequence may differ.
  */
 #include "tools/tool.h"
 
@@ -38,23 +38,59 @@ static void fill_random(tamis_type type, void *data, int64_t count, uint64_t *se
     }
 }
 
-static void random_value(tool *tool, const tool_port *port, const int64_t *dims, uint64_t *seed,
-                         tool_value *out_value) {
+static tool_value random_tensor(tool *tool, tamis_type type, int rank, const int64_t *dims, uint64_t *seed) {
     int64_t count = 1, bytes = 0;
-    for (int i = 0; i < port->rank; i++)
+    for (int i = 0; i < rank; i++)
         count *= dims[i];
-    if (!tm_type_size(port->type, count, &bytes))
+    if (!tm_type_size(type, count, &bytes))
         bytes = 0;
     void *data = tm_arena_alloc(&tool->arena, (size_t)bytes + 16);
-    if (port->type == TAMIS_TYPE_STRING)
+    if (type == TAMIS_TYPE_STRING)
         for (int64_t i = 0; i < count; i++)
             ((tamis_string *)data)[i] = (tamis_string){"abcd", (int64_t)(next_random(seed) & 3) + 1};
     else
-        fill_random(port->type, data, count, seed);
-    int64_t *copy =
-        tm_arena_copy(&tool->arena, dims, sizeof(int64_t) * (size_t)(port->rank > 0 ? port->rank : 1));
-    tool_value_of(tool, tm_constant_create(&tool->arena, port->type, port->rank, copy, data), out_value);
-    out_value->kind = port->kind;
+        fill_random(type, data, count, seed);
+    int64_t *copy = tm_arena_copy(&tool->arena, dims, sizeof(int64_t) * (size_t)(rank > 0 ? rank : 1));
+    return tool_value_of(tm_constant_create(&tool->arena, type, rank, copy, data));
+}
+
+/* The keys 0, 1, 2 or "0", "1", "2". */
+static tool_value make_keys(tool *tool, tamis_type type) {
+    static const int64_t count = 3;
+    size_t size = (size_t)tm_type_bits(type) / 8;
+    uint8_t *data = tm_arena_alloc(&tool->arena, (size_t)count * size);
+    for (int64_t i = 0; i < count; i++) {
+        if (type == TAMIS_TYPE_STRING)
+            ((tamis_string *)(void *)data)[i] = (tamis_string){&"012"[i], 1};
+        else
+            memcpy(data + (size_t)i * size, &i, size);
+    }
+    return tool_value_of(tm_constant_create(&tool->arena, type, 1, &count, data));
+}
+
+/* A value of the form: sequences have two items, optionals one, maps three entries. `dims` are those of the
+ * tensors in it. */
+static tool_value random_value(tool *tool, const tm_datum *form, int rank, const int64_t *dims,
+                               uint64_t *seed) {
+    if (form->kind == TAMIS_KIND_TENSOR)
+        return random_tensor(tool, form->type, rank, dims, seed);
+    tool_value value = *form, *items = TM_NEW_ARRAY(&tool->arena, tool_value, 2);
+    value.count = form->kind == TAMIS_KIND_OPTIONAL ? 1 : 2;
+    value.items = items;
+    if (form->kind == TAMIS_KIND_MAP) {
+        int64_t stacked[TAMIS_MAX_RANK + 1] = {3};
+        for (int d = 0; d < rank; d++)
+            stacked[d + 1] = dims[d];
+        items[0] = make_keys(tool, form->key);
+        items[1] = random_tensor(tool, form->type, rank + 1, stacked, seed);
+        return value;
+    }
+    tm_datum item = {.kind = form->item, .type = form->type, .key = form->key};
+    if (item.kind != TAMIS_KIND_TENSOR)
+        item.item = TAMIS_KIND_TENSOR;
+    for (int64_t i = 0; i < value.count; i++)
+        items[i] = random_value(tool, &item, rank, dims, seed);
+    return value;
 }
 
 tm_code tool_sizes_add(tool *tool, tool_sizes *sizes, const char *text) {
@@ -89,16 +125,18 @@ tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes
         const tool_port *port = &engine->inputs[i];
         if (have[i])
             continue;
-        if (path != NULL && port->kind == TAMIS_KIND_TENSOR)
+        bool absent = tool_value_absent(port, &out_values[i]);
+        if (path != NULL && !absent)
             return tool_report(tool, TM_E_BAD_DATA, path, NULL, "no data for input %d '%s'", i, port->name);
-        if (port->kind != TAMIS_KIND_TENSOR) {
-            out_values[i] = (tool_value){.kind = port->kind, .type = port->type};
-            continue;
-        }
+        int rank = port->rank < 0 && (port->form.kind == TAMIS_KIND_MAP || port->form.item == TAMIS_KIND_MAP)
+                       ? 0 /* the values of maps are scalars, where nothing else is declared */
+                       : port->rank;
+        if (path != NULL || rank < 0)
+            continue; /* an empty one: of what rank its items may be is not known */
         int64_t dims[TAMIS_MAX_RANK];
-        for (int d = 0; d < port->rank; d++)
+        for (int d = 0; d < rank; d++)
             dims[d] = size_of_dim(sizes, port->dims[d]);
-        random_value(tool, port, dims, &seed, &out_values[i]);
+        out_values[i] = random_value(tool, &port->form, rank, dims, &seed);
     }
     return TM_OK;
 }

@@ -161,18 +161,11 @@ TM_MUST_USE tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_
 
 /* ---- values.c ---- */
 
-/* A value outside of a model: a tensor (count 1), a sequence, or an optional (count 0 or 1). */
-typedef struct tool_value {
-    tamis_kind kind;
-    tamis_type type;
-    int64_t count;
-    const tm_constant **items;
-} tool_value;
+typedef tm_datum tool_value; /* a tensor, or a tree of them */
 
 typedef struct tool_port {
     const char *name;
-    tamis_kind kind;
-    tamis_type type;
+    tm_datum form;           /* kind, item, type, key */
     int rank;                /* -1 unknown */
     const char *const *dims; /* texts */
 } tool_port;
@@ -187,12 +180,16 @@ TM_MUST_USE tm_code tool_values_read(tool *tool, const char *path, const char *p
                                      int count, tool_value *out_values, bool *out_have);
 TM_MUST_USE tm_code tool_values_write(tool *tool, const char *path, const char *prefix,
                                       const tool_port *ports, int count, const tool_value *values);
-/* "f32[2, 3]", "sequence of 3 f32" */
+/* "f32[2, 3]", "sequence of 3: f32[2], f32[3], ..." */
 void tool_value_describe(const tool_value *value, tm_text *out);
 /* The elements, at most `limit` of them. */
 void tool_value_print(const tool_value *value, int64_t limit, tm_text *out);
 /* A tensor as a value. */
-void tool_value_of(tool *tool, const tm_constant *constant, tool_value *out_value);
+tool_value tool_value_of(const tm_constant *constant);
+/* The same for a port of another kind: an optional or a sequence of it. False where a tensor is no such value. */
+bool tool_value_fit(tool *tool, const tool_port *port, tool_value *value);
+/* Is the value of the port optional? Then *out_value is one without an element. */
+bool tool_value_absent(const tool_port *port, tool_value *out_value);
 
 /* ---- engine.c ---- */
 
@@ -221,7 +218,8 @@ void tool_engine_destroy(tool_engine *engine);
 TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs);
 /* Sets the inputs of a compiled engine only (for timing of repeated runs). */
 TM_MUST_USE tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs);
-/* Ports of a model's graph. */
+/* Ports of an artifact; of a model's graph. */
+tool_port *tool_artifact_ports(tool *tool, const tamis_port *from, int32_t count);
 tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count);
 /* Compiles `model` into `output`. What --print-after asked for is in *out_log (NULL: not wanted). A failure
  * is kept in tool->compiler_text for tool_fail. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Values outside of a model: read from and written to .pb (TensorProto, SequenceProto, OptionalProto, as the
- * ONNX backend tests store them), .npy and .npz, described and printed.
+ * Values outside of a model: read from and written to .pb (TensorProto, SequenceProto, OptionalProto,
+ * MapProto, as the ONNX backend tests store them), .npy and .npz, described and printed.
  *
  *     folder    input_0.pb input_1.pb ...       by position
  *     folder    x.npy mask.npy                  by the port's name
@@ -11,32 +11,38 @@
 
 #include <string.h>
 
-void tool_value_of(tool *tool, const tm_constant *constant, tool_value *out_value) {
-    const tm_constant **items = TM_NEW_ARRAY(&tool->arena, const tm_constant *, 1);
-    items[0] = constant;
-    *out_value = (tool_value){.kind = TAMIS_KIND_TENSOR, .type = constant->type, .count = 1, .items = items};
+tool_value tool_value_of(const tm_constant *constant) {
+    return (tool_value){.kind = TAMIS_KIND_TENSOR, .type = constant->type, .tensor = constant};
+}
+
+bool tool_value_fit(tool *tool, const tool_port *port, tool_value *value) {
+    if (port->form.kind == TAMIS_KIND_TENSOR)
+        return true;
+    if (port->form.kind == TAMIS_KIND_MAP || port->form.item != TAMIS_KIND_TENSOR)
+        return false;
+    tool_value *items = tm_arena_copy(&tool->arena, value, sizeof *value);
+    *value = port->form;
+    value->type = items[0].type;
+    value->count = 1;
+    value->items = items;
+    return true;
+}
+
+bool tool_value_absent(const tool_port *port, tool_value *out_value) {
+    *out_value = port->form;
+    return port->form.kind == TAMIS_KIND_OPTIONAL;
 }
 
 static tm_code parse_value(tool *tool, const char *path, const tool_port *port, const char *data,
                            size_t bytes, tool_value *out) {
     const tm_constant *constant = NULL;
-    if (tool_ends_with(path, ".npy")) {
-        TM_TRY(tool_npy_parse(tool, path, port->type, data, bytes, &constant));
-        tool_value_of(tool, constant, out);
-        out->kind = port->kind;
-        return TM_OK;
-    }
-    if (port->kind == TAMIS_KIND_TENSOR) {
-        TM_TRY(tm_import_tensor(&tool->arena, &tool->diagnostics, path, data, bytes, &constant));
-        tool_value_of(tool, constant, out);
-        return TM_OK;
-    }
-    const tm_constant **items = NULL;
-    int64_t count = 0;
-    TM_TRY(
-        tm_import_sequence(&tool->arena, &tool->diagnostics, path, port->kind, data, bytes, &items, &count));
-    *out = (tool_value){
-        .kind = port->kind, .type = count > 0 ? items[0]->type : port->type, .count = count, .items = items};
+    if (!tool_ends_with(path, ".npy"))
+        return tm_import_datum(&tool->arena, &tool->diagnostics, path, &port->form, data, bytes, out);
+    TM_TRY(tool_npy_parse(tool, path, port->form.type, data, bytes, &constant));
+    *out = tool_value_of(constant);
+    if (!tool_value_fit(tool, port, out))
+        return tool_report(tool, TM_E_BAD_DATA, path, "give it as a .pb file", "'%s' is not one tensor",
+                           port->name);
     return TM_OK;
 }
 
@@ -50,19 +56,17 @@ tm_code tool_value_read(tool *tool, const char *path, const tool_port *port, too
 static tm_code print_value(tool *tool, const char *path, const char *name, const tool_value *value,
                            tm_text *out) {
     if (tool_ends_with(path, ".npy")) {
-        if (value->count != 1)
+        while (value->kind != TAMIS_KIND_TENSOR && value->kind != TAMIS_KIND_MAP && value->count == 1)
+            value = &value->items[0];
+        if (value->kind != TAMIS_KIND_TENSOR)
             return tool_report(tool, TM_E_USAGE, path, "write it to a .pb file", "'%s' is not one tensor",
                                name);
-        tool_npy_print(tool, value->items[0], out);
+        tool_npy_print(tool, value->tensor, out);
         return TM_OK;
     }
     void *data = NULL;
     size_t bytes = 0;
-    if (value->kind == TAMIS_KIND_TENSOR)
-        TM_TRY(tm_export_tensor(&tool->arena, name, value->items[0], &data, &bytes));
-    else
-        TM_TRY(
-            tm_export_sequence(&tool->arena, name, value->type, value->items, value->count, &data, &bytes));
+    tm_export_datum(&tool->arena, name, value, &data, &bytes);
     tm_text_add_bytes(out, data, bytes);
     return TM_OK;
 }
@@ -147,15 +151,22 @@ static void describe_tensor(const tm_constant *constant, tm_text *out) {
 
 void tool_value_describe(const tool_value *value, tm_text *out) {
     if (value->kind == TAMIS_KIND_TENSOR) {
-        describe_tensor(value->items[0], out);
+        describe_tensor(value->tensor, out);
+        return;
+    }
+    if (value->kind == TAMIS_KIND_MAP) {
+        tm_text_add(out, "map of %lld: %s to %s", value->count > 1 ? (long long)value->items[0].tensor->dims[0] : 0,
+                    tm_type_text(value->key), tm_type_text(value->type));
         return;
     }
     tm_text_add(out, "%s of %lld", value->kind == TAMIS_KIND_SEQUENCE ? "sequence" : "optional",
                 (long long)value->count);
     for (int64_t i = 0; i < value->count && i < 4; i++) {
         tm_text_add(out, i > 0 ? ", " : ": ");
-        describe_tensor(value->items[i], out);
+        tool_value_describe(&value->items[i], out);
     }
+    if (value->count > 4)
+        tm_text_add(out, ", ...");
 }
 
 static void print_element(const tm_constant *constant, int64_t i, tm_text *out) {
@@ -184,15 +195,38 @@ static void print_element(const tm_constant *constant, int64_t i, tm_text *out) 
     }
 }
 
+static void print_tensor(const tm_constant *tensor, int64_t limit, tm_text *out) {
+    int64_t count = tm_constant_count(tensor);
+    for (int64_t i = 0; i < count && i < limit; i++) {
+        tm_text_add(out, " ");
+        print_element(tensor, i, out);
+    }
+    tm_text_add(out, count > limit ? " ... (%lld elements)\n" : "\n", (long long)count);
+}
+
+/* "  item 0 keys: 1 2 3": where the tensor stands, then its elements. */
+static void print_items(const tool_value *value, const char *place, int64_t limit, tm_text *out) {
+    static const char *const parts[] = {"keys", "values"};
+    if (value->kind == TAMIS_KIND_TENSOR) {
+        tm_text_add(out, " %s:", place);
+        print_tensor(value->tensor, limit, out);
+        return;
+    }
+    for (int64_t i = 0; i < value->count; i++) {
+        char inner[64];
+        if (value->kind == TAMIS_KIND_MAP && i < 2)
+            snprintf(inner, sizeof inner, "%s %s", place, parts[i]);
+        else
+            snprintf(inner, sizeof inner, "%s item %lld", place, (long long)i);
+        print_items(&value->items[i], inner, limit, out);
+    }
+}
+
 void tool_value_print(const tool_value *value, int64_t limit, tm_text *out) {
-    for (int64_t k = 0; k < value->count; k++) {
-        int64_t count = tm_constant_count(value->items[k]);
-        tm_text_add(out, value->count > 1 || value->kind != TAMIS_KIND_TENSOR ? "  item %lld:" : " ",
-                    (long long)k);
-        for (int64_t i = 0; i < count && i < limit; i++) {
-            tm_text_add(out, " ");
-            print_element(value->items[k], i, out);
-        }
-        tm_text_add(out, count > limit ? " ... (%lld elements)\n" : "\n", (long long)count);
+    if (value->kind == TAMIS_KIND_TENSOR) {
+        tm_text_add(out, " ");
+        print_tensor(value->tensor, limit, out);
+    } else {
+        print_items(value, "", limit, out);
     }
 }

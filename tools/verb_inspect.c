@@ -21,8 +21,13 @@ static json_object *ports_json(const tool_port *ports, int count) {
         json_object *item = json_object_new_object();
         json_object *dims = json_object_new_array();
         json_object_object_add(item, "name", json_object_new_string(ports[i].name));
-        json_object_object_add(item, "kind", json_object_new_string(kind_names[ports[i].kind]));
-        json_object_object_add(item, "type", json_object_new_string(tm_type_text(ports[i].type)));
+        const tm_datum *form = &ports[i].form;
+        json_object_object_add(item, "kind", json_object_new_string(kind_names[form->kind]));
+        if (form->kind != TAMIS_KIND_TENSOR)
+            json_object_object_add(item, "item", json_object_new_string(kind_names[form->item]));
+        if (form->key != TAMIS_TYPE_UNDEFINED)
+            json_object_object_add(item, "key", json_object_new_string(tm_type_text(form->key)));
+        json_object_object_add(item, "type", json_object_new_string(tm_type_text(form->type)));
         for (int d = 0; d < ports[i].rank; d++)
             json_object_array_add(dims, json_object_new_string(ports[i].dims[d]));
         if (ports[i].rank >= 0)
@@ -106,14 +111,6 @@ static tm_code inspect_model(tool *tool, const char *path, tool_compile *compile
 
 /* ---- artifacts ---- */
 
-static tool_port *ports_of(tool *tool, const tamis_port *from, int32_t count) {
-    tool_port *ports = TM_NEW_ARRAY(&tool->arena, tool_port, count + 1);
-    for (int32_t i = 0; i < count; i++)
-        ports[i] = (tool_port){from[i].name, (tamis_kind)from[i].kind, (tamis_type)from[i].type, from[i].rank,
-                               from[i].dim_texts};
-    return ports;
-}
-
 static void add_hash(tool *tool, json_object *root, const char *name, uint64_t hash) {
     json_object_object_add(
         root, name,
@@ -137,9 +134,9 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
     json_object_object_add(root, "levels", levels);
     json_object_object_add(root, "cpu_level", json_object_new_string(a->levels[a->cpu_level()]));
     json_object_object_add(root, "inputs",
-                           ports_json(ports_of(tool, a->inputs, a->input_count), a->input_count));
+                           ports_json(tool_artifact_ports(tool, a->inputs, a->input_count), a->input_count));
     json_object_object_add(root, "outputs",
-                           ports_json(ports_of(tool, a->outputs, a->output_count), a->output_count));
+                           ports_json(tool_artifact_ports(tool, a->outputs, a->output_count), a->output_count));
     json_object_object_add(root, "values", json_object_new_int64(a->value_count));
     json_object_object_add(root, "calls", json_object_new_int64(a->node_count));
     json_object_object_add(root, "allocates", json_object_new_boolean(a->allocates != 0));
@@ -164,12 +161,21 @@ static const char *printable(tool *tool, json_object *item) {
     return tm_text_get(&text);
 }
 
+/* "sequence of ", "map from i64 to "; nothing for tensors. */
+static void print_kind(json_object *port, const char *member) {
+    json_object *kind = json_object_object_get(port, member);
+    const char *text = kind != NULL ? json_object_get_string(kind) : "tensor";
+    if (strcmp(text, "map") == 0)
+        printf("map from %s to ", json_object_get_string(json_object_object_get(port, "key")));
+    else if (strcmp(text, "tensor") != 0)
+        printf("%s of ", text);
+}
+
 static void print_port(tool *tool, json_object *port) {
     json_object *dims = json_object_object_get(port, "dims");
-    const char *kind = json_object_get_string(json_object_object_get(port, "kind"));
     printf("  %s: ", printable(tool, json_object_object_get(port, "name")));
-    if (strcmp(kind, "tensor") != 0)
-        printf("%s of ", kind);
+    print_kind(port, "kind");
+    print_kind(port, "item");
     printf("%s", json_object_get_string(json_object_object_get(port, "type")));
     if (dims == NULL) {
         printf("\n");

@@ -98,11 +98,9 @@ static tm_code read_inputs(tool *tool, const tool_engine *engine, const run_opti
         have[port] = true;
     }
     for (int i = 0; i < engine->input_count; i++) {
-        if (!have[i] && engine->inputs[i].kind != TAMIS_KIND_OPTIONAL)
+        if (!have[i] && !tool_value_absent(&engine->inputs[i], &inputs[i]))
             return tool_report(tool, TM_E_USAGE, NULL, "--inputs DIR|FILE.npz or -i NAME=FILE",
                                "no data for input %d '%s'", i, engine->inputs[i].name);
-        if (!have[i])
-            inputs[i] = (tool_value){.kind = TAMIS_KIND_OPTIONAL, .type = engine->inputs[i].type};
     }
     return TM_OK;
 }

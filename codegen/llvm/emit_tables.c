@@ -50,13 +50,17 @@ static LLVMValueRef node_names(tm_emit *e) {
 }
 
 static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
-    int rank = value->kind == TAMIS_KIND_TENSOR ? value->rank : -1;
+    int rank = value->rank;
     int64_t dims[TAMIS_MAX_RANK + 1];
     const char *texts[TAMIS_MAX_RANK + 1];
     for (int i = 0; i < rank; i++) {
         tm_text text;
         tm_text_init(&text, e->arena);
-        tm_dim_print(value->dims[i], &text);
+        bool known = value->kind == TAMIS_KIND_TENSOR || value->dims[i]->kind == TM_DIM_CONST;
+        if (known)
+            tm_dim_print(value->dims[i], &text);
+        else
+            tm_text_add(&text, "?"); /* items of one value may differ there */
         dims[i] = value->dims[i]->kind == TM_DIM_CONST ? value->dims[i]->constant : -1;
         texts[i] = tm_text_get(&text);
     }
@@ -69,11 +73,15 @@ static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
                               i8(e, (int)value->type),
                               i8(e, (int)value->kind),
                               i8(e, late),
+                              i8(e, (int)value->item),
+                              i8(e, (int)value->key),
+                              i8(e, 0),
+                              i8(e, 0),
                               i8(e, 0),
                               rank > 0 ? tm_emit_bytes(e, "", dims, (size_t)rank * 8, 8)
                                        : LLVMConstNull(e->ptr),
                               strings(e, "", texts, rank > 0 ? (size_t)rank : 0)};
-    return row(e, members, 9);
+    return row(e, members, 13);
 }
 
 static LLVMValueRef ports(tm_emit *e, tm_value *const *values, size_t count, bool output) {
@@ -95,7 +103,9 @@ static LLVMValueRef value_infos(tm_emit *e) {
                                    .rank = (int16_t)(tensor ? entry->value->rank : -1),
                                    .type = (uint8_t)entry->value->type,
                                    .kind = (uint8_t)entry->value->kind,
-                                   .storage = entry->storage};
+                                   .storage = entry->storage,
+                                   .item = (uint8_t)entry->value->item,
+                                   .key = (uint8_t)entry->value->key};
         if (entry->storage == TM_STORAGE_ALIAS && entry->unfixed)
             infos[i].storage = TM_STORAGE_NONE; /* its pointer is copied by the driver */
     }

@@ -134,23 +134,25 @@ tm_code tm_opset_recurrent(tm_draft *draft) {
     return TM_OK;
 }
 
-/* Whether a value that cannot be an empty optional has an element is known now. */
-tm_code tm_opset_optional_has_element(tm_draft *draft) {
-    tm_value *x = tm_draft_input(draft, 0);
-    bool known =
-        x == NULL || (tm_draft_type(draft, x) != TAMIS_TYPE_UNDEFINED && x->kind != TAMIS_KIND_OPTIONAL);
-    if (!known || !tm_draft_has_output(draft, 0))
+/* The type of an empty optional, in numbers. */
+tm_code tm_opset_optional(tm_draft *draft) {
+    const tm_draft_attribute *attribute = tm_draft_find(draft, "type");
+    tm_form form;
+    if (tm_draft_has(draft, "dtype") || tm_draft_has(draft, "item") || tm_draft_has(draft, "rank"))
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "Optional has no attribute but 'type'");
+    if (attribute == NULL)
         return TM_OK;
-    const tm_constant *answer =
-        tm_constant_create_scalar(draft->importer->arena, TAMIS_TYPE_BOOL, x != NULL ? 1.0 : 0.0);
-    return tm_draft_bind(
-        draft, 0, tm_value_create_constant(draft->scope->graph, tm_opset_output_name(draft, 0), answer));
-}
-
-tm_code tm_opset_optional_get_element(tm_draft *draft) {
-    tm_value *x = draft->inputs.items[0];
-    if (tm_draft_type(draft, x) != TAMIS_TYPE_UNDEFINED && x->kind != TAMIS_KIND_OPTIONAL)
-        draft->op = "Identity";
+    if (attribute->type == NULL)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "attribute 'type' is not a type");
+    if (!tm_read_form(attribute->type, &form) || form.kind == TAMIS_KIND_OPTIONAL ||
+        form.kind == TAMIS_KIND_MAP || form.item == TAMIS_KIND_MAP)
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_TYPE,
+                             "an optional is of a tensor or of a sequence of tensors");
+    int rank = tm_hint_rank(attribute->type);
+    tm_draft_remove(draft, "type");
+    tm_draft_set_int(draft, "dtype", (int64_t)form.type);
+    tm_draft_set_int(draft, "item", (int64_t)form.kind);
+    tm_draft_set_int(draft, "rank", rank);
     return TM_OK;
 }
 

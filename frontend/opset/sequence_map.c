@@ -15,10 +15,7 @@
 
 static tm_value *add_input(tm_draft *draft, tm_graph *graph, tamis_kind kind, tamis_type type) {
     tm_value *value = tm_value_create(graph, tm_draft_added_name(draft));
-    if (kind == TAMIS_KIND_TENSOR)
-        tm_value_set_tensor(value, type, 0, NULL);
-    value->kind = kind;
-    value->type = type;
+    tm_value_set_handle(value, kind, type, kind == TAMIS_KIND_TENSOR ? 0 : -1, NULL);
     tm_graph_add_input(graph, value);
     return value;
 }

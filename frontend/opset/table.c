@@ -25,7 +25,7 @@ static const row rows[] = {
 
 /* All other functions read input 0 without looking. */
 static bool may_lack_first_input(const char *op) {
-    return strcmp(op, "Scan") == 0 || strcmp(op, "OptionalHasElement") == 0;
+    return strcmp(op, "Scan") == 0 || strcmp(op, "Optional") == 0;
 }
 
 tm_code tm_normalise(tm_draft *draft) {

@@ -6,7 +6,7 @@
  *
  * How a compiled model is laid out
  *
- *   A model is a list of values (tensors, sequences, optionals) and a driver function. All values
+ *   A model is a list of values (tensors, sequences, optionals, maps) and a driver function. All values
  *   have a number; the *frame* `run->values` holds one tamis_tensor for each. The driver calls
  *   kernels one after the other,
  *
@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define TAMIS_ABI_VERSION 1u
+#define TAMIS_ABI_VERSION 2u
 #define TAMIS_MAGIC 0x31534d54u /* "TMS1" */
 #define TAMIS_MAX_RANK 16       /* import refuses more */
 #define TAMIS_ALIGNMENT 64      /* of workspace, constants, and buffers that tamis allocates */
@@ -64,14 +64,24 @@ typedef struct tamis_string {
 } tamis_string;
 
 /* One value. Dense, row-major, contiguous. Sub-byte elements are packed, low bits first.
- * For sequences and optionals `data` is a tm_sequence (see runtime/sequence.h); NULL = empty. */
+ * For sequences, optionals and maps `data` is a tm_sequence (see runtime/sequence.h); NULL = empty. What they hold:
+ *
+ *     value                        kind      item      key     type
+ *     tensor(float)                TENSOR    NONE      0       FLOAT
+ *     seq(tensor(float))           SEQUENCE  TENSOR    0       FLOAT
+ *     seq(map(int64, float))       SEQUENCE  MAP       INT64   FLOAT
+ *     optional(tensor(float))      OPTIONAL  TENSOR    0       FLOAT
+ *     optional(seq(tensor(float))) OPTIONAL  SEQUENCE  0       FLOAT
+ *     map(string, float)           MAP       TENSOR    STRING  FLOAT
+ */
 typedef struct tamis_tensor {
     void *data;
     int64_t *dims;
     int32_t rank; /* -1: not known before the value is made (sequences and their like) */
-    uint8_t type; /* tamis_type; of the elements for sequences */
+    uint8_t type; /* tamis_type; of the innermost tensors for sequences and their like */
     uint8_t kind; /* tamis_kind */
-    uint16_t reserved;
+    uint8_t item; /* tamis_kind of the items */
+    uint8_t key;  /* tamis_type of the keys of a map, or of the maps in a sequence */
 } tamis_tensor;
 
 /* Failures of compiled code. 0 is success. */
@@ -88,7 +98,8 @@ typedef enum tm_run_code {
     TM_RUN_UNSUPPORTED = 9,   /* a combination the kernel does not do: detail: two hints */
     TM_RUN_CPU = 10,          /* the CPU lacks the lowest level */
     TM_RUN_DIVIDE = 11,       /* integer division by zero: detail: index, 0 */
-    TM_RUN_SEQUENCE = 12      /* position outside of a sequence: detail: position, length */
+    TM_RUN_SEQUENCE = 12,     /* position outside of a sequence: detail: position, length */
+    TM_RUN_EMPTY = 13         /* the element of an optional that has none */
 } tm_run_code;
 
 typedef struct tm_run tm_run;
@@ -172,13 +183,15 @@ typedef int32_t (*tm_kernel)(tm_run *run, const tm_call *call);
 typedef struct tamis_port {
     const char *name;
     int32_t value; /* number in the frame */
-    int32_t rank;  /* -1 for sequences of unknown rank */
+    int32_t rank;  /* of the innermost tensors for sequences and their like; -1 there: not known */
     uint8_t type;
     uint8_t kind;
     uint8_t late; /* output whose dims are known only after execute(); its data belong to the run */
-    uint8_t reserved;
+    uint8_t item; /* as in tamis_tensor */
+    uint8_t key;
+    uint8_t reserved[3];
     const int64_t *dims;          /* a constant, or -1 */
-    const char *const *dim_texts; /* the expressions: "batch", "2*seq+1", "100" */
+    const char *const *dim_texts; /* the expressions: "batch", "2*seq+1", "100"; "?" where items may differ */
 } tamis_port;
 
 /* How a value of the frame gets its memory. */
@@ -199,7 +212,9 @@ typedef struct tm_value_info {
     uint8_t type;
     uint8_t kind;
     int32_t storage;
-    int32_t reserved;
+    uint8_t item;
+    uint8_t key;
+    uint16_t reserved;
 } tm_value_info;
 
 /* What an artifact exports: `const tamis_artifact *tamis_artifact_NAME(void)`, and for a shared object

@@ -215,10 +215,7 @@ tm_code tm_infer_identity(tm_infer_context *context, tm_node *node) {
     int64_t count;
     tm_value *x = tm_infer_input(node, 0), *y = tm_infer_output(node, 0);
     if (x->kind != TAMIS_KIND_TENSOR) {
-        y->kind = x->kind;
-        y->type = x->type;
-        y->rank = x->rank;
-        y->dims = x->dims;
+        tm_value_set_form(y, x, x->rank, x->dims);
         return TM_OK;
     }
     TM_TRY(tm_infer_need(node, 0, -1));

@@ -43,15 +43,8 @@ tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body
     return dim_is_inside(dim, body) ? tm_infer_free_of(context, value, axis, NULL) : dim;
 }
 
-void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims) {
-    tm_value_set_tensor(value, type, rank, dims);
-    value->kind = kind;
-    value->elements = NULL;
-    value->element_count = 0;
-}
-
 void tm_value_set_like(tm_value *to, const tm_value *from) {
-    tm_value_set_handle(to, from->kind, from->type, from->rank, from->dims);
+    tm_value_set_form(to, from, from->rank, from->dims);
 }
 
 /* Diagnostics and constraints as they are now, to be gone back to. */
@@ -133,7 +126,7 @@ static void take_output(tm_infer_context *context, tm_node *node, int output, co
     tm_dim dims[TAMIS_MAX_RANK];
     for (int axis = 0; axis < from->rank; axis++)
         dims[axis] = tm_dim_export(context, from->dims[axis], branch, value, axis);
-    tm_value_set_handle(value, from->kind, from->type, from->rank, dims);
+    tm_value_set_form(value, from, from->rank, dims);
     bool known = from->elements != NULL;
     for (int64_t i = 0; known && i < from->element_count; i++)
         known = !dim_is_inside(from->elements[i], branch);
@@ -160,9 +153,10 @@ static tm_code join_output(tm_infer_context *context, tm_node *node, int output,
     const tm_value *b = both->else_graph->outputs.items[output];
     tm_dim dims[TAMIS_MAX_RANK];
     int declared = value->rank;
-    if (a->kind != b->kind || a->type != b->type)
+    if (!tm_value_same_form(a, b))
         return tm_infer_fail(node, TM_E_TYPE, "the branches give output %d different types, %s and %s",
-                             output, tm_type_text(a->type), tm_type_text(b->type));
+                             output, tm_value_form_text(context->arena, a),
+                             tm_value_form_text(context->arena, b));
     int rank = a->rank;
     if (a->kind != TAMIS_KIND_TENSOR && rank < 0)
         rank = b->rank;
@@ -186,7 +180,7 @@ static tm_code join_output(tm_infer_context *context, tm_node *node, int output,
                                 a->rank >= 0 ? both->then_graph : both->else_graph, value, axis);
         dims[axis] = dim != NULL ? dim : tm_infer_free_of(context, value, axis, NULL);
     }
-    tm_value_set_handle(value, a->kind, a->type, rank, dims);
+    tm_value_set_form(value, a, rank, dims);
     join_elements(context, node, output, both, a, b);
     return TM_OK;
 }
@@ -243,13 +237,13 @@ static bool generalise(tm_infer_context *context, const tm_carried *carried) {
     for (int k = 0; k < carried->count; k++) {
         tm_value *input = carried->body->inputs.items[carried->first_input + k];
         const tm_value *output = carried->body->outputs.items[carried->first_output + k];
-        if (output->type != input->type || output->kind != input->kind)
+        if (!tm_value_same_form(output, input))
             continue;
         if (input->rank < 0 && output->rank >= 0) {
             tm_dim dims[TAMIS_MAX_RANK];
             for (int axis = 0; axis < output->rank; axis++)
                 dims[axis] = tm_dim_export(context, output->dims[axis], carried->body, input, axis);
-            tm_value_set_handle(input, output->kind, output->type, output->rank, dims);
+            tm_value_set_form(input, output, output->rank, dims);
             changed = true;
         }
         for (int axis = 0; output->rank == input->rank && axis < input->rank; axis++)
@@ -259,13 +253,50 @@ static bool generalise(tm_infer_context *context, const tm_carried *carried) {
     return changed;
 }
 
+/* Output k of the Loop, an optional now, gives its old readers the element. */
+static void unwrap_output(tm_node *node, int k) {
+    tm_value *element = tm_infer_output(node, k);
+    if (element == NULL)
+        return;
+    tm_value *optional = tm_value_create(node->graph, NULL);
+    tm_node_set_output(node, k, optional);
+    tm_node *get = tm_node_create(node->graph, node->next, TM_OP_OptionalGetElement, node->name, 1, &optional);
+    get->file_index = node->file_index;
+    get->file_path = node->file_path;
+    tm_node_set_output(get, 0, element);
+}
+
+/* A Loop may carry an optional at first and its element afterwards. Both ends are made explicit:
+ *
+ *     %r: sequence f32 = Loop(%n, %c, %o: optional sequence f32) { (i, cond, o) -> (cond, s: sequence f32) }
+ *
+ *     %q: optional sequence f32 = Loop(...) { ... -> (cond, Optional(s)) }
+ *     %r: sequence f32 = OptionalGetElement(%q)
+ */
+static tm_code wrap_elements(tm_node *node, const tm_carried *carried) {
+    tm_graph *body = carried->body;
+    for (int k = 0; k < carried->count; k++) {
+        const tm_value *input = body->inputs.items[carried->first_input + k];
+        tm_value *output = body->outputs.items[carried->first_output + k];
+        if (input->kind != TAMIS_KIND_OPTIONAL || output->type != input->type ||
+            output->kind != input->item || output->kind == TAMIS_KIND_OPTIONAL)
+            continue;
+        tm_node *wrap = tm_node_create(body, NULL, TM_OP_Optional, NULL, 1, &output);
+        tm_graph_set_output(body, carried->first_output + k, tm_node_add_output(wrap, NULL));
+        unwrap_output(node, k);
+        TM_TRY(tm_infer_node(body->model, wrap));
+    }
+    return TM_OK;
+}
+
 static tm_code check_carried(tm_node *node, const tm_carried *carried) {
     for (int k = 0; k < carried->count; k++) {
         const tm_value *input = carried->body->inputs.items[carried->first_input + k];
         const tm_value *output = carried->body->outputs.items[carried->first_output + k];
-        if (output->type != input->type || output->kind != input->kind)
+        if (!tm_value_same_form(output, input))
             return tm_infer_fail(node, TM_E_TYPE, "carried value '%s' is %s at first but %s after the body",
-                                 input->name, tm_type_text(input->type), tm_type_text(output->type));
+                                 input->name, tm_value_form_text(node->graph->model->arena, input),
+                                 tm_value_form_text(node->graph->model->arena, output));
         bool ranks = input->kind == TAMIS_KIND_TENSOR || (input->rank >= 0 && output->rank >= 0);
         if (ranks && input->rank != output->rank)
             return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
@@ -286,6 +317,8 @@ tm_code tm_infer_carried(tm_infer_context *context, tm_node *node, const tm_carr
     for (;;) {
         mark before = mark_get(context);
         tm_code code = tm_infer_graph(context, body);
+        if (code == TM_OK)
+            code = wrap_elements(node, carried);
         bool changed = generalise(context, carried);
         if (!changed && code == TM_OK)
             return check_carried(node, carried);
@@ -321,6 +354,6 @@ void tm_infer_carried_outputs(tm_infer_context *context, tm_node *node, const tm
             dims[axis] = stays ? tm_dim_export(context, input->dims[axis], carried->body, value, axis)
                                : tm_infer_free_of(context, value, axis, NULL);
         }
-        tm_value_set_handle(value, input->kind, input->type, input->rank, dims);
+        tm_value_set_form(value, input, input->rank, dims);
     }
 }

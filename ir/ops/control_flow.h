@@ -9,10 +9,12 @@
 
 /* `dim` where it may stand outside of `body`, else the FREE symbol of (value, axis). */
 tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body, tm_value *value, int axis);
-/* Makes `to` what `from` is: kind, type, rank and dims; no elements. */
+/* Makes `to` what `from` is, dims included; no elements. */
 void tm_value_set_like(tm_value *to, const tm_value *from);
-/* Sets kind SEQUENCE (or OPTIONAL) with dims of an element; rank -1: not known. */
-void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims);
+/* May dims of this kind stand in a tensor? Not a FREE symbol of a sequence ("varies"), nor what is made of one. */
+bool tm_dim_varies(tm_infer_context *context, tm_dim dim);
+/* Output 0 of the node = an item of input `from`, a sequence or optional; varying dims become FREE. */
+TM_MUST_USE tm_code tm_infer_item(tm_infer_context *context, tm_node *node, const tm_value *from);
 
 /* Values carried from one run of a body to the next: number k starts as `initial[k]`, is input
  * first_input + k of the body and output first_output + k. */

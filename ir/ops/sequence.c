@@ -20,8 +20,7 @@ static tm_dim find_varying(void *context, tm_symbol *symbol) {
     return NULL;
 }
 
-/* "Varies", or made of such dims: not a dim that a tensor can have. */
-static bool varies(tm_infer_context *context, tm_dim dim) {
+bool tm_dim_varies(tm_infer_context *context, tm_dim dim) {
     bool found = false;
     if (dim->late)
         (void)tm_dim_substitute(context->dims, dim, find_varying, &found);
@@ -34,6 +33,15 @@ static tm_code need_sequence(tm_node *node, int input) {
         return tm_infer_fail(node, TM_E_ARITY, "input %d is missing", input);
     if (value->kind != TAMIS_KIND_SEQUENCE)
         return tm_infer_fail(node, TM_E_TYPE, "input %d, '%s', is not a sequence", input, value->name);
+    return TM_OK;
+}
+
+static tm_code need_tensors(tm_node *node, int input) {
+    TM_TRY(need_sequence(node, input));
+    const tm_value *value = node->inputs[input];
+    if (value->item != TAMIS_KIND_TENSOR)
+        return tm_infer_fail(node, TM_E_TYPE, "input %d, '%s', is not a sequence of tensors", input,
+                             value->name);
     return TM_OK;
 }
 
@@ -66,7 +74,7 @@ static tm_code infer_construct(tm_infer_context *context, tm_node *node) {
 }
 
 static tm_code infer_insert(tm_infer_context *context, tm_node *node) {
-    TM_TRY(need_sequence(node, 0));
+    TM_TRY(need_tensors(node, 0));
     TM_TRY(tm_infer_need(node, 1, -1));
     TM_TRY(tm_infer_same_type(node, 0, 1));
     const tm_value *from = node->inputs[0];
@@ -153,9 +161,26 @@ static tm_value *known_item(tm_infer_context *context, const tm_value *sequence,
     return index >= 0 && index < maker->input_count ? maker->inputs[index] : NULL;
 }
 
+tm_code tm_infer_item(tm_infer_context *context, tm_node *node, const tm_value *from) {
+    tm_value *item = tm_infer_output(node, 0);
+    tm_dim dims[TAMIS_MAX_RANK];
+    if (from->item != TAMIS_KIND_TENSOR) {
+        tm_value_set_handle(item, from->item, from->type, from->rank, from->dims);
+        item->key = from->key;
+        return TM_OK;
+    }
+    if (from->rank < 0)
+        return tm_infer_fail(node, TM_E_UNKNOWN_RANK, "the rank of what %s '%s' holds is not known",
+                             from->kind == TAMIS_KIND_OPTIONAL ? "optional" : "sequence", from->name);
+    for (int i = 0; i < from->rank; i++)
+        dims[i] =
+            tm_dim_varies(context, from->dims[i]) ? tm_infer_free(context, node, 0, i, NULL) : from->dims[i];
+    tm_infer_set(node, 0, from->type, from->rank, dims);
+    return TM_OK;
+}
+
 static tm_code infer_at(tm_infer_context *context, tm_node *node) {
     const tm_value *sequence = node->inputs[0];
-    tm_dim dims[TAMIS_MAX_RANK];
     TM_TRY(tm_infer_need(node, 1, -1));
     const tm_value *item = known_item(context, sequence, node->inputs[1]);
     if (item != NULL) {
@@ -164,14 +189,7 @@ static tm_code infer_at(tm_infer_context *context, tm_node *node) {
             tm_infer_set_elements(context, node, 0, item->elements, item->element_count);
         return TM_OK;
     }
-    if (sequence->rank < 0)
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                             "the rank of the elements of sequence '%s' is not known", sequence->name);
-    for (int i = 0; i < sequence->rank; i++)
-        dims[i] =
-            varies(context, sequence->dims[i]) ? tm_infer_free(context, node, 0, i, NULL) : sequence->dims[i];
-    tm_infer_set(node, 0, sequence->type, sequence->rank, dims);
-    return TM_OK;
+    return tm_infer_item(context, node, sequence);
 }
 
 /* Length of the joined axis: known when all pieces are. */
@@ -207,7 +225,7 @@ static tm_code infer_concat(tm_infer_context *context, tm_node *node) {
             k += !new_axis;
         } else {
             tm_dim dim = sequence->dims[k++];
-            dims[i] = varies(context, dim) ? NULL : dim;
+            dims[i] = tm_dim_varies(context, dim) ? NULL : dim;
         }
         if (dims[i] == NULL)
             dims[i] = tm_infer_free(context, node, 0, i, NULL);
@@ -217,8 +235,14 @@ static tm_code infer_concat(tm_infer_context *context, tm_node *node) {
 }
 
 tm_code tm_infer_from_sequence(tm_infer_context *context, tm_node *node) {
+    if (tm_infer_output(node, 0) == NULL)
+        return tm_infer_fail(node, TM_E_ARITY, "the output is missing");
+    if (node->op == TM_OP_ConcatFromSequence) {
+        TM_TRY(need_tensors(node, 0));
+        return infer_concat(context, node);
+    }
     TM_TRY(need_sequence(node, 0));
-    return node->op == TM_OP_SequenceAt ? infer_at(context, node) : infer_concat(context, node);
+    return infer_at(context, node);
 }
 
 tm_code tm_infer_sequence_length(tm_infer_context *context, tm_node *node) {

@@ -14,8 +14,19 @@ from onnx.backend.base import Backend, BackendRep, Device, DeviceType, namedtupl
 from .session import InferenceSession, SessionOptions
 
 
+def _value_info(name, value):
+    """The declaration of an input that `value` is for: an array, or a list of arrays as a sequence of any dims."""
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise ValueError(f"input '{name}': the element type of an empty sequence is not known")
+        return onnx.helper.make_tensor_sequence_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(value[0].dtype), [None] * value[0].ndim)
+    return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+
+
 class TamisBackendRep(BackendRep):
-    """A compiled model; run(inputs by position) gives a tuple of outputs."""
+    """A compiled model; run(inputs by position) gives a tuple of outputs: arrays, lists for sequences, None for an
+    empty optional, dicts for maps. Inputs are taken in the same forms."""
 
     def __init__(self, session):
         self._session = session
@@ -59,9 +70,7 @@ class TamisBackend(Backend):
         if outputs_info is None:
             raise ValueError("outputs_info is needed: the types of the node's outputs")
         names = [name for name in node.input if name]
-        types = [onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for array in inputs]
-        graph_inputs = [onnx.helper.make_tensor_value_info(name, type_, array.shape)
-                        for name, type_, array in zip(names, types, inputs)]
+        graph_inputs = [_value_info(name, array) for name, array in zip(names, inputs)]
         graph_outputs = [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(dtype), None)
                          for name, (dtype, _) in zip(node.output, outputs_info)]
         graph = onnx.helper.make_graph([node], "node", graph_inputs, graph_outputs)

@@ -27,13 +27,14 @@ class SessionOptions:
 
 
 class NodeArg:
-    """An input or output: name, type as "tensor(float)", shape with names for symbolic dims."""
+    """An input or output: name, type as "tensor(float)" or "seq(map(int64,tensor(float)))", shape with names for
+    symbolic dims (None for what is no tensor)."""
 
     __slots__ = ("name", "type", "shape")
 
-    def __init__(self, name, kind, element, dims):
+    def __init__(self, name, type_text, dims):
         self.name = name
-        self.type = f"tensor({element})" if kind == "tensor" else f"{kind}(tensor({element}))"
+        self.type = type_text
         self.shape = dims
 
     def __repr__(self):
@@ -73,6 +74,8 @@ class InferenceSession:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
             return path, True
+        if not isinstance(source, (str, os.PathLike)):  # open() would take an integer as a file descriptor
+            raise TypeError(f"path_or_bytes is a path or bytes, not {type(source).__name__}")
         with open(source, "rb") as file:
             if _is_artifact(file.read(4)):
                 return source, False

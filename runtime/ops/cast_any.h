@@ -28,5 +28,7 @@ tm_cast_rules tm_cast_rules_of(const tm_call *call);
 bool tm_wide_read(tm_wide *wide, int32_t type, const void *data, int64_t at, int64_t count);
 bool tm_wide_write(const tm_wide *wide, int32_t type, void *data, int64_t at, int64_t count,
                    tm_cast_rules rules);
+/* Element i of y = the number that string i of x is. */
+int32_t tm_text_to_numbers(tm_run *run, const tm_call *call, const tamis_tensor *x, const tamis_tensor *y);
 
 #endif

@@ -127,9 +127,7 @@ static bool read_truth(const tamis_string *text, number *out) {
     return true;
 }
 
-int32_t tm_cast_from_text(tm_run *run, const tm_call *call);
-int32_t tm_cast_from_text(tm_run *run, const tm_call *call) {
-    const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
+int32_t tm_text_to_numbers(tm_run *run, const tm_call *call, const tamis_tensor *x, const tamis_tensor *y) {
     const tamis_string *texts = x->data;
     int64_t count = tm_count(x);
     for (int64_t i = 0; i < count; i++) {
@@ -140,6 +138,11 @@ int32_t tm_cast_from_text(tm_run *run, const tm_call *call) {
             return tm_fail(run, call, TM_RUN_VALUE, i, texts[i].size);
     }
     return 0;
+}
+
+int32_t tm_cast_from_text(tm_run *run, const tm_call *call);
+int32_t tm_cast_from_text(tm_run *run, const tm_call *call) {
+    return tm_text_to_numbers(run, call, tm_in(run, call, 0), tm_out(run, call, 0));
 }
 
 /* ---- number to text ---- */

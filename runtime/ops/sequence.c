@@ -6,44 +6,8 @@
  * the old one: only the tensor that goes in is copied, for its memory may be given to another value
  * later. Lists and copies live in the run's arena.
  */
+#include "runtime/ops/handle.h"
 #include "runtime/ops/move.h"
-#include "runtime/sequence.h"
-
-static int64_t length_of(const tamis_tensor *sequence) {
-    return sequence->data == NULL ? 0 : ((const tm_sequence *)sequence->data)->count;
-}
-static const tamis_tensor *item_of(const tamis_tensor *sequence, int64_t i) {
-    return &((const tm_sequence *)sequence->data)->items[i];
-}
-
-static tm_sequence *new_sequence(tm_run *run, const tm_call *call, int64_t count) {
-    tm_sequence *list = tm_arena(run, call, (int64_t)sizeof *list + count * (int64_t)sizeof(tamis_tensor));
-    if (list != NULL)
-        list->count = count;
-    return list;
-}
-
-/* An item with its own dims and memory in the arena. */
-static int32_t new_item(tm_run *run, const tm_call *call, tamis_tensor *item, int32_t type, int32_t rank,
-                        const int64_t *dims) {
-    const int64_t bytes = tm_type_bytes(type, tm_product(dims, 0, rank));
-    *item = (tamis_tensor){.rank = rank, .type = (uint8_t)type, .kind = TAMIS_KIND_TENSOR};
-    item->dims = tm_arena(run, call, (rank > 0 ? rank : 1) * (int64_t)sizeof *dims);
-    item->data = tm_arena(run, call, bytes > 0 ? bytes : 1);
-    if (item->dims == NULL || item->data == NULL)
-        return run->code;
-    for (int32_t i = 0; i < rank; i++)
-        item->dims[i] = dims[i];
-    return 0;
-}
-
-static int32_t copy_item(tm_run *run, const tm_call *call, tamis_tensor *item, const tamis_tensor *from) {
-    int32_t code = new_item(run, call, item, from->type, from->rank, from->dims);
-    const int64_t bytes = tm_type_bytes(from->type, tm_count(from));
-    if (code == 0 && bytes > 0)
-        memcpy(item->data, from->data, (size_t)bytes);
-    return code;
-}
 
 /* The optional position in input `i`, from the end when negative, in 0..bound. */
 static int32_t position_of(tm_run *run, const tm_call *call, int i, int64_t length, int64_t bound,
@@ -61,11 +25,11 @@ int32_t tm_k_SequenceEmpty(tm_run *run, const tm_call *call) {
 }
 
 int32_t tm_k_SequenceConstruct(tm_run *run, const tm_call *call) {
-    tm_sequence *list = new_sequence(run, call, call->n_in);
+    tm_sequence *list = tm_list_create(run, call, call->n_in);
     if (list == NULL)
         return run->code;
     for (int i = 0; i < call->n_in; i++) {
-        int32_t code = copy_item(run, call, &list->items[i], tm_in(run, call, i));
+        int32_t code = tm_item_copy(run, call, &list->items[i], tm_in(run, call, i));
         if (code != 0)
             return code;
     }
@@ -75,67 +39,62 @@ int32_t tm_k_SequenceConstruct(tm_run *run, const tm_call *call) {
 
 int32_t tm_k_SequenceInsert(tm_run *run, const tm_call *call) {
     const tamis_tensor *sequence = tm_in(run, call, 0), *item = tm_in(run, call, 1);
-    const int64_t length = length_of(sequence);
+    const int64_t length = tm_list_length(sequence);
     int64_t position;
     int32_t code = position_of(run, call, 2, length, length, length, &position);
     if (code != 0)
         return code;
-    tm_sequence *list = new_sequence(run, call, length + 1);
+    tm_sequence *list = tm_list_create(run, call, length + 1);
     if (list == NULL)
         return run->code;
     for (int64_t i = 0; i < length; i++)
-        list->items[i < position ? i : i + 1] = *item_of(sequence, i);
-    code = copy_item(run, call, &list->items[position], item);
+        list->items[i < position ? i : i + 1] = *tm_list_item(sequence, i);
+    code = tm_item_copy(run, call, &list->items[position], item);
     tm_out(run, call, 0)->data = list;
     return code;
 }
 
 int32_t tm_k_SequenceErase(tm_run *run, const tm_call *call) {
     const tamis_tensor *sequence = tm_in(run, call, 0);
-    const int64_t length = length_of(sequence);
+    const int64_t length = tm_list_length(sequence);
     int64_t position;
     int32_t code = position_of(run, call, 1, length, length - 1, length - 1, &position);
     if (code != 0)
         return code;
-    tm_sequence *list = new_sequence(run, call, length - 1);
+    tm_sequence *list = tm_list_create(run, call, length - 1);
     if (list == NULL)
         return run->code;
     for (int64_t i = 0; i < length - 1; i++)
-        list->items[i] = *item_of(sequence, i < position ? i : i + 1);
+        list->items[i] = *tm_list_item(sequence, i < position ? i : i + 1);
     tm_out(run, call, 0)->data = list;
     return 0;
 }
 
 int32_t tm_k_SequenceLength(tm_run *run, const tm_call *call) {
-    *(int64_t *)tm_out(run, call, 0)->data = length_of(tm_in(run, call, 0));
+    *(int64_t *)tm_out(run, call, 0)->data = tm_list_length(tm_in(run, call, 0));
     return 0;
 }
 
 int32_t tm_k_SequenceAt(tm_run *run, const tm_call *call) {
     const tamis_tensor *sequence = tm_in(run, call, 0);
-    const int64_t length = length_of(sequence);
+    const int64_t length = tm_list_length(sequence);
     int64_t position;
     int32_t code = position_of(run, call, 1, length, length - 1, 0, &position);
     if (code != 0)
         return code;
-    const tamis_tensor *item = item_of(sequence, position);
-    code = tm_output(run, call, 0, item->rank, item->dims);
-    const int64_t bytes = tm_type_bytes(item->type, tm_count(item));
-    if (code == 0 && bytes > 0)
-        memcpy(tm_out(run, call, 0)->data, item->data, (size_t)bytes);
-    return code;
+    return tm_item_give(run, call, tm_list_item(sequence, position));
 }
 
 /* The dims of all items along `axis`; with new_axis, each item is a slice of length 1 of a new axis. */
 static int32_t concat_dims(tm_run *run, const tm_call *call, int32_t axis, bool new_axis, int32_t *out_rank,
                            int64_t *dims) {
-    const tamis_tensor *sequence = tm_in(run, call, 0), *first = item_of(sequence, 0);
-    const int64_t length = length_of(sequence);
+    const tamis_tensor *sequence = tm_in(run, call, 0), *first = tm_list_item(sequence, 0);
+    const int64_t length = tm_list_length(sequence);
     const int32_t rank = first->rank + new_axis;
     for (int32_t d = 0; d < rank; d++)
         dims[d] = !new_axis || d < axis ? first->dims[d] : d > axis ? first->dims[d - 1] : length;
     for (int64_t i = 1; i < length; i++) {
-        const tamis_tensor *item = item_of(sequence, i);
+        const tamis_tensor *item = tm_list_item(sequence, i);
         if (item->rank != first->rank)
             return tm_fail(run, call, TM_RUN_DIM_MISMATCH, item->rank, first->rank);
         for (int32_t d = 0; d < item->rank; d++) {
@@ -152,11 +111,11 @@ static int32_t concat_dims(tm_run *run, const tm_call *call, int32_t axis, bool 
 int32_t tm_k_ConcatFromSequence(tm_run *run, const tm_call *call) {
     const tamis_tensor *sequence = tm_in(run, call, 0);
     const tm_attrs_ConcatFromSequence *a = tm_attributes(call);
-    const int64_t length = length_of(sequence);
+    const int64_t length = tm_list_length(sequence);
     const bool new_axis = a->new_axis != 0;
     if (length == 0)
         return tm_fail(run, call, TM_RUN_SEQUENCE, 0, 0);
-    const int32_t wanted = item_of(sequence, 0)->rank + new_axis;
+    const int32_t wanted = tm_list_item(sequence, 0)->rank + new_axis;
     const int64_t axis = a->axis + (a->axis < 0 ? wanted : 0);
     int64_t dims[TAMIS_MAX_RANK + 1], at = 0;
     int32_t rank = 0;
@@ -172,7 +131,7 @@ int32_t tm_k_ConcatFromSequence(tm_run *run, const tm_call *call) {
     const int64_t outer = tm_product(dims, 0, (int32_t)axis), row = tm_product(dims, (int32_t)axis, rank);
     tm_clear_tail(y, bits);
     for (int64_t i = 0; i < length; i++) {
-        const tamis_tensor *item = item_of(sequence, i);
+        const tamis_tensor *item = tm_list_item(sequence, i);
         const int64_t part = tm_product(item->dims, (int32_t)axis, item->rank);
         for (int64_t o = 0; o < outer; o++)
             tm_copy_elements(y->data, o * row + at, item->data, o * part, part, bits);
@@ -191,7 +150,7 @@ static int32_t cut_item(tm_run *run, const tm_call *call, tamis_tensor *item, in
     for (int32_t d = 0; d < x->rank; d++)
         if (d != axis || keep)
             dims[rank++] = d == axis ? length : x->dims[d];
-    int32_t code = new_item(run, call, item, x->type, rank, dims);
+    int32_t code = tm_item_create(run, call, item, x->type, rank, dims);
     if (code != 0)
         return code;
     const int64_t inner = tm_product(x->dims, axis + 1, x->rank), outer = tm_product(x->dims, 0, axis);
@@ -214,7 +173,7 @@ int32_t tm_k_SplitToSequence(tm_run *run, const tm_call *call) {
     if (equal && chunk < 1)
         return tm_fail(run, call, TM_RUN_VALUE, chunk, 1);
     const int64_t count = equal ? dim / chunk + (dim % chunk != 0) : tm_count(split);
-    tm_sequence *list = new_sequence(run, call, count);
+    tm_sequence *list = tm_list_create(run, call, count);
     if (list == NULL)
         return run->code;
     int64_t start = 0;

@@ -157,7 +157,8 @@ static void strings(void **state) {
     assert_int_equal(text[1].size, 0);
     void *data;
     size_t bytes;
-    assert_int_equal(tm_export_tensor(&k.arena, "s", c, &data, &bytes), TM_OK);
+    const tm_datum datum = {.kind = TAMIS_KIND_TENSOR, .type = c->type, .tensor = c};
+    tm_export_datum(&k.arena, "s", &datum, &data, &bytes);
     assert_int_equal(tm_import_tensor(&k.arena, &k.diagnostics, "s.pb", data, bytes, &c), TM_OK);
     assert_memory_equal(((const tamis_string *)c->data)[0].data, "a\0b", 3);
     kit_deinit(&k);
@@ -208,27 +209,86 @@ static void sparse_initializer(void **state) {
     kit_deinit(&k);
 }
 
-static void sequence_round_trip(void **state) {
+/* Writes the value and reads it again as a value of its own form. */
+static tm_datum round_trip(kit *k, const tm_datum *datum) {
+    void *data;
+    size_t bytes;
+    tm_datum back;
+    tm_export_datum(&k->arena, "d", datum, &data, &bytes);
+    assert_int_equal(tm_import_datum(&k->arena, &k->diagnostics, "d.pb", datum, data, bytes, &back), TM_OK);
+    assert_int_equal(back.kind, datum->kind);
+    assert_int_equal(back.count, datum->count);
+    return back;
+}
+
+static tm_datum of_tensor(const tm_constant *tensor) {
+    return (tm_datum){.kind = TAMIS_KIND_TENSOR, .type = tensor->type, .tensor = tensor};
+}
+
+static void sequence_and_optional_round_trip(void **state) {
     (void)state;
     kit k;
     kit_init(&k, 17);
-    const tm_constant *items[2] = {tm_constant_create_scalar(&k.arena, TAMIS_TYPE_FLOAT, 1.5),
-                                   tm_constant_create_i64(&k.arena, 1, (int64_t[]){2}, (int64_t[]){3, 4})};
+    const tm_datum items[2] = {of_tensor(tm_constant_create_scalar(&k.arena, TAMIS_TYPE_FLOAT, 1.5)),
+                               of_tensor(tm_constant_create_scalar(&k.arena, TAMIS_TYPE_FLOAT, 3))};
+    tm_datum sequence = {TAMIS_KIND_SEQUENCE, TAMIS_KIND_TENSOR, TAMIS_TYPE_FLOAT, 0, NULL, 2, items};
+    tm_datum back = round_trip(&k, &sequence);
+    expect_doubles(back.items[0].tensor, 1, (double[]){1.5});
+    expect_doubles(back.items[1].tensor, 1, (double[]){3});
+    tm_datum optional = {TAMIS_KIND_OPTIONAL, TAMIS_KIND_SEQUENCE, TAMIS_TYPE_FLOAT, 0, NULL, 1, &sequence};
+    back = round_trip(&k, &optional);
+    expect_doubles(back.items[0].items[1].tensor, 1, (double[]){3});
+    optional.item = TAMIS_KIND_TENSOR;
+    optional.items = items;
+    back = round_trip(&k, &optional);
+    expect_doubles(back.items[0].tensor, 1, (double[]){1.5});
+    optional.count = 0;
+    (void)round_trip(&k, &optional);
+    /* A sequence where the optional is of tensors. */
     void *data;
     size_t bytes;
-    assert_int_equal(tm_export_sequence(&k.arena, "s", TAMIS_TYPE_FLOAT, items, 2, &data, &bytes), TM_OK);
-    const tm_constant **list;
-    int64_t count;
-    assert_int_equal(
-        tm_import_sequence(&k.arena, &k.diagnostics, "s.pb", TAMIS_KIND_SEQUENCE, data, bytes, &list, &count),
-        TM_OK);
-    assert_int_equal(count, 2);
-    expect_doubles(list[0], 1, (double[]){1.5});
-    expect_doubles(list[1], 2, (double[]){3, 4});
-    assert_int_equal(
-        tm_import_sequence(&k.arena, &k.diagnostics, "o.pb", TAMIS_KIND_OPTIONAL, "", 0, &list, &count),
-        TM_OK);
-    assert_int_equal(count, 0);
+    tm_datum other = {TAMIS_KIND_OPTIONAL, TAMIS_KIND_SEQUENCE, TAMIS_TYPE_FLOAT, 0, NULL, 1, &sequence};
+    tm_export_datum(&k.arena, "o", &other, &data, &bytes);
+    assert_int_equal(tm_import_datum(&k.arena, &k.diagnostics, "o.pb", &optional, data, bytes, &back),
+                     TM_E_BAD_DATA);
+    kit_deinit(&k);
+}
+
+static void maps_round_trip(void **state) {
+    (void)state;
+    kit k;
+    kit_init(&k, 17);
+    static const int64_t dims[] = {2};
+    static const tamis_string names[] = {{"a", 1}, {"b\0c", 3}};
+    static const float numbers[] = {1.5f, -2};
+    static const int8_t digits[] = {7, -8};
+    const tm_datum by_name[2] = {of_tensor(tm_constant_create(&k.arena, TAMIS_TYPE_STRING, 1, dims, names)),
+                                 of_tensor(tm_constant_create(&k.arena, TAMIS_TYPE_FLOAT, 1, dims, numbers))};
+    const tm_datum by_digit[2] = {of_tensor(tm_constant_create(&k.arena, TAMIS_TYPE_INT8, 1, dims, digits)),
+                                  by_name[1]};
+    const tm_datum map = {
+        TAMIS_KIND_MAP, TAMIS_KIND_TENSOR, TAMIS_TYPE_FLOAT, TAMIS_TYPE_STRING, NULL, 2, by_name};
+    const tm_datum small = {
+        TAMIS_KIND_MAP, TAMIS_KIND_TENSOR, TAMIS_TYPE_FLOAT, TAMIS_TYPE_INT8, NULL, 2, by_digit};
+    tm_datum back = round_trip(&k, &map);
+    assert_memory_equal(((const tamis_string *)back.items[0].tensor->data)[1].data, "b\0c", 3);
+    expect_doubles(back.items[1].tensor, 2, (double[]){1.5, -2});
+    assert_int_equal(back.items[1].tensor->rank, 1);
+    back = round_trip(&k, &small);
+    expect_doubles(back.items[0].tensor, 2, (double[]){7, -8});
+    const tm_datum maps[2] = {map, map};
+    const tm_datum list = {
+        TAMIS_KIND_SEQUENCE, TAMIS_KIND_MAP, TAMIS_TYPE_FLOAT, TAMIS_TYPE_STRING, NULL, 2, maps};
+    back = round_trip(&k, &list);
+    expect_doubles(back.items[1].items[1].tensor, 2, (double[]){1.5, -2});
+    /* Keys of another type, and keys without values. */
+    void *data;
+    size_t bytes;
+    tm_export_datum(&k.arena, "m", &map, &data, &bytes);
+    assert_int_equal(tm_import_datum(&k.arena, &k.diagnostics, "m.pb", &small, data, bytes, &back),
+                     TM_E_BAD_DATA);
+    assert_int_equal(tm_import_datum(&k.arena, &k.diagnostics, "m.pb", &map, "\x22\x01k", 3, &back),
+                     TM_E_BAD_DATA);
     kit_deinit(&k);
 }
 
@@ -337,7 +397,8 @@ int main(void) {
         cmocka_unit_test(strings),
         cmocka_unit_test(wrong_counts),
         cmocka_unit_test(sparse_initializer),
-        cmocka_unit_test(sequence_round_trip),
+        cmocka_unit_test(sequence_and_optional_round_trip),
+        cmocka_unit_test(maps_round_trip),
         cmocka_unit_test(external_data),
         cmocka_unit_test(external_data_stays_beneath_the_folder),
     };
