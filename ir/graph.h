@@ -98,6 +98,7 @@ struct tm_value {
     const tm_constant *constant; /* not NULL: a constant */
     tm_dim *elements;   /* known elements of a small integer or bool tensor (flat), or NULL; an entry is never NULL */
     int64_t element_count;
+    bool open_rank;     /* in the first inference: there may be fewer leading dims of 1, see ir/ops/open_rank.c */
     TM_VECTOR(tm_use) uses;
     TM_VECTOR(tm_symbol *) symbols; /* LOAD and FREE symbols that it binds, so that inference finds them again */
 };

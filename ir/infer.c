@@ -13,6 +13,7 @@
  * a message. So one run files every independent fault of a model, and no consequences of one.
  */
 #include "ir/infer.h"
+#include "ir/ops/control_flow.h"
 
 static void clear_output(tm_value *value) {
     value->type = TAMIS_TYPE_UNDEFINED;
@@ -58,7 +59,8 @@ static tm_code infer_one(tm_infer_context *context, tm_node *node) {
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] != NULL && (info->traits & (TM_CONTROL | TM_VIEW)) == 0)
             clear_output(node->outputs[i]);
-    return info->infer(context, node);
+    TM_TRY(info->infer(context, node));
+    return tm_infer_open_ranks(node);
 }
 
 tm_code tm_infer_graph(tm_infer_context *context, tm_graph *graph) {
@@ -106,5 +108,9 @@ tm_code tm_infer(tm_model *model) {
     }
     if (first != TM_OK)
         return first;
-    return tm_infer_graph(&context, model->main);
+    TM_TRY(tm_infer_graph(&context, model->main));
+    TM_TRY(tm_infer_fixed_ranks(NULL, model->main));
+    for (size_t i = 0; i < model->values.count; i++)
+        model->values.items[i]->open_rank = false;
+    return TM_OK;
 }

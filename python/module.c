@@ -111,136 +111,19 @@ static void return_session(session_object *self, tamis_session *session) {
 
 /* ---- inputs ---- */
 
-/* One call. Its arrays and, for values other than tensors, the records that describe them to the runtime. */
 typedef struct call {
     session_object *owner;
     tamis_session *session;
-    tm_python_item *items;
-    int64_t item_count;
-    tamis_tensor *records;
-    int64_t *lengths; /* one for each record: a list's only dim */
-    int64_t record_count, record_capacity;
+    tm_python_room room;
     tm_python_result *results;
     bool *wanted; /* outputs asked for */
 } call;
-
-/* What a value has to be: its kind and, for lists, that of their items. */
-typedef struct form {
-    int kind, item;
-} form;
-
-static form form_of(const tamis_port *port) {
-    return (form){port->kind, port->item};
-}
-
-static form item_form(form of) {
-    return (form){of.item, of.item == TAMIS_KIND_TENSOR ? TAMIS_KIND_NONE : TAMIS_KIND_TENSOR};
-}
-
-static bool is_list(PyObject *object) {
-    return PyList_Check(object) || PyTuple_Check(object);
-}
-
-/* How many records the items of the value take, all levels counted; most arrays are among them. */
-static int64_t count_records(PyObject *object, form expected) {
-    int64_t count = 0;
-    if (expected.kind == TAMIS_KIND_TENSOR)
-        return 0;
-    if (expected.kind == TAMIS_KIND_MAP)
-        return 2;
-    if (expected.kind == TAMIS_KIND_OPTIONAL)
-        return object == Py_None ? 0 : 1 + count_records(object, item_form(expected));
-    for (Py_ssize_t i = 0; is_list(object) && i < PySequence_Size(object); i++) {
-        PyObject *item = PySequence_GetItem(object, i);
-        count += 1 + (item != NULL ? count_records(item, item_form(expected)) : 0);
-        Py_XDECREF(item);
-    }
-    PyErr_Clear();
-    return count;
-}
-
-static int wrong_kind(const tamis_port *port, const char *expected, PyObject *object) {
-    PyErr_Format(PyExc_TypeError, "input '%s': expected %s, found %R", port->name, expected,
-                 (PyObject *)Py_TYPE(object));
-    return -1;
-}
-
-static int take_tensor(call *c, const tamis_port *port, PyObject *object, tamis_tensor *out) {
-    tm_python_item *item = &c->items[c->item_count++];
-    if (tm_python_take(object, port, item) != 0)
-        return -1;
-    *out = item->tensor;
-    return 0;
-}
-
-/* Room for `count` records; the list of them. NULL with an exception: converting an array ran Python code that
- * made a list longer than it was. */
-static tamis_tensor *add_records(call *c, int64_t count, int kind, tamis_tensor *out_list) {
-    if (count > c->record_capacity - c->record_count) {
-        PyErr_SetString(PyExc_RuntimeError, "an input changed while it was read");
-        return NULL;
-    }
-    tamis_tensor *records = &c->records[c->record_count];
-    int64_t *length = &c->lengths[c->record_count];
-    *out_list = (tamis_tensor){.data = records, .dims = length, .rank = 1, .kind = (uint8_t)kind};
-    if (count > 0)
-        *length = count;
-    else
-        out_list->dims = &c->lengths[-1]; /* the entry before all others is 0 */
-    c->record_count += count;
-    return records;
-}
-
-static int take_map(call *c, const tamis_port *port, PyObject *object, tamis_tensor *out) {
-    if (!PyDict_Check(object))
-        return wrong_kind(port, "a dict", object);
-    tamis_tensor *records = add_records(c, PyDict_Size(object) > 0 ? 2 : 0, TAMIS_KIND_MAP, out);
-    if (records == NULL || PyDict_Size(object) == 0)
-        return records != NULL ? 0 : -1;
-    tamis_port key_port = *port;
-    key_port.type = port->key;
-    PyObject *keys = PyDict_Keys(object), *values = PyDict_Values(object);
-    int code = keys != NULL && values != NULL ? 0 : -1;
-    if (code == 0)
-        code = take_tensor(c, &key_port, keys, &records[0]);
-    if (code == 0)
-        code = take_tensor(c, port, values, &records[1]);
-    Py_XDECREF(keys);
-    Py_XDECREF(values);
-    return code;
-}
-
-static int take_value(call *c, const tamis_port *port, PyObject *object, form expected, tamis_tensor *out) {
-    if (expected.kind == TAMIS_KIND_TENSOR)
-        return take_tensor(c, port, object, out);
-    if (expected.kind == TAMIS_KIND_MAP)
-        return take_map(c, port, object, out);
-    if (expected.kind == TAMIS_KIND_OPTIONAL) {
-        tamis_tensor *element = add_records(c, object != Py_None, TAMIS_KIND_OPTIONAL, out);
-        if (element == NULL || object == Py_None)
-            return element != NULL ? 0 : -1;
-        return take_value(c, port, object, item_form(expected), element);
-    }
-    if (!is_list(object))
-        return wrong_kind(port, expected.item == TAMIS_KIND_MAP ? "a list of dicts" : "a list of arrays",
-                          object);
-    Py_ssize_t count = PySequence_Size(object);
-    tamis_tensor *items = add_records(c, count, TAMIS_KIND_SEQUENCE, out);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *item = items != NULL ? PySequence_GetItem(object, i) : NULL;
-        int code = item != NULL ? take_value(c, port, item, item_form(expected), &items[i]) : -1;
-        Py_XDECREF(item);
-        if (code != 0)
-            return -1;
-    }
-    return items != NULL ? 0 : -1;
-}
 
 static int bind_input(call *c, int input, PyObject *object) {
     const tamis_port *port = &c->owner->artifact->inputs[input];
     tamis_tensor value;
     tamis_error error;
-    if (take_value(c, port, object, form_of(port), &value) != 0)
+    if (tm_python_take_value(&c->room, port, object, &value) != 0)
         return -1;
     int code = port->kind == TAMIS_KIND_TENSOR
                    ? tamis_session_set_input(c->session, input, (tamis_type)port->type, value.rank,
@@ -276,61 +159,11 @@ static int make_results(call *c) {
     return 0;
 }
 
-static PyObject *give_value(const tamis_tensor *value);
-
-/* A list of Python numbers and strings, or of arrays where the tensor has more than one axis. */
-static PyObject *give_list(const tamis_tensor *tensor) {
-    PyObject *array = tm_python_give(tensor);
-    PyObject *list = NULL;
-    if (array != NULL)
-        list = tensor->rank == 1 ? PyObject_CallMethod(array, "tolist", NULL) : PySequence_List(array);
-    Py_XDECREF(array);
-    return list;
-}
-
-static PyObject *give_map(const tamis_tensor *map) {
-    int64_t count;
-    const tamis_tensor *items = tamis_tensor_items(map, &count);
-    PyObject *dict = PyDict_New();
-    if (dict == NULL || count < 2)
-        return dict;
-    PyObject *keys = give_list(&items[0]), *values = give_list(&items[1]);
-    Py_ssize_t entries = keys != NULL && values != NULL ? PyList_Size(keys) : -1;
-    if (entries < 0)
-        Py_CLEAR(dict);
-    for (Py_ssize_t i = 0; dict != NULL && i < entries; i++)
-        if (PyDict_SetItem(dict, PyList_GetItem(keys, i), PyList_GetItem(values, i)) != 0)
-            Py_CLEAR(dict);
-    Py_XDECREF(keys);
-    Py_XDECREF(values);
-    return dict;
-}
-
-/* An array, a list, None or the element of an optional, a dict. */
-static PyObject *give_value(const tamis_tensor *value) {
-    if (value->kind == TAMIS_KIND_TENSOR)
-        return tm_python_give(value);
-    if (value->kind == TAMIS_KIND_MAP)
-        return give_map(value);
-    int64_t count;
-    const tamis_tensor *items = tamis_tensor_items(value, &count);
-    if (value->kind == TAMIS_KIND_OPTIONAL)
-        return count > 0 ? give_value(&items[0]) : Py_NewRef(Py_None);
-    PyObject *list = PyList_New(0);
-    for (int64_t i = 0; list != NULL && i < count; i++) {
-        PyObject *item = give_value(&items[i]);
-        if (item == NULL || PyList_Append(list, item) != 0)
-            Py_CLEAR(list);
-        Py_XDECREF(item);
-    }
-    return list;
-}
-
 static PyObject *give_output(call *c, int output) {
     const tamis_port *port = &c->owner->artifact->outputs[output];
     if (c->results[output].array != NULL)
         return tm_python_finish(&c->results[output], port->type);
-    return give_value(tamis_session_output(c->session, output));
+    return tm_python_give_value(tamis_session_output(c->session, output));
 }
 
 static PyObject *give_outputs(call *c, PyObject *order) {
@@ -378,24 +211,19 @@ static int run_call(call *c, PyObject *const *objects) {
 static PyObject *run_objects(session_object *self, PyObject *const *objects, const bool *wanted,
                              PyObject *order) {
     const tamis_artifact *artifact = self->artifact;
-    size_t records = 0, outputs = (size_t)artifact->output_count;
+    size_t outputs = (size_t)artifact->output_count, result_bytes = outputs * sizeof(tm_python_result);
+    int64_t records = 0;
     for (int32_t i = 0; i < artifact->input_count; i++)
-        records += (size_t)count_records(objects[i], form_of(&artifact->inputs[i]));
-    size_t item_bytes = ((size_t)artifact->input_count + records) * sizeof(tm_python_item);
-    size_t result_bytes = outputs * sizeof(tm_python_result);
-    size_t record_bytes = records * sizeof(tamis_tensor), length_bytes = (records + 2) * sizeof(int64_t);
-    size_t bytes = item_bytes + result_bytes + record_bytes + length_bytes;
+        records += tm_python_count_records(objects[i], &artifact->inputs[i]);
+    size_t room_bytes = tm_python_room_bytes(artifact->input_count, records);
     char small[4096], *memory = small;
-    if (bytes > sizeof small && (memory = PyMem_Malloc(bytes)) == NULL)
+    if (room_bytes + result_bytes > sizeof small &&
+        (memory = PyMem_Malloc(room_bytes + result_bytes)) == NULL)
         return PyErr_NoMemory();
     call c = {.owner = self,
-              .items = (tm_python_item *)(void *)memory,
-              .results = (tm_python_result *)(void *)(memory + item_bytes),
-              .records = (tamis_tensor *)(void *)(memory + item_bytes + result_bytes),
-              .record_capacity = (int64_t)records,
-              .lengths = (int64_t *)(void *)(memory + item_bytes + result_bytes + record_bytes) + 1,
+              .results = (tm_python_result *)(void *)(memory + room_bytes),
               .wanted = (bool *)(uintptr_t)wanted};
-    c.lengths[-1] = 0;
+    tm_python_room_init(&c.room, memory, artifact->input_count, records);
     memset(c.results, 0, result_bytes);
     PyObject *list = NULL;
     c.session = take_session(self);
@@ -404,8 +232,7 @@ static PyObject *run_objects(session_object *self, PyObject *const *objects, con
             list = give_outputs(&c, order);
         return_session(self, c.session);
     }
-    for (int64_t i = 0; i < c.item_count; i++)
-        tm_python_release(&c.items[i]);
+    tm_python_room_release(&c.room);
     for (size_t i = 0; i < outputs; i++)
         tm_python_drop(&c.results[i]);
     if (memory != small)
@@ -493,25 +320,11 @@ static PyObject *dims_of(const tamis_port *port) {
     return dims;
 }
 
-/* "seq(map(int64,tensor(float)))": a new string. */
-static PyObject *type_text(const tamis_port *port, form of) {
-    static const char *const kinds[] = {"none", "tensor", "seq", "optional", "map"};
-    if (of.kind == TAMIS_KIND_TENSOR)
-        return PyUnicode_FromFormat("tensor(%s)", tm_python_type_name(port->type));
-    PyObject *item = type_text(port, item_form(of)), *text = NULL;
-    if (item != NULL && of.kind == TAMIS_KIND_MAP)
-        text = PyUnicode_FromFormat("map(%s,%U)", tm_python_type_name(port->key), item);
-    else if (item != NULL)
-        text = PyUnicode_FromFormat("%s(%U)", kinds[of.kind], item);
-    Py_XDECREF(item);
-    return text;
-}
-
 static PyObject *describe(const tamis_port *ports, int32_t count) {
     PyObject *list = PyList_New(0);
     for (int32_t i = 0; list != NULL && i < count; i++) {
         PyObject *dims = dims_of(&ports[i]);
-        PyObject *type = type_text(&ports[i], form_of(&ports[i]));
+        PyObject *type = tm_python_type_text(&ports[i]);
         PyObject *row =
             dims != NULL && type != NULL ? Py_BuildValue("(sOO)", ports[i].name, type, dims) : NULL;
         if (row == NULL || PyList_Append(list, row) != 0)

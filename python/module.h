@@ -3,7 +3,8 @@
  * module.h: the parts of the C module tamis._tamis.
  *
  *   module.c     the module and its Session type: find, bind, run
- *   arrays.c     Python objects to and from tamis_tensor
+ *   arrays.c     Python objects to and from tensors
+ *   values.c     lists, dicts and None to and from sequences, maps and optionals
  *   compiler.c   compile(): loads libtamis when it is first needed
  *
  * Only CPython's limited API (3.11) is used and no NumPy header: arrays come in through the buffer protocol
@@ -53,6 +54,27 @@ PyObject *tm_python_give(const tamis_tensor *tensor);
 PyObject *tm_python_finish(tm_python_result *result, int type);
 void tm_python_drop(tm_python_result *result);
 const char *tm_python_type_name(int type); /* "float", "int64" as in ONNX Runtime's tensor(float) */
+
+/* Memory of the inputs of one call: their arrays and, for values other than tensors, the records that describe
+ * them to the runtime. */
+typedef struct tm_python_room {
+    tm_python_item *items;
+    int64_t item_count;
+    tamis_tensor *records;
+    int64_t *lengths; /* one for each record, a list's only dim; before the first one, a 0 */
+    int64_t record_count, record_capacity;
+} tm_python_room;
+/* How many records an input takes, all levels counted; the largest number of arrays besides itself. */
+int64_t tm_python_count_records(PyObject *object, const tamis_port *port);
+size_t tm_python_room_bytes(int64_t inputs, int64_t records);
+void tm_python_room_init(tm_python_room *room, void *memory, int64_t inputs, int64_t records);
+void tm_python_room_release(tm_python_room *room);
+/* The value for a port as tamis_session_set_input_value takes it; -1: exception set. */
+int tm_python_take_value(tm_python_room *room, const tamis_port *port, PyObject *object, tamis_tensor *out);
+/* An array, a list, None or the element of an optional, a dict; NULL: exception set. */
+PyObject *tm_python_give_value(const tamis_tensor *value);
+/* "seq(map(int64,tensor(float)))" */
+PyObject *tm_python_type_text(const tamis_port *port);
 
 extern PyType_Spec tm_python_session_spec;
 PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords);

@@ -127,6 +127,7 @@ static void take_output(tm_infer_context *context, tm_node *node, int output, co
     for (int axis = 0; axis < from->rank; axis++)
         dims[axis] = tm_dim_export(context, from->dims[axis], branch, value, axis);
     tm_value_set_form(value, from, from->rank, dims);
+    value->open_rank |= from->open_rank;
     bool known = from->elements != NULL;
     for (int64_t i = 0; known && i < from->element_count; i++)
         known = !dim_is_inside(from->elements[i], branch);
@@ -147,30 +148,49 @@ static const tm_graph *branch_of_rank(const branches *both, int output, int decl
     return b->producer != NULL && b->producer->op == TM_OP_Squeeze ? both->else_graph : NULL;
 }
 
+static bool ranks_differ(const tm_value *a, const tm_value *b) {
+    return a->rank != b->rank && (a->kind == TAMIS_KIND_TENSOR || (a->rank >= 0 && b->rank >= 0));
+}
+
+/* Where the ranks differ: one of them counts, or the lower one is padded. */
+static tm_code settle_rank(tm_infer_context *context, tm_node *node, int output, const branches *both,
+                           const tm_graph **out_only) {
+    tm_value *value = node->outputs[output];
+    const tm_value *a = both->then_graph->outputs.items[output];
+    const tm_value *b = both->else_graph->outputs.items[output];
+    *out_only = branch_of_rank(both, output, value->rank);
+    if (*out_only != NULL)
+        return TM_OK;
+    if (a->kind != TAMIS_KIND_TENSOR || (!tm_pads_to(a, b) && !tm_pads_to(b, a)))
+        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
+                             "the branches give output %d, '%s', %d and %d dims, and its rank is not declared",
+                             output, value->name, a->rank, b->rank);
+    value->open_rank = true;
+    return a->rank < b->rank ? tm_pad_output(context, both->then_graph, output, b->rank)
+                             : tm_pad_output(context, both->else_graph, output, a->rank);
+}
+
 static tm_code join_output(tm_infer_context *context, tm_node *node, int output, const branches *both) {
     tm_value *value = node->outputs[output];
     const tm_value *a = both->then_graph->outputs.items[output];
     const tm_value *b = both->else_graph->outputs.items[output];
     tm_dim dims[TAMIS_MAX_RANK];
-    int declared = value->rank;
     if (!tm_value_same_form(a, b))
         return tm_infer_fail(node, TM_E_TYPE, "the branches give output %d different types, %s and %s",
                              output, tm_value_form_text(context->arena, a),
                              tm_value_form_text(context->arena, b));
-    int rank = a->rank;
-    if (a->kind != TAMIS_KIND_TENSOR && rank < 0)
-        rank = b->rank;
-    bool differ = a->rank != b->rank && (a->kind == TAMIS_KIND_TENSOR || (a->rank >= 0 && b->rank >= 0));
-    if (differ) {
-        const tm_graph *right = branch_of_rank(both, output, declared);
-        if (right == NULL)
-            return tm_infer_fail(
-                node, TM_E_UNKNOWN_RANK,
-                "the branches give output %d, '%s', %d and %d dims, and its rank is not declared", output,
-                value->name, a->rank, b->rank);
-        take_output(context, node, output, right);
-        return TM_OK;
+    if (ranks_differ(a, b)) {
+        const tm_graph *only = NULL;
+        TM_TRY(settle_rank(context, node, output, both, &only));
+        if (only != NULL) {
+            take_output(context, node, output, only);
+            return TM_OK;
+        }
+        a = both->then_graph->outputs.items[output];
+        b = both->else_graph->outputs.items[output];
     }
+    value->open_rank |= a->open_rank || b->open_rank;
+    int rank = a->rank >= 0 ? a->rank : b->rank;
     for (int axis = 0; axis < rank; axis++) {
         tm_dim dim = NULL;
         if (a->rank >= 0 && b->rank >= 0)
@@ -183,6 +203,14 @@ static tm_code join_output(tm_infer_context *context, tm_node *node, int output,
     tm_value_set_form(value, a, rank, dims);
     join_elements(context, node, output, both, a, b);
     return TM_OK;
+}
+
+static bool any_rank_differs(const tm_node *node, const branches *both) {
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL &&
+            ranks_differ(both->then_graph->outputs.items[i], both->else_graph->outputs.items[i]))
+            return true;
+    return false;
 }
 
 tm_code tm_infer_if(tm_infer_context *context, tm_node *node) {
@@ -211,8 +239,14 @@ tm_code tm_infer_if(tm_infer_context *context, tm_node *node) {
                 take_output(context, node, i, yes ? both.then_graph : both.else_graph);
         return TM_OK;
     }
+    mark before = mark_get(context);
     tm_code then_code = tm_infer_graph(context, both.then_graph);
     tm_code else_code = tm_infer_graph(context, both.else_graph);
+    if ((then_code != TM_OK || else_code != TM_OK || any_rank_differs(node, &both)) &&
+        tm_fold_condition(context, node->inputs[0]) != NULL) {
+        mark_restore(context, before);
+        return tm_infer_if(context, node); /* the condition is known now */
+    }
     TM_TRY(then_code);
     TM_TRY(else_code);
     for (int i = 0; i < node->output_count; i++)

@@ -16,6 +16,18 @@ bool tm_dim_varies(tm_infer_context *context, tm_dim dim);
 /* Output 0 of the node = an item of input `from`, a sequence or optional; varying dims become FREE. */
 TM_MUST_USE tm_code tm_infer_item(tm_infer_context *context, tm_node *node, const tm_value *from);
 
+/* ---- open_rank.c ---- */
+/* The truth of a condition that is computed from constants, which becomes its known element; NULL: it is not. */
+tm_dim tm_fold_condition(tm_infer_context *context, tm_value *condition);
+/* Is `high` as `low` with dims of 1 before it? */
+bool tm_pads_to(const tm_value *low, const tm_value *high);
+/* Gives the branch's output dims of 1 up to the rank. */
+TM_MUST_USE tm_code tm_pad_output(tm_infer_context *context, tm_graph *branch, int output, int rank);
+/* Marks outputs whose rank is open, or refuses the node that could tell. */
+TM_MUST_USE tm_code tm_infer_open_ranks(tm_node *node);
+/* No output of the graph has an open rank. `node` (or NULL) is for the message. */
+TM_MUST_USE tm_code tm_infer_fixed_ranks(tm_node *node, const tm_graph *graph);
+
 /* Values carried from one run of a body to the next: number k starts as `initial[k]`, is input
  * first_input + k of the body and output first_output + k. */
 typedef struct tm_carried {

@@ -101,6 +101,7 @@ tm_code tm_infer_loop(tm_infer_context *context, tm_node *node) {
     condition->elements[0] = tm_dim_constant(context->dims, 1);
     condition->element_count = 1;
     TM_TRY(tm_infer_carried(context, node, &carried));
+    TM_TRY(tm_infer_fixed_ranks(node, body));
     if (body->outputs.items[0]->type != TAMIS_TYPE_BOOL)
         return tm_infer_fail(node, TM_E_TYPE, "the body's condition is %s, not bool",
                              tm_type_text(body->outputs.items[0]->type));
@@ -162,6 +163,7 @@ tm_code tm_infer_scan(tm_infer_context *context, tm_node *node) {
         TM_TRY(set_scan_input(context, node, i, states, body, &length));
     tm_carried carried = {body, node->inputs, states, 0, 0};
     TM_TRY(tm_infer_carried(context, node, &carried));
+    TM_TRY(tm_infer_fixed_ranks(node, body));
     tm_infer_carried_outputs(context, node, &carried);
     for (int i = states; i < node->output_count; i++) {
         const tm_value *from = body->outputs.items[i];

@@ -273,6 +273,30 @@ case("outputs_left_out", """
     }""", *[[i64(n), floats(2)] for n in (1, 4)], expected=lambda n, x: [
         np.stack([x * (i + 2) for i in range(n)])])
 
+# ---- branches of different ranks ----
+
+case("ranks_that_a_broadcast_hides", """
+    g (bool c, float[k] x, float[1] one) => (float[k] y, float[m, k] z) {
+      zero = Constant <value = float {0.5}> ()
+      s = If (c) <then_branch = t () => (float a) { a = Identity (zero) }, else_branch = e () => (float[1] b) { b = Neg (one) }>
+      u = Neg (s)
+      v = Identity (u)
+      y = Mul (x, v)
+      axes = Constant <value = int64[1] {0}> ()
+      wide = Unsqueeze (x, axes)
+      z = Where (c, wide, s)
+    }""", *[[flag(c), floats(k), floats(1)] for c in (0, 1) for k in (0, 1, 3)])
+
+case("ranks_that_a_computed_condition_decides", """
+    g (float[k] x) => (float[m, n] y) {
+      list = Constant <value = float[3] {1, 2, 3}> ()
+      limit = Constant <value = float {2.5}> ()
+      most = ReduceMax <keepdims = 0> (list)
+      high = Greater (most, limit)
+      y = If (high) <then_branch = t () => (a) { axes = Constant <value = int64[1] {1}> ()  a = Unsqueeze (x, axes) },
+                     else_branch = e () => (b) { b = Neg (x) }>
+    }""", [floats(3)])
+
 # ---- Scan ----
 
 case("scan_states_and_outer_values", """
@@ -486,6 +510,26 @@ def cases(tmp_path_factory):
     for name in CASES:
         write_case(folder, name)
     return folder
+
+
+@pytest.mark.parametrize("use, message", [
+    ("y = Identity (s)", "give output 0, 'y', different ranks"),
+    ("y = Neg (s)", "give output 0, 'y', different ranks"),
+    ("y = Shape (s)", "give input 0, 's', different ranks"),
+    ("y = Concat <axis = 0> (s, x)", "give input 0, 's', different ranks"),
+    ("y = CastLike (s, x)", "give output 0, 'y', different ranks"),
+    ("y = Loop (n, , s) <body = l (int64 i, bool d, p) => (bool d, p) { }>", "different ranks"),
+    ("y = Loop (n, , x) <body = l (int64 i, bool d, p) => (bool d, q) { q = Identity (s) }>", "different ranks"),
+])
+def test_ranks_that_can_be_told_apart_are_refused(tmp_path, use, message):
+    onnx.save(onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21]>
+        g (bool c, float[1] x, int64 n) => (y) {
+          half = Constant <value = float {0.5}> ()
+          s = If (c) <then_branch = t () => (float a) { a = Identity (half) }, else_branch = e () => (float[1] b) { b = Neg (x) }>
+          """ + use + "}"), tmp_path / "m.onnx")
+    done = subprocess.run([TAMIS, "compile", tmp_path / "m.onnx", "-o", tmp_path / "m.so"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 69 and "E0203" in done.stderr and message in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("mode", MODES)
