@@ -42,7 +42,8 @@ tm_code tm_infer_optional(tm_infer_context *context, tm_node *node) {
     tm_value *optional = node->outputs[0];
     if (x == NULL)
         return infer_empty(context, node, optional);
-    if (!tm_form_exists(TAMIS_KIND_OPTIONAL, x->kind))
+    bool flat = x->kind == TAMIS_KIND_TENSOR || x->item == TAMIS_KIND_TENSOR;
+    if (!flat || !tm_form_exists(TAMIS_KIND_OPTIONAL, x->kind))
         return tm_infer_fail(node, TM_E_TYPE, "there are no optionals of %s",
                              tm_value_form_text(context->arena, x));
     if (tm_node_has_attribute(node, "dtype") &&

@@ -94,8 +94,11 @@ static void nodes_with_constant_inputs_fold(void **state) {
 /* ---- whole models ---- */
 
 static tamis_tensor tensor(tamis_type type, const void *data, int rank, const int64_t *dims) {
-    return (tamis_tensor){(void *)(uintptr_t)data, (int64_t *)(uintptr_t)dims, rank,
-                          (uint8_t)type,           TAMIS_KIND_TENSOR,          0};
+    return (tamis_tensor){.data = (void *)(uintptr_t)data,
+                          .dims = (int64_t *)(uintptr_t)dims,
+                          .rank = rank,
+                          .type = (uint8_t)type,
+                          .kind = TAMIS_KIND_TENSOR};
 }
 
 static void assert_floats(const tamis_tensor *t, int rank, const int64_t *dims, const float *want) {
