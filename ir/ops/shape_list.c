@@ -94,7 +94,7 @@ tm_code tm_shape_list_decide_rank(tm_infer_context *context, tm_node *node, tm_d
 
 tm_dim tm_shape_list_entry(tm_infer_context *context, const tm_shape_list *list, int i, tm_dim otherwise) {
     tm_dim there = tm_dim_less(context->dims, tm_infer_const(context, i), list->length);
-    if (tm_dim_is(there, 0) || i >= list->most)
+    if (i < 0 || i >= list->most || tm_dim_is(there, 0))
         return otherwise;
     return tm_dim_select(context->dims, there, tm_infer_element(context, list->value, i), otherwise);
 }

@@ -45,7 +45,7 @@ TM_MUST_USE tm_code tm_shape_list_decide_rank(tm_infer_context *context, tm_node
 static inline int tm_shape_list_bound(const tm_shape_list *list) {
     return tm_dim_is_constant(list->length) ? (int)list->length->constant : list->most;
 }
-/* Entry i, or `otherwise` where the list ends before it. */
+/* Entry i, or `otherwise` where the list has none: i may be negative. */
 tm_dim tm_shape_list_entry(tm_infer_context *context, const tm_shape_list *list, int i, tm_dim otherwise);
 /* Entry i, 0 the last one. */
 tm_dim tm_shape_list_entry_from_end(tm_infer_context *context, const tm_shape_list *list, int i,

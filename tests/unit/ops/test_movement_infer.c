@@ -109,6 +109,7 @@ static const example examples[] = {
      "n, b, 2; n, 2, b"},
     {"%x: f32[b, 2]", "%z: f32[*] = Transpose(%x) {perm = [0, 0]}", "%z", "E110"},
     {"%x: f32[b, 1]", "const %s: i64[3] = {5, 1, 4} %y: f32[*] = Expand(%x, %s)", "%y", "5, b, 4"},
+    {"%x: f32[2, b, 1]", "const %s: i64[2] = {1, 4} %y: f32[*] = Expand(%x, %s)", "%y", "2, b, 4"},
     {"%x: f32[3, 1]", "const %s: i64[2] = {2, 1} %y: f32[*] = Expand(%x, %s)", "%y", "E111"},
     {"%x: f32[b, n]", "const %p: i64[2] = {1, -2} const %a: i64[1] = {-1} %y: f32[*] = Pad(%x, %p, _, %a)",
      "%y", "b, n - 1"},
