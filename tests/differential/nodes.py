@@ -49,7 +49,8 @@ class Batch:
         results = [f"y{number}_{k}" for k in range(outputs)]
         attributes = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(helper.make_node(op, names, results, domain=domain, name=f"n{number}", **attributes))
-        label = f"{op} {attributes} on {[None if x is None else x.tolist() for x in inputs]}"
+        short = {key: value if len(str(value)) < 60 else "..." for key, value in attributes.items()}
+        label = f"{op} {short} on {[None if x is None else x.tolist() for x in inputs]}"
         self.cases.append((label[:400], results, answers, self.tolerance if tolerance is None else tolerance))
 
     def model(self, nodes, names, symbolic=True):
