@@ -9,7 +9,7 @@ include(CMakePackageConfigHelpers)
 
 set(libraries tamis_static tamis_shared)
 if(TARGET tamis_runtime_static)
-    list(APPEND libraries tamis_runtime_static tamis_runtime_shared)
+    list(APPEND libraries tamis_runtime_static tamis_runtime_shared tamis_images)
 endif()
 if(TARGET tamis_command)
     list(APPEND libraries tamis_command)

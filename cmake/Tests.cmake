@@ -34,7 +34,7 @@ file(GLOB_RECURSE python_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/test_
 # What tests need: `tested` builds these and nothing more.
 add_custom_target(tested)
 if(TARGET tamis_command)
-    add_dependencies(tested tamis_command)
+    add_dependencies(tested tamis_command tamis_images)
 endif()
 
 if(cmocka_FOUND)

@@ -32,14 +32,14 @@ static bool is_full(const writer *w) {
     return w->code.count > TM_REGEX_INSTRUCTIONS;
 }
 
-static void write(writer *w, tm_regex_node *node);
+static void put_node(writer *w, tm_regex_node *node);
 
-static void write_alternative(writer *w, tm_regex_node *node) {
+static void put_alternative(writer *w, tm_regex_node *node) {
     TM_VECTOR(int64_t) ends = {0};
     for (tm_regex_node *child = node->child; child != NULL && !is_full(w); child = child->next) {
         bool last = child->next == NULL;
         int64_t fork = last ? -1 : put(w, TM_REGEX_SPLIT, 0, 0);
-        write(w, child);
+        put_node(w, child);
         if (last)
             break;
         tm_push(w->arena, &ends, put(w, TM_REGEX_SPLIT, 0, 0));
@@ -50,21 +50,21 @@ static void write_alternative(writer *w, tm_regex_node *node) {
         w->code.items[ends.items[i]].x = w->code.items[ends.items[i]].y = (int64_t)w->code.count;
 }
 
-static void write_repeat(writer *w, tm_regex_node *node) {
+static void put_repeat(writer *w, tm_regex_node *node) {
     TM_VECTOR(int64_t) forks = {0};
     int copies = node->most < 0 ? node->least : node->most;
     for (int i = 0; i < copies && !is_full(w); i++) {
         size_t before = w->code.count;
         if (i >= node->least)
             tm_push(w->arena, &forks, put(w, TM_REGEX_SPLIT, 0, 0));
-        write(w, node->child);
+        put_node(w, node->child);
         if (w->code.count == before) /* a thousand times nothing */
             break;
     }
     if (node->most < 0) {
         int64_t fork = put(w, TM_REGEX_SPLIT, 0, 0);
         tm_push(w->arena, &forks, fork);
-        write(w, node->child);
+        put_node(w, node->child);
         put(w, TM_REGEX_SPLIT, fork, fork);
     }
     for (size_t i = 0; i < forks.count; i++) {
@@ -74,17 +74,17 @@ static void write_repeat(writer *w, tm_regex_node *node) {
 }
 
 /* Recursion is as deep as the tree, which the parser limits. */
-static void write(writer *w, tm_regex_node *node) {
+static void put_node(writer *w, tm_regex_node *node) {
     switch (node->kind) {
     case TM_REGEX_SEQUENCE:
         for (tm_regex_node *child = node->child; child != NULL && !is_full(w); child = child->next)
-            write(w, child);
+            put_node(w, child);
         return;
     case TM_REGEX_ALTERNATIVE:
-        write_alternative(w, node);
+        put_alternative(w, node);
         return;
     case TM_REGEX_REPEAT:
-        write_repeat(w, node);
+        put_repeat(w, node);
         return;
     case TM_REGEX_CHARACTER:
         if (node->pairs < 0) {
@@ -107,7 +107,7 @@ const char *tm_regex_compile(tm_arena *arena, const char *pattern, size_t size, 
     if (tree == NULL)
         return parser.error;
     writer w = {.arena = arena};
-    write(&w, tree);
+    put_node(&w, tree);
     put(&w, TM_REGEX_MATCH, 0, 0);
     if (is_full(&w))
         return "its repetitions multiply to too many states";

@@ -64,10 +64,19 @@ static int32_t call_serially(void *user, int64_t count, int64_t grain,
     return body(argument, 0, count);
 }
 
-tm_heap *tm_heap_create(tm_arena *arena) {
+static int32_t decode_image(void *user, const void *file, int64_t bytes, tamis_pixels pixels,
+                            void *(*give)(void *context, int64_t height, int64_t width), void *context) {
+    const tamis_host *host = ((const tm_heap *)user)->images;
+    return host->decode_image(host->user, file, bytes, pixels, give, context);
+}
+
+tm_heap *tm_heap_create(tm_arena *arena, const tamis_host *images) {
     tm_heap *heap = TM_NEW(arena, tm_heap);
+    bool decodes = images != NULL && images->decode_image != NULL;
     heap->arena = arena;
-    heap->host = (tamis_host){heap, heap_allocate, heap_release, call_serially};
+    heap->images = images;
+    heap->host =
+        (tamis_host){heap, heap_allocate, heap_release, call_serially, decodes ? decode_image : NULL};
     return heap;
 }
 
@@ -106,6 +115,8 @@ static const char *failure_text(tm_arena *arena, const tm_run *run) {
         return "the optional has no element";
     case TM_RUN_SEQUENCE:
         return tm_arena_format(arena, "position %lld is outside of a sequence of %lld", a, b);
+    case TM_RUN_IMAGE:
+        return "nothing here decodes images of this format";
     default:
         return tm_arena_format(arena, "the kernel does not do this combination (%lld, %lld)", a, b);
     }

@@ -19,8 +19,9 @@ typedef struct tm_heap {
     tm_heap_block *first;
     bool registered;
     tamis_host host;
+    const tamis_host *images; /* decodes them, or NULL */
 } tm_heap;
-tm_heap *tm_heap_create(tm_arena *arena);
+tm_heap *tm_heap_create(tm_arena *arena, const tamis_host *images);
 void tm_heap_clear(tm_heap *heap); /* releases all blocks */
 
 /* Files E_EVALUATE at the node with the run's failure in words. */

@@ -328,7 +328,7 @@ tm_code tm_evaluate_model(tm_model *model, tm_arena *arena, const tamis_tensor *
     tm_machine *machine = TM_NEW(arena, tm_machine);
     machine->model = model;
     machine->arena = arena;
-    machine->heap = tm_heap_create(arena);
+    machine->heap = tm_heap_create(arena, model->host);
     machine->run.host = &machine->heap->host;
     machine->run.random_state = 1;
     tm_code code = run_machine(machine, inputs, out_outputs);

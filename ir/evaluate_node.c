@@ -100,7 +100,7 @@ tm_code tm_evaluate_node(tm_model *model, tm_node *node, bool quiet, const tm_co
     TM_TRY(check(node, quiet, &kernel));
     int count = node->input_count + node->output_count;
     tm_arena *arena = model->arena;
-    tm_heap *heap = tm_heap_create(arena);
+    tm_heap *heap = tm_heap_create(arena, model->host);
     int32_t *numbers = TM_NEW_ARRAY(arena, int32_t, count + 1);
     int32_t *value_buffers = TM_NEW_ARRAY(arena, int32_t, count + 1);
     tm_run run = {.host = &heap->host, .values = TM_NEW_ARRAY(arena, tamis_tensor, count + 1)};

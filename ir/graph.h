@@ -141,6 +141,7 @@ struct tm_model {
     tm_diagnostics *diagnostics;
     tm_dims *dims;
     const char *file; /* for messages */
+    const tamis_host *host; /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
     tm_graph *main;
     int32_t value_count; /* ids given out */
     TM_VECTOR(tm_value *) values; /* by id */

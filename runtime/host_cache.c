@@ -67,10 +67,18 @@ static int32_t cached_parallel_for(void *user, int64_t count, int64_t grain,
     return store->host.parallel_for(store->host.user, count, grain, body, arg);
 }
 
+static int32_t cached_decode_image(void *user, const void *file, int64_t bytes, tamis_pixels pixels,
+                                   void *(*give)(void *context, int64_t height, int64_t width),
+                                   void *context) {
+    const tm_host_store *store = user;
+    return store->host.decode_image(store->host.user, file, bytes, pixels, give, context);
+}
+
 void tm_host_store_init(tm_host_store *store, const tamis_host *host, tamis_host *out_cached) {
     store->host = *host;
     atomic_flag_clear(&store->busy);
-    *out_cached = (tamis_host){store, cached_allocate, cached_release, cached_parallel_for};
+    *out_cached = (tamis_host){store, cached_allocate, cached_release, cached_parallel_for,
+                               host->decode_image != NULL ? cached_decode_image : NULL};
 }
 
 void tm_host_store_deinit(tm_host_store *store) {

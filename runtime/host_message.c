@@ -167,6 +167,12 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
     case TM_RUN_SEQUENCE:
         return tm_host_fail(error, TM_HOST_RUN, "%s: position %lld is outside of a sequence of %lld", name, a,
                             b);
+    case TM_RUN_IMAGE:
+        return tm_host_fail(error, TM_HOST_RUN,
+                            "%s: the host has no decoder for this image\n"
+                            "    hint: install libtamis_images, built with the format's library, or set "
+                            "decode_image of tamis_host",
+                            name);
     default:
         return tm_host_fail(error, TM_HOST_RUN, "%s: failed with code %d (%lld, %lld)", name, run->code, a,
                             b);

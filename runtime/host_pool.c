@@ -308,7 +308,8 @@ static void pool_release(void *user, void *memory, size_t bytes) {
 }
 
 const tamis_host *tamis_default_host(void) {
-    static const tamis_host host = {NULL, pool_allocate, pool_release, pool_parallel_for};
+    static const tamis_host host = {NULL, pool_allocate, pool_release, pool_parallel_for,
+                                    tm_host_decode_image};
     return &host;
 }
 

@@ -7,6 +7,7 @@
  *   host_sequence.c  sequences, optionals and maps as inputs and outputs
  *   host_cache.c     freed blocks kept for the next request
  *   host_pool.c      the default host: memory and threads
+ *   host_image.c     its images: a library that is loaded when the first one comes
  *   host_message.c   texts of tamis_error
  *
  * These files are compiled for the host only; they never become part of an artifact.
@@ -70,6 +71,10 @@ typedef struct tm_host_store {
 /* A host that keeps freed blocks in `store`, which is zeroed and stays where it is. */
 void tm_host_store_init(tm_host_store *store, const tamis_host *host, tamis_host *out_cached);
 void tm_host_store_deinit(tm_host_store *store);
+
+/* decode_image of the default host. */
+int32_t tm_host_decode_image(void *user, const void *file, int64_t bytes, tamis_pixels pixels,
+                             void *(*give)(void *context, int64_t height, int64_t width), void *context);
 
 struct tamis_session {
     tm_run run; /* first: kernels get a pointer to it */

@@ -36,7 +36,7 @@ static int32_t serial_for(void *user, int64_t count, int64_t grain,
     return body(arg, 0, count);
 }
 
-static const tamis_host serial_host = {NULL, allocate, release, serial_for};
+static const tamis_host serial_host = {NULL, allocate, release, serial_for, NULL};
 
 static void set_input_dims(tm_run *run, const tamis_artifact *artifact, const int64_t *dims) {
     for (int32_t i = 0; i < artifact->input_count; i++) {

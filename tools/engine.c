@@ -214,6 +214,7 @@ static tm_code evaluate(tool_engine *engine, const tool_value *inputs, tool_valu
     for (int i = 0; i < engine->input_count; i++)
         tensors[i] = to_handle(tool, &inputs[i]);
     tamis_tensor *results = TM_NEW_ARRAY(&tool->arena, tamis_tensor, engine->output_count + 1);
+    engine->model->host = tamis_default_host();
     TM_TRY(tm_evaluate_model(engine->model, &tool->arena, tensors, results));
     for (int i = 0; i < engine->output_count; i++)
         to_value(tool, &results[i], &out_outputs[i]);

@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define TAMIS_ABI_VERSION 2u
+#define TAMIS_ABI_VERSION 3u
 #define TAMIS_MAGIC 0x31534d54u /* "TMS1" */
 #define TAMIS_MAX_RANK 16       /* import refuses more */
 #define TAMIS_ALIGNMENT 64      /* of workspace, constants, and buffers that tamis allocates */
@@ -99,12 +99,16 @@ typedef enum tm_run_code {
     TM_RUN_CPU = 10,          /* the CPU lacks the lowest level */
     TM_RUN_DIVIDE = 11,       /* integer division by zero: detail: index, 0 */
     TM_RUN_SEQUENCE = 12,     /* position outside of a sequence: detail: position, length */
-    TM_RUN_EMPTY = 13         /* the element of an optional that has none */
+    TM_RUN_EMPTY = 13,        /* the element of an optional that has none */
+    TM_RUN_IMAGE = 14         /* the host does not decode images, or none of this format */
 } tm_run_code;
 
 typedef struct tm_run tm_run;
 
-/* What the host provides. All members must be set (see tamis_default_host()). */
+/* Pixels of a decoded image: bytes red, green, blue; blue, green, red; or one byte of luminance. */
+typedef enum tamis_pixels { TAMIS_PIXELS_RGB = 0, TAMIS_PIXELS_BGR = 1, TAMIS_PIXELS_GRAY = 2 } tamis_pixels;
+
+/* What the host provides. All members but decode_image must be set (see tamis_default_host()). */
 typedef struct tamis_host {
     void *user;
     /* Memory aligned to TAMIS_ALIGNMENT, or NULL. */
@@ -115,6 +119,12 @@ typedef struct tamis_host {
      * multiples of `grain`. */
     int32_t (*parallel_for)(void *user, int64_t count, int64_t grain,
                             int32_t (*body)(void *arg, int64_t begin, int64_t end), void *arg);
+    /* NULL: the host decodes no images. Decodes the bytes of an image file: calls give(context, height, width)
+     * once for memory of height*width pixels, and fills it row by row. Returns 0; TM_RUN_VALUE when the bytes
+     * are not an image, or damaged; TM_RUN_IMAGE when its format has no decoder here; TM_RUN_MEMORY when
+     * memory ran out, or give() returned NULL. */
+    int32_t (*decode_image)(void *user, const void *file, int64_t bytes, tamis_pixels pixels,
+                            void *(*give)(void *context, int64_t height, int64_t width), void *context);
 } tamis_host;
 
 /* A buffer that grows and is kept from run to run. */

@@ -91,17 +91,24 @@ static bool same_in_case(tamis_string a, tamis_string b, enum letter_case to, en
     }
 }
 
+static bool begins_with(tamis_string text, const char *name, int64_t *out_size) {
+    int64_t size = 0;
+    while (name[size] != 0)
+        size++;
+    *out_size = size;
+    return tm_text_stands(text, 0, (tamis_string){name, size});
+}
+
 static enum letters letters_of(tamis_string locale) {
-    static const char *const ascii[] = {"C", "POSIX"}, *const turkic[] = {"tr", "az", "crh", "ku"};
+    static const char *const names[] = {"C", "POSIX", "tr", "az", "crh", "ku"};
+    int64_t size;
     for (int i = 0; i < 6; i++) {
-        const char *name = i < 2 ? ascii[i] : turkic[i - 2];
-        int64_t size = 0;
-        while (name[size] != 0)
-            size++;
-        if (!tm_text_stands(locale, 0, (tamis_string){name, size}))
+        if (!begins_with(locale, names[i], &size))
             continue;
-        if (i < 2 ? locale.size == size : locale.size > size && locale.data[size] == '_')
+        if (locale.size == size)
             return i < 2 ? LETTERS_ASCII : LETTERS_TURKIC;
+        if (i >= 2 && (locale.data[size] == '_' || locale.data[size] == '-')) /* tr_TR.UTF-8, tr-TR */
+            return LETTERS_TURKIC;
     }
     return LETTERS_UNICODE;
 }

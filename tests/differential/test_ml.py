@@ -104,7 +104,8 @@ def test_label_encoder_2():
         batch.add("LabelEncoder", [QUERIES[k]], domain=ML, **lists)
         batch.add("LabelEncoder", [QUERIES[k][0]], domain=ML, **lists, **dict([DEFAULTS[v]]))
     # NaN is a key, as in the standard's version 4; ONNX Runtime finds it there only.
-    batch.add("LabelEncoder", [numpy.array([[0.5, 9.0], [0.0, numpy.nan]], "float32")], domain=ML, keys_floats=[numpy.nan, 0.5], values_int64s=[7, 8],
+    x = numpy.array([[0.5, 9.0], [0.0, numpy.nan]], "float32")
+    batch.add("LabelEncoder", [x], domain=ML, keys_floats=[numpy.nan, 0.5], values_int64s=[7, 8],
               answers=[numpy.array([[8, -1], [-1, 7]])])
     batch.check()
 
@@ -229,7 +230,8 @@ def test_svm_classifier(kind):
         rho = numpy.round(random.uniform(-1, 1, pairs), 2)
         for chances, labels in itertools.product((False, True), (dict(classlabels_ints=[4, -2, 9, 1][:classes]),
                                                                  dict(classlabels_strings=["p", "q", "r", "s"][:classes]))):
-            lists = dict(prob_a=numpy.linspace(-2, -0.5, pairs).tolist(), prob_b=numpy.linspace(-0.2, 0.3, pairs).tolist()) if chances else {}
+            lists = dict(prob_a=numpy.linspace(-2, -0.5, pairs).tolist(), prob_b=numpy.linspace(-0.2, 0.3, pairs).tolist())
+            lists = lists if chances else {}
             batch.add("SVMClassifier", [FLOATS.astype(kind)], outputs=2, domain=ML, kernel_type=kernel, kernel_params=parameters,
                       vectors_per_class=per_class, support_vectors=vectors.ravel().tolist(), coefficients=coefficients.ravel().tolist(),
                       rho=rho.tolist(), post_transform=post, **lists, **labels)
@@ -391,7 +393,8 @@ def walk(lists, root, sets, x):
     node = root
     while True:
         value, split = x[lists["featureids"][node]], lists["splits"][node]
-        tests = [value <= split, value < split, value >= split, value > split, value == split, value != split, value in sets.get(node, [])]
+        tests = [value <= split, value < split, value >= split, value > split, value == split, value != split,
+                 value in sets.get(node, [])]
         yes = tests[lists["modes"][node]] or (numpy.isnan(value) and lists["missing_value_tracks_true"][node])
         side = "true" if yes else "false"
         if lists[f"{side}leafs"][node]:

@@ -64,7 +64,8 @@ def test_normalizer():
     batch.add("StringNormalizer", [every], case_change_action="LOWER", locale="C.UTF-8")
     # The default is en_US, which need not be installed where the test runs; the rest has no counterpart here.
     for locale, case, want in ((None, "UPPER", "IÄ"), ("C", "UPPER", "Iä"), ("POSIX", "UPPER", "Iä"),
-                               ("tr_TR.UTF-8", "UPPER", "İÄ"), ("crh_UA", "UPPER", "İÄ"), ("trv_TW", "UPPER", "IÄ")):
+                               ("tr_TR.UTF-8", "UPPER", "İÄ"), ("crh_UA", "UPPER", "İÄ"), ("az", "UPPER", "İÄ"),
+                               ("ku-TR", "UPPER", "İÄ"), ("trv_TW", "UPPER", "IÄ")):
         batch.add("StringNormalizer", [texts(["iä"])], case_change_action=case, locale=locale, answers=[texts([want])])
     batch.add("StringNormalizer", [texts(["Iİ"])], case_change_action="LOWER", locale="tr_TR", answers=[texts(["ıi"])])
     batch.check()
@@ -124,11 +125,14 @@ def test_random_patterns(seed):
 
 
 @pytest.mark.parametrize("pattern, reason", [
-    ("a(", "lacks its )"), ("a)", "closes no group"), ("[a", "lacks its ]"), ("[b-a]", "before it begins"), ("*a", "nothing to repeat"),
+    ("a(", "lacks its )"), ("a)", "closes no group"), ("[a", "lacks its ]"), ("[b-a]", "before it begins"),
+    ("*a", "nothing to repeat"),
     ("a|*", "nothing to repeat"), ("a**", "repetition of a repetition"), ("a{2}{3}", "repetition of a repetition"),
-    ("a{1001}", "above 1000"), ("a{3,2}", "above 1000 or fall"), ("(?=a)", "look-around"), ("(?<=a)", "look-around"), ("(?x)a", "unknown flags"),
+    ("a{1001}", "above 1000"), ("a{3,2}", "above 1000 or fall"), ("(?=a)", "look-around"), ("(?<=a)", "look-around"),
+    ("(?x)a", "unknown flags"),
     ("(?P<1-2>a)", "name of a group"), (r"(a)\1", "backreferences"), (r"\pL", "not supported"), (r"\p{Greek}", "not supported"),
-    (r"\C", "not supported"), (r"\Z", "no such escape"), (r"\x4", "hexadecimal"), (r"\x{110000}", "hexadecimal"), ("\\", "nothing follows"),
+    (r"\C", "not supported"), (r"\Z", "no such escape"), (r"\x4", "hexadecimal"), (r"\x{110000}", "hexadecimal"),
+    ("\\", "nothing follows"),
     ("[[:foo:]]", "no class"), ("((a{100}){100}){100}", "too many states"), ("(" * 1001 + ")" * 1001, "nested too deep"),
 ])
 def test_refused_patterns(pattern, reason):

@@ -77,7 +77,6 @@ def test_optimisers(op, formula, groups, cases):
                 inputs = [numpy.array(r, rate_type), numpy.array(t, "int64")]
                 inputs += [parts[g] for g in range(groups) for parts in tensors]
                 wants = [numpy.asarray(parts[g], dtype) for g in range(groups - 1) for parts in answers]
-                # The attributes' defaults are single numbers.
                 batch.add(op, inputs, outputs=len(wants), domain=TRAINING, answers=wants, tolerance=2e-6, **attributes)
     batch.check()
 
@@ -87,8 +86,9 @@ def test_optimisers(op, formula, groups, cases):
 def gradient_model(body, inputs, outputs, xs, y, zs=(), call=None):
     """`body` in ONNX's text form, with a Gradient at its end."""
     graph = parser.parse_graph(f"g ({inputs}) => ({', '.join('double ' + o for o in outputs)}) {{ {body} }}")
-    graph.node.append(helper.make_node("Gradient", list(call or [*xs, *zs]), [o for o in outputs if o.startswith("d")], domain=TRAINING,
-                                       xs=list(xs), y=y, **({"zs": list(zs)} if zs else {})))
+    gradients = [o for o in outputs if o.startswith("d")]
+    graph.node.append(helper.make_node("Gradient", list(call or [*xs, *zs]), gradients, domain=TRAINING, xs=list(xs), y=y,
+                                       **({"zs": list(zs)} if zs else {})))
     for output in graph.output:
         output.type.Clear()
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(TRAINING, 1)]
@@ -189,7 +189,8 @@ def modifier(body, kind="float"):
     return parser.parse_graph(f"m ({kind}[B, H, L, S] s) => ({kind}[B, H, L, S] t) {{ {body} }}")
 
 
-@pytest.mark.parametrize("dtype, kind, tolerance", [("float32", "float", 1e-6), ("float64", "double", 1e-6), ("float16", "float", 1e-3)])
+@pytest.mark.parametrize("dtype, kind, tolerance", [("float32", "float", 1e-6), ("float64", "double", 1e-6),
+                                                    ("float16", "float", 1e-3)])
 def test_flex_attention(dtype, kind, tolerance):
     random = numpy.random.default_rng(7)
     q, k, v = (random.standard_normal(d).astype(dtype) for d in ((2, 6, 3, 8), (2, 2, 5, 8), (2, 2, 5, 4)))
@@ -213,10 +214,12 @@ def test_flex_attention_captures():
     node = helper.make_node("FlexAttention", ["q", "q", "q"], ["z"], domain=PREVIEW, score_mod=body)
     q = helper.make_tensor_value_info("q", TensorProto.FLOAT, ["b", 2, "n", 4])
     bias = helper.make_tensor_value_info("bias", TensorProto.FLOAT, ["n", "n"])
-    yes = helper.make_graph([helper.make_node("Mul", ["bias", "bias"], ["unused"]), node], "yes", [], [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["b", 2, "n", 4])])
-    no = helper.make_graph([helper.make_node("Identity", ["q"], ["w"])], "no", [], [helper.make_tensor_value_info("w", TensorProto.FLOAT, ["b", 2, "n", 4])])
+    z, w = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 2, "n", 4]) for name in "zw")
+    yes = helper.make_graph([node], "yes", [], [z])
+    no = helper.make_graph([helper.make_node("Identity", ["q"], ["w"])], "no", [], [w])
     choice = helper.make_node("If", ["c"], ["y"], then_branch=yes, else_branch=no)
-    graph = helper.make_graph([choice], "g", [q, bias, helper.make_tensor_value_info("c", TensorProto.BOOL, [])], [onnx.ValueInfoProto(name="y")])
+    condition = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+    graph = helper.make_graph([choice], "g", [q, bias, condition], [onnx.ValueInfoProto(name="y")])
     opsets = [helper.make_opsetid("", 24), helper.make_opsetid(PREVIEW, 1)]
     session = session_of(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
     random = numpy.random.default_rng(8)

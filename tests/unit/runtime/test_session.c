@@ -54,7 +54,7 @@ static int setup(void **state) {
     fixture *f = calloc(1, sizeof *f);
     if (f == NULL)
         return -1;
-    f->host = (tamis_host){&f->counter, count_allocate, count_release, run_inline};
+    f->host = (tamis_host){&f->counter, count_allocate, count_release, run_inline, NULL};
     tamis_session_options options;
     tamis_session_options_init(&options);
     options.host = &f->host;
@@ -204,7 +204,7 @@ static void every_failing_allocation_is_reported(void **state) {
     bool succeeded = false;
     for (int fail_at = 1; !succeeded && fail_at < 20; fail_at++) {
         counter c = {.fail_at = fail_at};
-        tamis_host host = {&c, count_allocate, count_release, run_inline};
+        tamis_host host = {&c, count_allocate, count_release, run_inline, NULL};
         tamis_session_options options = {.host = &host};
         tamis_model *model;
         tamis_session *session;
