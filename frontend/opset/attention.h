@@ -9,10 +9,10 @@
  *
  * Lengths are tensors of one element ("one"), so they may be symbols or data.
  */
-#ifndef TM_FRONTEND_ATTENTION_H
-#define TM_FRONTEND_ATTENTION_H
+#ifndef TM_FRONTEND_OPSET_ATTENTION_H
+#define TM_FRONTEND_OPSET_ATTENTION_H
 
-#include "frontend/opset/compose.h"
+#include "frontend/opset/write_out.h"
 
 typedef struct tm_attention {
     tm_value *query;       /* [batch, length, heads * size] */
@@ -27,8 +27,15 @@ typedef struct tm_attention {
     int scores_mode; /* of ONNX's qk_matmul_output_mode, when the node has output `scores_output` */
 } tm_attention;
 
-/* Binds output 0, and the scores. */
+/* The result [batch, length, heads * size]; binds the scores. */
+TM_MUST_USE tm_code tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_value **out_value);
+/* Binds output 0 to it. */
 TM_MUST_USE tm_code tm_attention_emit(tm_draft *draft, const tm_attention *attention);
+
+/* Q, K and V of x times `weights` [inputs, q + k + v] plus `bias` (or NULL): attribute qkv_hidden_sizes says
+ * how wide they are, by default alike. */
+TM_MUST_USE tm_code tm_attention_project(tm_draft *draft, tm_value *x, tm_value *weights, tm_value *bias,
+                                         tm_value **out_parts);
 
 /* [batch, length, heads * size] <-> [batch, heads, length, size] */
 tm_value *tm_attention_split_heads(tm_draft *draft, tm_value *x, int64_t heads);

@@ -36,7 +36,7 @@ static tm_code read_attributes(tm_draft *draft, self_attention *out) {
         return tm_draft_fail(draft, TM_E_ARITY,
                              "past_present_share_buffer needs past and past_sequence_length");
     if (shared)
-        out->past_length = tm_compose_one(draft, out->past_length);
+        out->past_length = tm_write_one(draft, out->past_length);
     else
         out->past_length = NULL;
     return TM_OK;
@@ -45,7 +45,7 @@ static tm_code read_attributes(tm_draft *draft, self_attention *out) {
 /* cos and sin of position * base^(-2 i / dim), for the positions past, past + 1, ... */
 static tm_code rotate(tm_draft *draft, self_attention *self, tm_value *past) {
     tm_attention *a = &self->attention;
-    int64_t hidden = tm_compose_last_dim(draft, a->query);
+    int64_t hidden = tm_write_last_dim(draft, a->query);
     int64_t size = tm_draft_int(draft, "rotary_embedding_dim", 0);
     if (size == 0)
         size = hidden / a->heads;
@@ -56,20 +56,19 @@ static tm_code rotate(tm_draft *draft, self_attention *self, tm_value *past) {
     double frequencies[512];
     for (int64_t i = 0; i < size / 2; i++)
         frequencies[i] = pow(ROTARY_BASE, -2.0 * (double)i / (double)size);
-    tm_value *positions = tm_compose_range(draft, tm_compose_dims(draft, a->query, 1, 1));
-    positions = tm_compose_unsqueeze(draft, tm_compose_add(draft, positions, past), 1, (int64_t[]){1});
-    tm_value *angles =
-        tm_compose_binary(draft, TM_OP_Mul, tm_compose_cast(draft, positions, TAMIS_TYPE_FLOAT),
-                          tm_opset_floats(draft, frequencies, size / 2));
+    tm_value *positions = tm_write_range(draft, tm_write_dims(draft, a->query, 1, 1));
+    positions = tm_write_unsqueeze(draft, tm_write_add(draft, positions, past), 1, (int64_t[]){1});
+    tm_value *angles = tm_write_binary(draft, TM_OP_Mul, tm_write_cast(draft, positions, TAMIS_TYPE_FLOAT),
+                                       tm_opset_floats(draft, frequencies, size / 2));
     tm_value *tables[2] = {tm_draft_emit(draft, TM_OP_Cos, 1, &angles),
                            tm_draft_emit(draft, TM_OP_Sin, 1, &angles)};
     tm_value *shape =
-        tm_compose_concat(draft, 0, 2,
-                          (tm_value *[]){tm_compose_dims(draft, a->query, 0, 2),
-                                         tm_draft_constant_ints(draft, (int64_t[]){size / 2}, 1)});
+        tm_write_concat(draft, 0, 2,
+                        (tm_value *[]){tm_write_dims(draft, a->query, 0, 2),
+                                       tm_draft_constant_ints(draft, (int64_t[]){size / 2}, 1)});
     for (int i = 0; i < 2; i++) {
-        tables[i] = tm_compose_binary(draft, TM_OP_CastLike, tables[i], a->query);
-        tables[i] = tm_compose_binary(draft, TM_OP_Expand, tables[i], shape);
+        tables[i] = tm_write_binary(draft, TM_OP_CastLike, tables[i], a->query);
+        tables[i] = tm_write_binary(draft, TM_OP_Expand, tables[i], shape);
     }
     tm_value **operands[2] = {&a->query, &a->key};
     for (int i = 0; i < 2; i++) {
@@ -92,16 +91,16 @@ static tm_code join_cache(tm_draft *draft, self_attention *self) {
                           tm_attention_split_heads(draft, a->value, a->heads)};
     tm_value *present[2], *visible[2];
     for (int i = 0; i < 2; i++) {
-        tm_value *past = self->past != NULL ? tm_compose_entry(draft, self->past, 0, i) : NULL;
+        tm_value *past = self->past != NULL ? tm_write_entry(draft, self->past, 0, i) : NULL;
         tm_attention_cache(draft, past, fresh[i], self->past_length, &present[i], &visible[i]);
-        present[i] = tm_compose_unsqueeze(draft, present[i], 1, (int64_t[]){0});
+        present[i] = tm_write_unsqueeze(draft, present[i], 1, (int64_t[]){0});
     }
     if (self->past != NULL) {
         a->key = visible[0];
         a->value = visible[1];
         a->apart = true;
     }
-    return wanted ? tm_compose_bind(draft, 1, tm_compose_concat(draft, 0, 2, present)) : TM_OK;
+    return wanted ? tm_write_bind(draft, 1, tm_write_concat(draft, 0, 2, present)) : TM_OK;
 }
 
 /* From projected Q, K and V on. */
@@ -109,8 +108,8 @@ static tm_code finish(tm_draft *draft, self_attention *self) {
     tm_attention *a = &self->attention;
     tm_value *past = self->past_length;
     if (self->past != NULL && past == NULL)
-        past = tm_compose_dims(draft, self->past, 3, 1);
-    tm_value *query = a->query, *total = tm_compose_add(draft, tm_compose_dims(draft, query, 1, 1), past);
+        past = tm_write_dims(draft, self->past, 3, 1);
+    tm_value *query = a->query, *total = tm_write_add(draft, tm_write_dims(draft, query, 1, 1), past);
     if (tm_draft_int(draft, "do_rotary", 0) != 0)
         TM_TRY(rotate(draft, self, past));
     TM_TRY(join_cache(draft, self));
@@ -139,17 +138,8 @@ tm_code tm_opset_microsoft_attention(tm_draft *draft) {
              *bias = tm_draft_input(draft, 2);
     if (weights == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "the weights of the projection are needed");
-    const int64_t *sizes = NULL;
-    int64_t size_count = 3;
-    if (tm_draft_ints(draft, "qkv_hidden_sizes", &sizes, &size_count) && size_count != 3)
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "qkv_hidden_sizes has %lld numbers instead of 3",
-                             (long long)size_count);
-    tm_value *parts[3], *biases[3] = {NULL, NULL, NULL};
-    tm_compose_split(draft, weights, 1, 3, sizes, parts);
-    if (bias != NULL)
-        tm_compose_split(draft, bias, 0, 3, sizes, biases);
-    for (int i = 0; i < 3; i++)
-        parts[i] = tm_compose_add(draft, tm_compose_binary(draft, TM_OP_MatMul, x, parts[i]), biases[i]);
+    tm_value *parts[3];
+    TM_TRY(tm_attention_project(draft, x, weights, bias, parts));
     self.attention.query = parts[0];
     self.attention.key = parts[1];
     self.attention.value = parts[2];
@@ -170,11 +160,11 @@ tm_code tm_opset_quantized_attention(tm_draft *draft) {
     tm_value **inputs = draft->inputs.items;
     tm_value *operands[4] = {inputs[0], inputs[1], tm_draft_input(draft, 6), tm_draft_input(draft, 7)};
     tm_value *product = tm_draft_emit(draft, TM_OP_MatMulInteger, 4, operands);
-    tm_value *scale = tm_compose_binary(draft, TM_OP_Mul, inputs[3], inputs[4]);
-    product = tm_compose_binary(draft, TM_OP_CastLike, product, scale);
-    product = tm_compose_binary(draft, TM_OP_Mul, product, scale);
+    tm_value *scale = tm_write_binary(draft, TM_OP_Mul, inputs[3], inputs[4]);
+    product = tm_write_binary(draft, TM_OP_CastLike, product, scale);
+    product = tm_write_binary(draft, TM_OP_Mul, product, scale);
     tm_value *parts[3];
-    tm_compose_split(draft, tm_compose_add(draft, product, inputs[2]), 2, 3, NULL, parts);
+    tm_write_split(draft, tm_write_add(draft, product, inputs[2]), 2, 3, NULL, parts);
     self.attention.query = parts[0];
     self.attention.key = parts[1];
     self.attention.value = parts[2];

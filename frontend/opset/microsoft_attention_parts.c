@@ -23,21 +23,21 @@ tm_code tm_attention_heads(tm_draft *draft, const char *attribute, int64_t *out_
 /* ---- heads ---- */
 
 tm_value *tm_attention_split_heads(tm_draft *draft, tm_value *x, int64_t heads) {
-    int64_t last = tm_compose_last_dim(draft, x);
+    int64_t last = tm_write_last_dim(draft, x);
     int64_t dims[4] = {0, 0, heads, last > 0 && last % heads == 0 ? last / heads : -1};
-    return tm_compose_transpose(draft, tm_compose_reshape(draft, x, 4, dims), 4, swap_middle);
+    return tm_write_transpose(draft, tm_write_reshape(draft, x, 4, dims), 4, swap_middle);
 }
 
 tm_value *tm_attention_pack(tm_draft *draft, tm_value *x, int64_t heads) {
-    int64_t last = tm_compose_last_dim(draft, x);
-    return tm_compose_reshape(draft, x, 3, (int64_t[]){0, 0, last > 0 ? heads * last : -1});
+    int64_t last = tm_write_last_dim(draft, x);
+    return tm_write_reshape(draft, x, 3, (int64_t[]){0, 0, last > 0 ? heads * last : -1});
 }
 
 tm_value *tm_attention_merge_heads(tm_draft *draft, tm_value *x, int64_t heads) {
-    return tm_attention_pack(draft, tm_compose_transpose(draft, x, 4, swap_middle), heads);
+    return tm_attention_pack(draft, tm_write_transpose(draft, x, 4, swap_middle), heads);
 }
 
-tm_code tm_attention_emit(tm_draft *draft, const tm_attention *attention) {
+tm_code tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_value **out_value) {
     const tm_attention *a = attention;
     tm_value *inputs[4] = {a->query, a->key, a->value, a->mask};
     if (a->apart)
@@ -61,7 +61,32 @@ tm_code tm_attention_emit(tm_draft *draft, const tm_attention *attention) {
         TM_TRY(tm_draft_bind(draft, a->scores_output,
                              tm_node_add_output(node, tm_opset_output_name(draft, a->scores_output))));
     }
-    return tm_compose_bind(draft, 0, a->apart ? tm_attention_merge_heads(draft, y, a->heads) : y);
+    *out_value = a->apart ? tm_attention_merge_heads(draft, y, a->heads) : y;
+    return TM_OK;
+}
+
+tm_code tm_attention_emit(tm_draft *draft, const tm_attention *attention) {
+    tm_value *y;
+    TM_TRY(tm_attention_value(draft, attention, &y));
+    return tm_write_bind(draft, 0, y);
+}
+
+tm_code tm_attention_project(tm_draft *draft, tm_value *x, tm_value *weights, tm_value *bias,
+                             tm_value **out_parts) {
+    const int64_t *sizes = NULL;
+    int64_t count = 3;
+    if (tm_draft_ints(draft, "qkv_hidden_sizes", &sizes, &count) && count != 3)
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "qkv_hidden_sizes has %lld numbers instead of 3",
+                             (long long)count);
+    tm_value *biases[3] = {NULL, NULL, NULL};
+    tm_write_split(draft, weights, 1, 3, sizes, out_parts);
+    if (bias != NULL)
+        tm_write_split(draft, bias, 0, 3, sizes, biases);
+    for (int i = 0; i < 3; i++) {
+        tm_value *product = tm_write_binary(draft, TM_OP_MatMul, x, out_parts[i]);
+        out_parts[i] = tm_write_add(draft, product, biases[i]);
+    }
+    return TM_OK;
 }
 
 /* ---- cache ---- */
@@ -72,15 +97,14 @@ void tm_attention_cache(tm_draft *draft, tm_value *past, tm_value *fresh, tm_val
     if (past == NULL)
         return;
     if (past_length == NULL) {
-        *out_present = *out_visible = tm_compose_concat(draft, 2, 2, (tm_value *[]){past, fresh});
+        *out_present = *out_visible = tm_write_concat(draft, 2, 2, (tm_value *[]){past, fresh});
         return;
     }
-    tm_value *starts =
-        tm_compose_binary(draft, TM_OP_Expand, past_length, tm_compose_dims(draft, past, 0, 1));
+    tm_value *starts = tm_write_binary(draft, TM_OP_Expand, past_length, tm_write_dims(draft, past, 0, 1));
     *out_present = tm_draft_emit(draft, TM_OP_TensorScatter, 3, (tm_value *[]){past, fresh, starts});
-    tm_value *total = tm_compose_add(draft, past_length, tm_compose_dims(draft, fresh, 2, 1));
+    tm_value *total = tm_write_add(draft, past_length, tm_write_dims(draft, fresh, 2, 1));
     tm_value *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
-    *out_visible = tm_compose_slice(draft, *out_present, 2, zero, total);
+    *out_visible = tm_write_slice(draft, *out_present, 2, zero, total);
 }
 
 /* ---- masks ---- */
@@ -88,36 +112,36 @@ void tm_attention_cache(tm_draft *draft, tm_value *past, tm_value *fresh, tm_val
 tm_value *tm_attention_fill(tm_draft *draft, tm_value *visible, double fill, tm_value *like, tm_value *bias) {
     if (visible == NULL)
         return bias;
-    tm_value *addend = tm_compose_where(draft, visible, tm_compose_number(draft, 0, like),
-                                        tm_compose_number(draft, fill, like));
-    return tm_compose_add(draft, addend, bias);
+    tm_value *addend =
+        tm_write_where(draft, visible, tm_write_number(draft, 0, like), tm_write_number(draft, fill, like));
+    return tm_write_add(draft, addend, bias);
 }
 
 tm_value *tm_attention_causal(tm_draft *draft, tm_value *query, tm_value *past, tm_value *total) {
-    tm_value *rows = tm_compose_range(draft, tm_compose_dims(draft, query, 1, 1));
-    rows = tm_compose_unsqueeze(draft, tm_compose_add(draft, rows, past), 1, (int64_t[]){1});
-    return tm_compose_binary(draft, TM_OP_LessOrEqual, tm_compose_range(draft, total), rows);
+    tm_value *rows = tm_write_range(draft, tm_write_dims(draft, query, 1, 1));
+    rows = tm_write_unsqueeze(draft, tm_write_add(draft, rows, past), 1, (int64_t[]){1});
+    return tm_write_binary(draft, TM_OP_LessOrEqual, tm_write_range(draft, total), rows);
 }
 
 tm_value *tm_attention_bias(tm_draft *draft, tm_value *bias, tm_value *query, tm_value *total) {
     if (bias == NULL)
         return NULL;
-    tm_value *dims[3] = {tm_compose_dims(draft, bias, 0, 2), tm_compose_dims(draft, query, 1, 1), total};
-    return tm_compose_reshape_to(draft, bias, tm_compose_concat(draft, 0, 3, dims));
+    tm_value *dims[3] = {tm_write_dims(draft, bias, 0, 2), tm_write_dims(draft, query, 1, 1), total};
+    return tm_write_reshape_to(draft, bias, tm_write_concat(draft, 0, 3, dims));
 }
 
 /* One dim: where each sample's keys end; a second half, where it is known to be there or may be, says where
  * they start. Of 3 * batch + 2 numbers (for packed batches) the first are the ends. */
 static tm_value *from_lengths(tm_draft *draft, const tm_padding *p) {
     tm_dims *dims = draft->importer->model->dims;
-    tm_value *batch = tm_compose_dims(draft, p->query, 0, 1),
+    tm_value *batch = tm_write_dims(draft, p->query, 0, 1),
              *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
-    tm_value *mask = tm_compose_cast(draft, p->mask, TAMIS_TYPE_INT64),
-             *columns = tm_compose_range(draft, p->total);
-    tm_value *ends = tm_compose_slice(draft, mask, 0, zero, batch);
+    tm_value *mask = tm_write_cast(draft, p->mask, TAMIS_TYPE_INT64),
+             *columns = tm_write_range(draft, p->total);
+    tm_value *ends = tm_write_slice(draft, mask, 0, zero, batch);
     static const int64_t behind[3] = {1, 2, 3};
     tm_value *visible =
-        tm_compose_binary(draft, TM_OP_Less, columns, tm_compose_unsqueeze(draft, ends, 3, behind));
+        tm_write_binary(draft, TM_OP_Less, columns, tm_write_unsqueeze(draft, ends, 3, behind));
     if (p->mask->rank == 1 && p->query->rank > 0) {
         tm_dim count = p->mask->dims[0], samples = p->query->dims[0];
         tm_dim long_form =
@@ -125,13 +149,12 @@ static tm_value *from_lengths(tm_draft *draft, const tm_padding *p) {
         if (count == samples || count == long_form)
             return visible;
     }
-    tm_value *rest = tm_compose_slice(draft, mask, 0, batch, NULL);
-    tm_value *padded =
-        tm_compose_concat(draft, 0, 2, (tm_value *[]){rest, tm_compose_zeros(draft, batch, mask)});
-    tm_value *starts = tm_compose_slice(draft, padded, 0, zero, batch);
-    return tm_compose_binary(draft, TM_OP_And, visible,
-                             tm_compose_binary(draft, TM_OP_GreaterOrEqual, columns,
-                                               tm_compose_unsqueeze(draft, starts, 3, behind)));
+    tm_value *rest = tm_write_slice(draft, mask, 0, batch, NULL);
+    tm_value *padded = tm_write_concat(draft, 0, 2, (tm_value *[]){rest, tm_write_zeros(draft, batch, mask)});
+    tm_value *starts = tm_write_slice(draft, padded, 0, zero, batch);
+    return tm_write_binary(
+        draft, TM_OP_And, visible,
+        tm_write_binary(draft, TM_OP_GreaterOrEqual, columns, tm_write_unsqueeze(draft, starts, 3, behind)));
 }
 
 tm_code tm_attention_padding(tm_draft *draft, const tm_padding *padding, tm_value **out_visible) {
@@ -148,16 +171,16 @@ tm_code tm_attention_padding(tm_draft *draft, const tm_padding *padding, tm_valu
     tm_value *mask = p->mask;
     if (rank == 4) { /* of the longest sequences: rows from the past on, all columns so far */
         tm_value *start = p->past != NULL ? p->past : tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
-        tm_value *end = tm_compose_add(draft, start, tm_compose_dims(draft, p->query, 1, 1));
-        mask = tm_compose_slice(draft, mask, 2, start, end);
-        mask = tm_compose_slice(draft, mask, 3, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), p->total);
+        tm_value *end = tm_write_add(draft, start, tm_write_dims(draft, p->query, 1, 1));
+        mask = tm_write_slice(draft, mask, 2, start, end);
+        mask = tm_write_slice(draft, mask, 3, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), p->total);
     }
-    mask = tm_compose_binary(draft, TM_OP_Greater, mask, tm_compose_number(draft, 0, mask));
+    mask = tm_write_binary(draft, TM_OP_Greater, mask, tm_write_number(draft, 0, mask));
     if (rank < 4) {
         tm_value *one = tm_draft_constant_ints(draft, (int64_t[]){1}, 1);
-        tm_value *dims[4] = {tm_compose_dims(draft, p->query, 0, 1), one,
-                             rank == 2 ? one : tm_compose_dims(draft, p->query, 1, 1), p->total};
-        mask = tm_compose_reshape_to(draft, mask, tm_compose_concat(draft, 0, 4, dims));
+        tm_value *dims[4] = {tm_write_dims(draft, p->query, 0, 1), one,
+                             rank == 2 ? one : tm_write_dims(draft, p->query, 1, 1), p->total};
+        mask = tm_write_reshape_to(draft, mask, tm_write_concat(draft, 0, 4, dims));
     }
     *out_visible = mask;
     return TM_OK;

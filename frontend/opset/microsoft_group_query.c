@@ -54,8 +54,8 @@ typedef struct group_query {
 static tm_code refuse(tm_draft *draft) {
     static const char cache[] =
         "a quantised cache; export the model with a cache of the type of its activations";
-    TM_TRY(tm_compose_refuse_input(draft, KEY_SCALE, "k_scale", cache));
-    TM_TRY(tm_compose_refuse_input(draft, VALUE_SCALE, "v_scale", cache));
+    TM_TRY(tm_write_refuse_input(draft, KEY_SCALE, "k_scale", cache));
+    TM_TRY(tm_write_refuse_input(draft, VALUE_SCALE, "v_scale", cache));
     if (tm_draft_int(draft, "sliding_window_cache", 0) != 0)
         return tm_draft_fail(
             draft, TM_E_UNSUPPORTED_FORM,
@@ -80,11 +80,11 @@ static tm_code read_operands(tm_draft *draft, group_query *g) {
         return tm_draft_fail(draft, TM_E_ARITY, "key and value must be given together");
     if (g->key != NULL)
         return TM_OK;
-    int64_t last = tm_compose_last_dim(draft, g->query), all = g->heads + 2 * g->kv_heads;
+    int64_t last = tm_write_last_dim(draft, g->query), all = g->heads + 2 * g->kv_heads;
     int64_t dims[4] = {0, 0, all, last > 0 && last % all == 0 ? last / all : -1};
     tm_value *parts[3];
-    tm_compose_split(draft, tm_compose_reshape(draft, g->query, 4, dims), 2, 3,
-                     (int64_t[]){g->heads, g->kv_heads, g->kv_heads}, parts);
+    tm_write_split(draft, tm_write_reshape(draft, g->query, 4, dims), 2, 3,
+                   (int64_t[]){g->heads, g->kv_heads, g->kv_heads}, parts);
     g->query = tm_attention_pack(draft, parts[0], g->heads);
     g->key = tm_attention_pack(draft, parts[1], g->kv_heads);
     g->value = tm_attention_pack(draft, parts[2], g->kv_heads);
@@ -94,24 +94,23 @@ static tm_code read_operands(tm_draft *draft, group_query *g) {
 static void find_positions(tm_draft *draft, group_query *g) {
     tm_value *one = tm_draft_constant_ints(draft, (int64_t[]){1}, 1);
     tm_value *lengths = tm_draft_input(draft, QUERY_LENGTHS);
-    g->length = tm_compose_dims(draft, g->query, 1, 1);
+    g->length = tm_write_dims(draft, g->query, 1, 1);
     /* As the dim of a tensor, a length that is data is one symbol, and known not to be negative. */
-    tm_value *total = tm_compose_range(draft, tm_compose_one(draft, draft->inputs.items[TOTAL]));
-    g->total = tm_compose_dims(draft, total, 0, 1);
-    g->ends =
-        tm_compose_reshape_to(draft, draft->inputs.items[SEQLENS], tm_compose_dims(draft, g->query, 0, 1));
-    g->ends = tm_compose_add(draft, tm_compose_cast(draft, g->ends, TAMIS_TYPE_INT64), one);
+    tm_value *total = tm_write_range(draft, tm_write_one(draft, draft->inputs.items[TOTAL]));
+    g->total = tm_write_dims(draft, total, 0, 1);
+    g->ends = tm_write_reshape_to(draft, draft->inputs.items[SEQLENS], tm_write_dims(draft, g->query, 0, 1));
+    g->ends = tm_write_add(draft, tm_write_cast(draft, g->ends, TAMIS_TYPE_INT64), one);
     if (lengths != NULL) {
-        lengths = tm_compose_cast(draft, lengths, TAMIS_TYPE_INT64);
-        g->starts = tm_compose_binary(draft, TM_OP_Sub, g->ends, lengths);
+        lengths = tm_write_cast(draft, lengths, TAMIS_TYPE_INT64);
+        g->starts = tm_write_binary(draft, TM_OP_Sub, g->ends, lengths);
     } else {
-        g->whole = tm_compose_binary(draft, TM_OP_Equal, g->length, g->total);
-        g->starts = tm_compose_binary(draft, TM_OP_Sub, g->ends, g->length);
+        g->whole = tm_write_binary(draft, TM_OP_Equal, g->length, g->total);
+        g->starts = tm_write_binary(draft, TM_OP_Sub, g->ends, g->length);
         g->starts =
-            tm_compose_where(draft, g->whole, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), g->starts);
+            tm_write_where(draft, g->whole, tm_draft_constant_ints(draft, (int64_t[]){0}, 1), g->starts);
     }
-    g->positions = tm_compose_add(draft, tm_compose_unsqueeze(draft, g->starts, 1, (int64_t[]){1}),
-                                  tm_compose_range(draft, g->length));
+    g->positions = tm_write_add(draft, tm_write_unsqueeze(draft, g->starts, 1, (int64_t[]){1}),
+                                tm_write_range(draft, g->length));
 }
 
 /* RMS norm of each head. */
@@ -119,11 +118,11 @@ static tm_value *normalise_heads(tm_draft *draft, tm_value *x, int64_t heads, si
                                  const char *epsilon) {
     if (tm_draft_input(draft, weight) == NULL)
         return x;
-    int64_t last = tm_compose_last_dim(draft, x);
+    int64_t last = tm_write_last_dim(draft, x);
     int64_t dims[4] = {0, 0, heads, last > 0 && last % heads == 0 ? last / heads : -1};
-    tm_node *node = tm_draft_emit_node(
-        draft, TM_OP_RMSNormalization, 2,
-        (tm_value *[]){tm_compose_reshape(draft, x, 4, dims), draft->inputs.items[weight]});
+    tm_node *node =
+        tm_draft_emit_node(draft, TM_OP_RMSNormalization, 2,
+                           (tm_value *[]){tm_write_reshape(draft, x, 4, dims), draft->inputs.items[weight]});
     double common = tm_draft_float(draft, "qk_norm_epsilon", 1e-6);
     tm_node_set_float(node, "epsilon", tm_draft_float(draft, epsilon, common));
     return tm_attention_pack(draft, tm_draft_add_output(draft, node), heads);
@@ -135,7 +134,7 @@ static tm_value *rotate(tm_draft *draft, tm_value *x, int64_t heads, tm_value *p
         tm_draft_emit_node(draft, TM_OP_RotaryEmbedding, 4,
                            (tm_value *[]){x, draft->inputs.items[COS], draft->inputs.items[SIN], positions});
     tm_node_set_int(node, "num_heads", heads);
-    int64_t half = tm_compose_last_dim(draft, draft->inputs.items[COS]);
+    int64_t half = tm_write_last_dim(draft, draft->inputs.items[COS]);
     tm_node_set_int(node, "rotary_embedding_dim", 2 * half);
     tm_node_set_int(node, "interleaved", interleaved);
     return tm_draft_add_output(draft, node);
@@ -145,9 +144,9 @@ static tm_value *rotate(tm_draft *draft, tm_value *x, int64_t heads, tm_value *p
 static tm_value *given_positions(tm_draft *draft, const group_query *g, tm_value *positions) {
     if (g->whole == NULL)
         return positions;
-    tm_value *first = tm_compose_entry(draft, tm_compose_entry(draft, positions, 0, 0), 0, 0);
-    tm_value *counted = tm_compose_add(draft, tm_compose_range(draft, g->length), first);
-    return tm_compose_where(draft, g->whole, counted, positions);
+    tm_value *first = tm_write_entry(draft, tm_write_entry(draft, positions, 0, 0), 0, 0);
+    tm_value *counted = tm_write_add(draft, tm_write_range(draft, g->length), first);
+    return tm_write_where(draft, g->whole, counted, positions);
 }
 
 static tm_code turn(tm_draft *draft, group_query *g) {
@@ -157,7 +156,7 @@ static tm_code turn(tm_draft *draft, group_query *g) {
         return TM_OK;
     if (tm_draft_input(draft, COS) == NULL || tm_draft_input(draft, SIN) == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "do_rotary needs cos_cache and sin_cache");
-    if (tm_compose_last_dim(draft, draft->inputs.items[COS]) == 0)
+    if (tm_write_last_dim(draft, draft->inputs.items[COS]) == 0)
         return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
                              "do_rotary with a cos_cache whose last dim is not known; declare its dims");
     positions = positions != NULL ? given_positions(draft, g, positions) : g->positions;
@@ -172,30 +171,29 @@ static tm_value *update_cache(tm_draft *draft, group_query *g, tm_value *past, t
     if (past == NULL)
         return fresh;
     tm_value *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
-    tm_value *missing = tm_compose_binary(draft, TM_OP_Sub, g->total, tm_compose_dims(draft, past, 2, 1));
+    tm_value *missing = tm_write_binary(draft, TM_OP_Sub, g->total, tm_write_dims(draft, past, 2, 1));
     missing = tm_draft_emit(draft, TM_OP_Max, 2, (tm_value *[]){missing, zero});
-    tm_value *shape = tm_compose_concat(
+    tm_value *shape = tm_write_concat(
         draft, 0, 3,
-        (tm_value *[]){tm_compose_dims(draft, past, 0, 2), missing, tm_compose_dims(draft, past, 3, 1)});
-    tm_value *longer =
-        tm_compose_concat(draft, 2, 2, (tm_value *[]){past, tm_compose_zeros(draft, shape, past)});
+        (tm_value *[]){tm_write_dims(draft, past, 0, 2), missing, tm_write_dims(draft, past, 3, 1)});
+    tm_value *longer = tm_write_concat(draft, 2, 2, (tm_value *[]){past, tm_write_zeros(draft, shape, past)});
     return tm_draft_emit(draft, TM_OP_TensorScatter, 3, (tm_value *[]){longer, fresh, g->starts});
 }
 
 /* bool [batch, 1, length or 1, present] */
 static tm_value *visible_keys(tm_draft *draft, const group_query *g) {
-    tm_value *columns = tm_compose_range(draft, tm_compose_dims(draft, g->keys, 2, 1));
+    tm_value *columns = tm_write_range(draft, tm_write_dims(draft, g->keys, 2, 1));
     if (!g->causal)
-        return tm_compose_binary(draft, TM_OP_Less, columns,
-                                 tm_compose_unsqueeze(draft, g->ends, 3, (int64_t[]){1, 2, 3}));
-    tm_value *rows = tm_compose_unsqueeze(draft, g->positions, 2, (int64_t[]){1, 3});
-    tm_value *visible = tm_compose_binary(draft, TM_OP_LessOrEqual, columns, rows);
+        return tm_write_binary(draft, TM_OP_Less, columns,
+                               tm_write_unsqueeze(draft, g->ends, 3, (int64_t[]){1, 2, 3}));
+    tm_value *rows = tm_write_unsqueeze(draft, g->positions, 2, (int64_t[]){1, 3});
+    tm_value *visible = tm_write_binary(draft, TM_OP_LessOrEqual, columns, rows);
     if (g->window <= 0)
         return visible;
     tm_value *window = tm_draft_constant_int(draft, g->window);
     tm_value *near =
-        tm_compose_binary(draft, TM_OP_Less, tm_compose_binary(draft, TM_OP_Sub, rows, columns), window);
-    return tm_compose_binary(draft, TM_OP_And, visible, near);
+        tm_write_binary(draft, TM_OP_Less, tm_write_binary(draft, TM_OP_Sub, rows, columns), window);
+    return tm_write_binary(draft, TM_OP_And, visible, near);
 }
 
 /* attention_bias ends at total_sequence_length; behind it a longer cache has nothing visible. */
@@ -204,36 +202,35 @@ static tm_value *bias_of(tm_draft *draft, const group_query *g) {
     if (bias == NULL || tm_draft_input(draft, PAST_KEY) == NULL)
         return bias;
     bias = tm_attention_bias(draft, bias, g->query, g->total);
-    tm_value *behind = tm_compose_binary(draft, TM_OP_Sub, tm_compose_dims(draft, g->keys, 2, 1), g->total);
+    tm_value *behind = tm_write_binary(draft, TM_OP_Sub, tm_write_dims(draft, g->keys, 2, 1), g->total);
     tm_value *zeros = tm_draft_constant_ints(draft, (int64_t[]){0, 0, 0, 0, 0, 0, 0}, 7);
-    tm_value *pads = tm_compose_concat(draft, 0, 2, (tm_value *[]){zeros, behind});
-    return tm_compose_binary(draft, TM_OP_Pad, bias, pads);
+    tm_value *pads = tm_write_concat(draft, 0, 2, (tm_value *[]){zeros, behind});
+    return tm_write_binary(draft, TM_OP_Pad, bias, pads);
 }
 
 /* Puts a key of zeros in front, whose score is 0 or the sink of the head. */
 static void add_sink(tm_draft *draft, group_query *g, tm_value **mask) {
     tm_value *sink = tm_draft_input(draft, SINK), *one = tm_draft_constant_ints(draft, (int64_t[]){1}, 1);
     if (sink == NULL)
-        sink = tm_compose_zeros(draft, tm_draft_constant_ints(draft, &g->heads, 1), g->query);
-    sink = tm_compose_unsqueeze(draft, sink, 3, (int64_t[]){0, 2, 3});
+        sink = tm_write_zeros(draft, tm_draft_constant_ints(draft, &g->heads, 1), g->query);
+    sink = tm_write_unsqueeze(draft, sink, 3, (int64_t[]){0, 2, 3});
     tm_value **operands[2] = {&g->keys, &g->values};
     for (int i = 0; i < 2; i++) {
         tm_value *x = *operands[i];
-        tm_value *shape = tm_compose_concat(
-            draft, 0, 3,
-            (tm_value *[]){tm_compose_dims(draft, x, 0, 2), one, tm_compose_dims(draft, x, 3, 1)});
-        *operands[i] = tm_compose_concat(draft, 2, 2, (tm_value *[]){tm_compose_zeros(draft, shape, x), x});
+        tm_value *shape = tm_write_concat(
+            draft, 0, 3, (tm_value *[]){tm_write_dims(draft, x, 0, 2), one, tm_write_dims(draft, x, 3, 1)});
+        *operands[i] = tm_write_concat(draft, 2, 2, (tm_value *[]){tm_write_zeros(draft, shape, x), x});
     }
     tm_value *heads = tm_draft_constant_ints(draft, &g->heads, 1),
-             *batch = tm_compose_dims(draft, g->query, 0, 1);
-    tm_value *last = tm_compose_dims(draft, *mask, 3, 1);
+             *batch = tm_write_dims(draft, g->query, 0, 1);
+    tm_value *last = tm_write_dims(draft, *mask, 3, 1);
     tm_value *parts[2] = {sink, *mask};
     for (int i = 0; i < 2; i++) {
         tm_value *shape =
-            tm_compose_concat(draft, 0, 4, (tm_value *[]){batch, heads, g->length, i == 0 ? one : last});
-        parts[i] = tm_compose_binary(draft, TM_OP_Expand, parts[i], shape);
+            tm_write_concat(draft, 0, 4, (tm_value *[]){batch, heads, g->length, i == 0 ? one : last});
+        parts[i] = tm_write_binary(draft, TM_OP_Expand, parts[i], shape);
     }
-    *mask = tm_compose_concat(draft, 3, 2, parts);
+    *mask = tm_write_concat(draft, 3, 2, parts);
 }
 
 tm_code tm_opset_group_query_attention(tm_draft *draft) {
@@ -249,8 +246,8 @@ tm_code tm_opset_group_query_attention(tm_draft *draft) {
     TM_TRY(turn(draft, &g));
     g.keys = update_cache(draft, &g, tm_draft_input(draft, PAST_KEY), g.key);
     g.values = update_cache(draft, &g, tm_draft_input(draft, PAST_VALUE), g.value);
-    TM_TRY(tm_compose_bind(draft, 1, g.keys));
-    TM_TRY(tm_compose_bind(draft, 2, g.values));
+    TM_TRY(tm_write_bind(draft, 1, g.keys));
+    TM_TRY(tm_write_bind(draft, 2, g.values));
     tm_value *mask = visible_keys(draft, &g), *bias = bias_of(draft, &g);
     bool sink = tm_draft_input(draft, SINK) != NULL || tm_draft_int(draft, "smooth_softmax", 0) == 1;
     int64_t scores = tm_draft_int(draft, "qk_output", 0);
@@ -286,7 +283,7 @@ tm_code tm_opset_microsoft_rotary_embedding(tm_draft *draft) {
     TM_TRY(tm_draft_rank(draft, positions, &position_rank));
     int64_t heads = tm_draft_int(draft, "num_heads", 0),
             rotated = tm_draft_int(draft, "rotary_embedding_dim", 0);
-    int64_t half = tm_compose_last_dim(draft, tables[0]), last = tm_compose_last_dim(draft, x);
+    int64_t half = tm_write_last_dim(draft, tables[0]), last = tm_write_last_dim(draft, x);
     if (rank == 3 && heads == 0 && rotated == 0 && half > 0 && last % (2 * half) == 0)
         heads = last / (2 * half);
     if (rank == 3 && heads < 1)
@@ -296,11 +293,10 @@ tm_code tm_opset_microsoft_rotary_embedding(tm_draft *draft) {
             "set num_heads");
     if (position_rank == 1) {
         int axis = rank == 4 ? 2 : 1;
-        tm_value *length = tm_compose_dims(draft, x, axis, 1);
-        positions = tm_compose_add(draft, tm_compose_range(draft, length), positions);
-        tm_value *shape =
-            tm_compose_concat(draft, 0, 2, (tm_value *[]){tm_compose_dims(draft, x, 0, 1), length});
-        positions = tm_compose_binary(draft, TM_OP_Expand, positions, shape);
+        tm_value *length = tm_write_dims(draft, x, axis, 1);
+        positions = tm_write_add(draft, tm_write_range(draft, length), positions);
+        tm_value *shape = tm_write_concat(draft, 0, 2, (tm_value *[]){tm_write_dims(draft, x, 0, 1), length});
+        positions = tm_write_binary(draft, TM_OP_Expand, positions, shape);
     }
     int64_t interleaved = tm_draft_int(draft, "interleaved", 0) != 0;
     tm_draft_clear_attributes(draft);

@@ -10,7 +10,7 @@
  * Written out in standard ops they need no kernels, and the passes that fuse regions see the same graph as in
  * models that were not optimised.
  */
-#include "frontend/opset/compose.h"
+#include "frontend/opset/write_out.h"
 #include "frontend/opset/opset.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@
 static tm_value *as_scale(tm_draft *draft, tm_value *x, tm_value *scale) {
     tamis_type type = tm_draft_type(draft, x), wanted = tm_draft_type(draft, scale);
     bool same = type == wanted || type == TAMIS_TYPE_UNDEFINED || wanted == TAMIS_TYPE_UNDEFINED;
-    return same ? x : tm_compose_binary(draft, TM_OP_CastLike, x, scale);
+    return same ? x : tm_write_binary(draft, TM_OP_CastLike, x, scale);
 }
 
 tm_code tm_opset_layer_normalization(tm_draft *draft) {
@@ -41,11 +41,11 @@ static tm_code bind_inverse(tm_draft *draft, size_t index, tm_value *x, int64_t 
     int64_t axes[TAMIS_MAX_RANK], count = 0;
     for (int64_t d = axis < 0 ? axis + rank : axis; d >= 0 && d < rank; d++)
         axes[count++] = d;
-    x = tm_compose_cast(draft, x, TAMIS_TYPE_FLOAT);
-    tm_value *square = tm_compose_binary(draft, TM_OP_Mul, x, x);
+    x = tm_write_cast(draft, x, TAMIS_TYPE_FLOAT);
+    tm_value *square = tm_write_binary(draft, TM_OP_Mul, x, x);
     tm_value *mean =
-        tm_compose_binary(draft, TM_OP_ReduceMean, square, tm_draft_constant_ints(draft, axes, count));
-    mean = tm_compose_add(draft, mean, tm_compose_number(draft, epsilon, x));
+        tm_write_binary(draft, TM_OP_ReduceMean, square, tm_draft_constant_ints(draft, axes, count));
+    mean = tm_write_add(draft, mean, tm_write_number(draft, epsilon, x));
     mean = tm_draft_emit(draft, TM_OP_Sqrt, 1, &mean);
     tm_node *node;
     return tm_opset_emit_output(draft, index, TM_OP_Reciprocal, 1, &mean, &node);
@@ -78,13 +78,13 @@ tm_code tm_opset_skip_normalization(tm_draft *draft) {
             draft, TM_E_UNSUPPORTED_FORM,
             "SkipSimplifiedLayerNormalization with the output mean, which this norm does not "
             "compute; drop the output");
-    tm_value *sum = tm_compose_add(draft, draft->inputs.items[0], bias);
+    tm_value *sum = tm_write_add(draft, draft->inputs.items[0], bias);
     tm_node *node;
     if (tm_draft_has_output(draft, 3)) {
         TM_TRY(tm_opset_emit_output(draft, 3, TM_OP_Add, 2, (tm_value *[]){sum, skip}, &node));
         sum = node->outputs[0];
     } else {
-        sum = tm_compose_add(draft, sum, skip);
+        sum = tm_write_add(draft, sum, skip);
     }
     double epsilon = tm_draft_float(draft, "epsilon", (double)1e-12f);
     TM_TRY(tm_opset_emit_output(draft, 0, simplified ? TM_OP_RMSNormalization : TM_OP_LayerNormalization,
@@ -112,14 +112,14 @@ static tm_code bind_mask_index(tm_draft *draft) {
     if (!tm_draft_has_output(draft, 1))
         return TM_OK;
     if (mask == NULL)
-        return tm_compose_bind(
+        return tm_write_bind(
             draft, 1,
-            tm_compose_cast(draft,
-                            tm_compose_zeros(draft, tm_compose_dims(draft, draft->inputs.items[IDS], 0, 1),
-                                             draft->inputs.items[IDS]),
-                            TAMIS_TYPE_INT32));
-    tm_value *ones = tm_compose_binary(draft, TM_OP_Equal, mask, tm_compose_number(draft, 1, mask));
-    tm_value *inputs[2] = {tm_compose_cast(draft, ones, TAMIS_TYPE_INT32),
+            tm_write_cast(draft,
+                          tm_write_zeros(draft, tm_write_dims(draft, draft->inputs.items[IDS], 0, 1),
+                                         draft->inputs.items[IDS]),
+                          TAMIS_TYPE_INT32));
+    tm_value *ones = tm_write_binary(draft, TM_OP_Equal, mask, tm_write_number(draft, 1, mask));
+    tm_value *inputs[2] = {tm_write_cast(draft, ones, TAMIS_TYPE_INT32),
                            tm_draft_constant_ints(draft, (int64_t[]){1}, 1)};
     TM_TRY(tm_opset_emit_output(draft, 1, TM_OP_ReduceSum, 2, inputs, &node));
     tm_node_set_int(node, "keepdims", 0);
@@ -135,29 +135,28 @@ tm_code tm_opset_embed_normalization(tm_draft *draft) {
     if ((segments != NULL) != (tm_draft_input(draft, SEGMENT_TABLE) != NULL))
         return tm_draft_fail(draft, TM_E_ARITY, "segment_ids and segment_embedding must be given together");
     if (position_ids != NULL)
-        positions = tm_compose_binary(draft, TM_OP_Gather, inputs[POSITIONS], position_ids);
+        positions = tm_write_binary(draft, TM_OP_Gather, inputs[POSITIONS], position_ids);
     else
         positions =
-            tm_compose_slice(draft, inputs[POSITIONS], 0, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
-                             tm_compose_dims(draft, inputs[IDS], 1, 1));
-    tm_value *sum = tm_compose_binary(draft, TM_OP_Gather, inputs[WORDS], inputs[IDS]);
-    sum = tm_compose_add(draft, sum, positions);
+            tm_write_slice(draft, inputs[POSITIONS], 0, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
+                           tm_write_dims(draft, inputs[IDS], 1, 1));
+    tm_value *sum = tm_write_binary(draft, TM_OP_Gather, inputs[WORDS], inputs[IDS]);
+    sum = tm_write_add(draft, sum, positions);
     if (segments != NULL)
-        sum = tm_compose_add(draft, sum,
-                             tm_compose_binary(draft, TM_OP_Gather, inputs[SEGMENT_TABLE], segments));
+        sum = tm_write_add(draft, sum, tm_write_binary(draft, TM_OP_Gather, inputs[SEGMENT_TABLE], segments));
     tm_node *node;
     TM_TRY(tm_opset_emit_output(draft, 0, TM_OP_LayerNormalization, 3,
                                 (tm_value *[]){sum, inputs[GAMMA], inputs[BETA]}, &node));
     tm_node_set_float(node, "epsilon", tm_draft_float(draft, "epsilon", (double)1e-12f));
     TM_TRY(bind_mask_index(draft));
-    return tm_compose_bind(draft, 2, sum);
+    return tm_write_bind(draft, 2, sum);
 }
 
 /* ---- activations ---- */
 
 tm_code tm_opset_gelu(tm_draft *draft) {
     bool fast = strcmp(draft->op, "FastGelu") == 0;
-    tm_value *x = tm_compose_add(draft, draft->inputs.items[0], tm_draft_input(draft, 1));
+    tm_value *x = tm_write_add(draft, draft->inputs.items[0], tm_draft_input(draft, 1));
     tm_draft_clear_attributes(draft);
     tm_draft_set_inputs(draft, 1, &x);
     tm_draft_set_string(draft, "approximate", fast ? "tanh" : "none");
@@ -175,8 +174,8 @@ tm_code tm_opset_quick_gelu(tm_draft *draft) {
 
 /* The left half of x + bias times Gelu of the right one. */
 tm_code tm_opset_bias_split_gelu(tm_draft *draft) {
-    tm_value *halves[2], *x = tm_compose_add(draft, draft->inputs.items[0], tm_draft_input(draft, 1));
-    tm_compose_split(draft, x, -1, 2, NULL, halves);
+    tm_value *halves[2], *x = tm_write_add(draft, draft->inputs.items[0], tm_draft_input(draft, 1));
+    tm_write_split(draft, x, -1, 2, NULL, halves);
     halves[1] = tm_draft_emit(draft, TM_OP_Gelu, 1, &halves[1]);
     tm_draft_set_inputs(draft, 2, halves);
     draft->domain = "";
@@ -188,7 +187,7 @@ tm_code tm_opset_bias_add(tm_draft *draft) {
     tm_value *bias = tm_draft_input(draft, 1), *skip = tm_draft_input(draft, 2);
     if (bias == NULL || skip == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "bias and skip are needed");
-    tm_draft_set_inputs(draft, 2, (tm_value *[]){tm_compose_add(draft, draft->inputs.items[0], bias), skip});
+    tm_draft_set_inputs(draft, 2, (tm_value *[]){tm_write_add(draft, draft->inputs.items[0], bias), skip});
     draft->domain = "";
     draft->op = "Add";
     return TM_OK;
@@ -213,7 +212,7 @@ static tm_code transposed(tm_draft *draft, size_t index, bool swap, bool batch, 
         perm[rank - 1] = perm[rank - 2];
         perm[rank - 2] = last;
     }
-    *out_value = tm_compose_transpose(draft, *out_value, rank, perm);
+    *out_value = tm_write_transpose(draft, *out_value, rank, perm);
     return TM_OK;
 }
 
@@ -230,8 +229,8 @@ tm_code tm_opset_fused_matmul(tm_draft *draft) {
     draft->domain = "";
     draft->op = "MatMul";
     if (alpha != 1.0) {
-        tm_value *scale = tm_compose_number(draft, alpha, operands[0]);
-        operands[0] = tm_compose_binary(draft, TM_OP_MatMul, operands[0], operands[1]);
+        tm_value *scale = tm_write_number(draft, alpha, operands[0]);
+        operands[0] = tm_write_binary(draft, TM_OP_MatMul, operands[0], operands[1]);
         operands[1] = scale;
         draft->op = "Mul";
     }

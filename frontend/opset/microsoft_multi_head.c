@@ -23,21 +23,21 @@ typedef struct multi_head {
 
 /* Part `index` of `count` in x [b, l, n, count, s], as [b, l, n * s]. */
 static tm_value *unpack(tm_draft *draft, tm_value *x, int64_t heads, int64_t index) {
-    return tm_attention_pack(draft, tm_compose_entry(draft, x, 3, index), heads);
+    return tm_attention_pack(draft, tm_write_entry(draft, x, 3, index), heads);
 }
 
 /* Bias [hidden + hidden + v_hidden], whose parts are as long as the operands' last dims. */
 static void add_bias(tm_draft *draft, multi_head *m) {
     tm_attention *a = &m->attention;
-    tm_value *q_end = tm_compose_dims(draft, a->query, 2, 1),
+    tm_value *q_end = tm_write_dims(draft, a->query, 2, 1),
              *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
-    tm_value *q_bias = tm_compose_slice(draft, m->bias, 0, zero, q_end);
+    tm_value *q_bias = tm_write_slice(draft, m->bias, 0, zero, q_end);
     if (!a->apart) {
-        tm_value *k_end = tm_compose_add(draft, q_end, tm_compose_dims(draft, a->key, 2, 1));
-        a->key = tm_compose_add(draft, a->key, tm_compose_slice(draft, m->bias, 0, q_end, k_end));
-        a->value = tm_compose_add(draft, a->value, tm_compose_slice(draft, m->bias, 0, k_end, NULL));
+        tm_value *k_end = tm_write_add(draft, q_end, tm_write_dims(draft, a->key, 2, 1));
+        a->key = tm_write_add(draft, a->key, tm_write_slice(draft, m->bias, 0, q_end, k_end));
+        a->value = tm_write_add(draft, a->value, tm_write_slice(draft, m->bias, 0, k_end, NULL));
     }
-    a->query = tm_compose_add(draft, a->query, q_bias);
+    a->query = tm_write_add(draft, a->query, q_bias);
 }
 
 static tm_code read_operands(tm_draft *draft, multi_head *m) {
@@ -85,7 +85,7 @@ static tm_code join_caches(tm_draft *draft, multi_head *m, tm_value **out_past) 
             "one of them",
             draft->op);
     if (m->past[0] != NULL && *out_past == NULL)
-        *out_past = tm_compose_dims(draft, m->past[0], 2, 1);
+        *out_past = tm_write_dims(draft, m->past[0], 2, 1);
     tm_value *fresh[2] = {a->key, a->value}, *visible[2];
     for (int i = 0; i < 2; i++) {
         tm_value *present;
@@ -93,7 +93,7 @@ static tm_code join_caches(tm_draft *draft, multi_head *m, tm_value **out_past) 
             fresh[i] = tm_attention_split_heads(draft, fresh[i], a->heads);
         tm_attention_cache(draft, m->past[i], fresh[i], m->past_length, &present, &visible[i]);
         if (wanted)
-            TM_TRY(tm_compose_bind(draft, (size_t)i + 1, present));
+            TM_TRY(tm_write_bind(draft, (size_t)i + 1, present));
     }
     if (m->past[0] != NULL) {
         a->key = visible[0];
@@ -113,7 +113,7 @@ static tm_code finish(tm_draft *draft, multi_head *m) {
         add_bias(draft, m);
     tm_value *past, *query = a->query, *visible = NULL;
     TM_TRY(join_caches(draft, m, &past));
-    tm_value *total = tm_compose_dims(draft, a->key, a->apart ? 2 : 1, 1);
+    tm_value *total = tm_write_dims(draft, a->key, a->apart ? 2 : 1, 1);
     if (m->padding != NULL)
         TM_TRY(tm_attention_padding(
             draft, &(tm_padding){.mask = m->padding, .query = query, .past = past, .total = total},
@@ -129,8 +129,8 @@ static tm_code finish(tm_draft *draft, multi_head *m) {
 }
 
 static tm_code refuse_beams(tm_draft *draft, size_t index) {
-    return tm_compose_refuse_input(draft, index, "cache_indirection",
-                                   "beams that share a cache; reorder the cache between runs instead");
+    return tm_write_refuse_input(draft, index, "cache_indirection",
+                                 "beams that share a cache; reorder the cache between runs instead");
 }
 
 tm_code tm_opset_multi_head_attention(tm_draft *draft) {
@@ -143,7 +143,7 @@ tm_code tm_opset_multi_head_attention(tm_draft *draft) {
     TM_TRY(tm_attention_heads(draft, "num_heads", &m.attention.heads));
     TM_TRY(refuse_beams(draft, 9));
     if (m.past_length != NULL)
-        m.past_length = tm_compose_one(draft, m.past_length);
+        m.past_length = tm_write_one(draft, m.past_length);
     TM_TRY(read_operands(draft, &m));
     return finish(draft, &m);
 }
@@ -158,11 +158,11 @@ tm_code tm_opset_decoder_masked_attention(tm_draft *draft) {
     if (tm_draft_int(draft, "past_present_share_buffer", 0) != 0 && m.past[0] != NULL) {
         if (tm_draft_input(draft, 7) == NULL)
             return tm_draft_fail(draft, TM_E_ARITY, "past_present_share_buffer needs past_sequence_length");
-        m.past_length = tm_compose_one(draft, draft->inputs.items[7]);
+        m.past_length = tm_write_one(draft, draft->inputs.items[7]);
     }
     if (tm_draft_input(draft, 1) == NULL && tm_draft_input(draft, 2) == NULL) {
         tm_value *parts[3];
-        tm_compose_split(draft, draft->inputs.items[0], 2, 3, NULL, parts);
+        tm_write_split(draft, draft->inputs.items[0], 2, 3, NULL, parts);
         m.attention.query = parts[0];
         m.attention.key = parts[1];
         m.attention.value = parts[2];
