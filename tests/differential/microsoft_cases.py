@@ -69,71 +69,72 @@ def tolerance(floats):
     return STEPS[floats] * float(numpy.finfo(floats).eps)
 
 
-def model_of(c, floats):
-    """The model; its symbols are the words of the inputs' dims."""
-    names = [f"x{i}" if given else "" for i, given in enumerate(c.inputs)]
-    while names and not names[-1]:
-        names.pop()
-    outputs = [f"y{i}" if flag == "1" else "" for i, flag in enumerate(c.outputs)]
-    node = helper.make_node(c.op, names, outputs, "node", domain=c.domain, **c.attributes)
-    infos, initializers = [], []
-    for name, given in zip(names, c.inputs):
-        if given is None:
+def model_of(cases, floats):
+    """A model with a node for each case; its symbols are the words of the inputs' dims."""
+    infos, initializers, nodes, results = [], [], [], []
+    for k, c in enumerate(cases):
+        names = [f"x{k}.{i}" if given else "" for i, given in enumerate(c.inputs)]
+        outputs = [f"y{k}.{i}" if flag == "1" else "" for i, flag in enumerate(c.outputs)]
+        while names and not names[-1]:
+            names.pop()
+        nodes.append(helper.make_node(c.op, names, outputs, f"node{k}", domain=c.domain, **c.attributes))
+        for i, (name, given) in enumerate(zip(names, c.inputs)):
+            kind = floats if given and given.type is numpy.float32 else given and given.type
+            if given and given.constant:
+                array = given.array({}, numpy.random.default_rng(i), floats)
+                initializers.append(numpy_helper.from_array(array, name))
+            elif given:
+                dims = [int(word) if word.isdigit() else word for word in given.dims.split()]
+                infos.append(helper.make_tensor_value_info(name, TYPES[kind], dims))
+        if c.define is None:
+            results += [helper.make_empty_tensor_value_info(name) for name in outputs if name]
             continue
-        kind = floats if given.type is numpy.float32 else given.type
-        if given.constant:
-            array = given.array({}, numpy.random.default_rng(len(initializers)), floats)
-            initializers.append(numpy_helper.from_array(array, name))
-        else:
-            dims = [int(word) if word.isdigit() else word for word in given.dims.split()]
-            infos.append(helper.make_tensor_value_info(name, TYPES[kind], dims))
-    results = [helper.make_empty_tensor_value_info(name) for name in outputs if name]
-    if c.define is not None:
-        made = data_of(c, floats, c.sizes[0], 0)[1]
-        results = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
-                   for name, array in zip(filter(None, outputs), made)]
-    graph = helper.make_graph([node], "g", infos, results, initializers)
-    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", c.opset),
+        types = [helper.np_dtype_to_tensor_dtype(a.dtype) for a in data_of(c, floats, c.sizes[0], 0)[1]]
+        results += [helper.make_tensor_value_info(name, type_, None)
+                    for name, type_ in zip(filter(None, outputs), types)]
+    graph = helper.make_graph(nodes, "g", infos, results, initializers)
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", cases[0].opset),
                                                                   helper.make_opsetid("com.microsoft", 1)])
 
 
 def data_of(c, floats, sizes, seed):
     """The arrays of all inputs (None: omitted), and the wanted outputs."""
     random = numpy.random.default_rng(seed)
-    arrays, constants = [], 0
-    for given in c.inputs:
-        if given is None:
-            arrays.append(None)
-            continue
-        arrays.append(given.array(sizes, numpy.random.default_rng(constants) if given.constant else random,
-                                  floats))
-        constants += given.constant
+    arrays = [given and given.array(sizes, numpy.random.default_rng(i) if given.constant else random, floats)
+              for i, given in enumerate(c.inputs)]
     wide = [a if a is None else a.astype("f8" if a.dtype.kind == "f" else "i8") for a in arrays]
     wanted = c.define(c.attributes, *wide)
     kept = [w for w, flag in zip(wanted, c.outputs) if flag == "1"]
     return arrays, [w.astype(floats) if w.dtype.kind == "f" else w for w in kept]
 
 
-def write(c, folder, floats):
-    """A folder as `tamis check` reads it."""
+def write(cases, folder, floats):
+    """A folder as `tamis check` reads it; the cases have the same sizes."""
     folder.mkdir()
-    (folder / "model.onnx").write_bytes(model_of(c, floats).SerializeToString())
+    (folder / "model.onnx").write_bytes(model_of(cases, floats).SerializeToString())
     (folder / "data.json").write_text(json.dumps({"rtol": tolerance(floats), "atol": tolerance(floats)}))
-    for number, sizes in enumerate(c.sizes):
-        arrays, wanted = data_of(c, floats, sizes, number)
+    for number, sizes in enumerate(cases[0].sizes):
+        inputs, outputs = [], []
+        for c in cases:
+            arrays, wanted = data_of(c, floats, sizes, number)
+            inputs += [a for a, given in zip(arrays, c.inputs) if given is not None and not given.constant]
+            outputs += wanted
         data = folder / f"test_data_set_{number}"
         data.mkdir()
-        inputs = [a for a, given in zip(arrays, c.inputs) if given is not None and not given.constant]
-        for kind, list_ in (("input", inputs), ("output", wanted)):
-            for i, array in enumerate(list_):
+        for kind, arrays in (("input", inputs), ("output", outputs)):
+            for i, array in enumerate(arrays):
                 (data / f"{kind}_{i}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
 
 
 def check_cases(cases, folder):
-    """All cases at once, each in three ways."""
-    for name, c in cases.items():
+    """All cases, each in three ways. Cases of the same sizes are one model: one compilation tests many."""
+    groups = {}
+    for c in cases.values():
         for floats in [numpy.float32] + [numpy.float16] * c.half:
-            write(c, folder / f"{name} {numpy.dtype(floats)}".replace(" ", "_"), floats)
+            key = json.dumps([c.sizes, c.opset, str(numpy.dtype(floats))])
+            groups.setdefault(key, (floats, []))[1].append(c)
+    for number, (floats, members) in enumerate(groups.values()):
+        write(members, folder / f"group{number}", floats)
     for way, options in WAYS.items():
         done = subprocess.run([TAMIS, "check", "-q", *options, str(folder)], capture_output=True, text=True)
         assert done.returncode == 0, f"{way}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
@@ -144,24 +145,23 @@ def check_definition(c):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model_of(c, numpy.float32).SerializeToString(), options,
+    session = onnxruntime.InferenceSession(model_of([c], numpy.float32).SerializeToString(), options,
                                            providers=["CPUExecutionProvider"])
+    near = 4 * tolerance(numpy.float32)
     for number, sizes in enumerate(c.sizes):
         arrays, wanted = data_of(c, numpy.float32, sizes, number)
-        feeds = {f"x{i}": a for i, (a, given) in enumerate(zip(arrays, c.inputs))
+        feeds = {f"x0.{i}": a for i, (a, given) in enumerate(zip(arrays, c.inputs))
                  if given is not None and not given.constant}
         for i, (have, want) in enumerate(zip(session.run(None, feeds), wanted)):
             assert have.shape == want.shape, f"output {i} with {sizes}: {have.shape}, not {want.shape}"
             if c.valid is not None:
                 have, want = c.valid(i, have, sizes, arrays), c.valid(i, want, sizes, arrays)
-            numpy.testing.assert_allclose(have, want, tolerance(numpy.float32) * 4,
-                                          tolerance(numpy.float32) * 4,
-                                          err_msg=f"output {i} with {sizes}")
+            numpy.testing.assert_allclose(have, want, near, near, err_msg=f"output {i} with {sizes}")
 
 
 def refusal(c, folder):
     """What `tamis compile` says to a form that is not supported."""
-    (folder / "model.onnx").write_bytes(model_of(c, numpy.float32).SerializeToString())
+    (folder / "model.onnx").write_bytes(model_of([c], numpy.float32).SerializeToString())
     done = subprocess.run([TAMIS, "compile", str(folder / "model.onnx"), "-o", str(folder / "out.so")],
                           capture_output=True, text=True)
     assert done.returncode == 69, done.stderr
