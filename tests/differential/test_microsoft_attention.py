@@ -187,7 +187,8 @@ PK, PV = In("b 4 p 4"), In("b 4 p 4")
 
 
 def heads(name, *inputs, half=False, runtime=True, outputs="1", **attributes):
-    sizes = [{**s, "l": s["s"]} if any(i and "p" in i.dims for i in inputs) else s for s in CROSS]
+    # A past is one of self-attention.
+    sizes = [{**s, "l": s["s"]} for s in CROSS] if len(inputs) > 6 else CROSS
     case(f"MultiHeadAttention {name}", "MultiHeadAttention", list(inputs), define_multi_head, sizes,
          {"num_heads": 4, **attributes}, outputs, half=half, runtime=runtime)
 
@@ -216,7 +217,7 @@ heads("scores", Q, K, V, C("48"), None, In("1 4 s l"), outputs="1001")
 heads("scale", Q, K, V, scale=0.7)
 heads("other size of values", Q, K, In("b l 24"), C("56"))
 heads("buffer", Q, K, V, None, None, None, In("b 4 40 4"), In("b 4 40 4"),
-      In("1", lambda dims, sizes, random: [sizes["p"]], I32), outputs="111", unidirectional=1, runtime=False)
+      In("1", lambda dims, sizes, random: [sizes["p"]], I32), outputs="111", unidirectional=1)
 
 # ---- cases: DecoderMaskedMultiHeadAttention ----
 

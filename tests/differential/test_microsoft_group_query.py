@@ -109,6 +109,16 @@ def valid_rows(i, array, sizes, arrays):
     return array
 
 
+def valid_chunk(i, array, sizes, arrays):
+    """The same where query_seqlens says which queries are padding."""
+    for b, (end, used) in enumerate(zip(arrays[5] + 1, arrays[16])):
+        if i == 0:
+            array[b, used:] = 0
+        else:
+            array[b, :, end:] = 0
+    return array
+
+
 def visible_scores(i, array, sizes, arrays):
     """Of scores, those of keys that a query sees."""
     array = valid_rows(i, array, sizes, arrays)
@@ -167,7 +177,7 @@ grouped("norms of heads", FIXED, *STEP, COS, SIN, None, None, None, None, None, 
         runtime=False)
 grouped("padded chunk", [{"b": 2, "s": 4, "p": 16, "t": 9}], *STEP[:5],
         In("b", lambda d, s, r: [8, 5], I32), TOTAL, COS, SIN, None, None, None, None, None, None, None,
-        In("b", lambda d, s, r: [4, 2], I32), do_rotary=1, runtime=False)
+        In("b", lambda d, s, r: [4, 2], I32), do_rotary=1, valid=valid_chunk)
 grouped("only the output", PROMPT, *STEP, outputs="1")
 
 # ---- cases: RotaryEmbedding ----

@@ -59,11 +59,11 @@ case("SkipLayerNormalization one skip for all", "SkipLayerNormalization", [X, In
 case("SkipLayerNormalization skip of 2 dims", "SkipLayerNormalization", [X, In("s 16"), G, G], define_skip,
      [s for s in SIZES if s["s"]], {"epsilon": 1e-5})
 case("SkipLayerNormalization statistics", "SkipLayerNormalization", [X, X, G, G, G], define_skip, SIZES[:2],
-     {"epsilon": 1e-5}, "1111", runtime=False)
+     {"epsilon": 1e-5}, "1111")
 case("SkipLayerNormalization deviation", "SkipLayerNormalization", [X, X, G], define_skip, SIZES[:2],
-     {"epsilon": 1e-5}, "1010", runtime=False)
+     {"epsilon": 1e-5}, "1010")
 case("SkipSimplifiedLayerNormalization deviation", "SkipSimplifiedLayerNormalization", [X, X, G],
-     define_skip_simplified, SIZES[:2], {"epsilon": 1e-5}, "1011", runtime=False)
+     define_skip_simplified, SIZES[:2], {"epsilon": 1e-5}, "1011")
 case("SimplifiedLayerNormalization plain", "SimplifiedLayerNormalization", [X, G], define_simplified, SIZES,
      {}, "11",
      domain="")
