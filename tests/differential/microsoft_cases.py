@@ -166,3 +166,18 @@ def refusal(c, folder):
                           capture_output=True, text=True)
     assert done.returncode == 69, done.stderr
     return done.stderr
+
+
+def failure(c, changes, folder):
+    """What a run says when the last element of some inputs is another number."""
+    write([c], folder / "case", numpy.float32)
+    arrays, _ = data_of(c, numpy.float32, c.sizes[0], 0)
+    for i, number in changes.items():
+        arrays[i].reshape(-1)[-1] = number
+    feeds = {f"x0.{i}": a for i, (a, given) in enumerate(zip(arrays, c.inputs))
+             if given and not given.constant}
+    numpy.savez(folder / "in.npz", **feeds)
+    files = [str(folder / "case" / "model.onnx"), "--inputs", str(folder / "in.npz")]
+    done = subprocess.run([TAMIS, "run", *files], capture_output=True, text=True)
+    assert done.returncode == 65, (done.returncode, done.stderr)
+    return done.stderr

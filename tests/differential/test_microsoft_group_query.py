@@ -7,7 +7,7 @@ Caches grow, or are buffers of which a part is used; samples of a batch have dif
 import numpy
 import pytest
 from microsoft_attend import attend, heads_of, rotate, rows_of
-from microsoft_cases import C, Case, In, check_cases, check_definition, integers, refusal
+from microsoft_cases import C, Case, In, check_cases, check_definition, failure, integers, refusal
 
 CASES = {}
 I32 = numpy.int32
@@ -237,3 +237,18 @@ def test_refused(number, tmp_path):
     text, op, inputs, attributes = REFUSED[number]
     message = refusal(Case(op, inputs, None, [], {"num_heads": 4, **attributes}), tmp_path)
     assert text in message and "E0202" in message, message
+
+
+BAD_DATA = [
+    ("an end behind the buffer", "GroupQueryAttention growing", {5: 40}),
+    ("a negative end", "GroupQueryAttention buffer", {5: -9}),
+    ("a position behind the table", "RotaryEmbedding rows", {1: 64}),
+    ("a negative position", "RotaryEmbedding rows", {1: -1}),
+]
+
+
+@pytest.mark.parametrize("what, name, changes", BAD_DATA)
+def test_bad_data(what, name, changes, tmp_path):
+    """A run fails, and says where."""
+    message = failure(CASES[name], changes, tmp_path)
+    assert "node0" in message, message

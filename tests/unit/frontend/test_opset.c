@@ -248,6 +248,9 @@ static void microsoft(void **state) {
     kit_float(&k, node, "alpha", 0.5f);
     finish(&k, "Transpose MatMul Mul");
     kit_deinit(&k);
+    kit_int(&k, start(&k, 17, "com.microsoft.FusedMatMul", "x,x", "y"), "transBatchA", 1);
+    assert_int_equal(tm_node_attribute(finish(&k, "Transpose MatMul")->previous, "perm")->ints[0], 1);
+    kit_deinit(&k);
     start(&k, 17, "com.microsoft.SkipLayerNormalization", "x,x,g,g", "y,,,sum");
     kit_floats(&k, k.graph, "g", 4, (float[]){1, 2, 3, 4});
     kit_output(&k, k.graph, "sum");
@@ -258,6 +261,34 @@ static void microsoft(void **state) {
     kit_floats(&k, k.graph, "s", 1, (float[]){1});
     kit_floats(&k, k.graph, "c", 5, (float[]){1, 2, 3, 4, 5});
     finish(&k, "DynamicQuantizeLinear MatMulInteger Mul CastLike Mul Add");
+    kit_deinit(&k);
+}
+
+/* Attention operators end in ONNX's; heads that lie in rows stay there. */
+static void microsoft_attention(void **state) {
+    (void)state;
+    kit k;
+    kit_int(&k, start(&k, 17, "com.microsoft.MultiHeadAttention", "x,x,x", "y"), "num_heads", 2);
+    tm_node *attention = finish(&k, "Shape Attention Identity")->previous;
+    assert_int_equal(tm_node_int(attention, "q_num_heads"), 2);
+    assert_ptr_equal(attention->inputs[0], k.result->main->inputs.items[0]);
+    kit_deinit(&k);
+    Onnx__NodeProto *node = start(&k, 17, "com.microsoft.MultiHeadAttention", "x,x,x,,m", "y");
+    kit_input(&k, k.graph, "m", TAMIS_TYPE_INT32, "2,3");
+    kit_int(&k, node, "num_heads", 2);
+    kit_int(&k, node, "unidirectional", 1);
+    assert_int_equal(
+        tm_node_int(finish(&k, "Shape Greater Shape Concat Reshape Where Attention Identity")->previous,
+                    "is_causal"),
+        1);
+    kit_deinit(&k);
+    start(&k, 17, "com.microsoft.RotaryEmbedding", "x,p,c,c", "y");
+    kit_input(&k, k.graph, "p", TAMIS_TYPE_INT64, "2,3");
+    kit_input(&k, k.graph, "c", TAMIS_TYPE_FLOAT, "9,1");
+    assert_int_equal(tm_node_int(finish(&k, "RotaryEmbedding"), "num_heads"), 2);
+    kit_deinit(&k);
+    start(&k, 17, "com.microsoft.MultiHeadAttention", "x,x,x", "y");
+    assert_int_equal(kit_import(&k), TM_E_ATTRIBUTE);
     kit_deinit(&k);
 }
 
@@ -302,6 +333,7 @@ int main(void) {
         cmocka_unit_test(upsample),
         cmocka_unit_test(single_forms),
         cmocka_unit_test(microsoft),
+        cmocka_unit_test(microsoft_attention),
         cmocka_unit_test(sequence_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
