@@ -9,14 +9,18 @@
  *
  *     chosen   token 0: e2, e0    token 1: e2, e1        routes in order   0->e0 | 1->e1 | 0->e2, 1->e2
  *
- * Packed weights are turned into floats while a panel of the product is filled; they are never whole in
- * memory as floats. Products, activations and sums are in float. A token's results are added in the order of
- * its routes.
+ * Packed weights are turned into floats while a panel of the product is filled, or for few tokens a row at a
+ * time; they are never whole in memory as floats. Products, activations and sums are in float. A token's
+ * results are added in the order of its routes.
  */
 #include "runtime/attributes_microsoft.h"
 #include "runtime/math/math.h"
+#include "runtime/ops/fold.h"
 #include "runtime/ops/product.h"
 #include "runtime/ops/real.h"
+
+#define FEW 4      /* tokens of an expert that are not worth a packed product */
+#define PIECE 1024 /* weights of a row that are floats at once */
 
 typedef enum activation { RELU, GELU, SILU, IDENTITY, RELU2, SWIGLU, GEGLU } activation;
 
@@ -41,71 +45,131 @@ typedef struct mixture {
     float *in, *first, *third, *between, *out; /* rows in the order by expert */
 } mixture;
 
-/* ---- packed weights ---- */
+/* ---- weights ---- */
 
-static int32_t packed_at(const tamis_tensor *t, int64_t row, int64_t row_bytes, int64_t i, int64_t bits) {
-    uint8_t byte = ((const uint8_t *)t->data)[row * row_bytes + i * bits / 8];
-    return byte >> (i * bits % 8) & ((1 << bits) - 1);
+static int32_t packed_at(const uint8_t *bytes, int64_t i, int64_t bits) {
+    return bytes[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1);
 }
 
 /* Zero point of a row, or of one of its blocks; without a tensor the middle of the range. */
 static int32_t zero_of(const layer *l, int64_t row, int64_t blocks, int64_t block) {
     if (l->zeros == NULL)
         return 1 << (l->bits - 1);
+    const uint8_t *zeros = l->zeros->data;
     if (l->block > 0)
-        return packed_at(l->zeros, l->expert * l->rows + row, (blocks * l->bits + 7) / 8, block, l->bits);
-    return packed_at(l->zeros, l->expert, (l->rows * l->bits + 7) / 8, row, l->bits);
+        return packed_at(zeros + (l->expert * l->rows + row) * ((blocks * l->bits + 7) / 8), block, l->bits);
+    return packed_at(zeros + l->expert * ((l->rows * l->bits + 7) / 8), row, l->bits);
 }
 
-static void pack_quantized(const tm_product_f32 *p, int64_t k0, int64_t depth, int64_t n0, int64_t width,
-                           float *panel) {
-    const layer *l = p->context;
-    const int64_t full = TM_PANEL_BYTES / (int64_t)sizeof(float);
-    const int64_t blocks = l->block > 0 ? (l->columns + l->block - 1) / l->block : 1;
-    for (int64_t j = 0; j < width; j++) {
-        int64_t row = l->expert * l->rows + n0 + j;
-        for (int64_t k = 0; k < depth;) {
-            int64_t block = l->block > 0 ? (k0 + k) / l->block : 0, end = depth;
-            if (l->block > 0 && (block + 1) * l->block - k0 < end)
-                end = (block + 1) * l->block - k0;
-            float scale = (float)tm_real_get(l->scales, row * blocks + block);
-            int32_t zero = zero_of(l, n0 + j, blocks, block);
-            for (; k < end; k++)
-                panel[k * full + j] =
-                    (float)(packed_at(l->weights, row, l->columns * l->bits / 8, k0 + k, l->bits) - zero) *
-                    scale;
+/* Elements at, at + 1, ... of one scale as floats. */
+static void widen(const uint8_t *bytes, int64_t at, int64_t count, int64_t bits, int32_t zero, float scale,
+                  float *restrict to) {
+    int64_t i = 0;
+    if (bits == 8) {
+        for (; i < count; i++)
+            to[i] = (float)((int32_t)bytes[at + i] - zero) * scale;
+    } else if (bits == 4 && at % 2 == 0) {
+        const uint8_t *restrict pairs = bytes + at / 2;
+        for (int64_t j = 0; j < count / 2; j++) {
+            to[2 * j] = (float)((int32_t)(pairs[j] & 15) - zero) * scale;
+            to[2 * j + 1] = (float)((int32_t)(pairs[j] >> 4) - zero) * scale;
         }
+        i = count / 2 * 2;
     }
-    for (int64_t k = 0; k < depth; k++)
-        for (int64_t j = width; j < full; j++)
-            panel[k * full + j] = 0;
+    for (; i < count; i++)
+        to[i] = (float)(packed_at(bytes, at + i, bits) - zero) * scale;
+}
+
+/* `count` weights of a row of the expert, from column k0 on. */
+static void load_row(const layer *l, int64_t row, int64_t k0, int64_t count, float *to) {
+    int64_t all = l->expert * l->rows + row, first = all * l->columns + k0;
+    if (l->bits == 0) {
+        if (l->weights->type == TAMIS_TYPE_FLOAT)
+            memcpy(to, (const float *)l->weights->data + first, (size_t)count * sizeof *to);
+        else if (l->weights->type == TAMIS_TYPE_FLOAT16)
+            for (int64_t i = 0; i < count; i++)
+                to[i] = tm_load_f16(((const uint16_t *)l->weights->data)[first + i]);
+        else
+            for (int64_t i = 0; i < count; i++)
+                to[i] = tm_load_bf16(((const uint16_t *)l->weights->data)[first + i]);
+        return;
+    }
+    const int64_t blocks = l->block > 0 ? (l->columns + l->block - 1) / l->block : 1;
+    const uint8_t *bytes = (const uint8_t *)l->weights->data + all * (l->columns * l->bits / 8);
+    for (int64_t k = 0; k < count;) {
+        int64_t block = l->block > 0 ? (k0 + k) / l->block : 0, end = count;
+        if (l->block > 0 && (block + 1) * l->block - k0 < end)
+            end = (block + 1) * l->block - k0;
+        float scale = (float)tm_real_get(l->scales, all * blocks + block);
+        widen(bytes, k0 + k, end - k, l->bits, zero_of(l, row, blocks, block), scale, to + k);
+        k = end;
+    }
+}
+
+static void pack_rows(const tm_product_f32 *p, int64_t k0, int64_t depth, int64_t n0, int64_t width,
+                      float *panel) {
+    const int64_t full = TM_PANEL_BYTES / (int64_t)sizeof(float);
+    float row[TM_PANEL_DEPTH];
+    for (int64_t j = 0; j < full; j++) {
+        if (j < width)
+            load_row(p->context, n0 + j, k0, depth, row);
+        for (int64_t k = 0; k < depth; k++)
+            panel[k * full + j] = j < width ? row[k] : 0;
+    }
+}
+
+/* Few tokens: each row of the weights is read once and multiplied with all of them. */
+typedef struct few {
+    const layer *layer;
+    int64_t tokens;
+    const float *from;
+    float *to;
+} few;
+
+static int32_t dot_rows(void *arg, int64_t begin, int64_t end) {
+    const few *f = arg;
+    const int64_t columns = f->layer->columns;
+    float row[PIECE];
+    for (int64_t r = begin; r < end; r++) {
+        float sums[FEW] = {0};
+        for (int64_t k0 = 0; k0 < columns; k0 += PIECE) {
+            int64_t count = columns - k0 < PIECE ? columns - k0 : PIECE;
+            load_row(f->layer, r, k0, count, row);
+            for (int64_t t = 0; t < f->tokens; t++) {
+                const float *x = f->from + t * columns + k0;
+                float part;
+                TM_FOLD_SUM(float, part, count, row[i] * x[i]);
+                sums[t] += part;
+            }
+        }
+        for (int64_t t = 0; t < f->tokens; t++)
+            f->to[t * f->layer->rows + r] = sums[t];
+    }
+    return 0;
 }
 
 /* rows of `to` = rows of `from` times the weights of one expert, for the places that it has. */
 static int32_t multiply(tm_run *run, const mixture *m, layer *l, int64_t expert, const float *from,
                         float *to) {
-    int64_t first = m->start[expert];
+    int64_t first = m->start[expert], tokens = m->start[expert + 1] - first;
     l->expert = expert;
-    tm_product_f32 p = {.m = m->start[expert + 1] - first,
+    from += first * l->columns;
+    to += first * l->rows;
+    if (tokens == 0)
+        return 0;
+    if (tokens <= FEW)
+        return tm_parallel(run, l->rows, 16384 / (l->columns + 1) + 1, dot_rows, &(few){l, tokens, from, to});
+    tm_product_f32 p = {.m = tokens,
                         .n = l->rows,
                         .k = l->columns,
-                        .a = from + first * l->columns,
+                        .a = from,
                         .a_row = l->columns,
                         .a_column = 1,
-                        .b_row = 1,
-                        .b_column = l->columns,
-                        .c = to + first * l->rows,
+                        .c = to,
                         .c_row = l->rows,
+                        .pack = pack_rows,
                         .context = l};
-    int64_t offset = expert * l->rows * l->columns * (l->weights->type == TAMIS_TYPE_FLOAT ? 4 : 2);
-    p.b = (const char *)l->weights->data + (l->bits != 0 ? 0 : offset);
-    if (l->bits != 0)
-        p.pack = pack_quantized;
-    else if (l->weights->type == TAMIS_TYPE_FLOAT16)
-        p.pack = tm_product_pack_f16;
-    else if (l->weights->type == TAMIS_TYPE_BFLOAT16)
-        p.pack = tm_product_pack_bf16;
-    return p.m > 0 ? tm_product_run_f32(run, &p, 1, NULL, NULL) : 0;
+    return tm_product_run_f32(run, &p, 1, NULL, NULL);
 }
 
 /* ---- the router ---- */

@@ -303,6 +303,7 @@ qmoe("zero points", zeros=True, **N)
 qmoe("zero points of blocks", block=16, zeros=True, **N)
 qmoe("zero points of 8 bits", bits=8, zeros=True, activation_type="silu", **N)
 qmoe("odd number of blocks", block=16, zeros=True, inner=48, **N)
+qmoe("rows of several pieces", block=32, hidden=1056, **N)
 qmoe("not normalised", k=2, runtime=False)
 qmoe("swiglu", fused=True, activation_type="swiglu", swiglu_fusion=1, activation_alpha=1.702,
      activation_beta=1.0,
