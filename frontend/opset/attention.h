@@ -23,13 +23,13 @@ typedef struct tm_attention {
     bool causal;    /* query i sees keys 0..i */
     double scale;   /* 0: 1 / sqrt(size) */
     double softcap; /* 0: none */
-    size_t scores_output;
-    int scores_mode; /* of ONNX's qk_matmul_output_mode, when the node has output `scores_output` */
+    size_t scores_output; /* 0: none; else output number of the file's node that takes the scores */
+    int scores_mode;      /* of ONNX's qk_matmul_output_mode */
 } tm_attention;
 
-/* The result [batch, length, heads * size]; binds the scores. */
-TM_MUST_USE tm_code tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_value **out_value);
-/* Binds output 0 to it. */
+/* The result [batch, length, heads * size]; *out_scores NULL unless the node has output scores_output. */
+tm_value *tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_value **out_scores);
+/* Binds output 0 and the scores. */
 TM_MUST_USE tm_code tm_attention_emit(tm_draft *draft, const tm_attention *attention);
 
 /* Q, K and V of x times `weights` [inputs, q + k + v] plus `bias` (or NULL): attribute qkv_hidden_sizes says

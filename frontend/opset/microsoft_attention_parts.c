@@ -37,7 +37,7 @@ tm_value *tm_attention_merge_heads(tm_draft *draft, tm_value *x, int64_t heads) 
     return tm_attention_pack(draft, tm_write_transpose(draft, x, 4, swap_middle), heads);
 }
 
-tm_code tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_value **out_value) {
+tm_value *tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_value **out_scores) {
     const tm_attention *a = attention;
     tm_value *inputs[4] = {a->query, a->key, a->value, a->mask};
     if (a->apart)
@@ -54,20 +54,20 @@ tm_code tm_attention_value(tm_draft *draft, const tm_attention *attention, tm_va
     if (a->softcap != 0)
         tm_node_set_float(node, "softcap", a->softcap);
     tm_value *y = tm_draft_add_output(draft, node);
+    *out_scores = NULL;
     if (a->scores_output != 0 && tm_draft_has_output(draft, a->scores_output)) {
         tm_node_set_int(node, "qk_matmul_output_mode", a->scores_mode);
         tm_node_add_omitted_output(node);
         tm_node_add_omitted_output(node);
-        TM_TRY(tm_draft_bind(draft, a->scores_output,
-                             tm_node_add_output(node, tm_opset_output_name(draft, a->scores_output))));
+        *out_scores = tm_draft_add_output(draft, node);
     }
-    *out_value = a->apart ? tm_attention_merge_heads(draft, y, a->heads) : y;
-    return TM_OK;
+    return a->apart ? tm_attention_merge_heads(draft, y, a->heads) : y;
 }
 
 tm_code tm_attention_emit(tm_draft *draft, const tm_attention *attention) {
-    tm_value *y;
-    TM_TRY(tm_attention_value(draft, attention, &y));
+    tm_value *scores, *y = tm_attention_value(draft, attention, &scores);
+    if (scores != NULL)
+        TM_TRY(tm_write_bind(draft, attention->scores_output, scores));
     return tm_write_bind(draft, 0, y);
 }
 

@@ -233,6 +233,12 @@ static void add_sink(tm_draft *draft, group_query *g, tm_value **mask) {
     *mask = tm_write_concat(draft, 3, 2, parts);
 }
 
+/* Of the scores, those of the keys up to total_sequence_length, without the sink. */
+static tm_value *scores_of_keys(tm_draft *draft, const group_query *g, tm_value *scores, bool sink) {
+    tm_value *first = tm_draft_constant_ints(draft, (int64_t[]){sink ? 1 : 0}, 1);
+    return tm_write_slice(draft, scores, 3, first, tm_write_add(draft, g->total, first));
+}
+
 tm_code tm_opset_group_query_attention(tm_draft *draft) {
     group_query g = {.window = tm_draft_int(draft, "local_window_size", -1),
                      .causal = tm_draft_int(draft, "causal", 1) != 0};
@@ -250,26 +256,26 @@ tm_code tm_opset_group_query_attention(tm_draft *draft) {
     TM_TRY(tm_write_bind(draft, 2, g.values));
     tm_value *mask = visible_keys(draft, &g), *bias = bias_of(draft, &g);
     bool sink = tm_draft_input(draft, SINK) != NULL || tm_draft_int(draft, "smooth_softmax", 0) == 1;
-    int64_t scores = tm_draft_int(draft, "qk_output", 0);
+    bool weights = tm_draft_int(draft, "qk_output", 0) == 2;
     if (bias != NULL || sink)
         mask = tm_attention_fill(draft, mask, -INFINITY, g.query, bias);
-    if (sink && scores != 0)
-        return tm_draft_fail(
-            draft, TM_E_UNSUPPORTED_FORM,
-            "GroupQueryAttention with output_qk and smooth_softmax or head_sink; drop the output");
     if (sink)
         add_sink(draft, &g, &mask);
-    return tm_attention_emit(draft, &(tm_attention){.query = g.query,
-                                                    .key = g.keys,
-                                                    .value = g.values,
-                                                    .apart = true,
-                                                    .heads = g.heads,
-                                                    .kv_heads = g.kv_heads,
-                                                    .mask = mask,
-                                                    .scale = tm_draft_float(draft, "scale", 0),
-                                                    .softcap = tm_draft_float(draft, "softcap", 0),
-                                                    .scores_output = 3,
-                                                    .scores_mode = scores == 2 ? 3 : 2});
+    tm_value *scores, *y = tm_attention_value(draft,
+                                              &(tm_attention){.query = g.query,
+                                                              .key = g.keys,
+                                                              .value = g.values,
+                                                              .apart = true,
+                                                              .heads = g.heads,
+                                                              .kv_heads = g.kv_heads,
+                                                              .mask = mask,
+                                                              .scale = tm_draft_float(draft, "scale", 0),
+                                                              .softcap = tm_draft_float(draft, "softcap", 0),
+                                                              .scores_output = 3,
+                                                              .scores_mode = weights ? 3 : 2},
+                                              &scores);
+    TM_TRY(tm_write_bind(draft, 0, y));
+    return scores != NULL ? tm_write_bind(draft, 3, scores_of_keys(draft, &g, scores, sink)) : TM_OK;
 }
 
 /* Inputs: x, position_ids, cos_cache, sin_cache. One position is that of the first token of all samples. */

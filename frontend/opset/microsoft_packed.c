@@ -91,8 +91,7 @@ static tm_code attend(tm_draft *draft, tm_value *const *packed, tm_value *token_
     if (bias != NULL)
         a.mask = tm_attention_fill(draft, seen, -INFINITY, packed[0],
                                    tm_attention_bias(draft, bias, token_offset, length));
-    tm_value *y;
-    TM_TRY(tm_attention_value(draft, &a, &y));
+    tm_value *none, *y = tm_attention_value(draft, &a, &none);
     tm_value *rows = tm_write_binary(draft, TM_OP_Mul, batch, length);
     y = tm_write_reshape_to(
         draft, y, tm_write_concat(draft, 0, 2, (tm_value *[]){rows, tm_write_dims(draft, y, 2, 1)}));

@@ -63,7 +63,7 @@ def group_query(a, q, k, v, past_k, past_v, ends, total, cos, sin, positions, ex
         sink = numpy.zeros(heads)
     sink = None if sink is None else sink[:, None, None]
     y, scores, weights = attend(q, k, v, addend, a.get("scale", 0), a.get("softcap", 0), sink)
-    return [rows_of(y), k, v, weights if a.get("qk_output") == 2 else scores]
+    return [rows_of(y), k, v, (weights if a.get("qk_output") == 2 else scores)[..., :total]]
 
 
 def define_group_query(a, q, k, v, past_k, past_v, ends, total, cos=None, sin=None, positions=None,
@@ -172,6 +172,11 @@ grouped("bias", FIXED + GROWING, *STEP, None, None, None, In("b 4 s t"))
 grouped("bias for all", GROWING, *STEP, None, None, None, In("1 1 s t"), scale=0.25)
 grouped("scores", GROWING, *STEP, outputs="1111", qk_output=1, valid=visible_scores)
 grouped("weights", GROWING, *STEP, outputs="1111", qk_output=2, valid=visible_scores)
+grouped("weights of a buffer", FIXED, *STEP, outputs="1111", qk_output=2, valid=visible_scores)
+grouped("weights and sink", FIXED, *STEP, None, None, None, None, In("4"), outputs="1111", qk_output=2,
+        valid=visible_scores)
+grouped("scores and sink", GROWING, *STEP, None, None, None, None, In("4"), outputs="1111", qk_output=1,
+        valid=visible_scores)
 grouped("not causal", FIXED, *STEP, causal=0)
 grouped("norms of heads", FIXED, *STEP, COS, SIN, None, None, None, None, None, C("16"), C("16"), do_rotary=1,
         runtime=False)
