@@ -9,6 +9,7 @@ the case says in Python. All cases are written as folders of the official kind, 
 import os
 import subprocess
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -340,6 +341,25 @@ case("scan_in_loop_over_its_state", """
       }>
     }""", *[[i64(n), floats(2, 2)] for n in (0, 1, 3)])
 
+def nibbles(*dims):
+    return (np.arange(int(np.prod(dims, dtype=int))) % 16 - 8).astype(ml_dtypes.int4).reshape(dims)
+
+
+case("rows_of_half_bytes", """
+    g (int4[n, 3] x) => (int4[n, 3] y, int4[3, n] z, int4[m, 3] w, int4[m] first) {
+      y, z = Scan <num_scan_inputs = 1, scan_output_axes = [0, 1], body = b (int4[3] r) => (int4[3] o, int4[3] p) {
+        o = Identity (r)
+        p = Identity (r)
+      }> (x)
+      size = Shape <start = 0, end = 1> (x)
+      count = Squeeze (size)
+      same, w, first = Loop (count, , size) <body = l (int64 i, bool c, int64[1] s) => (bool c, int64[1] s, int4[3] o2, int4 o3) {
+        o2 = Gather (x, i)
+        zero = Constant <value = int64 {1}> ()
+        o3 = Gather (o2, zero)
+      }>
+    }""", [nibbles(5, 3)], [nibbles(2, 3)], expected=lambda x: [x, x.T, x, x[:, 1]])
+
 # ---- sequences ----
 
 case("loop_collects_a_sequence", """
@@ -386,7 +406,67 @@ case("captured_sequence", """
       }>
     }""", [[floats(1), floats(3), floats(2)]], [[floats(4)]])
 
+case("sequences_swap_and_mix", """
+    g (int64 n, seq(string[k]) s, seq(string[l]) t) => (seq(string[a]) u, seq(string[b]) v) {
+      u, v = Loop (n, , s, t) <body = b (int64 i, bool c, seq(string[p]) x, seq(string[q]) y)
+          => (bool c, seq(string[r]) y, seq(string[w]) z) {
+        zero = Constant <value = int64 {0}> ()
+        first = SequenceAt (y, zero)
+        z = SequenceInsert (x, first, zero)
+      }>
+    }""", *[[i64(n), [np.array(["a", "bc"], object)], [np.array([""], object), np.array(["d"], object)]] for n in (0, 1, 2, 3)])
+
+case("sequence_map_captures", """
+    g (seq(float[k]) s, float w, seq(float[1]) z) => (seq(float[m]) t, seq(int64) sizes) {
+      t, sizes = SequenceMap (s, z) <body = b (float[p] x, float[1] y) => (float[p] u, int64 size) {
+        a = Mul (x, w)
+        u = Add (a, y)
+        size = Size (u)
+      }>
+    }""", [[floats(2), floats(0), floats(3)], f32(2), [floats(1)] * 3], [[], f32(2), []],
+     expected=lambda s, w, z: [[x * w + y for x, y in zip(s, z)], [np.array(x.size) for x in s]])
+
+case("function_with_control_flow", """
+    g (int64 n, float[k] x) => (float[m] y, optional(float[k]) o, bool has) {
+      y = local.repeat <times = 2> (n, x)
+      o, has = local.wrap (x)
+    }
+    <domain: "local", opset_import: ["" : 21]> repeat <times> (n, x) => (y) {
+      two = Constant <value_int: int = @times> ()
+      m = Mul (n, two)
+      y = Loop (m, , x) <body = b (int64 i, bool c, float[p] s) => (bool c, float[q] t) { t = Concat <axis = 0> (s, x) }>
+    }
+    <domain: "local", opset_import: ["" : 21]> wrap (x) => (o, has) {
+      o = Optional (x)
+      has = OptionalHasElement (o)
+    }""", *[[i64(n), floats(2)] for n in (0, 1, 2)], expected=lambda n, x: [np.tile(x, 1 + 2 * int(n)), x, flag(1)])
+
 # ---- optionals: the oracle is what the case says ----
+
+case("loop_carries_an_optional_sequence_at_first", """
+    g (int64 n, optional(seq(float[k])) o) => (seq(float[m]) s) {
+      s = Loop (n, , o) <body = b (int64 i, bool c, optional(seq(float[p])) q) => (bool c, seq(float[r]) t) {
+        has = OptionalHasElement (q)
+        u = If (has) <then_branch = h () => (seq(float[a]) e) { e = OptionalGetElement (q) },
+                      else_branch = z () => (seq(float[b]) none) { none = SequenceEmpty () }>
+        x = Constant <value = float[2] {1, 2}> ()
+        t = SequenceInsert (u, x)
+      }>
+    }""", [i64(2), None], [i64(1), [floats(3)]], [i64(0), [floats(3)]], [i64(3), []],
+     expected=lambda n, o: [(o or []) + [np.array([1, 2], f32)] * int(n)])
+
+case("optional_sequences_from_nested_ifs", """
+    g (bool a, bool b, seq(float[k]) s) => (optional(seq(float[m])) o, int64 size) {
+      o = If (a) <then_branch = t () => (optional(seq(float[p])) u) {
+          u = If (b) <then_branch = tt () => (optional(seq(float[k])) v) { v = Optional (s) },
+                      else_branch = te () => (optional(seq(float[q])) w) { none = SequenceEmpty ()  w = Optional (none) }>
+        }, else_branch = e () => (optional(seq(float[r])) z) { z = Optional <type = seq(float[l])> () }>
+      has = OptionalHasElement (o)
+      zero = Constant <value = int64 {-1}> ()
+      size = If (has) <then_branch = x () => (int64 n) { g1 = OptionalGetElement (o)  n = SequenceLength (g1) },
+                       else_branch = y () => (int64 zero) { }>
+    }""", *[[flag(a), flag(b), [floats(2), floats(1)]] for a in (0, 1) for b in (0, 1)],
+     expected=lambda a, b, s: [(s if b else []) if a else None, i64((2 if b else 0) if a else -1)])
 
 case("if_gives_optionals", """
     g (bool c, float[k] x) => (optional(float[k]) o, bool has) {
@@ -438,7 +518,7 @@ case("element_of_what_is_no_optional", """
 # ---- running ----
 
 def model_of(text):
-    return onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>' + text)
+    return onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21, "local" : 1]>' + text)
 
 
 def graphs_of(graph):
