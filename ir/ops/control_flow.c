@@ -149,7 +149,7 @@ static const tm_graph *branch_of_rank(const branches *both, int output, int decl
 }
 
 static bool ranks_differ(const tm_value *a, const tm_value *b) {
-    return a->rank != b->rank && (a->kind == TAMIS_KIND_TENSOR || (a->rank >= 0 && b->rank >= 0));
+    return a->rank != b->rank && a->kind == TAMIS_KIND_TENSOR;
 }
 
 /* Where the ranks differ: one of them counts, or the lower one is padded. */
@@ -161,7 +161,7 @@ static tm_code settle_rank(tm_infer_context *context, tm_node *node, int output,
     *out_only = branch_of_rank(both, output, value->rank);
     if (*out_only != NULL)
         return TM_OK;
-    if (a->kind != TAMIS_KIND_TENSOR || (!tm_pads_to(a, b) && !tm_pads_to(b, a)))
+    if (!tm_pads_to(a, b) && !tm_pads_to(b, a))
         return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
                              "the branches give output %d, '%s', %d and %d dims, and its rank is not declared",
                              output, value->name, a->rank, b->rank);
@@ -190,7 +190,9 @@ static tm_code join_output(tm_infer_context *context, tm_node *node, int output,
         b = both->else_graph->outputs.items[output];
     }
     value->open_rank |= a->open_rank || b->open_rank;
-    int rank = a->rank >= 0 ? a->rank : b->rank;
+    /* What holds nothing takes the other's rank; a sequence of either rank has none. */
+    bool mixed = a->rank >= 0 && b->rank >= 0 && a->rank != b->rank;
+    int rank = mixed ? -1 : a->rank >= 0 ? a->rank : b->rank;
     for (int axis = 0; axis < rank; axis++) {
         tm_dim dim = NULL;
         if (a->rank >= 0 && b->rank >= 0)
@@ -265,15 +267,20 @@ static bool free_dim(tm_infer_context *context, tm_value *input, int axis) {
     return news;
 }
 
-/* Makes carried inputs more general where the body gave something else back. */
-static bool generalise(tm_infer_context *context, const tm_carried *carried) {
+/* Makes carried inputs more general where the body gave something else back. Sequences and optionals may lose their
+ * rank, once: `mixed` tells which did. */
+static bool generalise(tm_infer_context *context, const tm_carried *carried, bool *mixed) {
     bool changed = false;
     for (int k = 0; k < carried->count; k++) {
         tm_value *input = carried->body->inputs.items[carried->first_input + k];
         const tm_value *output = carried->body->outputs.items[carried->first_output + k];
         if (!tm_value_same_form(output, input))
             continue;
-        if (input->rank < 0 && output->rank >= 0) {
+        if (input->kind != TAMIS_KIND_TENSOR && input->rank >= 0 && output->rank != input->rank) {
+            mixed[k] = changed = true;
+            tm_value_set_form(input, output, -1, NULL);
+        }
+        if (input->rank < 0 && output->rank >= 0 && !mixed[k]) {
             tm_dim dims[TAMIS_MAX_RANK];
             for (int axis = 0; axis < output->rank; axis++)
                 dims[axis] = tm_dim_export(context, output->dims[axis], carried->body, input, axis);
@@ -331,8 +338,7 @@ static tm_code check_carried(tm_node *node, const tm_carried *carried) {
             return tm_infer_fail(node, TM_E_TYPE, "carried value '%s' is %s at first but %s after the body",
                                  input->name, tm_value_form_text(node->graph->model->arena, input),
                                  tm_value_form_text(node->graph->model->arena, output));
-        bool ranks = input->kind == TAMIS_KIND_TENSOR || (input->rank >= 0 && output->rank >= 0);
-        if (ranks && input->rank != output->rank)
+        if (input->kind == TAMIS_KIND_TENSOR && input->rank != output->rank)
             return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
                                  "carried value '%s' has %d dims at first but %d after the body", input->name,
                                  input->rank, output->rank);
@@ -340,20 +346,34 @@ static tm_code check_carried(tm_node *node, const tm_carried *carried) {
     return TM_OK;
 }
 
+/* Carried inputs start as the initial values are. Where these hold nothing yet, the file may still say what rank the
+ * body works with. */
+static void start_carried(tm_infer_context *context, tm_value *input, const tm_value *initial) {
+    int declared = input->rank;
+    bool known = initial->kind != TAMIS_KIND_TENSOR && initial->rank < 0 && declared >= 0 &&
+                 tm_value_same_form(input, initial);
+    if (!known) {
+        tm_value_set_like(input, initial);
+        return;
+    }
+    for (int axis = 0; axis < declared; axis++)
+        (void)free_dim(context, input, axis);
+}
+
 /* The body is inferred until its carried dims stay. They start as those of the initial values; a round that
  * fails may have failed because these were too special (a cache of length 0), so then all are freed once
  * before the failure counts. Each round frees a dim or learns a rank, so it ends. */
 tm_code tm_infer_carried(tm_infer_context *context, tm_node *node, const tm_carried *carried) {
     tm_graph *body = carried->body;
-    bool all_free = false;
+    bool all_free = false, *mixed = TM_NEW_ARRAY(context->arena, bool, carried->count + 1);
     for (int k = 0; k < carried->count; k++)
-        tm_value_set_like(body->inputs.items[carried->first_input + k], carried->initial[k]);
+        start_carried(context, body->inputs.items[carried->first_input + k], carried->initial[k]);
     for (;;) {
         mark before = mark_get(context);
         tm_code code = tm_infer_graph(context, body);
         if (code == TM_OK)
             code = wrap_elements(node, carried);
-        bool changed = generalise(context, carried);
+        bool changed = generalise(context, carried, mixed);
         if (!changed && code == TM_OK)
             return check_carried(node, carried);
         if (!changed && all_free)

@@ -441,6 +441,17 @@ case("function_with_control_flow", """
       has = OptionalHasElement (o)
     }""", *[[i64(n), floats(2)] for n in (0, 1, 2)], expected=lambda n, x: [np.tile(x, 1 + 2 * int(n)), x, flag(1)])
 
+case("sequences_of_mixed_ranks", """
+    g (bool c, int64 n, float[k] x) => (seq(float[]) s, int64 size) {
+      half = Constant <value = float {0.5}> ()
+      a = If (c) <then_branch = t () => (seq(float[]) u) { u = SequenceConstruct (x) },
+                  else_branch = e () => (seq(float[]) v) { v = SequenceConstruct (half) }>
+      b = SequenceConstruct (half)
+      s = Loop (n, , b) <body = l (int64 i, bool d, seq(float[]) p) => (bool d, seq(float[]) q) { q = SequenceConstruct (x, x) }>
+      both = SequenceLength (a)
+      size = Mul (both, n)
+    }""", *[[flag(c), i64(n), floats(2)] for c in (0, 1) for n in (0, 2)])
+
 # ---- optionals: the oracle is what the case says ----
 
 case("loop_carries_an_optional_sequence_at_first", """
@@ -467,6 +478,19 @@ case("optional_sequences_from_nested_ifs", """
                        else_branch = y () => (int64 zero) { }>
     }""", *[[flag(a), flag(b), [floats(2), floats(1)]] for a in (0, 1) for b in (0, 1)],
      expected=lambda a, b, s: [(s if b else []) if a else None, i64((2 if b else 0) if a else -1)])
+
+case("optional_whose_type_has_no_shape", """
+    g (int64 n, float[k] x) => (float[m] y) {
+      none = Optional <type = float[]> ()
+      o = Loop (n, , none) <body = b (int64 i, bool c, optional(float[q]) s) => (bool c, optional(float[p]) t) {
+        has = OptionalHasElement (s)
+        y1 = If (has) <then_branch = h () => (float[a] e) { e = OptionalGetElement (s) },
+                       else_branch = u () => (float[k] x) { }>
+        z = Concat <axis = 0> (y1, x)
+        t = Optional (z)
+      }>
+      y = OptionalGetElement (o)
+    }""", *[[i64(n), floats(2)] for n in (1, 3)], expected=lambda n, x: [np.tile(x, 1 + int(n))])
 
 case("if_gives_optionals", """
     g (bool c, float[k] x) => (optional(float[k]) o, bool has) {
