@@ -29,6 +29,8 @@ tm_code tm_infer_grid_sample(tm_infer_context *context, tm_node *node) {
     if (!is_one_of(mode, "linear", "nearest", "cubic") || (strcmp(mode, "cubic") == 0 && spatial > 3))
         return tm_infer_fail(node, TM_E_ATTRIBUTE,
                              "mode is none of linear, nearest, cubic, or not for this rank");
+    if (data->type == TAMIS_TYPE_STRING && strcmp(mode, "nearest") != 0)
+        return tm_infer_fail(node, TM_E_TYPE, "strings have no values in between; mode must be nearest");
     if (!is_one_of(tm_node_string(node, "padding_mode"), "zeros", "border", "reflection"))
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "padding_mode is none of zeros, border, reflection");
     const tm_value *grid = tm_infer_input(node, 1);

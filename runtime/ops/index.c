@@ -39,9 +39,11 @@ TM_BODY compress(tm_run *run, const tm_call *call, int bits) {
     }
 TM_EACH_WIDTH(COMPRESS)
 
-/* Is element i not 0? `mask` leaves out a float's sign. */
+/* Is element i not 0? `mask` leaves out a float's sign. A string is something unless it is empty. */
 static inline bool is_set(const void *data, int64_t i, int bytes, uint64_t mask) {
     switch (bytes) {
+    case sizeof(tamis_string):
+        return ((const tamis_string *)data)[i].size != 0;
     case 1:
         return (((const uint8_t *)data)[i] & mask) != 0;
     case 2:
@@ -53,19 +55,19 @@ static inline bool is_set(const void *data, int64_t i, int bytes, uint64_t mask)
     }
 }
 
-TM_BODY non_zero(tm_run *run, const tm_call *call, int bytes, uint64_t mask) {
+TM_BODY non_zero(tm_run *run, const tm_call *call, const void *data, int bytes, uint64_t mask) {
     const tamis_tensor *x = tm_in(run, call, 0);
     const int64_t count = tm_count(x);
     const int32_t rank = x->rank > 0 ? x->rank : 1;
     int64_t dims[2] = {rank, 0}, position[TAMIS_MAX_RANK] = {0}, at = 0;
     for (int64_t i = 0; i < count; i++)
-        dims[1] += is_set(x->data, i, bytes, mask);
+        dims[1] += is_set(data, i, bytes, mask);
     int32_t code = tm_output(run, call, 0, 2, dims);
     if (code != 0)
         return code;
     int64_t *y = tm_out(run, call, 0)->data;
     for (int64_t i = 0; i < count; i++) {
-        if (is_set(x->data, i, bytes, mask)) {
+        if (is_set(data, i, bytes, mask)) {
             for (int32_t d = 0; d < rank; d++)
                 y[d * dims[1] + at] = position[d];
             at++;
@@ -77,7 +79,8 @@ TM_BODY non_zero(tm_run *run, const tm_call *call, int bytes, uint64_t mask) {
 }
 #define NON_ZERO(s, S, mask)                                     \
     int32_t tm_k_NonZero_##s(tm_run *run, const tm_call *call) { \
-        return non_zero(run, call, (int)sizeof(S), mask);        \
+        const void *data = tm_in(run, call, 0)->data;            \
+        return non_zero(run, call, data, (int)sizeof(S), mask);  \
     }
 #define NON_ZERO_INTEGER(s, S, C) NON_ZERO(s, S, UINT64_MAX)
 TM_FOR_INTEGER_TYPES(NON_ZERO_INTEGER)
@@ -86,6 +89,26 @@ NON_ZERO(f32, float, 0x7fffffff)
 NON_ZERO(f64, double, 0x7fffffffffffffff)
 NON_ZERO(f16, uint16_t, 0x7fff)
 NON_ZERO(bf16, uint16_t, 0x7fff)
+
+NON_ZERO(str, tamis_string, 0)
+
+/* A complex number is 0 when both of its parts are: they become bytes first. */
+#define NON_ZERO_COMPLEX(s, F)                                                              \
+    int32_t tm_k_NonZero_##s(tm_run *run, const tm_call *call) {                            \
+        const tamis_tensor *x = tm_in(run, call, 0);                                        \
+        const F *parts = x->data;                                                           \
+        const int64_t count = tm_count(x), bytes = count + TAMIS_ALIGNMENT;                 \
+        uint8_t *flags = tm_scratch(run, call, bytes);                                      \
+        if (flags == NULL)                                                                  \
+            return run->code;                                                               \
+        for (int64_t i = 0; i < count; i++)                                                 \
+            flags[i] = parts[2 * i] != 0 || parts[2 * i + 1] != 0;                          \
+        int32_t code = non_zero(run, call, flags, 1, UINT64_MAX);                           \
+        tm_unscratch(run, flags, bytes);                                                    \
+        return code;                                                                        \
+    }
+NON_ZERO_COMPLEX(c64, float)
+NON_ZERO_COMPLEX(c128, double)
 
 /* ---- NonMaxSuppression ---- */
 

@@ -128,6 +128,7 @@ TM_FOR_NUMERIC_TYPES(TOPK)
 /* Slices along an axis: element e of slice i is at (e / inner * length + i) * inner + e % inner. */
 typedef struct slices {
     const uint64_t *keys;
+    int parts; /* keys of an element: 2 of a complex one, which compares by its real part first */
     const tamis_string *strings; /* instead of keys */
     int64_t length, inner, size;
 } slices;
@@ -143,11 +144,17 @@ static int compare_slices(const slices *s, int64_t a, int64_t b) {
     for (int64_t e = 0; e < s->size; e++) {
         const int64_t base = e / s->inner * s->length * s->inner + e % s->inner;
         const int64_t at_a = base + a * s->inner, at_b = base + b * s->inner;
-        const int order = s->strings != NULL
-                              ? compare_strings(s->strings[at_a], s->strings[at_b])
-                              : (s->keys[at_a] > s->keys[at_b]) - (s->keys[at_a] < s->keys[at_b]);
-        if (order != 0)
-            return order;
+        if (s->strings != NULL) {
+            const int order = compare_strings(s->strings[at_a], s->strings[at_b]);
+            if (order != 0)
+                return order;
+            continue;
+        }
+        for (int k = 0; k < s->parts; k++) {
+            const uint64_t key_a = s->keys[at_a * s->parts + k], key_b = s->keys[at_b * s->parts + k];
+            if (key_a != key_b)
+                return key_a > key_b ? 1 : -1;
+        }
     }
     return 0;
 }
@@ -217,24 +224,24 @@ static int32_t unique_outputs(tm_run *run, const tm_call *call, const slices *s,
     return 0;
 }
 
-TM_BODY unique(tm_run *run, const tm_call *call, tm_key_loader load, int bits) {
+TM_BODY unique(tm_run *run, const tm_call *call, tm_key_loader load, int parts, int bits) {
     const tamis_tensor *x = tm_in(run, call, 0);
     const tm_attrs_Unique *a = tm_attributes(call);
     const bool flat = a->axis == INT64_MIN;
     const int32_t axis = flat ? -1 : (int32_t)(a->axis + (a->axis < 0 ? x->rank : 0));
     const int64_t count = tm_count(x);
-    slices s = {.strings = load == NULL ? x->data : NULL};
+    slices s = {.strings = load == NULL ? x->data : NULL, .parts = parts};
     s.length = flat ? count : x->dims[axis];
     s.inner = flat ? 1 : tm_product(x->dims, axis + 1, x->rank);
     s.size = flat ? 1 : tm_product(x->dims, 0, axis) * s.inner;
-    const int64_t bytes = (count + 4 * s.length + 1) * (int64_t)sizeof(int64_t);
+    const int64_t bytes = (count * parts + 4 * s.length + 1) * (int64_t)sizeof(int64_t);
     int64_t *order = tm_scratch(run, call, bytes);
     if (order == NULL)
         return run->code;
     int64_t *spare = order + s.length, *groups = spare + s.length, *first = groups + s.length;
     uint64_t *keys = (uint64_t *)(first + s.length);
     if (load != NULL)
-        load(x->data, 0, 1, count, keys);
+        load(x->data, 0, 1, count * parts, keys);
     s.keys = keys;
     const int64_t found = find_groups(&s, order, spare, groups, first);
     if (a->sorted == 0)
@@ -245,10 +252,16 @@ TM_BODY unique(tm_run *run, const tm_call *call, tm_key_loader load, int bits) {
 }
 #define UNIQUE(s, S, C)                                         \
     int32_t tm_k_Unique_##s(tm_run *run, const tm_call *call) { \
-        return unique(run, call, keys_##s, 8 * (int)sizeof(S)); \
+        return unique(run, call, keys_##s, 1, 8 * (int)sizeof(S)); \
     }
 TM_FOR_NUMERIC_TYPES(UNIQUE)
 TM_FOR_BOOL_TYPE(UNIQUE)
 int32_t tm_k_Unique_str(tm_run *run, const tm_call *call) {
-    return unique(run, call, NULL, 128);
+    return unique(run, call, NULL, 1, 128);
+}
+int32_t tm_k_Unique_c64(tm_run *run, const tm_call *call) {
+    return unique(run, call, keys_f32, 2, 64);
+}
+int32_t tm_k_Unique_c128(tm_run *run, const tm_call *call) {
+    return unique(run, call, keys_f64, 2, 128);
 }

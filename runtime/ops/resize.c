@@ -5,10 +5,10 @@
  * Interpolation is separable: one pass for each axis that changes, over [outer, in, inner] to
  * [outer, out, inner]. Rows of `inner` elements are contiguous, so all passes but one over the last axis
  * run along vectors. When growing, that scalar pass goes first, while there is little data. Passes
- * compute in float or double; other types are converted at both ends. The axes before the first one
- * that changes (batch, channels) are cut among threads.
+ * compute in float or double; other types are converted at both ends. A complex tensor is a real one with
+ * a last axis of 2. The axes before the first one that changes (batch, channels) are cut among threads.
  *
- * Nearest copies elements by table, whatever their type.
+ * Nearest copies elements by table, whatever their type; strings go no other way.
  */
 #include "runtime/ops/resize.h"
 
@@ -20,6 +20,7 @@ typedef struct conversion {
     int bytes;   /* of an element */
     bool wide;   /* computes in double */
     bool direct; /* stored as it is computed */
+    int parts;   /* numbers in an element: 2 of a complex one */
 } conversion;
 
 /* ---- passes ---- */
@@ -73,7 +74,7 @@ static void run_pass(const job *job, const tm_resize_axis *axis, const void *fro
                      const int64_t *dims) {
     const int32_t rank = job->x->rank;
     const int64_t outer = tm_product(dims, job->plan->axes[0].axis, axis->axis);
-    const int64_t inner = tm_product(dims, axis->axis + 1, rank);
+    const int64_t inner = tm_product(dims, axis->axis + 1, rank) * job->as->parts;
     const double value = job->plan->attributes->extrapolation_value;
     if (job->as->wide) {
         pass_double(from, to, axis, outer, inner);
@@ -122,9 +123,9 @@ static int32_t interpolate(tm_run *run, const tm_call *call, const tm_resize_pla
     job job = {.plan = plan, .x = tm_in(run, call, 0), .y = tm_out(run, call, 0), .as = as};
     const int32_t first = plan->axes[0].axis;
     const int64_t outer = tm_product(job.x->dims, 0, first);
-    job.slab_in = tm_product(job.x->dims, first, job.x->rank);
-    job.slab_out = tm_product(job.y->dims, first, job.y->rank);
-    job.room = 1;
+    job.slab_in = tm_product(job.x->dims, first, job.x->rank) * as->parts;
+    job.slab_out = tm_product(job.y->dims, first, job.y->rank) * as->parts;
+    job.room = as->parts;
     for (int32_t i = first; i < job.x->rank; i++) /* enough for any order of passes */
         job.room *= job.x->dims[i] > job.y->dims[i] ? job.x->dims[i] : job.y->dims[i];
     const int64_t slots = outer * job.room < 16384 ? 1 : outer < SLOTS ? outer : SLOTS;
@@ -166,8 +167,10 @@ static void nearest_row(const nearest_job *job, const tm_resize_axis *axis, int6
             ROW(uint16_t);
         case 4:
             ROW(uint32_t);
-        default:
+        case 8:
             ROW(uint64_t);
+        default:
+            ROW(tm_w16);
         }
     }
 #undef ROW
@@ -204,9 +207,9 @@ static int32_t nearest_rows(void *arg, int64_t begin, int64_t end) {
 static int32_t nearest(tm_run *run, const tm_call *call, const tm_resize_plan *plan, const conversion *as) {
     nearest_job job = {.plan = plan, .x = tm_in(run, call, 0), .y = tm_out(run, call, 0), .bytes = as->bytes};
     const tm_resize_axis *last = &plan->axes[plan->count - 1];
-    const double wide = plan->attributes->extrapolation_value;
-    const float narrow = (float)wide;
-    as->store(as->wide ? (const void *)&wide : (const void *)&narrow, 1, &job.outside, 0);
+    const double wide[2] = {plan->attributes->extrapolation_value, 0};
+    const float narrow[2] = {(float)wide[0], 0};
+    as->store(as->wide ? (const void *)wide : (const void *)narrow, as->parts, &job.outside, 0);
     job.inner = tm_product(job.x->dims, last->axis + 1, job.x->rank);
     tm_dense_strides(job.x->rank, job.x->dims, job.strides);
     for (int32_t i = 0; i < plan->count; i++)
@@ -262,7 +265,7 @@ static inline double round_within(double x, double low, double high) {
         }                                                                                \
     }                                                                                    \
     int32_t tm_k_Resize_##s(tm_run *run, const tm_call *call) {                          \
-        const conversion as = {load_##s, store_##s, (int)sizeof(S), is_wide, is_direct}; \
+        const conversion as = {load_##s, store_##s, (int)sizeof(S), is_wide, is_direct, 1}; \
         return resize(run, call, &as);                                                   \
     }
 #define INTEGER(s, S, A, is_wide, low, high) \
@@ -280,3 +283,22 @@ INTEGER(i32, int32_t, double, true, INT32_MIN, INT32_MAX)
 INTEGER(u32, uint32_t, double, true, 0, UINT32_MAX)
 INTEGER(i64, int64_t, double, true, INT64_MIN, 0x7ffffffffffffc00)
 INTEGER(u64, uint64_t, double, true, 0, 0xfffffffffffff800)
+
+int32_t tm_k_Resize_c64(tm_run *run, const tm_call *call) {
+    const conversion as = {load_f32, store_f32, 8, false, true, 2};
+    return resize(run, call, &as);
+}
+int32_t tm_k_Resize_c128(tm_run *run, const tm_call *call) {
+    const conversion as = {load_f64, store_f64, 16, true, true, 2};
+    return resize(run, call, &as);
+}
+
+/* Outside of a crop there is the empty string. */
+static void store_empty(const void *from, int64_t count, void *to, int64_t at) {
+    (void)from;
+    memset((tamis_string *)to + at, 0, (size_t)count * sizeof(tamis_string));
+}
+int32_t tm_k_Resize_str(tm_run *run, const tm_call *call) {
+    const conversion as = {NULL, store_empty, (int)sizeof(tamis_string), false, false, 1};
+    return resize(run, call, &as);
+}

@@ -5,9 +5,11 @@
  * GridSample reads the input at a position that the grid gives for each output element, in -1..1 along
  * each axis, the last axis first. Interpolation is a product over axes: 1, 2 or 4 taps each for nearest,
  * linear and cubic, so a point is a short list of offsets and weights that all channels share.
- * Taps that padding_mode=zeros places outside are left out of the list.
+ * Taps that padding_mode=zeros places outside are left out of the list. Nearest moves elements of any type;
+ * between integers it is computed in double and cut off, complex numbers are two reals.
  */
-#include "runtime/ops/element.h"
+#include "runtime/ops/move.h"
+#include "runtime/ops/real.h"
 
 enum { MAX_TAPS = 64, MAX_AXES = 6 };
 enum sample_mode { SAMPLE_NEAREST, SAMPLE_LINEAR, SAMPLE_CUBIC };
@@ -70,6 +72,80 @@ static __attribute__((noinline)) int32_t grid_sample(tm_run *run, const tm_call 
 #include "runtime/ops/vision_sample.inc"
 #define N bf16
 #include "runtime/ops/vision_sample.inc"
+
+/* ---- other types: nearest moves, sums are doubles ---- */
+
+static void store_whole(const tamis_tensor *y, int64_t at, double value) {
+    switch (y->type) {
+#define STORE(T, s)                                       \
+    case TAMIS_TYPE_##T:                                  \
+        tm_set_##s(y->data, at, tm_f64_to_##s(value)); \
+        return;
+        STORE(INT8, i8)
+        STORE(INT16, i16)
+        STORE(INT32, i32)
+        STORE(INT64, i64)
+        STORE(UINT8, u8)
+        STORE(UINT16, u16)
+        STORE(UINT32, u32)
+        STORE(UINT64, u64)
+#undef STORE
+    default: /* bool */
+        tm_set_bool(y->data, at, value != 0);
+    }
+}
+
+static void sample_value(const sampling *p, int64_t from, int64_t to, int count, const int64_t *offsets,
+                         const double *weights) {
+    const int parts = p->x->type == TAMIS_TYPE_COMPLEX64 || p->x->type == TAMIS_TYPE_COMPLEX128 ? 2 : 1;
+    for (int part = 0; part < parts; part++) {
+        double sum = 0;
+        for (int k = 0; k < count; k++) {
+            const int64_t at = (from + offsets[k]) * parts + part;
+            sum += weights[k] * (p->x->type == TAMIS_TYPE_COMPLEX64    ? (double)tm_get_f32(p->x->data, at)
+                                 : p->x->type == TAMIS_TYPE_COMPLEX128 ? tm_get_f64(p->x->data, at)
+                                                                       : tm_real_get(p->x, at));
+        }
+        if (p->x->type == TAMIS_TYPE_COMPLEX64)
+            tm_set_f32(p->y->data, to * 2 + part, (float)sum);
+        else if (p->x->type == TAMIS_TYPE_COMPLEX128)
+            tm_set_f64(p->y->data, to * 2 + part, sum);
+        else
+            store_whole(p->y, to, sum);
+    }
+}
+
+static int32_t sample_others(void *arg, int64_t begin, int64_t end) {
+    static const tm_w16 zero;
+    const sampling *p = arg;
+    const int64_t channels = p->x->dims[1], area = tm_product(p->x->dims, 2, p->x->rank);
+    const int bits = 8 * (int)tm_element_bytes(p->x->type);
+    int64_t offsets[MAX_TAPS];
+    double weights[MAX_TAPS];
+    for (int64_t point = begin; point < end; point++) {
+        const int count = point_f64(p, point, offsets, weights);
+        const int64_t batch = point / p->points, at = point % p->points;
+        for (int64_t c = batch * channels; c < (batch + 1) * channels; c++) {
+            const int64_t to = c * p->points + at;
+            if (p->mode != SAMPLE_NEAREST)
+                sample_value(p, c * area, to, count, offsets, weights);
+            else if (count > 0)
+                tm_copy_elements(p->y->data, to, p->x->data, c * area + offsets[0], 1, bits);
+            else
+                tm_copy_elements(p->y->data, to, &zero, 0, 1, bits);
+        }
+    }
+    return 0;
+}
+#define SAMPLE_OTHERS(s, S, C)                                      \
+    int32_t tm_k_GridSample_##s(tm_run *run, const tm_call *call) { \
+        return grid_sample(run, call, sample_others);               \
+    }
+TM_FOR_INTEGER_TYPES(SAMPLE_OTHERS)
+TM_FOR_BOOL_TYPE(SAMPLE_OTHERS)
+SAMPLE_OTHERS(str, , )
+SAMPLE_OTHERS(c64, , )
+SAMPLE_OTHERS(c128, , )
 
 /* Positions of the elements of an axis in -1..1: at the corners, or at the pixels' centers. */
 #define AFFINE(s, S, C)                                                                            \
