@@ -268,21 +268,22 @@ static inline double round_within(double x, double low, double high) {
         const conversion as = {load_##s, store_##s, (int)sizeof(S), is_wide, is_direct, 1}; \
         return resize(run, call, &as);                                                   \
     }
-#define INTEGER(s, S, A, is_wide, low, high) \
-    CONVERSION(s, S, A, is_wide, false, (S)round_within((double)value, (double)low, (double)high))
+/* In double, for what falls between two integers must not depend on the rounding of weights. */
+#define INTEGER(s, S, low, high) \
+    CONVERSION(s, S, double, true, false, (S)round_within(value, (double)low, (double)high))
 CONVERSION(f32, float, float, false, true, value)
 CONVERSION(f64, double, double, true, true, value)
 CONVERSION(f16, uint16_t, float, false, false, tm_store_f16(value))
 CONVERSION(bf16, uint16_t, float, false, false, tm_store_bf16(value))
 CONVERSION(bool, uint8_t, float, false, false, value != 0)
-INTEGER(i8, int8_t, float, false, INT8_MIN, INT8_MAX)
-INTEGER(u8, uint8_t, float, false, 0, UINT8_MAX)
-INTEGER(i16, int16_t, float, false, INT16_MIN, INT16_MAX)
-INTEGER(u16, uint16_t, float, false, 0, UINT16_MAX)
-INTEGER(i32, int32_t, double, true, INT32_MIN, INT32_MAX)
-INTEGER(u32, uint32_t, double, true, 0, UINT32_MAX)
-INTEGER(i64, int64_t, double, true, INT64_MIN, 0x7ffffffffffffc00)
-INTEGER(u64, uint64_t, double, true, 0, 0xfffffffffffff800)
+INTEGER(i8, int8_t, INT8_MIN, INT8_MAX)
+INTEGER(u8, uint8_t, 0, UINT8_MAX)
+INTEGER(i16, int16_t, INT16_MIN, INT16_MAX)
+INTEGER(u16, uint16_t, 0, UINT16_MAX)
+INTEGER(i32, int32_t, INT32_MIN, INT32_MAX)
+INTEGER(u32, uint32_t, 0, UINT32_MAX)
+INTEGER(i64, int64_t, INT64_MIN, 0x7ffffffffffffc00)
+INTEGER(u64, uint64_t, 0, 0xfffffffffffff800)
 
 int32_t tm_k_Resize_c64(tm_run *run, const tm_call *call) {
     const conversion as = {load_f32, store_f32, 8, false, true, 2};

@@ -6,8 +6,9 @@
  * each axis, the last axis first. Interpolation is a product over axes: 1, 2 or 4 taps each for nearest,
  * linear and cubic, so a point is a short list of offsets and weights that all channels share.
  * Taps that padding_mode=zeros places outside are left out of the list. Nearest moves elements of any type;
- * between integers it is computed in double and cut off, complex numbers are two reals.
+ * integers are computed in double and rounded, as by Resize; complex numbers are two reals.
  */
+#include "runtime/math/math.h"
 #include "runtime/ops/move.h"
 #include "runtime/ops/real.h"
 
@@ -76,10 +77,11 @@ static __attribute__((noinline)) int32_t grid_sample(tm_run *run, const tm_call 
 /* ---- other types: nearest moves, sums are doubles ---- */
 
 static void store_whole(const tamis_tensor *y, int64_t at, double value) {
+    const double whole = y->type != TAMIS_TYPE_BOOL ? tm_round_even_f64(value) : value;
     switch (y->type) {
 #define STORE(T, s)                                       \
     case TAMIS_TYPE_##T:                                  \
-        tm_set_##s(y->data, at, tm_f64_to_##s(value)); \
+        tm_set_##s(y->data, at, tm_f64_to_##s(whole)); \
         return;
         STORE(INT8, i8)
         STORE(INT16, i16)

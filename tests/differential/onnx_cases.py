@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 TAMIS = os.environ.get("TAMIS", "build/bin/tamis")
 IR_VERSION = 10
-BATCH = 24
+BATCH = 64
 
 
 def element_of(array):

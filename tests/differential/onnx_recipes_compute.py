@@ -168,7 +168,18 @@ row("Einsum", 12, LAST, [f(2, 3), f(3, 4)], equation="ij,jk->ki")
 row("MatMulInteger", 10, LAST, [ints(2, 3, low=0, high=9, dtype=U8), ints(3, 4, dtype=I8), scalar(3, U8), scalar(1, I8)])
 QUANTS = [ints(2, 3, low=0, high=9, dtype=U8), scalar(0.5), scalar(3, U8), ints(3, 4, low=0, high=9, dtype=U8),
           scalar(0.25), scalar(2, U8), scalar(0.5), scalar(100, U8)]
-row("QLinearMatMul", 10, LAST, QUANTS)
+
+
+def quantised_matmul(a, sa, za, b, sb, zb, sy, zy):
+    a, b = [(x.astype(numpy.float64) - z.astype(numpy.float64)) * s for x, s, z in ((a, sa, za), (b, sb, zb))]
+    y = a @ b / sy
+    if zy.dtype.kind not in "iu":
+        return (y + zy.astype(numpy.float64)).astype(zy.dtype)
+    limits = numpy.iinfo(zy.dtype)
+    return numpy.clip(numpy.rint(y) + zy, limits.min, limits.max).astype(zy.dtype)
+
+
+row("QLinearMatMul", 10, LAST, QUANTS, answer=quantised_matmul)
 
 # ---- convolution and pooling ----
 
@@ -182,7 +193,7 @@ row("ConvInteger", 10, LAST, [ints(1, 1, 4, 4, low=0, high=9, dtype=U8), ints(1,
                               scalar(1, U8)])
 row("QLinearConv", 10, LAST, [ints(1, 1, 4, 4, low=0, high=9, dtype=U8), scalar(0.5), scalar(3, U8),
                               ints(1, 1, 2, 2, low=0, high=9, dtype=U8), scalar(0.25), scalar(2, U8), scalar(0.5),
-                              scalar(100, U8)], answer="ort")
+                              scalar(100, U8), ints(1, dtype=numpy.int32)])
 
 
 def average(x, kernel_shape, pads, count_include_pad=0, **_):

@@ -28,7 +28,9 @@ def scatter_elements(x, indices, updates, axis=0, reduction="none"):
 
 
 def combine(old, new, reduction):
-    return {"none": new, "add": old + new, "mul": old * new, "max": max(old, new), "min": min(old, new)}[reduction]
+    ways = {"none": lambda: new, "add": lambda: old + new, "mul": lambda: old * new, "max": lambda: max(old, new),
+            "min": lambda: min(old, new)}
+    return ways[reduction]()
 
 
 def scatter_nd(x, indices, updates, reduction="none"):
@@ -217,7 +219,7 @@ row("Attention", 23, LAST, QKV + [bools(3, 3) | numpy.eye(3, dtype=bool)], outpu
     qk_matmul_output_mode=1)
 row("Attention", 24, LAST, QKV + [None, None, None, i64(2)])
 row("RotaryEmbedding", 23, LAST, [f(1, 2, 3, 4), f(3, 2), f(3, 2), i64(0, 1, 2).reshape(1, 3)])
-row("LinearAttention", 27, LAST, [f(1, 4, 6), f(1, 4, 6), f(1, 4, 6)], outputs=2, q_num_heads=2, kv_num_heads=2,
+row("LinearAttention", 27, LAST, [f(1, 4, 6), f(1, 4, 6), f(1, 4, 6), f(1, 2, 3, 3)], outputs=2, q_num_heads=2, kv_num_heads=2,
     update_rule="linear")
 
 # ---- quantisation ----
@@ -309,7 +311,7 @@ row("Scan", 9, LAST, [f(2), f(3, 2)], outputs=2, body=STEP, num_scan_inputs=1,
 # ---- sequences ----
 
 row("SequenceConstruct", 11, LAST, [f(2), f(3)], answer=lambda *x: [[*x]])
-row("SequenceEmpty", 11, LAST, [], after="SequenceLength", answer=lambda: scalar(0, numpy.int64))
+row("SequenceEmpty", 11, LAST, [], after="SequenceLength", answer=lambda **_: scalar(0, numpy.int64))
 row("SequenceInsert", 11, LAST, [[f(2), f(3)], f(4), scalar(-1, numpy.int64)],
     answer=lambda s, x, k: [[s[0], x, s[1]]])
 row("SequenceErase", 11, LAST, [[f(2), f(3)], scalar(0, numpy.int64)], answer=lambda s, k: [[s[1]]])
@@ -342,6 +344,7 @@ row("DFT", 17, 19, [f(1, 3, 4, 1)], answer=dft, onesided=1)
 row("DFT", 20, LAST, [f(1, 3, 4, 1)], answer=lambda x: dft(x, 2))
 row("DFT", 20, LAST, [f(1, 3, 4, 1), None, scalar(1, numpy.int64)], answer=lambda x, n, a, onesided: dft(x, 1, 0, 1),
     constants=(2,), onesided=1)
+row("DFT", 20, LAST, [f(1, 3, 6, 1), scalar(4, numpy.int64)], answer=lambda x, n: dft(x[:, :, :4], 2), constants=(1,))
 row("STFT", 17, LAST, [f(1, 16, 1), scalar(4, numpy.int64), None, scalar(8, numpy.int64)], constants=(1, 3))
 for name in ("HannWindow", "HammingWindow", "BlackmanWindow"):
     row(name, 17, LAST, [scalar(9, numpy.int32)], answer="ort")
@@ -364,10 +367,10 @@ row("TfIdfVectorizer", 9, LAST, [numpy.array([1, 1, 3, 3, 3, 7, 8, 6, 7, 5, 6, 8
 # Draws differ from engine to engine; what is certain are dims and draws of certain things.
 for name in ("RandomNormal", "RandomUniform"):
     row(name, 1, LAST, [], after="Shape", answer=lambda **a: i64(2, 3), shape=[2, 3], dtype=TensorProto.FLOAT)
-    row(name + "Like", 1, LAST, [f(2, 3)], after="Shape", answer=lambda x: i64(2, 3))
+    row(name + "Like", 1, LAST, [f(2, 3)], after="Shape", answer=lambda x, **_: i64(2, 3))
 row("RandomUniform", 1, LAST, [], shape=[2], low=3.0, high=3.0, answer=lambda **a: f32(3, 3))
 row("RandomNormal", 1, LAST, [], shape=[2], mean=3.0, scale=0.0, answer=lambda **a: f32(3, 3))
-row("Bernoulli", 15, LAST, [f32(0, 1, 1, 0)], answer=lambda p: p)
+row("Bernoulli", 15, LAST, [f32(0, 1, 1, 0)], answer=lambda p, **_: p)
 row("Multinomial", 7, LAST, [numpy.log(numpy.array([[1e-30, 1, 1e-30]], numpy.float32))], sample_size=4,
     answer=lambda x, **a: numpy.ones((1, 4), numpy.int32))
 
