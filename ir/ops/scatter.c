@@ -12,10 +12,17 @@ static const tamis_type index_types[] = {TAMIS_TYPE_INT32, TAMIS_TYPE_INT64, 0};
 static tm_code check_reduction(tm_node *node) {
     const char *reduction = tm_node_string(node, "reduction");
     static const char *const allowed[] = {"none", "add", "mul", "max", "min"};
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
-        if (strcmp(reduction, allowed[i]) == 0)
-            return TM_OK;
-    return tm_infer_fail(node, TM_E_ATTRIBUTE, "reduction is none of none, add, mul, max, min");
+    size_t way = 0;
+    while (way < 5 && strcmp(reduction, allowed[way]) != 0)
+        way++;
+    if (way == 5)
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "reduction is none of none, add, mul, max, min");
+    tamis_type type = tm_infer_input(node, 0)->type;
+    bool is_complex = type == TAMIS_TYPE_COMPLEX64 || type == TAMIS_TYPE_COMPLEX128;
+    bool reduces = is_complex ? way < 3 : type != TAMIS_TYPE_STRING;
+    if (way != 0 && !reduces)
+        return tm_infer_fail(node, TM_E_TYPE, "%s has no %s", tm_type_text(type), reduction);
+    return TM_OK;
 }
 
 static tm_code scatter_elements(tm_infer_context *context, tm_node *node, const tm_value *data) {

@@ -8,7 +8,7 @@
  *     for k in block:  output[at[k] .. at[k] + run) op= updates[k*run ..]
  *
  * with run = 1 for ScatterElements and the length of a slice for ScatterND. Without a reduction the
- * width alone matters. Updates are applied in order on one thread: several may hit one element.
+ * width alone matters. Among bools, add and max are "or", mul and min "and", as in NumPy. Updates are applied in order on one thread: several may hit one element.
  */
 #include "runtime/ops/move.h"
 
@@ -53,6 +53,25 @@ typedef void (*apply_function)(const block *b, enum reduction reduction);
 #define APPLY_INTEGER(s, S, C) APPLY(s, S, C, (uint64_t)old + (uint64_t)new, (uint64_t)old * (uint64_t)new)
 TM_FOR_FLOAT_TYPES(APPLY_FLOAT)
 TM_FOR_INTEGER_TYPES(APPLY_INTEGER)
+
+APPLY(bool, uint8_t, uint8_t, old | new, old & new)
+
+/* Inference lets no max and min come here: complex numbers have no order. */
+#define APPLY_COMPLEX(s, F)                                                      \
+    static void apply_##s(const block *b, enum reduction reduction) {            \
+        F *y = b->y;                                                             \
+        const F *u = (const F *)b->updates + 2 * b->from;                        \
+        for (int64_t k = 0; k < b->count; k++)                                   \
+            for (int64_t j = 0; j < b->run; j++) {                               \
+                F *to = y + 2 * (b->at[k] + j);                                  \
+                const F *by = u + 2 * (k * b->run + j), real = to[0];            \
+                const bool add = reduction == REDUCE_ADD;                        \
+                to[0] = add ? real + by[0] : real * by[0] - to[1] * by[1];       \
+                to[1] = add ? to[1] + by[1] : real * by[1] + to[1] * by[0];      \
+            }                                                                    \
+    }
+APPLY_COMPLEX(c64, float)
+APPLY_COMPLEX(c128, double)
 
 static enum reduction reduction_of(const void *attributes, tm_list name) {
     return tm_is(attributes, name, "add")   ? REDUCE_ADD
@@ -156,6 +175,9 @@ TM_BODY scatter_nd(tm_run *run, const tm_call *call, int bits, apply_function ap
         return scatter_nd(run, call, 8 * (int)sizeof(S), apply_##s);       \
     }
 TM_FOR_NUMERIC_TYPES(NUMERIC_KERNELS)
+TM_FOR_BOOL_TYPE(NUMERIC_KERNELS)
+NUMERIC_KERNELS(c64, uint64_t, )
+NUMERIC_KERNELS(c128, tm_w16, )
 
 #define OTHER_KERNELS(s, bits)                                           \
     int32_t tm_k_ScatterElements_##s(tm_run *run, const tm_call *call) { \
@@ -164,10 +186,7 @@ TM_FOR_NUMERIC_TYPES(NUMERIC_KERNELS)
     int32_t tm_k_ScatterND_##s(tm_run *run, const tm_call *call) {       \
         return scatter_nd(run, call, bits, NULL);                        \
     }
-OTHER_KERNELS(bool, 8)
 OTHER_KERNELS(str, 128)
-OTHER_KERNELS(c64, 64)
-OTHER_KERNELS(c128, 128)
 OTHER_KERNELS(f8e4m3fn, 8)
 OTHER_KERNELS(f8e4m3fnuz, 8)
 OTHER_KERNELS(f8e5m2, 8)
