@@ -88,6 +88,7 @@ static void add_line(tm_text *out, const char *label, const char *text) {
 
 /* A node index counts only where a node is meant: a place made from zeros has index 0 too. */
 static void add_place(tm_text *out, const tm_place *place) {
+    bool named = place->node != NULL && place->node[0] != 0;
     if (place->file != NULL)
         add_escaped(out, "", place->file, ":");
     if (place->line > 0)
@@ -99,8 +100,8 @@ static void add_place(tm_text *out, const tm_place *place) {
     if (place->node_index >= 0 && (place->op != NULL || place->node != NULL))
         tm_text_add(out, "node %" PRId64 ":", place->node_index);
     if (place->op != NULL)
-        add_escaped(out, "", place->op, place->node != NULL ? " " : ":");
-    if (place->node != NULL)
+        add_escaped(out, "", place->op, named ? " " : ":");
+    if (named)
         add_escaped(out, "'", place->node, "':");
     if (place->tensor != NULL)
         add_escaped(out, "tensor '", place->tensor, "':");

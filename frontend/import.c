@@ -117,6 +117,8 @@ static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const 
     if (code == TM_OK) {
         importer.proto = (const Onnx__ModelProto *)(const void *)loaded.message;
         importer.model = tm_model_create(arena, diagnostics, name);
+        importer.model->source = bytes;
+        importer.model->source_bytes = size;
         importer.reader = (tm_tensor_reader){.arena = arena,
                                              .diagnostics = diagnostics,
                                              .options = &bounded,

@@ -37,8 +37,10 @@ int32_t tm_machine_set_dims(tm_machine *machine, const tm_value *value) {
     tamis_tensor *t = &machine->run.values[value->id];
     for (int32_t i = 0; i < t->rank; i++) {
         int64_t dim = 0;
-        if (!tm_dim_evaluate(value->dims[i], machine->symbols, &dim) || dim < 0)
-            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_RANGE, dim, 0);
+        if (!tm_dim_evaluate(value->dims[i], machine->symbols, &dim))
+            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_UNKNOWN, 0, i);
+        if (dim < 0)
+            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_NEGATIVE, dim, i);
         t->dims[i] = dim;
     }
     return 0;
@@ -125,9 +127,10 @@ static int32_t check_constraints(tm_machine *machine, const tm_step *step) {
         int64_t b = 0;
         if (!tm_dim_evaluate(step->constraints[i]->a, machine->symbols, &a) ||
             !tm_dim_evaluate(step->constraints[i]->b, machine->symbols, &b))
-            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_RANGE, a, b);
+            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_UNKNOWN, 0, 0);
         if (a != b)
-            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_MISMATCH, a, b);
+            return tm_driver_fail(&machine->run, -1,
+                                  step->node->op == TM_OP_Reshape ? TM_RUN_ELEMENTS : TM_RUN_DIM_MISMATCH, a, b);
     }
     return 0;
 }
@@ -148,7 +151,7 @@ static int32_t run_view(tm_machine *machine, const tm_node *node) {
         if (code != 0)
             return code;
         if (count_of(from) != count_of(to))
-            return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_MISMATCH, count_of(from), count_of(to));
+            return tm_driver_fail(&machine->run, -1, TM_RUN_ELEMENTS, count_of(from), count_of(to));
     }
     to->data = from->data;
     return 0;

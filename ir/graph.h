@@ -142,6 +142,8 @@ struct tm_model {
     tm_dims *dims;
     const char *file; /* for messages */
     const tamis_host *host; /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
+    const void *source; /* the bytes that it was imported from, borrowed; NULL: made otherwise */
+    size_t source_bytes;
     tm_graph *main;
     int32_t value_count; /* ids given out */
     TM_VECTOR(tm_value *) values; /* by id */
@@ -212,6 +214,8 @@ bool tm_graph_contains(const tm_graph *graph, const tm_graph *inner);
 
 /* Where a node stands, for messages. */
 tm_place tm_node_place(const tm_node *node);
+/* The same as one phrase, for run-time messages: "main node 3: Add '/layer/Add'", "Gather (node 12 of main)". */
+const char *tm_node_text(tm_arena *arena, const tm_node *node);
 
 /* Rules that hold between passes: every input defined before use and in scope, arity and attributes as
  * in the row, uses exact, types and ranks known, names unique. Files TM_E_VERIFY and returns it. */

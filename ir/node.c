@@ -302,3 +302,24 @@ tm_place tm_node_place(const tm_node *node) {
     }
     return place;
 }
+
+const char *tm_node_text(tm_arena *arena, const tm_node *node) {
+    tm_place place = tm_node_place(node);
+    if (place.path == NULL)
+        place.path = "main";
+    const char *more = "";
+    if (node->op == TM_OP_Region && tm_node_graph(node, "body")->last != NULL) {
+        const tm_graph *body = tm_node_graph(node, "body");
+        place.op = tm_node_place(body->last).op;
+        if (body->node_count > 1)
+            more = tm_arena_format(arena, ", fused with %lld more", (long long)body->node_count - 1);
+    }
+    bool named = node->name != NULL && node->name[0] != 0;
+    if (node->file_index < 0)
+        return named ? tm_arena_format(arena, "%s: %s '%s'%s", place.path, place.op, node->name, more)
+                     : tm_arena_format(arena, "%s: %s%s", place.path, place.op, more);
+    long long index = node->file_index;
+    return named ? tm_arena_format(arena, "%s node %lld: %s '%s'%s", place.path, index, place.op, node->name,
+                                   more)
+                 : tm_arena_format(arena, "%s (node %lld of %s%s)", place.op, index, place.path, more);
+}

@@ -12,16 +12,11 @@
  * artifact holds no text but the names of its nodes. Names come from foreign files: control bytes
  * in them are printed as `?`.
  */
+#include "runtime/failure_text.h"
 #include "runtime/runtime_internal.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const char *const type_texts[] = {
-#define TM_TYPE(number, name, text, suffix, bits) [number] = text,
-#include "tamis/types.def"
-#undef TM_TYPE
-};
 
 static const int type_bits[] = {
 #define TM_TYPE(number, name, text, suffix, bits) [number] = bits,
@@ -30,9 +25,7 @@ static const int type_bits[] = {
 };
 
 const char *tm_host_type_text(int type) {
-    if (type <= 0 || type >= TAMIS_TYPE_COUNT)
-        return "?";
-    return type_texts[type];
+    return tm_failure_type_text(type);
 }
 
 int64_t tm_host_type_bytes(int type, int64_t count) {
@@ -140,41 +133,12 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
     const char *node =
         run->node >= 0 && run->node < artifact->node_count ? node_name(artifact, run->node) : NULL;
     const char *name = node != NULL ? node : "the model";
-    long long a = (long long)run->detail[0], b = (long long)run->detail[1];
-    switch (run->code) {
-    case TM_RUN_DIM_RANGE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: a dim or size is out of range: %lld (bound %lld)", name,
-                            a, b);
-    case TM_RUN_DIM_MISMATCH:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: dims do not fit together: %lld and %lld", name, a, b);
-    case TM_RUN_INDEX_RANGE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: index %lld is out of range (bound %lld)", name, a, b);
-    case TM_RUN_MEMORY:
-        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "%s: out of memory (%lld bytes)", name, a);
-    case TM_RUN_VALUE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: a value is not allowed: %lld (bound %lld)", name, a, b);
-    case TM_RUN_UNSUPPORTED:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: no kernel does this combination (%lld, %lld)", name, a,
-                            b);
-    case TM_RUN_CPU:
+    if (run->code == TM_RUN_CPU)
         return tm_host_fail(error, TM_HOST_CPU,
                             "the CPU lacks the lowest level of the artifact\n"
                             "    hint: compile with a lower -mcpu");
-    case TM_RUN_DIVIDE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: integer division by zero at element %lld", name, a);
-    case TM_RUN_EMPTY:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: the optional has no element", name);
-    case TM_RUN_SEQUENCE:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: position %lld is outside of a sequence of %lld", name, a,
-                            b);
-    case TM_RUN_IMAGE:
-        return tm_host_fail(error, TM_HOST_RUN,
-                            "%s: the host has no decoder for this image\n"
-                            "    hint: install libtamis_images, built with the format's library, or set "
-                            "decode_image of tamis_host",
-                            name);
-    default:
-        return tm_host_fail(error, TM_HOST_RUN, "%s: failed with code %d (%lld, %lld)", name, run->code, a,
-                            b);
-    }
+    char text[256];
+    tm_failure_text(run->code, run->detail[0], run->detail[1], text, sizeof text);
+    int code = run->code == TM_RUN_MEMORY ? TM_HOST_OUT_OF_MEMORY : TM_HOST_RUN;
+    return tm_host_fail(error, code, "%s: %s", name, text);
 }

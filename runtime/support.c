@@ -84,7 +84,7 @@ int32_t tm_output(tm_run *run, const tm_call *call, int k, int32_t rank, const i
     if (run->value_buffers[value] < 0) { /* planned ahead: the dims must be the planned ones */
         for (int32_t i = 0; i < rank; i++)
             if (t->dims[i] != dims[i])
-                return tm_fail(run, call, TM_RUN_DIM_MISMATCH, t->dims[i], dims[i]);
+                return tm_fail(run, call, TM_RUN_OUTPUT_DIM, t->dims[i], dims[i]);
         return 0;
     }
     for (int32_t i = 0; i < rank; i++)
@@ -95,8 +95,11 @@ int32_t tm_output(tm_run *run, const tm_call *call, int k, int32_t rank, const i
 int32_t tm_reserve_value(tm_run *run, int32_t node, int32_t value) {
     tamis_tensor *t = &run->values[value];
     int64_t bytes;
+    for (int32_t i = 0; i < t->rank; i++)
+        if (t->dims[i] < 0)
+            return tm_driver_fail(run, node, TM_RUN_DIM_NEGATIVE, t->dims[i], i);
     if (!value_bytes(t, &bytes))
-        return tm_driver_fail(run, node, TM_RUN_DIM_RANGE, t->rank > 0 ? t->dims[0] : 0, 0);
+        return tm_driver_fail(run, node, TM_RUN_DIM_OVERFLOW, 0, 0);
     int32_t number = run->value_buffers[value];
     if (number < 0)
         return 0;
@@ -173,7 +176,7 @@ static int32_t copy_into(tm_run *run, int32_t node, tamis_tensor *to, const tami
     }
     int64_t bytes;
     if (!value_bytes(from, &bytes))
-        return tm_driver_fail(run, node, TM_RUN_DIM_RANGE, 0, 0);
+        return tm_driver_fail(run, node, TM_RUN_DIM_OVERFLOW, 0, 0);
     void *data = to->data;
     if (number >= 0) {
         int32_t code = grow(run, node, number, bytes, 0);

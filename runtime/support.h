@@ -40,10 +40,14 @@ int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const
 
 /* Fails when a != b; returns 0 or the code. `node` is for the message. */
 int32_t tm_check_equal(tm_run *run, int32_t node, int64_t a, int64_t b);
+/* The same for the numbers of elements of a view and of what it shows. */
+int32_t tm_check_elements(tm_run *run, int32_t node, int64_t from, int64_t to);
 /* A dim of an input outside of its declared range, or not what the expression says. `input` is its number. */
 int32_t tm_check_range(tm_run *run, int32_t input, int64_t given, int64_t low, int64_t high);
 int32_t tm_check_input_dim(tm_run *run, int32_t input, int64_t expected, int64_t given);
 int32_t tm_check_dims(tm_run *run, int32_t node, int32_t overflow);
+/* Is dim number `axis` of what the node makes negative? */
+int32_t tm_check_dim(tm_run *run, int32_t node, int32_t axis, int64_t dim);
 /* Records a failure of kind `code` at `node`. */
 int32_t tm_driver_fail(tm_run *run, int32_t node, int32_t code, int64_t a, int64_t b);
 /* The broadcast of two dims; a mismatch is recorded (look at run->code). */

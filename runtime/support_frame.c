@@ -95,6 +95,10 @@ int32_t tm_check_equal(tm_run *run, int32_t node, int64_t a, int64_t b) {
     return a == b ? 0 : tm_driver_fail(run, node, TM_RUN_DIM_MISMATCH, a, b);
 }
 
+int32_t tm_check_elements(tm_run *run, int32_t node, int64_t from, int64_t to) {
+    return from == to ? 0 : tm_driver_fail(run, node, TM_RUN_ELEMENTS, from, to);
+}
+
 int32_t tm_check_range(tm_run *run, int32_t input, int64_t given, int64_t low, int64_t high) {
     if (given >= low && given <= high)
         return 0;
@@ -109,7 +113,11 @@ int32_t tm_check_input_dim(tm_run *run, int32_t input, int64_t expected, int64_t
 int32_t tm_check_dims(tm_run *run, int32_t node, int32_t overflow) {
     if (run->code != 0 && run->node < 0)
         run->node = node;
-    return overflow ? tm_driver_fail(run, node, TM_RUN_DIM_RANGE, 0, INT64_MAX) : run->code;
+    return overflow ? tm_driver_fail(run, node, TM_RUN_DIM_OVERFLOW, 0, 0) : run->code;
+}
+
+int32_t tm_check_dim(tm_run *run, int32_t node, int32_t axis, int64_t dim) {
+    return dim >= 0 ? 0 : tm_driver_fail(run, node, TM_RUN_DIM_NEGATIVE, dim, axis);
 }
 
 int64_t tm_broadcast_dim(tm_run *run, int64_t a, int64_t b) {
@@ -123,7 +131,7 @@ int64_t tm_broadcast_dim(tm_run *run, int64_t a, int64_t b) {
 static int64_t divisor(tm_run *run, int64_t a, int64_t b) {
     if (b != 0 && !(a == INT64_MIN && b == -1))
         return b;
-    tm_driver_fail(run, -1, TM_RUN_DIM_RANGE, a, b);
+    tm_driver_fail(run, -1, TM_RUN_DIM_DIVIDE, a, b);
     return 1;
 }
 

@@ -2,7 +2,7 @@
  *
  * artifact.h: where compiler and artifact meet. The compiler emits these structures and calls,
  * the C kernels and the runtime read them. It is standalone (C11, no other header of tamis but
- * types.def) and versioned: any change of layout or meaning raises TAMIS_ABI_VERSION.
+ * types.def and failures.def) and versioned: any change of layout or meaning raises TAMIS_ABI_VERSION.
  *
  * How a compiled model is laid out
  *
@@ -84,23 +84,14 @@ typedef struct tamis_tensor {
     uint8_t key;  /* tamis_type of the keys of a map, or of the maps in a sequence */
 } tamis_tensor;
 
-/* Failures of compiled code. 0 is success. */
+/* Failures of compiled code; 0 is success. tm_run.detail holds the two numbers that the text in failures.def
+ * speaks of; tm_run.node is the number of the node, for INPUT_RANK, INPUT_TYPE and INPUT_DIM of the input. */
 typedef enum tm_run_code {
     TM_RUN_OK = 0,
-    TM_RUN_INPUT_RANK = 1,    /* detail: expected, found; node = input number */
-    TM_RUN_INPUT_TYPE = 2,    /* detail: expected, found; node = input number */
-    TM_RUN_INPUT_DIM = 3,     /* detail: expected, found; node = input number */
-    TM_RUN_DIM_RANGE = 4,     /* a dim is negative or overflows: detail: dim, bound */
-    TM_RUN_DIM_MISMATCH = 5,  /* two dims that must agree differ: detail: both */
-    TM_RUN_INDEX_RANGE = 6,   /* detail: index, bound */
-    TM_RUN_MEMORY = 7,        /* detail: bytes, 0 */
-    TM_RUN_VALUE = 8,         /* an input's value is not allowed: detail: value, bound */
-    TM_RUN_UNSUPPORTED = 9,   /* a combination the kernel does not do: detail: two hints */
-    TM_RUN_CPU = 10,          /* the CPU lacks the lowest level */
-    TM_RUN_DIVIDE = 11,       /* integer division by zero: detail: index, 0 */
-    TM_RUN_SEQUENCE = 12,     /* position outside of a sequence: detail: position, length */
-    TM_RUN_EMPTY = 13,        /* the element of an optional that has none */
-    TM_RUN_IMAGE = 14         /* the host does not decode images, or none of this format */
+#define TM_FAILURE(number, name, text) TM_RUN_##name = number,
+#include "failures.def"
+#undef TM_FAILURE
+    TM_RUN_CODE_COUNT
 } tm_run_code;
 
 typedef struct tm_run tm_run;

@@ -227,6 +227,8 @@ static tm_code unsqueeze(tm_infer_context *context, tm_node *node) {
         out[p] = tm_dim_select(dims, inserted, one, dim);
         used = tm_dim_add(dims, used, tm_dim_sub(dims, one, inserted));
     }
+    TM_TRY(tm_infer_equal(context, node, used, tm_infer_const(context, data->rank),
+                          "the dims between the axes, which must be different and in range,"));
     tm_infer_set(node, 0, data->type, rank, out);
     return TM_OK;
 }

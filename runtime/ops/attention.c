@@ -235,7 +235,7 @@ static int32_t attend(tm_run *run, const tm_call *call, attention *job, size_t w
     job->past = keys.past_length;
     job->total = keys.past_length + keys.length;
     if (keys.heads < 1 || job->heads % keys.heads != 0)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, job->heads, keys.heads);
+        return tm_fail(run, call, TM_RUN_NOT_MULTIPLE, job->heads, keys.heads);
     if (keys.size != job->size || values.past_length + values.length != job->total)
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, keys.size, job->size);
     job->group = job->heads / keys.heads;

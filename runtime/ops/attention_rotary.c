@@ -55,7 +55,7 @@ static int32_t rotary_init(tm_run *run, const tm_call *call, rotary *out) {
     const tamis_tensor *ids = tm_in(run, call, 3);
     out->packed = x->rank == 3;
     if (out->packed && a->num_heads < 1)
-        return tm_fail(run, call, TM_RUN_VALUE, a->num_heads, 1);
+        return tm_fail(run, call, TM_RUN_TOO_SMALL, a->num_heads, 1);
     out->x = x->data;
     out->y = tm_out(run, call, 0)->data;
     out->cosines = cosines->data;
@@ -68,9 +68,9 @@ static int32_t rotary_init(tm_run *run, const tm_call *call, rotary *out) {
     out->rotated = a->rotary_embedding_dim != 0 ? a->rotary_embedding_dim : out->size;
     out->interleaved = a->interleaved != 0;
     if (out->packed && x->dims[2] % out->heads != 0)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, x->dims[2], out->heads);
+        return tm_fail(run, call, TM_RUN_NOT_MULTIPLE, x->dims[2], out->heads);
     if (out->rotated < 0 || out->rotated > out->size)
-        return tm_fail(run, call, TM_RUN_VALUE, out->rotated, out->size);
+        return tm_fail(run, call, TM_RUN_COUNT_RANGE, out->rotated, out->size);
     int64_t half = out->rotated / 2, tokens = out->batch * out->length;
     if (cosines->dims[cosines->rank - 1] != half || tm_count(cosines) != tm_count(sines))
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, cosines->dims[cosines->rank - 1], half);
@@ -81,7 +81,7 @@ static int32_t rotary_init(tm_run *run, const tm_call *call, rotary *out) {
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_count(ids), tokens);
     for (int64_t i = 0; ids != NULL && i < tokens; i++)
         if (out->ids[i] < 0 || out->ids[i] >= rows)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, out->ids[i], rows);
+            return tm_fail(run, call, TM_RUN_POSITION_RANGE, out->ids[i], rows);
     return 0;
 }
 

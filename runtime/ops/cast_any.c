@@ -146,7 +146,7 @@ int32_t tm_cast_any(tm_run *run, const tm_call *call);
 int32_t tm_cast_any(tm_run *run, const tm_call *call) {
     job work = {tm_in(run, call, 0), tm_out(run, call, 0), tm_cast_rules_of(call)};
     int32_t code = tm_parallel(run, tm_count(work.in), 16384, cast_range, &work);
-    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.in->type, work.out->type);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_TYPES, work.in->type, work.out->type);
 }
 
 #define ALIAS(from, to)                                                                                      \

@@ -135,7 +135,7 @@ int32_t tm_text_to_numbers(tm_run *run, const tm_call *call, const tamis_tensor 
         if (y->type != TAMIS_TYPE_BOOL || !read_truth(&texts[i], &value))
             value = read_number(texts[i].data, texts[i].size);
         if (!value.valid || !write_number(&value, y->type, y->data, i))
-            return tm_fail(run, call, TM_RUN_VALUE, i, texts[i].size);
+            return tm_fail(run, call, TM_RUN_NOT_A_NUMBER, i, texts[i].size);
     }
     return 0;
 }
@@ -256,7 +256,7 @@ int32_t tm_cast_to_text(tm_run *run, const tm_call *call) {
     for (int64_t i = 0; i < count; i++) {
         int64_t size = write_element(memory, x, i);
         if (size < 0)
-            return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->type, TAMIS_TYPE_STRING);
+            return tm_fail(run, call, TM_RUN_TYPES, x->type, TAMIS_TYPE_STRING);
         texts[i] = (tamis_string){memory, size};
         memory += size;
     }

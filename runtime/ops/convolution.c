@@ -45,7 +45,7 @@ static int32_t transpose_shape(tm_run *run, const tm_call *call, tm_convolution 
     if (w->dims[0] != x->dims[1])
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, x->dims[1], w->dims[0]);
     if (x->dims[1] % a->group != 0)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, x->dims[1], a->group);
+        return tm_fail(run, call, TM_RUN_NOT_MULTIPLE, x->dims[1], a->group);
     return 0;
 }
 

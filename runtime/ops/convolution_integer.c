@@ -79,7 +79,7 @@ int32_t tm_k_ConvInteger(tm_run *run, const tm_call *call) {
     if (code != 0)
         return code;
     if (count_or_one(j.x_zero) != 1 || !tm_parameter_fits(j.w_zero, j.w->dims[0], j.w->dims[0]))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, count_or_one(j.w_zero), j.w->dims[0]);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, count_or_one(j.w_zero), j.w->dims[0]);
     j.k = j.convolution.channels * j.convolution.window.kernel_count;
     int64_t bytes = wide_bytes(&j);
     int16_t *wide = tm_scratch(run, call, bytes);
@@ -127,10 +127,11 @@ int32_t tm_k_QLinearConv(tm_run *run, const tm_call *call) {
     const tamis_tensor *y_scale = tm_in(run, call, 6), *y_zero = tm_in(run, call, 7);
     int64_t filters = j.w->dims[0];
     if (!tm_parameter_fits(j.w_zero, filters, filters) || !tm_parameter_fits(w_scale, filters, filters))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_count(w_scale), filters);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, tm_count(w_scale), filters);
     if (count_or_one(j.x_zero) != 1 || tm_count(x_scale) != 1 || tm_count(y_scale) != 1 ||
         count_or_one(y_zero) != 1)
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, tm_count(x_scale), tm_count(y_scale));
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH,
+                       tm_count(x_scale) != 1 ? tm_count(x_scale) : tm_count(y_scale), 1);
     j.k = j.convolution.channels * j.convolution.window.kernel_count;
     int64_t sum_bytes = tm_count(y) * (int64_t)sizeof(int32_t) + TAMIS_ALIGNMENT,
             bytes = sum_bytes + wide_bytes(&j);

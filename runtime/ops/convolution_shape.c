@@ -16,7 +16,7 @@ int32_t tm_convolution_init(tm_run *run, const tm_call *call, tm_convolution *ou
     if (x->dims[1] != out->channels * groups)
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, x->dims[1], out->channels * groups);
     if (w->dims[0] % groups != 0)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, w->dims[0], groups);
+        return tm_fail(run, call, TM_RUN_NOT_MULTIPLE, w->dims[0], groups);
     return 0;
 }
 

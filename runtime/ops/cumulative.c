@@ -20,7 +20,7 @@ static int32_t run_rows(tm_run *run, const tm_call *call, int64_t exclusive, int
     const tamis_tensor *x = tm_in(run, call, 0);
     int64_t axis = tm_integer_get(tm_in(run, call, 1), 0);
     if (axis < -x->rank || axis >= x->rank)
-        return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank);
+        return tm_fail(run, call, TM_RUN_AXIS_RANGE, axis, x->rank);
     int32_t at = (int32_t)(axis < 0 ? axis + x->rank : axis);
     rows job = {x->data,     tm_out(run, call, 0)->data,
                 x->dims[at], tm_product(x->dims, at + 1, x->rank),

@@ -103,7 +103,7 @@ TM_BODY topk(tm_run *run, const tm_call *call, tm_key_loader load, int bytes) {
     job.inner = tm_product(x->dims, axis + 1, x->rank);
     job.largest = a->largest != 0;
     if (job.k < 0 || job.k > job.length)
-        return tm_fail(run, call, TM_RUN_VALUE, job.k, job.length);
+        return tm_fail(run, call, TM_RUN_COUNT_RANGE, job.k, job.length);
     const int64_t rows = tm_product(x->dims, 0, axis) * job.inner;
     if (rows == 0 || job.k == 0)
         return 0;

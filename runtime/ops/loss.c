@@ -42,7 +42,7 @@ static int32_t loss_run(tm_run *run, const tm_call *call, const loss *job) {
         bool counts = !job->ignores || label != job->ignored;
         double largest = 0, rest = 0, value = 0, weight = 0;
         if (counts && (label < 0 || label >= job->classes))
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, label, job->classes);
+            return tm_fail(run, call, TM_RUN_POSITION_RANGE, label, job->classes);
         if (job->softmax)
             rest = log_sum(job, at, &largest);
         if (job->logarithms != NULL)

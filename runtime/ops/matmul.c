@@ -97,76 +97,21 @@ static int32_t matmul_shape(tm_run *run, const tm_call *call, const tamis_tensor
     return 0;
 }
 
-#define X(s, T, P)                                                             \
-    TM_KERNEL(MatMul, s) {                                                     \
-        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1); \
-        shape x;                                                               \
-        int32_t code = matmul_shape(run, call, a, b, &x);                      \
-        if (code != 0)                                                         \
-            return code;                                                       \
-        x.list.b_bytes = sizeof(T);                                            \
-        tm_product_##P p = {.m = x.m,                                          \
-                            .n = x.n,                                          \
-                            .k = x.k,                                          \
-                            .a = a->data,                                      \
-                            .a_row = x.k,                                      \
-                            .a_column = 1,                                     \
-                            .b = b->data,                                      \
-                            .b_row = x.n,                                      \
-                            .b_column = 1,                                     \
-                            .c = tm_out(run, call, 0)->data,                   \
-                            .c_row = x.n};                                     \
-        return tm_product_run_##P(run, &p, x.count, locate_##P, &x.list);      \
-    }
-X(f32, float, f32)
-X(f64, double, f64)
-X(i32, uint32_t, u32)
-X(u32, uint32_t, u32)
-X(i64, uint64_t, u64)
-X(u64, uint64_t, u64)
-#undef X
+/* A times B, where `turn` is for the transpose of what is stored. */
+#define PRODUCT(x, turn_a, turn_b, A, B, C)                   \
+    {.m = (x).m,                                                 \
+     .n = (x).n,                                                 \
+     .k = (x).k,                                                 \
+     .a = (A),                                                   \
+     .a_row = (turn_a) ? 1 : (x).k,                              \
+     .a_column = (turn_a) ? (x).m : 1,                           \
+     .b = (B),                                                   \
+     .b_row = (turn_b) ? 1 : (x).n,                              \
+     .b_column = (turn_b) ? (x).k : 1,                           \
+     .c = (C),                                                   \
+     .c_row = (x).n}
 
-#define X(s, S, C)                                                                              \
-    static int32_t product_##s(tm_run *run, const tm_call *call, tm_product_f32 *p, const S *a, \
-                               int64_t a_count, S *c, int64_t c_count, const shape *x) {        \
-        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);                           \
-        float *wide = tm_scratch(run, call, bytes);                                             \
-        if (wide == NULL)                                                                       \
-            return run->code;                                                                   \
-        for (int64_t i = 0; i < a_count; i++)                                                   \
-            wide[i] = tm_load_##s(a[i]);                                                        \
-        p->a = wide;                                                                            \
-        p->c = wide + a_count;                                                                  \
-        p->pack = tm_product_pack_##s;                                                          \
-        int32_t code = tm_product_run_f32(run, p, x->count, locate_f32, &x->list);              \
-        for (int64_t i = 0; i < c_count; i++)                                                   \
-            c[i] = tm_store_##s(wide[a_count + i]);                                             \
-        tm_unscratch(run, wide, bytes);                                                         \
-        return code;                                                                            \
-    }                                                                                           \
-    TM_KERNEL(MatMul, s) {                                                                      \
-        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                  \
-        shape x;                                                                                \
-        int32_t code = matmul_shape(run, call, a, b, &x);                                       \
-        if (code != 0)                                                                          \
-            return code;                                                                        \
-        x.list.b_bytes = sizeof(S);                                                             \
-        tm_product_f32 p = {.m = x.m,                                                           \
-                            .n = x.n,                                                           \
-                            .k = x.k,                                                           \
-                            .a_row = x.k,                                                       \
-                            .a_column = 1,                                                      \
-                            .b = b->data,                                                       \
-                            .b_row = x.n,                                                       \
-                            .b_column = 1,                                                      \
-                            .c_row = x.n};                                                      \
-        tamis_tensor *y = tm_out(run, call, 0);                                                 \
-        return product_##s(run, call, &p, a->data, tm_count(a), y->data, tm_count(y), &x);      \
-    }
-TM_FOR_HALF_TYPES(X)
-#undef X
-
-/* ---- Gemm: alpha*A*B + beta*C ---- */
+/* ---- what Gemm does to the product: alpha*A*B + beta*C ---- */
 typedef struct ending {
     double alpha, beta;
     int64_t columns;
@@ -237,30 +182,33 @@ static int64_t row_grain(int64_t columns) {
     return 16384 / (columns + 1) + 1;
 }
 
-#define X(s, T, P)                                                               \
-    TM_KERNEL(Gemm, s) {                                                         \
-        const tm_attrs_Gemm *attributes = tm_attributes(call);                   \
-        shape x;                                                                 \
-        ending end;                                                              \
-        int32_t code = gemm_shape(run, call, &x, &end);                          \
-        if (code != 0)                                                           \
-            return code;                                                         \
-        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0; \
-        tm_product_##P p = {.m = x.m,                                            \
-                            .n = x.n,                                            \
-                            .k = x.k,                                            \
-                            .a = tm_in(run, call, 0)->data,                      \
-                            .a_row = turn_a ? 1 : x.k,                           \
-                            .a_column = turn_a ? x.m : 1,                        \
-                            .b = tm_in(run, call, 1)->data,                      \
-                            .b_row = turn_b ? 1 : x.n,                           \
-                            .b_column = turn_b ? x.k : 1,                        \
-                            .c = end.y,                                          \
-                            .c_row = x.n};                                       \
-        code = tm_product_run_##P(run, &p, 1, NULL, NULL);                       \
-        if (code != 0 || (end.alpha == 1 && end.c == NULL))                      \
-            return code;                                                         \
-        return tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);          \
+/* ---- the kernels ---- */
+
+#define X(s, T, P)                                                                                        \
+    TM_KERNEL(MatMul, s) {                                                                                \
+        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                            \
+        shape x;                                                                                          \
+        int32_t code = matmul_shape(run, call, a, b, &x);                                                 \
+        if (code != 0)                                                                                    \
+            return code;                                                                                  \
+        x.list.b_bytes = sizeof(T);                                                                       \
+        tm_product_##P p = PRODUCT(x, false, false, a->data, b->data, tm_out(run, call, 0)->data);     \
+        return tm_product_run_##P(run, &p, x.count, locate_##P, &x.list);                                 \
+    }                                                                                                     \
+    TM_KERNEL(Gemm, s) {                                                                                  \
+        const tm_attrs_Gemm *attributes = tm_attributes(call);                                            \
+        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                            \
+        shape x;                                                                                          \
+        ending end;                                                                                       \
+        int32_t code = gemm_shape(run, call, &x, &end);                                                   \
+        if (code != 0)                                                                                    \
+            return code;                                                                                  \
+        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0;                          \
+        tm_product_##P p = PRODUCT(x, turn_a, turn_b, a->data, b->data, end.y);                        \
+        code = tm_product_run_##P(run, &p, 1, NULL, NULL);                                                \
+        if (code != 0 || (end.alpha == 1 && end.c == NULL))                                               \
+            return code;                                                                                  \
+        return tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);                                   \
     }
 X(f32, float, f32)
 X(f64, double, f64)
@@ -270,44 +218,52 @@ X(i64, uint64_t, u64)
 X(u64, uint64_t, u64)
 #undef X
 
-#define X(s, S, C)                                                               \
-    TM_KERNEL(Gemm, s) {                                                         \
-        const tm_attrs_Gemm *attributes = tm_attributes(call);                   \
-        shape x;                                                                 \
-        ending end;                                                              \
-        int32_t code = gemm_shape(run, call, &x, &end);                          \
-        if (code != 0)                                                           \
-            return code;                                                         \
-        int64_t a_count = x.m * x.k, c_count = x.m * x.n;                        \
-        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);            \
-        float *wide = tm_scratch(run, call, bytes);                              \
-        if (wide == NULL)                                                        \
-            return run->code;                                                    \
-        const S *a = tm_in(run, call, 0)->data;                                  \
-        for (int64_t i = 0; i < a_count; i++)                                    \
-            wide[i] = tm_load_##s(a[i]);                                         \
-        bool turn_a = attributes->transA != 0, turn_b = attributes->transB != 0; \
-        tm_product_f32 p = {.m = x.m,                                            \
-                            .n = x.n,                                            \
-                            .k = x.k,                                            \
-                            .a = wide,                                           \
-                            .a_row = turn_a ? 1 : x.k,                           \
-                            .a_column = turn_a ? x.m : 1,                        \
-                            .b = tm_in(run, call, 1)->data,                      \
-                            .b_row = turn_b ? 1 : x.n,                           \
-                            .b_column = turn_b ? x.k : 1,                        \
-                            .c = wide + a_count,                                 \
-                            .c_row = x.n,                                        \
-                            .pack = tm_product_pack_##s};                        \
-        code = tm_product_run_f32(run, &p, 1, NULL, NULL);                       \
-        S *y = end.y;                                                            \
-        end.y = wide + a_count;                                                  \
-        if (code == 0)                                                           \
-            code = tm_parallel(run, x.m, row_grain(x.n), finish_##s, &end);      \
-        for (int64_t i = 0; i < c_count; i++)                                    \
-            y[i] = tm_store_##s(wide[a_count + i]);                              \
-        tm_unscratch(run, wide, bytes);                                          \
-        return code;                                                             \
+/* Half-width floats are widened: A before the product, B when it is packed; the sum is rounded at the end. */
+#define X(s, S, C)                                                                                        \
+    static int32_t product_##s(tm_run *run, const tm_call *call, tm_product_f32 *p, shape *x,             \
+                               ending *end) {                                                             \
+        const tamis_tensor *a = tm_in(run, call, 0);                                                      \
+        S *y = tm_out(run, call, 0)->data;                                                                \
+        int64_t a_count = tm_count(a), c_count = tm_count(tm_out(run, call, 0));                          \
+        int64_t bytes = (a_count + c_count) * (int64_t)sizeof(float);                                     \
+        float *wide = tm_scratch(run, call, bytes);                                                       \
+        if (wide == NULL)                                                                                 \
+            return run->code;                                                                             \
+        for (int64_t i = 0; i < a_count; i++)                                                             \
+            wide[i] = tm_load_##s(((const S *)a->data)[i]);                                               \
+        p->a = wide;                                                                                      \
+        p->c = wide + a_count;                                                                            \
+        p->pack = tm_product_pack_##s;                                                                    \
+        x->list.b_bytes = sizeof(S);                                                                      \
+        int32_t code = tm_product_run_f32(run, p, x->count, locate_f32, &x->list);                        \
+        if (code == 0 && end != NULL) {                                                                   \
+            end->y = p->c;                                                                                \
+            code = tm_parallel(run, x->m, row_grain(x->n), finish_##s, end);                              \
+        }                                                                                                 \
+        for (int64_t i = 0; i < c_count; i++)                                                             \
+            y[i] = tm_store_##s(wide[a_count + i]);                                                       \
+        tm_unscratch(run, wide, bytes);                                                                   \
+        return code;                                                                                      \
+    }                                                                                                     \
+    TM_KERNEL(MatMul, s) {                                                                                \
+        const tamis_tensor *a = tm_in(run, call, 0), *b = tm_in(run, call, 1);                            \
+        shape x;                                                                                          \
+        int32_t code = matmul_shape(run, call, a, b, &x);                                                 \
+        if (code != 0)                                                                                    \
+            return code;                                                                                  \
+        tm_product_f32 p = PRODUCT(x, false, false, NULL, b->data, NULL);                            \
+        return product_##s(run, call, &p, &x, NULL);                                                      \
+    }                                                                                                     \
+    TM_KERNEL(Gemm, s) {                                                                                  \
+        const tm_attrs_Gemm *attributes = tm_attributes(call);                                            \
+        shape x;                                                                                          \
+        ending end;                                                                                       \
+        int32_t code = gemm_shape(run, call, &x, &end);                                                   \
+        if (code != 0)                                                                                    \
+            return code;                                                                                  \
+        tm_product_f32 p = PRODUCT(x, attributes->transA != 0, attributes->transB != 0, NULL,        \
+                                   tm_in(run, call, 1)->data, NULL);                                      \
+        return product_##s(run, call, &p, &x, &end);                                                      \
     }
 TM_FOR_HALF_TYPES(X)
 #undef X

@@ -49,9 +49,9 @@ static int32_t job_init(tm_run *run, const tm_call *call, job *out) {
     }
     int64_t rows = tm_product(a->dims, 0, a->rank - 1), columns = b_step * out->n;
     if (!tm_parameter_fits(out->a_zero, out->m, rows))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_count(out->a_zero), out->m);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, tm_count(out->a_zero), out->m);
     if (!tm_parameter_fits(out->b_zero, out->n, columns))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_count(out->b_zero), out->n);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, tm_count(out->b_zero), out->n);
     return 0;
 }
 
@@ -179,7 +179,8 @@ int32_t tm_k_QLinearMatMul(tm_run *run, const tm_call *call) {
         !tm_parameter_fits(b_scale, j.n, tm_count(j.b) / (j.k > 0 ? j.k : 1)))
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_count(a_scale), tm_count(b_scale));
     if (tm_count(y_scale) != 1 || tm_count(y_zero) != 1)
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, tm_count(y_scale), tm_count(y_zero));
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH,
+                       tm_count(y_scale) != 1 ? tm_count(y_scale) : tm_count(y_zero), 1);
     int64_t rows = j.count * j.m, sum_bytes = rows * j.n * (int64_t)sizeof(int32_t) + TAMIS_ALIGNMENT;
     int64_t bytes = sum_bytes + wide_bytes(&j);
     char *memory = tm_scratch(run, call, bytes);

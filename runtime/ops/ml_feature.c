@@ -13,7 +13,7 @@ int32_t tm_k_ml_ArrayFeatureExtractor(tm_run *run, const tm_call *call) {
     for (int64_t k = 0; k < count; k++) {
         int64_t index = tm_get_i64(indices->data, k);
         if (index < 0 || index >= features)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, index, features);
+            return tm_fail(run, call, TM_RUN_POSITION_RANGE, index, features);
         for (int64_t row = 0; row < rows; row++)
             memcpy((char *)y->data + (row * count + k) * width,
                    (const char *)x->data + (row * features + index) * width, (size_t)width);
@@ -72,7 +72,7 @@ int32_t tm_k_ml_OneHotEncoder(tm_run *run, const tm_call *call) {
         if (category >= 0)
             to[i * categories + category] = 1;
         else if (a->zeros == 0)
-            return tm_fail(run, call, TM_RUN_VALUE, i, categories);
+            return tm_fail(run, call, TM_RUN_NO_CATEGORY, i, categories);
     }
     return 0;
 }

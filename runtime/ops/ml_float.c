@@ -66,7 +66,7 @@ int32_t tm_k_ml_Imputer(tm_run *run, const tm_call *call) {
     bool whole = x->type == TAMIS_TYPE_INT64 || x->type == TAMIS_TYPE_INT32;
     tm_list list = whole ? a->imputed_value_int64s : a->imputed_value_floats;
     if (!tm_has(list) || (list.count != 1 && list.count != features))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, tm_has(list) ? list.count : 0, features);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, tm_has(list) ? list.count : 0, features);
     double missing = a->replaced_value_float;
     for (int64_t i = 0; i < count; i++) {
         int64_t k = list.count == 1 ? 0 : i % features;

@@ -58,7 +58,7 @@ int32_t tm_k_ml_LabelEncoder(tm_run *run, const tm_call *call) {
         tm_column_of(a, a->values_floats, a->values_int64s, a->values_strings, a->values_tensor);
     tm_table t;
     if (keys.count != values.count)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, keys.count, values.count);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, keys.count, values.count);
     int32_t code = tm_table_create(run, call, &keys, false, &t);
     if (code != 0)
         return code;

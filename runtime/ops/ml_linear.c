@@ -33,7 +33,7 @@ int32_t tm_k_ml_LinearRegressor(tm_run *run, const tm_call *call) {
     tm_post_transform transform = tm_post_transform_of(a, a->post_transform);
     int64_t targets = a->targets;
     if (model.coefficient_count != targets * model.rows.features)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, model.coefficient_count,
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, model.coefficient_count,
                        targets * model.rows.features);
     double *scores = tm_scratch(run, call, targets * 8);
     if (scores == NULL)
@@ -56,7 +56,7 @@ int32_t tm_k_ml_LinearClassifier(tm_run *run, const tm_call *call) {
     int64_t classes = tm_out(run, call, 1)->dims[1];
     bool pair = classes == 2 && model.coefficient_count == model.rows.features;
     if (!pair && model.coefficient_count != classes * model.rows.features)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, model.coefficient_count,
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, model.coefficient_count,
                        classes * model.rows.features);
     double *scores = tm_scratch(run, call, classes * 8);
     if (scores == NULL)

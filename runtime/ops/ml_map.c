@@ -194,7 +194,7 @@ static int32_t cast_values(tm_run *run, const tm_call *call, const map *x, const
         tm_wide wide;
         if (!tm_wide_read(&wide, x->values->type, x->values->data, i, 1) ||
             !tm_wide_write(&wide, y->type, y->data, i, 1, (tm_cast_rules){true, TM_E8M0_UP}))
-            return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->values->type, y->type);
+            return tm_fail(run, call, TM_RUN_TYPES, x->values->type, y->type);
     }
     return 0;
 }

@@ -75,7 +75,7 @@ int32_t tm_k_ml_SVMRegressor(tm_run *run, const tm_call *call) {
     int64_t wanted = linear ? model.rows.features : a->n_supports;
     if (model.coefficient_count < wanted || (!linear && model.support_count < a->n_supports) ||
         model.rho_count < 1)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, model.coefficient_count, wanted);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, model.coefficient_count, wanted);
     if (linear)
         model.kernel = KERNEL_LINEAR;
     for (int64_t row = 0; row < model.rows.count; row++) {
@@ -249,7 +249,7 @@ int32_t tm_k_ml_SVMClassifier(tm_run *run, const tm_call *call) {
     bool chances = tm_has(a->prob_a) && a->prob_a.count > 0;
     bool enough = !chances || (a->prob_a.count >= m.pairs && tm_has(a->prob_b) && a->prob_b.count >= m.pairs);
     if (!enough || (!linear && a->vectors_per_class.count < m.classes) || !fits(&m, linear))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, m.svm.coefficient_count, m.svm.support_count);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, m.svm.coefficient_count, m.svm.support_count);
     if (chances) {
         m.prob_a = tm_floats(a, a->prob_a);
         m.prob_b = tm_floats(a, a->prob_b);

@@ -58,10 +58,10 @@ int32_t tm_trees_evaluate(const tm_trees *trees, const tm_rows *rows, int64_t ro
         int32_t at = trees->roots[r];
         for (int64_t steps = 0; at >= 0; steps++) {
             if (at >= trees->node_count || steps > trees->node_count)
-                return TM_RUN_VALUE;
+                return TM_RUN_TREE;
             int64_t feature = trees->features[at];
             if (feature < 0 || feature >= rows->features)
-                return TM_RUN_INDEX_RANGE;
+                return TM_RUN_TREE;
             at = goes_true(trees, at, tm_real_get(rows->x, row * rows->features + feature)) ? trees->yes[at]
                                                                                             : trees->no[at];
         }
@@ -69,7 +69,7 @@ int32_t tm_trees_evaluate(const tm_trees *trees, const tm_rows *rows, int64_t ro
             if (weight >= trees->weight_count)
                 break; /* a leaf without weights */
             if (trees->targets[weight] < 0 || trees->targets[weight] >= trees->target_count)
-                return TM_RUN_INDEX_RANGE;
+                return TM_RUN_TREE;
             add_weight(trees, weight, scores, seen);
         }
     }

@@ -36,13 +36,12 @@ TM_BODY slice(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
         move.from_strides[i] = strides[i];
     const int64_t count = tm_count(starts);
     for (int64_t i = 0; i < count; i++) {
-        int64_t axis = axes != NULL ? tm_index_at(axes, i) : i;
-        axis += axis < 0 ? x->rank : 0;
+        const int64_t given = axes != NULL ? tm_index_at(axes, i) : i, axis = given + (given < 0 ? x->rank : 0);
         if (axis < 0 || axis >= x->rank)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank);
+            return tm_fail(run, call, TM_RUN_AXIS_RANGE, given, x->rank);
         const int64_t step = steps != NULL ? tm_index_at(steps, i) : 1, dim = x->dims[axis];
         if (step == 0)
-            return tm_fail(run, call, TM_RUN_VALUE, step, i);
+            return tm_fail(run, call, TM_RUN_STEP_ZERO, step, i);
         int64_t start = tm_index_at(starts, i);
         start = clamp(start < 0 ? start + dim : start, 0, step < 0 ? dim - 1 : dim);
         move.from_offset += start * strides[axis];
@@ -66,7 +65,7 @@ TM_BODY split(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
             continue;
         }
         if (y->dims[axis] < 0 || y->dims[axis] > x->dims[axis] - at)
-            return tm_fail(run, call, TM_RUN_DIM_MISMATCH, at + y->dims[axis], x->dims[axis]);
+            return tm_fail(run, call, TM_RUN_SPLIT_SUM, at + y->dims[axis], x->dims[axis]);
         tm_move move;
         tm_move_init(&move, x->data, y->data, y->rank, y->dims);
         for (int32_t i = 0, end = axis; i < end; i++)

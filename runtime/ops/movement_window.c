@@ -80,7 +80,7 @@ TM_BODY place_and_frame(frame *f, const tm_call *call, const tamis_tensor *x, co
         move.from_offset += crop[i] * strides[i];
         move.to_offset += f->begin[i] * f->strides[i];
         if (f->mode != PAD_CONSTANT && f->length[i] == 0 && y->dims[i] > 0)
-            return tm_fail(f->run, call, TM_RUN_VALUE, y->dims[i], 0);
+            return tm_fail(f->run, call, TM_RUN_NO_ELEMENTS, y->dims[i], 0);
     }
     tm_clear_tail(y, bits);
     int32_t code = f->mover(f->run, &move);
@@ -109,16 +109,15 @@ TM_BODY pad(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
         f.length[i] = x->dims[i];
     const int64_t count = axes != NULL ? tm_count(axes) : x->rank;
     for (int64_t i = 0; i < count; i++) {
-        int64_t axis = axes != NULL ? tm_index_at(axes, i) : i;
-        axis += axis < 0 ? x->rank : 0;
+        const int64_t given = axes != NULL ? tm_index_at(axes, i) : i, axis = given + (given < 0 ? x->rank : 0);
         if (axis < 0 || axis >= x->rank)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank);
+            return tm_fail(run, call, TM_RUN_AXIS_RANGE, given, x->rank);
         const int64_t begin = tm_index_at(pads, i), end = tm_index_at(pads, i + count);
         crop[axis] = begin < 0 ? -begin : 0;
         f.begin[axis] = begin > 0 ? begin : 0;
         f.length[axis] = x->dims[axis] - crop[axis] + (end < 0 ? end : 0);
         if (f.length[axis] < 0)
-            return tm_fail(run, call, TM_RUN_DIM_RANGE, f.length[axis], 0);
+            return tm_fail(run, call, TM_RUN_DIM_NEGATIVE, f.length[axis], axis);
     }
     return place_and_frame(&f, call, x, crop, bits);
 }
@@ -180,7 +179,7 @@ TM_BODY reverse_sequence(tm_run *run, const tm_call *call, tm_mover mover, int b
     for (int64_t b = 0; b < x->dims[a->batch_axis]; b++) {
         const int64_t length = tm_index_at(lengths, b);
         if (length < 0 || length > time)
-            return tm_fail(run, call, TM_RUN_VALUE, length, time);
+            return tm_fail(run, call, TM_RUN_COUNT_RANGE, length, time);
         tm_move move = {.from = x->data, .to = y->data, .rank = 2, .dims = {length, inner}};
         move.to_strides[0] = time_stride;
         move.from_strides[0] = -time_stride;

@@ -158,7 +158,7 @@ static normalization from_axis(const tm_run *run, const tm_call *call, int64_t a
         const tamis_tensor *x = tm_in(run, call, 0);                                               \
         int64_t channels = x->dims[1], spatial = tm_product(x->dims, 2, x->rank);                  \
         if (a->num_groups < 1 || channels % a->num_groups != 0)                                    \
-            return tm_fail(run, call, TM_RUN_DIM_MISMATCH, channels, a->num_groups);               \
+            return tm_fail(run, call, TM_RUN_NOT_MULTIPLE, channels, a->num_groups);               \
         normalization job = {.n = channels / a->num_groups * spatial,                              \
                              .channel = spatial,                                                   \
                              .channels = channels,                                                 \

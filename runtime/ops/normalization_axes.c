@@ -50,8 +50,10 @@ typedef struct response {
     TM_KERNEL(LRN, s) {                                                                               \
         const tm_attrs_LRN *a = tm_attributes(call);                                                  \
         const tamis_tensor *x = tm_in(run, call, 0);                                                  \
-        if (x->rank < 2 || a->size < 1)                                                               \
-            return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->rank, a->size);                          \
+        if (x->rank < 2)                                                                              \
+            return tm_fail(run, call, TM_RUN_TOO_SMALL, x->rank, 2);                                  \
+        if (a->size < 1)                                                                              \
+            return tm_fail(run, call, TM_RUN_TOO_SMALL, a->size, 1);                                  \
         response job = {x->data,     tm_out(run, call, 0)->data,                                      \
                         x->dims[1],  tm_product(x->dims, 2, x->rank),                                 \
                         0,           (a->size - 1) / 2,                                               \
@@ -97,7 +99,7 @@ typedef struct norm {
         const tamis_tensor *x = tm_in(run, call, 0);                                                         \
         int32_t axis = (int32_t)(a->axis < 0 ? a->axis + x->rank : a->axis);                                 \
         if (axis < 0 || axis >= x->rank)                                                                     \
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, a->axis, x->rank);                                 \
+            return tm_fail(run, call, TM_RUN_AXIS_RANGE, a->axis, x->rank);                                  \
         norm job = {x->data, tm_out(run, call, 0)->data, x->dims[axis],                                      \
                     tm_product(x->dims, axis + 1, x->rank), a->p};                                           \
         int64_t rows = tm_product(x->dims, 0, axis) * job.inner;                                             \
@@ -162,10 +164,10 @@ static int32_t spread_init(tm_run *run, const tm_call *call, spread *out) {
     int64_t count = tm_has(a->axes) ? a->axes.count : 3;
     uint32_t flags = 0;
     for (int64_t i = 0; i < count; i++) {
-        int64_t axis = tm_has(a->axes) ? tm_ints(a, a->axes)[i] : usual[i];
-        axis = axis < 0 ? axis + x->rank : axis;
+        const int64_t given = tm_has(a->axes) ? tm_ints(a, a->axes)[i] : usual[i];
+        const int64_t axis = given < 0 ? given + x->rank : given;
         if (axis < 0 || axis >= x->rank)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank);
+            return tm_fail(run, call, TM_RUN_AXIS_RANGE, given, x->rank);
         flags |= 1u << axis;
     }
     tm_reduction_init(&out->reduction, x->rank, x->dims, flags);

@@ -112,7 +112,7 @@ int32_t tm_k_QuantizeLinear(tm_run *run, const tm_call *call) {
     work.precision = attributes->precision != 0 ? (int32_t)attributes->precision : work.scale->type;
     work.saturate = attributes->saturate != 0;
     int32_t code = tm_parallel(run, tm_count(work.x), TM_ELEMENTWISE_GRAIN, quantize_range, &work);
-    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.x->type, work.y->type);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_TYPES, work.x->type, work.y->type);
 }
 
 /* ---- dequantize ---- */
@@ -163,7 +163,7 @@ int32_t tm_k_DequantizeLinear(tm_run *run, const tm_call *call) {
     work.y = tm_out(run, call, 0);
     work.layout = tm_scale_layout_of(work.x, work.scale, attributes->axis, attributes->block_size);
     int32_t code = tm_parallel(run, tm_count(work.x), TM_ELEMENTWISE_GRAIN, dequantize_range, &work);
-    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.x->type, work.y->type);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_TYPES, work.x->type, work.y->type);
 }
 
 /* ---- dynamic ---- */

@@ -47,7 +47,7 @@ static int32_t fill(tm_run *run, const tm_call *call, double seed, double a, dou
                     double (*draw)(const job *work, int64_t i)) {
     job work = {NULL, tm_out(run, call, 0), tm_random_key(run, seed), a, b, draw};
     int32_t code = tm_parallel(run, tm_count(work.out), GRAIN, fill_range, &work);
-    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.out->type, 0);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_TYPE, work.out->type, 0);
 }
 
 int32_t tm_k_RandomNormal(tm_run *run, const tm_call *call) {
@@ -94,7 +94,7 @@ int32_t tm_k_Bernoulli(tm_run *run, const tm_call *call) {
     const tm_attrs_Bernoulli *attributes = tm_attributes(call);
     job work = {tm_in(run, call, 0), tm_out(run, call, 0), tm_random_key(run, attributes->seed), 0, 0, NULL};
     int32_t code = tm_parallel(run, tm_count(work.out), GRAIN, bernoulli_range, &work);
-    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_UNSUPPORTED, work.in->type, work.out->type);
+    return code == 0 ? 0 : tm_fail(run, call, TM_RUN_TYPES, work.in->type, work.out->type);
 }
 
 /* ---- Multinomial: classes by their unnormalised log probabilities ---- */
@@ -128,7 +128,7 @@ int32_t tm_k_Multinomial(tm_run *run, const tm_call *call) {
     uint64_t key = tm_random_key(run, attributes->seed);
     int64_t classes = x->dims[1], samples = y->dims[1];
     if (classes == 0 && tm_count(y) > 0)
-        return tm_fail(run, call, TM_RUN_VALUE, 0, 1);
+        return tm_fail(run, call, TM_RUN_NO_ELEMENTS, tm_count(y), 0);
     for (int64_t row = 0; row < x->dims[0]; row++) {
         double largest = -tm_inf_f64(), total = 0;
         for (int64_t c = 0; c < classes; c++)

@@ -81,14 +81,14 @@ int32_t tm_recurrent_init(tm_run *run, const tm_call *call, tm_recurrent *out,
     if (w->dims[2] != out->input)
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, w->dims[2], out->input);
     if (out->directions > 2)
-        return tm_fail(run, call, TM_RUN_VALUE, out->directions, 2);
+        return tm_fail(run, call, TM_RUN_COUNT_RANGE, out->directions, 2);
     for (int64_t b = 0; out->lengths != NULL && b < out->batch; b++)
         if (out->lengths[b] < 0 || out->lengths[b] > out->steps)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, out->lengths[b], out->steps);
+            return tm_fail(run, call, TM_RUN_COUNT_RANGE, out->lengths[b], out->steps);
     for (int d = 0; d < 2; d++)
         for (int i = 0; i < count; i++)
             out->functions[d][i] = (tm_gate_function){usual[i], 0, 0};
     if (!read_functions(a, attributes, out, count))
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, attributes->activations.count, count);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, attributes->activations.count, count);
     return 0;
 }

@@ -28,7 +28,7 @@ static int32_t run_rows(tm_run *run, const tm_call *call, int64_t axis, int64_t 
     if (job.outer * job.inner == 0)
         return 0;
     if (job.n == 0)
-        return tm_fail(run, call, TM_RUN_VALUE, 0, 1);
+        return tm_fail(run, call, TM_RUN_NO_ELEMENTS, 1, 0);
     job.pieces = (job.inner + PIECE - 1) / PIECE;
     int64_t width = job.inner < PIECE ? job.inner : PIECE;
     return tm_parallel(run, job.outer * job.pieces, 16384 / (job.n * width) + 1, body, &job);

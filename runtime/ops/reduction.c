@@ -13,10 +13,10 @@ int32_t tm_reduction_flags(tm_run *run, const tm_call *call, const tamis_tensor 
     for (int64_t i = 0; i < count; i++) {
         int64_t axis = tm_integer_get(axes, i);
         if (axis < -x->rank || axis >= x->rank)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank);
+            return tm_fail(run, call, TM_RUN_AXIS_RANGE, axis, x->rank);
         uint32_t bit = 1u << (axis < 0 ? axis + x->rank : axis);
         if ((flags & bit) != 0)
-            return tm_fail(run, call, TM_RUN_VALUE, axis, x->rank);
+            return tm_fail(run, call, TM_RUN_AXIS_TWICE, axis, x->rank);
         flags |= bit;
     }
     if (count == 0 && !noop)

@@ -230,7 +230,7 @@ static __attribute__((noinline)) int32_t resize(tm_run *run, const tm_call *call
     if (code != 0 || tm_count(y) == 0)
         return code;
     if (tm_count(x) == 0)
-        return tm_fail(run, call, TM_RUN_VALUE, tm_count(y), 0);
+        return tm_fail(run, call, TM_RUN_NO_ELEMENTS, tm_count(y), 0);
     if (plan.count == 0) {
         memcpy(y->data, x->data, (size_t)(tm_count(x) * as->bytes));
         return 0;

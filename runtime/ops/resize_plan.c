@@ -164,8 +164,9 @@ static int32_t find_dims(tm_run *run, const tm_call *call, tm_resize_plan *plan,
         plan->dims[i] = x->dims[i];
     }
     const bool by_size = sizes != NULL && tm_count(sizes) > 0;
-    if ((by_size ? tm_count(sizes) : given != NULL ? tm_count(given) : 0) != count)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, by_size ? tm_count(sizes) : 0, count);
+    const int64_t entries = by_size ? tm_count(sizes) : given != NULL ? tm_count(given) : 0;
+    if (entries != count)
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, entries, count);
     for (int32_t i = 0; i < count; i++) {
         const int32_t axis = axes[i];
         const int64_t dim = x->dims[axis];
@@ -176,12 +177,12 @@ static int32_t find_dims(tm_run *run, const tm_call *call, tm_resize_plan *plan,
             const float scale = ((const float *)given->data)[i];
             const float length = (float)dim * scale;
             if (!(scale > 0) || !(length < 0x1p62f))
-                return tm_fail(run, call, TM_RUN_VALUE, (int64_t)(scale > 0 ? INT32_MAX : 0), 0);
+                return tm_fail(run, call, TM_RUN_SCALE, i, count);
             scales[axis] = (double)scale;
             plan->dims[axis] = (int64_t)length;
         }
         if (plan->dims[axis] < 0)
-            return tm_fail(run, call, TM_RUN_DIM_RANGE, plan->dims[axis], 0);
+            return tm_fail(run, call, TM_RUN_DIM_NEGATIVE, plan->dims[axis], axis);
     }
     if (by_size && !tm_is(a, a->keep_aspect_ratio_policy, "stretch"))
         keep_ratio(plan, x, scales, axes, count);
@@ -208,7 +209,7 @@ int32_t tm_resize_prepare(tm_run *run, const tm_call *call, tm_resize_plan *plan
         number[axes[i]] = i;
     }
     if (plan->crop && (roi == NULL || tm_count(roi) != 2 * count))
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, roi == NULL ? 0 : tm_count(roi), 2 * count);
+        return tm_fail(run, call, TM_RUN_LIST_LENGTH, roi == NULL ? 0 : tm_count(roi), 2 * count);
     int32_t code = find_dims(run, call, plan, scales, axes, count);
     if (code != 0)
         return code;

@@ -106,7 +106,7 @@ TM_BODY scatter_elements(tm_run *run, const tm_call *call, int bits, apply_funct
     const enum reduction reduction = reduction_of(a, a->reduction);
     const int64_t count = tm_count(indices);
     if (reduction != REDUCE_NONE && apply == NULL)
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->type, reduction);
+        return tm_fail(run, call, TM_RUN_TYPE, x->type, 0);
     copy_data(x, y);
     if (count == 0 || x->rank == 0)
         return 0;
@@ -147,7 +147,7 @@ TM_BODY scatter_nd(tm_run *run, const tm_call *call, int bits, apply_function ap
     const int32_t depth = (int32_t)indices->dims[indices->rank - 1];
     const int64_t count = tm_product(indices->dims, 0, indices->rank - 1);
     if (reduction != REDUCE_NONE && apply == NULL)
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, x->type, reduction);
+        return tm_fail(run, call, TM_RUN_TYPE, x->type, 0);
     copy_data(x, y);
     block b = {.y = y->data, .updates = updates->data, .run = tm_product(x->dims, depth, x->rank)};
     int64_t strides[TAMIS_MAX_RANK];
@@ -214,7 +214,7 @@ TM_BODY tensor_scatter(tm_run *run, const tm_call *call, int bits) {
     for (int64_t prefix = 0; prefix < prefixes; prefix++) {
         int64_t start = starts != NULL ? tm_index_at(starts, prefix / per_sample) : 0;
         if (rows > length || (!circular && (start < 0 || start > length - rows)))
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, start, length - rows);
+            return tm_fail(run, call, TM_RUN_START_RANGE, start, length - rows);
         start = start % length + (start % length < 0 ? length : 0);
         const int64_t first = rows < length - start ? rows : length - start;
         tm_copy_elements(y->data, (prefix * length + start) * inner, update->data, prefix * rows * inner,

@@ -14,9 +14,8 @@ static int32_t position_of(tm_run *run, const tm_call *call, int i, int64_t leng
                            int64_t otherwise, int64_t *out) {
     const tamis_tensor *given = tm_in(run, call, i);
     int64_t position = given != NULL ? tm_index_at(given, 0) : otherwise;
-    position += position < 0 ? length : 0;
-    *out = position;
-    return position < 0 || position > bound ? tm_fail(run, call, TM_RUN_SEQUENCE, position, length) : 0;
+    *out = position + (position < 0 ? length : 0);
+    return *out < 0 || *out > bound ? tm_fail(run, call, TM_RUN_SEQUENCE, position, bound + 1) : 0;
 }
 
 int32_t tm_k_SequenceEmpty(tm_run *run, const tm_call *call) {
@@ -114,13 +113,13 @@ int32_t tm_k_ConcatFromSequence(tm_run *run, const tm_call *call) {
     const int64_t length = tm_list_length(sequence);
     const bool new_axis = a->new_axis != 0;
     if (length == 0)
-        return tm_fail(run, call, TM_RUN_SEQUENCE, 0, 0);
+        return tm_fail(run, call, TM_RUN_SEQUENCE_EMPTY, 0, 0);
     const int32_t wanted = tm_list_item(sequence, 0)->rank + new_axis;
     const int64_t axis = a->axis + (a->axis < 0 ? wanted : 0);
     int64_t dims[TAMIS_MAX_RANK + 1], at = 0;
     int32_t rank = 0;
     if (axis < 0 || axis >= wanted || wanted > TAMIS_MAX_RANK)
-        return tm_fail(run, call, TM_RUN_VALUE, a->axis, wanted);
+        return tm_fail(run, call, TM_RUN_AXIS_RANGE, a->axis, wanted);
     int32_t code = concat_dims(run, call, (int32_t)axis, new_axis, &rank, dims);
     if (code == 0)
         code = tm_output(run, call, 0, rank, dims);
@@ -166,12 +165,12 @@ int32_t tm_k_SplitToSequence(tm_run *run, const tm_call *call) {
     const tm_attrs_SplitToSequence *a = tm_attributes(call);
     const int32_t axis = (int32_t)(a->axis + (a->axis < 0 ? x->rank : 0));
     if (axis < 0 || axis >= x->rank)
-        return tm_fail(run, call, TM_RUN_VALUE, a->axis, x->rank);
+        return tm_fail(run, call, TM_RUN_AXIS_RANGE, a->axis, x->rank);
     const int64_t dim = x->dims[axis];
     const bool equal = split == NULL || split->rank == 0; /* parts of one length, the last may be shorter */
     const int64_t chunk = split == NULL ? 1 : split->rank == 0 ? tm_index_at(split, 0) : 0;
     if (equal && chunk < 1)
-        return tm_fail(run, call, TM_RUN_VALUE, chunk, 1);
+        return tm_fail(run, call, TM_RUN_TOO_SMALL, chunk, 1);
     const int64_t count = equal ? dim / chunk + (dim % chunk != 0) : tm_count(split);
     tm_sequence *list = tm_list_create(run, call, count);
     if (list == NULL)
@@ -182,7 +181,7 @@ int32_t tm_k_SplitToSequence(tm_run *run, const tm_call *call) {
         if (equal && length > dim - start)
             length = dim - start;
         if (length < 0 || length > dim - start)
-            return tm_fail(run, call, TM_RUN_DIM_MISMATCH, start + length, dim);
+            return tm_fail(run, call, TM_RUN_SPLIT_SUM, start + length, dim);
         int32_t code =
             cut_item(run, call, &list->items[i], axis, start, length, split != NULL || a->keepdims != 0);
         if (code != 0)
@@ -190,7 +189,7 @@ int32_t tm_k_SplitToSequence(tm_run *run, const tm_call *call) {
         start += length;
     }
     if (start != dim)
-        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, start, dim);
+        return tm_fail(run, call, TM_RUN_SPLIT_SUM, start, dim);
     tm_out(run, call, 0)->data = list;
     return 0;
 }

@@ -72,7 +72,7 @@ int32_t tm_k_EyeLike(tm_run *run, const tm_call *call) {
     const int64_t rows = y->dims[0], columns = y->dims[1], bytes = tm_element_bytes(y->type);
     uint64_t one = 0;
     if (!one_of_type(y->type, &one))
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, y->type, 0);
+        return tm_fail(run, call, TM_RUN_TYPE, y->type, 0);
     memset(y->data, 0, (size_t)(rows * columns * bytes));
     if (a->k <= -rows || a->k >= columns)
         return 0;
@@ -100,10 +100,10 @@ static int64_t float_range_length(double distance, double delta) {
                 limit = tm_get_##s(tm_in(run, call, 1)->data, 0);                             \
         const C delta = tm_get_##s(tm_in(run, call, 2)->data, 0);                             \
         if (!(delta < 0 || delta > 0))                                                        \
-            return tm_fail(run, call, TM_RUN_VALUE, 0, 2);                                    \
+            return tm_fail(run, call, TM_RUN_STEP_ZERO, 0, 0);                                \
         const int64_t length = float_range_length((double)(C)(limit - start), (double)delta); \
         if (length < 0)                                                                       \
-            return tm_fail(run, call, TM_RUN_DIM_RANGE, length, 0);                           \
+            return tm_fail(run, call, TM_RUN_DIM_OVERFLOW, length, 0);                        \
         int32_t code = tm_output(run, call, 0, 1, &length);                                   \
         if (code != 0)                                                                        \
             return code;                                                                      \
@@ -124,9 +124,9 @@ TM_FOR_FLOAT_TYPES(FLOAT_RANGE)
         const int64_t delta = *(const S *)tm_in(run, call, 2)->data;     \
         int64_t distance, length = 0;                                    \
         if (delta == 0)                                                  \
-            return tm_fail(run, call, TM_RUN_VALUE, 0, 2);               \
+            return tm_fail(run, call, TM_RUN_STEP_ZERO, 0, 2);           \
         if (__builtin_sub_overflow(limit, start, &distance))             \
-            return tm_fail(run, call, TM_RUN_DIM_RANGE, limit, start);   \
+            return tm_fail(run, call, TM_RUN_DIM_OVERFLOW, limit, start);\
         if ((distance > 0 && delta > 0) || (distance < 0 && delta < 0))  \
             length = (distance - (delta > 0 ? 1 : -1)) / delta + 1;      \
         int32_t code = tm_output(run, call, 0, 1, &length);              \
@@ -163,7 +163,7 @@ int32_t tm_k_OneHot(tm_run *run, const tm_call *call) {
     for (int32_t i = 0; i < rank; i++)
         dims[i] = i < axis ? indices->dims[i] : i > axis ? indices->dims[i - 1] : depth;
     if (depth < 0)
-        return tm_fail(run, call, TM_RUN_DIM_RANGE, depth, 0);
+        return tm_fail(run, call, TM_RUN_TOO_SMALL, depth, 0);
     int32_t code = tm_output(run, call, 0, rank, dims);
     if (code != 0)
         return code;

@@ -42,7 +42,7 @@ static int32_t run_slots(tm_run *run, const tm_call *call, signal *job,
     if (slots == 0 || job->bins == 0)
         return 0;
     if (n < 1)
-        return tm_fail(run, call, TM_RUN_VALUE, n, 1);
+        return tm_fail(run, call, TM_RUN_TOO_SMALL, n, 1);
     int64_t bytes = (1 + 3 * slots) * n * (int64_t)sizeof(tm_complex_f64) + TAMIS_ALIGNMENT;
     tm_complex_f64 *memory = tm_scratch(run, call, bytes);
     if (memory == NULL)
@@ -127,7 +127,7 @@ static int32_t dft(tm_run *run, const tm_call *call) {
     int64_t axis = axis_input != NULL ? tm_integer_get(axis_input, 0) : -2;
     int32_t at = (int32_t)(axis < 0 ? axis + x->rank : axis);
     if (at < 0 || at >= x->rank - 1)
-        return tm_fail(run, call, TM_RUN_INDEX_RANGE, axis, x->rank - 1);
+        return tm_fail(run, call, TM_RUN_AXIS_RANGE, axis, x->rank - 1);
     bool one_sided = a->onesided != 0;
     signal job = {.x = x, .y = tm_out(run, call, 0), .inverse = a->inverse != 0};
     job.real_output = one_sided && job.inverse;
@@ -175,7 +175,7 @@ static int32_t stft(tm_run *run, const tm_call *call) {
     job.bins = job.y->dims[2];
     job.lines = x->dims[0] * job.frames;
     if (job.step < 1)
-        return tm_fail(run, call, TM_RUN_VALUE, job.step, 1);
+        return tm_fail(run, call, TM_RUN_TOO_SMALL, job.step, 1);
     if (job.frames > 0 && (job.frames - 1) * job.step + job.n > job.length)
         return tm_fail(run, call, TM_RUN_DIM_MISMATCH, (job.frames - 1) * job.step + job.n, job.length);
     if (window != NULL && window->dims[0] != job.n)

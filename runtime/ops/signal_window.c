@@ -79,7 +79,7 @@ static int64_t edge(const bands *b, int64_t i) {
         tamis_tensor *y = tm_out(run, call, 0);                                                              \
         bands b = bands_of(run, call);                                                                       \
         if (b.rate < 1 || b.count != y->dims[1] || b.bins != y->dims[0])                                     \
-            return tm_fail(run, call, TM_RUN_VALUE, b.rate, 1);                                              \
+            return tm_fail(run, call, TM_RUN_TOO_SMALL, b.rate, 1);                                          \
         for (int64_t i = 0; i < b.count; i++) {                                                              \
             int64_t left = edge(&b, i), centre = edge(&b, i + 1), right = edge(&b, i + 2);                   \
             for (int64_t bin = 0; bin < b.bins; bin++)                                                       \

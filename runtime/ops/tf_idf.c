@@ -92,7 +92,7 @@ int32_t tm_k_TfIdfVectorizer(tm_run *run, const tm_call *call) {
                     text ? a->pool_strings.count : a->pool_int64s.count,
                     y->dims[y->rank - 1]};
     if (!is_consistent(&v))
-        return tm_fail(run, call, TM_RUN_VALUE, v.pool_tokens, v.columns);
+        return tm_fail(run, call, TM_RUN_LISTS, v.pool_tokens, v.columns);
     int64_t rows = x->rank == 2 ? x->dims[0] : 1, length = x->dims[x->rank - 1];
     for (int64_t row = 0; row < rows; row++) {
         float *to = (float *)y->data + row * v.columns;

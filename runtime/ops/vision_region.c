@@ -38,12 +38,12 @@ static __attribute__((noinline)) int32_t roi_align(tm_run *run, const tm_call *c
     for (int64_t i = 0; i < r.y->dims[0]; i++) {
         const int64_t batch = ((const int64_t *)r.batches->data)[i];
         if (batch < 0 || batch >= r.x->dims[0])
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, batch, r.x->dims[0]);
+            return tm_fail(run, call, TM_RUN_POSITION_RANGE, batch, r.x->dims[0]);
     }
     if (tm_count(r.y) == 0)
         return 0;
     if (tm_count(r.x) == 0)
-        return tm_fail(run, call, TM_RUN_VALUE, tm_count(r.y), 0);
+        return tm_fail(run, call, TM_RUN_NO_ELEMENTS, tm_count(r.y), 0);
     return tm_parallel(run, r.y->dims[0] * r.y->dims[1], 16, body, &r);
 }
 #define N f32
@@ -80,7 +80,7 @@ static void bin_pixels(int64_t start, int64_t length, int64_t i, int64_t bins, i
         for (int64_t i = 0; i < y->dims[0] * y->dims[1]; i++) {                                              \
             const int64_t roi = i / y->dims[1], batch = (int64_t)tm_get_##s(rois->data, roi * 5);            \
             if (batch < 0 || batch >= x->dims[0])                                                            \
-                return tm_fail(run, call, TM_RUN_INDEX_RANGE, batch, x->dims[0]);                            \
+                return tm_fail(run, call, TM_RUN_POSITION_RANGE, batch, x->dims[0]);                         \
             int64_t corner[4];                                                                               \
             for (int k = 0; k < 4; k++)                                                                      \
                 corner[k] = rounded((double)tm_get_##s(rois->data, roi * 5 + 1 + k) * a->spatial_scale);     \

@@ -57,11 +57,11 @@ static __attribute__((noinline)) int32_t grid_sample(tm_run *run, const tm_call 
     p.align_corners = a->align_corners != 0;
     p.points = tm_product(p.y->dims, 2, p.y->rank);
     if (p.axes > (p.mode == SAMPLE_CUBIC ? 3 : MAX_AXES))
-        return tm_fail(run, call, TM_RUN_UNSUPPORTED, p.axes, MAX_AXES);
+        return tm_fail(run, call, TM_RUN_COUNT_RANGE, p.axes, p.mode == SAMPLE_CUBIC ? 3 : MAX_AXES);
     if (tm_count(p.y) == 0)
         return 0;
     if (tm_count(p.x) == 0)
-        return tm_fail(run, call, TM_RUN_VALUE, tm_count(p.y), 0);
+        return tm_fail(run, call, TM_RUN_NO_ELEMENTS, tm_count(p.y), 0);
     const int64_t grain = p.x->dims[1] >= 2048 ? 1 : 2048 / p.x->dims[1];
     return tm_parallel(run, p.x->dims[0] * p.points, grain, body, &p);
 }

@@ -30,7 +30,7 @@ TM_BODY max_unpool(tm_run *run, const tm_call *call, int bits) {
     for (int64_t i = 0; i < count; i++) {
         int64_t at = tm_index_at(indices, i), bound = whole ? room : image;
         if (at < 0 || at >= bound)
-            return tm_fail(run, call, TM_RUN_INDEX_RANGE, at, bound);
+            return tm_fail(run, call, TM_RUN_POSITION_RANGE, at, bound);
         if (!whole) {
             int64_t stride = 1, moved = 0;
             for (int32_t d = x->rank - 1; d >= 0; d--) {

@@ -17,7 +17,7 @@ SOURCE = pathlib.Path(os.environ.get("TAMIS_SOURCE", pathlib.Path(__file__).pare
 LIBRARIES = ["base", "ir", "frontend", "passes", "codegen", "compiler", "runtime", "python"]
 FOLDERS = LIBRARIES + ["include", "tools", "tests", "examples", "bench", "cmake"]
 SUFFIXES = {".c", ".h", ".def", ".inc", ".py", ".sh", ".cmake"}
-CONTRACT = {"tamis/artifact.h", "tamis/types.def"}
+CONTRACT = {"tamis/artifact.h", "tamis/types.def", "tamis/failures.def"}
 LISTS = ["base/letters.def", "base/regex.def"]  # plain data that kernels need too
 
 # What a folder may include, as prefixes: its own and those of the layers below.

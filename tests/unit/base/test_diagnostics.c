@@ -5,27 +5,12 @@
  * The messages are part of the command's interface, so their exact text is compared.
  */
 #include "base/base.h"
+#include "tests/unit/arena_fixture.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-static tm_arena arena;
-static tm_diagnostics diagnostics;
-
-static int set_up(void **state) {
-    (void)state;
-    tm_arena_init(&arena);
-    tm_diagnostics_init(&diagnostics, &arena);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    tm_arena_deinit(&arena);
-    return 0;
-}
 
 static const char *printed_last(void) {
     tm_text text;
@@ -59,6 +44,13 @@ static void test_text_place(void **state) {
     tm_place place = {.file = "case.ir", .line = 12, .column = 7, .node_index = -1};
     assert_int_equal(tm_report(&diagnostics, TM_E_TEXT, &place, NULL, "unknown word"), TM_E_TEXT);
     assert_string_equal(printed_last(), "case.ir:12:7: error E0113: unknown word\n");
+}
+
+static void test_nameless_node(void **state) {
+    (void)state;
+    tm_place place = {.file = "m.onnx", .path = "main", .node_index = 12, .op = "Gather", .node = ""};
+    assert_int_equal(tm_report(&diagnostics, TM_E_SHAPE, &place, NULL, "x"), TM_E_SHAPE);
+    assert_string_equal(printed_last(), "m.onnx:main:node 12:Gather: error E0111: x\n");
 }
 
 static void test_no_place(void **state) {
@@ -103,7 +95,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_place), cmocka_unit_test(test_text_place),
         cmocka_unit_test(test_no_place),   cmocka_unit_test(test_keeps_order),
-        cmocka_unit_test(test_error_list),
+        cmocka_unit_test(test_error_list), cmocka_unit_test(test_nameless_node),
     };
     return cmocka_run_group_tests_name("base/diagnostics", tests, set_up, tear_down);
 }
