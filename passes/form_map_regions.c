@@ -13,6 +13,7 @@
 
 #define MOST_NODES 48
 #define MOST_INPUTS 24
+#define MOST_OPERANDS 16 /* of one node that a region can hold */
 
 typedef struct group {
     const tm_node *sink;
@@ -20,6 +21,27 @@ typedef struct group {
     int count;
     int inputs;
 } group;
+
+/* Positions of nodes in their graphs, by the id of their first output. Nodes made later have none. */
+typedef struct positions {
+    int64_t *of;
+    int32_t count;
+} positions;
+
+static void number_nodes(positions *at, const tm_graph *graph) {
+    int64_t position = 0;
+    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
+        if (node->output_count > 0 && node->outputs[0] != NULL)
+            at->of[node->outputs[0]->id] = position++;
+        for (int i = 0; node->op != TM_OP_Region && i < tm_node_subgraph_count(node); i++)
+            number_nodes(at, tm_node_subgraph(node, i));
+    }
+}
+
+static int64_t position_of(const positions *at, const tm_node *node) {
+    int32_t id = node->outputs[0]->id;
+    return id < at->count ? at->of[id] : -1;
+}
 
 static bool operands_fit(const tm_node *node, const tm_value *out) {
     for (int i = 0; i < node->input_count; i++) {
@@ -39,21 +61,42 @@ static bool read_by_group_only(const group *g, const tm_value *value) {
     return true;
 }
 
-static bool may_join(const group *g, const tm_node *node) {
-    return node != NULL && node->graph == g->sink->graph && !tm_region_is_among(g->nodes, g->count, node) &&
-           tm_region_can_hold(node) && tm_region_same_dims(node->outputs[0], g->sink->outputs[0]) &&
-           operands_fit(node, g->sink->outputs[0]) && read_by_group_only(g, node->outputs[0]);
+/* The producer of the input if it stands in the group's graph and may ever join: what it is and its dims do
+ * not change while the group grows. */
+static tm_node *candidate(const group *g, const tm_value *input) {
+    tm_node *node = input != NULL ? input->producer : NULL;
+    bool fits = node != NULL && node->graph == g->sink->graph && tm_region_can_hold(node) &&
+                tm_region_same_dims(node->outputs[0], g->sink->outputs[0]);
+    return fits && operands_fit(node, g->sink->outputs[0]) ? node : NULL;
 }
 
-/* Joins producers until none fits; walking backwards in order sees every use of a node before it. */
-static void grow(group *g) {
-    for (tm_node *node = g->sink->previous; node != NULL && g->count < MOST_NODES && g->inputs < MOST_INPUTS;
-         node = node->previous)
-        if (node->output_count == 1 && node->outputs[0] != NULL && node->outputs[0]->uses.count > 0 &&
-            may_join(g, node)) {
+/* Joins producers until none fits, the latest in the order of execution first, so that all readers of a node
+ * are decided before the node. */
+static void grow(group *g, const positions *at) {
+    tm_node *waiting[MOST_NODES * MOST_OPERANDS];
+    int count = 0;
+    const tm_node *joined = g->sink;
+    while (joined != NULL && g->count < MOST_NODES && g->inputs < MOST_INPUTS) {
+        for (int i = 0; i < joined->input_count; i++) {
+            tm_node *node = candidate(g, joined->inputs[i]);
+            if (node != NULL && !tm_region_is_among(waiting, count, node))
+                waiting[count++] = node;
+        }
+        joined = NULL;
+        while (joined == NULL && count > 0) {
+            int latest = 0;
+            for (int i = 1; i < count; i++)
+                if (position_of(at, waiting[i]) > position_of(at, waiting[latest]))
+                    latest = i;
+            tm_node *node = waiting[latest];
+            waiting[latest] = waiting[--count];
+            if (!read_by_group_only(g, node->outputs[0]))
+                continue;
             g->nodes[g->count++] = node;
             g->inputs += node->input_count - 1;
+            joined = node;
         }
+    }
 }
 
 static void sort(group *g) { /* collected backwards: execution order is the reverse */
@@ -64,14 +107,14 @@ static void sort(group *g) { /* collected backwards: execution order is the reve
     }
 }
 
-static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph) {
+static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph, const positions *at) {
     for (tm_node *node = graph->last; node != NULL;) {
         for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
-            TM_TRY(form_in_graph(context, tm_node_subgraph(node, i)));
+            TM_TRY(form_in_graph(context, tm_node_subgraph(node, i), at));
         tm_node *previous = node->previous;
         group g = {.sink = node, .nodes = {node}, .count = 1, .inputs = node->input_count};
         if (tm_region_can_hold(node) && operands_fit(node, node->outputs[0])) {
-            grow(&g);
+            grow(&g, at);
             sort(&g);
             if (g.count >= 2) {
                 if (!tm_pass_allow(context))
@@ -87,5 +130,8 @@ static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph) {
 }
 
 tm_code tm_pass_form_map_regions(tm_pass_context *context) {
-    return form_in_graph(context, context->model->main);
+    tm_model *model = context->model;
+    positions at = {TM_NEW_ARRAY(model->arena, int64_t, model->value_count + 1), model->value_count};
+    number_nodes(&at, model->main);
+    return form_in_graph(context, model->main, &at);
 }

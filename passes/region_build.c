@@ -128,7 +128,8 @@ typedef struct builder {
     tm_graph *body;
     tm_node *const *nodes;
     int count;
-    tm_value **inner; /* by outer value id */
+    TM_VECTOR(const tm_value *) outer; /* values of the outer graph that have one inside, ... */
+    TM_VECTOR(tm_value *) inner;       /* ... at the same place: bodies are small */
     TM_VECTOR(tm_value *) outer_inputs;
 } builder;
 
@@ -153,12 +154,24 @@ tm_code tm_region_form_each(tm_pass_context *context, tm_graph *graph,
     return TM_OK;
 }
 
+static tm_value *known_inner(const builder *b, const tm_value *value) {
+    for (size_t i = b->outer.count; i-- > 0;)
+        if (b->outer.items[i] == value)
+            return b->inner.items[i];
+    return NULL;
+}
+
+static void set_inner(builder *b, const tm_value *value, tm_value *inner) {
+    tm_push(b->model->arena, &b->outer, value);
+    tm_push(b->model->arena, &b->inner, inner);
+}
+
 static tm_value *inner_value(builder *b, tm_value *value) {
     if (value == NULL)
         return NULL;
-    if (b->inner[value->id] != NULL)
-        return b->inner[value->id];
-    tm_value *inner;
+    tm_value *inner = known_inner(b, value);
+    if (inner != NULL)
+        return inner;
     if (tm_region_is_scalar(value)) {
         tm_constant *scalar =
             tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
@@ -169,7 +182,7 @@ static tm_value *inner_value(builder *b, tm_value *value) {
         tm_graph_add_input(b->body, inner);
         tm_push(b->model->arena, &b->outer_inputs, value);
     }
-    b->inner[value->id] = inner;
+    set_inner(b, value, inner);
     return inner;
 }
 
@@ -188,7 +201,7 @@ static void clone(builder *b, const tm_node *node) {
         }
         tm_value *output = tm_node_add_output(copy, NULL);
         tm_value_set_tensor(output, node->outputs[i]->type, node->outputs[i]->rank, node->outputs[i]->dims);
-        b->inner[node->outputs[i]->id] = output;
+        set_inner(b, node->outputs[i], output);
     }
 }
 
@@ -198,8 +211,6 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     const tm_node *last = nodes[count - 1];
     builder b = {.model = model, .nodes = nodes, .count = count};
     b.body = tm_graph_create(model, "region", last->graph);
-    size_t ids = (size_t)model->value_count;
-    b.inner = TM_NEW_ARRAY(model->arena, tm_value *, ids + 1);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < nodes[i]->input_count; k++)
             if (nodes[i]->inputs[k] != NULL &&
@@ -214,7 +225,7 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     tm_node_set_string(region, "kind", kind);
     tm_node_set_graph(region, "body", b.body);
     for (int i = 0; i < output_count; i++) {
-        tm_graph_add_output(b.body, b.inner[outputs[i]->id]);
+        tm_graph_add_output(b.body, known_inner(&b, outputs[i]));
         tm_value *output = tm_node_add_output(region, NULL);
         tm_value_set_tensor(output, outputs[i]->type, outputs[i]->rank, outputs[i]->dims);
         tm_rewrite_replace(outputs[i], output);

@@ -95,15 +95,57 @@ LLVMValueRef tm_emit_string(tm_emit *e, const char *text) {
     return text == NULL ? LLVMConstNull(e->ptr) : tm_emit_bytes(e, "", text, strlen(text) + 1, 1);
 }
 
-int32_t tm_emit_node_number(tm_emit *e, const tm_node *node) {
-    if (node == NULL)
-        return -1;
-    const char *op = tm_op_get(node->op)->name;
-    const char *path = node->file_path != NULL ? node->file_path : "main";
-    const char *name = node->name != NULL ? node->name : "";
-    tm_push(e->arena, &e->node_names,
-            node->file_index >= 0 ? tm_arena_format(e->arena, "%s node %lld: %s '%s'", path,
-                                                    (long long)node->file_index, op, name)
-                                  : tm_arena_format(e->arena, "%s: %s '%s'", path, op, name));
-    return (int32_t)e->node_names.count - 1;
+/* ---- parts ---- */
+
+#define PART_STEPS 128
+
+static void part_open(tm_emit *e, tm_emit_parts *parts) {
+    parts->outer.function = e->function;
+    parts->outer.run = e->run;
+    parts->outer.dims = e->dims;
+    parts->outer.fail_phi = e->fail_phi;
+    parts->outer.fail = e->fail;
+    parts->outer.here = LLVMGetInsertBlock(e->builder);
+    parts->open = true;
+    parts->steps = 0;
+    tm_emit_begin(e, parts->name, true);
+    unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(e->function, LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->context, kind, 0));
+}
+
+static void part_close(tm_emit *e, tm_emit_parts *parts) {
+    tm_emit_check_dims(e, -1);
+    tm_emit_end(e);
+    LLVMValueRef part = e->function;
+    e->function = parts->outer.function;
+    e->run = parts->outer.run;
+    e->dims = parts->outer.dims;
+    e->fail_phi = parts->outer.fail_phi;
+    e->fail = parts->outer.fail;
+    LLVMPositionBuilderAtEnd(e->builder, parts->outer.here);
+    parts->open = false;
+    LLVMTypeRef type = LLVMFunctionType(e->i32, &e->ptr, 1, 0);
+    tm_emit_check(e, LLVMBuildCall2(e->builder, type, part, &e->run, 1, ""));
+}
+
+void tm_emit_parts_begin(tm_emit *e, tm_emit_parts *parts, const char *name, int64_t steps) {
+    *parts = (tm_emit_parts){.name = name, .split = steps > PART_STEPS};
+    if (parts->split)
+        tm_emit_check_dims(e, -1);
+}
+
+void tm_emit_parts_step(tm_emit *e, tm_emit_parts *parts) {
+    if (!parts->split)
+        return;
+    if (parts->open && parts->steps == PART_STEPS)
+        part_close(e, parts);
+    if (!parts->open)
+        part_open(e, parts);
+    parts->steps++;
+}
+
+void tm_emit_parts_end(tm_emit *e, tm_emit_parts *parts) {
+    if (parts->open)
+        part_close(e, parts);
 }

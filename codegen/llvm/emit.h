@@ -12,6 +12,26 @@
 #include <llvm-c/Core.h>
 #include <llvm-c/TargetMachine.h>
 
+/* What belongs to a node that is emitted, and to a value: emit_index.c. */
+typedef struct tm_emit_index_node {
+    const tm_node *node;
+    int32_t name;                           /* number in node_names, or -1 */
+    size_t first_constraint, constraint_count; /* in the index's constraints */
+} tm_emit_index_node;
+
+typedef struct tm_emit_index {
+    tm_emit_index_node *nodes; /* sorted by address */
+    size_t node_count;
+    const tm_constraint **constraints; /* late ones, node by node */
+    int32_t *first_symbol;             /* by value id: symbol number, or -1 */
+    int32_t *next_symbol;              /* by symbol number */
+} tm_emit_index;
+
+typedef struct tm_emit_cached_dim {
+    LLVMValueRef value;
+    LLVMValueRef function; /* for which it holds */
+} tm_emit_cached_dim;
+
 typedef struct tm_emit {
     tm_arena *arena;
     tm_diagnostics *diagnostics;
@@ -29,13 +49,27 @@ typedef struct tm_emit {
     LLVMValueRef fail_phi;
     LLVMValueRef overflow;   /* i1 collected by emit_dim, or NULL */
     bool dims_unsafe;        /* a helper that may record a failure was called */
-    LLVMValueRef *dim_cache; /* by dim number; NULL: no cache */
-    size_t dim_cache_size;
-    LLVMValueRef *stored; /* prepare(): symbols already bound, by number */
+    bool caches_dims;           /* prepare(): a dim computed once serves the rest of the function */
+    TM_VECTOR(tm_emit_cached_dim) dim_cache; /* by dim number */
+    bool *stored;                            /* prepare(): symbols already bound, by number */
     /* tables */
+    tm_emit_index index;
     TM_VECTOR(const char *) node_names;
     int32_t call_count;
 } tm_emit;
+
+/* Stretches of a long function in functions of their own: what LLVM does to a function takes more than twice
+ * as long for twice the code. Nothing may cross their borders but memory. */
+typedef struct tm_emit_parts {
+    const char *name;
+    bool split; /* false: so few steps that no part is made */
+    bool open;
+    int steps; /* in the open part */
+    struct {
+        LLVMValueRef function, run, dims, fail_phi;
+        LLVMBasicBlockRef fail, here;
+    } outer;
+} tm_emit_parts;
 
 #define TM_OFFSET(member) ((int64_t)offsetof(tm_run, member))
 
@@ -57,13 +91,24 @@ void tm_emit_end(tm_emit *e); /* returns 0 at the current point */
 /* Constant data with private linkage; returns a pointer. */
 LLVMValueRef tm_emit_bytes(tm_emit *e, const char *name, const void *data, size_t bytes, unsigned alignment);
 LLVMValueRef tm_emit_string(tm_emit *e, const char *text);
-/* Number of a node in the table of names. */
+/* Parts: `steps` is how many steps are to come, each announced by tm_emit_parts_step. */
+void tm_emit_parts_begin(tm_emit *e, tm_emit_parts *parts, const char *name, int64_t steps);
+void tm_emit_parts_step(tm_emit *e, tm_emit_parts *parts);
+void tm_emit_parts_end(tm_emit *e, tm_emit_parts *parts);
+
+/* emit_index.c: made once, before anything is emitted; the graph must not change any more. */
+void tm_emit_index_create(tm_emit *e);
+/* Number of a node in the table of names; -1 for NULL. */
 int32_t tm_emit_node_number(tm_emit *e, const tm_node *node);
+/* The constraints with late dims that are checked before a node (for a region: those of its body). */
+const tm_constraint *const *tm_emit_node_constraints(const tm_emit *e, const tm_node *node,
+                                                     size_t *out_count);
 
 /* emit_dims.c */
 LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim);
 void tm_emit_check_dims(tm_emit *e, int32_t node);
-void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to);
+void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to, int32_t node);
+void tm_emit_constraint(tm_emit *e, const tm_constraint *constraint, int32_t node);
 void tm_emit_bind_symbols(tm_emit *e, const tm_value *value);
 void tm_emit_prepare(tm_emit *e);
 

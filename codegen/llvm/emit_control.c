@@ -86,7 +86,7 @@ static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
             const tm_plan_value *entry = &e->plan->values.items[tm_plan_frame(e->plan, node->outputs[k])];
             for (int d = 1; d < node->outputs[k]->rank; d++)
                 if (node->outputs[k]->dims[d]->kind != TM_DIM_SYMBOL || !node->outputs[k]->dims[d]->late)
-                    tm_emit_store_dims(e, entry, d, d + 1);
+                    tm_emit_store_dims(e, entry, d, d + 1, number);
             tm_emit_call(e, "tm_scan_begin", e->void_type,
                          (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_plan_frame(e->plan, node->outputs[k]))},
                          2);
@@ -216,7 +216,8 @@ static tm_code emit_scan(tm_emit *e, tm_node *node, int32_t number) {
         if (to != NULL)
             for (int d = 0; d < to->rank; d++)
                 if (to->dims[d]->kind != TM_DIM_SYMBOL)
-                    tm_emit_store_dims(e, &e->plan->values.items[tm_plan_frame(e->plan, to)], d, d + 1);
+                    tm_emit_store_dims(e, &e->plan->values.items[tm_plan_frame(e->plan, to)], d, d + 1,
+                                       number);
     }
     tm_emit_check_dims(e, number);
     LLVMValueRef i = counter(e);

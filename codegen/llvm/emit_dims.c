@@ -68,13 +68,19 @@ static LLVMValueRef emit_kind(tm_emit *e, tm_dim dim) {
     }
 }
 
+static void cache_dim(tm_emit *e, tm_dim dim, LLVMValueRef value) {
+    while (e->dim_cache.count <= (size_t)dim->number)
+        tm_push(e->arena, &e->dim_cache, (tm_emit_cached_dim){0});
+    e->dim_cache.items[dim->number] = (tm_emit_cached_dim){value, e->function};
+}
+
 LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim) {
-    bool cache = e->dim_cache != NULL && (size_t)dim->number < e->dim_cache_size;
-    if (cache && e->dim_cache[dim->number] != NULL)
-        return e->dim_cache[dim->number];
+    size_t number = (size_t)dim->number;
+    if (e->caches_dims && number < e->dim_cache.count && e->dim_cache.items[number].function == e->function)
+        return e->dim_cache.items[number].value;
     LLVMValueRef value = emit_kind(e, dim);
-    if (cache)
-        e->dim_cache[dim->number] = value;
+    if (e->caches_dims)
+        cache_dim(e, dim, value);
     return value;
 }
 
@@ -89,8 +95,8 @@ void tm_emit_check_dims(tm_emit *e, int32_t node) {
     e->dims_unsafe = false;
 }
 
-/* Stores dims from..to of a value; constant ones stand in the template. */
-void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to) {
+/* Stores dims from..to of a value that `node` makes; constant ones stand in the template. */
+void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to, int32_t node) {
     for (int i = from; i < to; i++) {
         tm_dim dim = value->value->dims[i];
         if (dim->kind == TM_DIM_CONST)
@@ -99,8 +105,10 @@ void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to
         tm_emit_store(e, size, e->dims, 8 * (int64_t)(value->dims_offset + i));
         if (dim->low >= 0)
             continue;
-        LLVMValueRef negative = LLVMBuildICmp(e->builder, LLVMIntSLT, size, tm_emit_i64(e, 0), "");
-        e->overflow = e->overflow == NULL ? negative : LLVMBuildOr(e->builder, e->overflow, negative, "");
+        tm_emit_check_dims(e, node);
+        tm_emit_check(
+            e, tm_emit_call(e, "tm_check_dim", e->i32,
+                            (LLVMValueRef[]){e->run, tm_emit_i32(e, node), tm_emit_i32(e, i), size}, 4));
     }
 }
 
@@ -118,24 +126,21 @@ static void bind(tm_emit *e, const tm_symbol *symbol) {
 }
 
 void tm_emit_bind_symbols(tm_emit *e, const tm_value *value) {
-    for (size_t i = 0; i < tm_dims_symbol_count(e->model->dims); i++) {
-        const tm_symbol *symbol = tm_dims_symbol_at(e->model->dims, i);
-        if (symbol->value == value && symbol->origin != TM_SYMBOL_INPUT && e->plan->symbol_used[i])
-            bind(e, symbol);
-    }
+    for (int32_t i = e->index.first_symbol[value->id]; i >= 0; i = e->index.next_symbol[i])
+        if (e->plan->symbol_used[i])
+            bind(e, tm_dims_symbol_at(e->model->dims, (size_t)i));
 }
 
 /* Binds the symbols that stand alone as a dim of input `number`; other dims are checked afterwards. */
 static void bind_input(tm_emit *e, const tm_plan_value *input) {
     for (int i = 0; i < input->value->rank; i++) {
         tm_dim dim = input->value->dims[i];
-        if (dim->kind != TM_DIM_SYMBOL || e->stored[dim->symbol->number] != NULL)
+        if (dim->kind != TM_DIM_SYMBOL || e->stored[dim->symbol->number])
             continue;
         LLVMValueRef given = tm_emit_load(e, e->i64, e->dims, 8 * (int64_t)(input->dims_offset + i));
         tm_emit_store(e, given, e->dims, 8 * (int64_t)(e->plan->symbol_dims + dim->symbol->number));
-        e->stored[dim->symbol->number] = given;
-        if ((size_t)dim->number < e->dim_cache_size)
-            e->dim_cache[dim->number] = given;
+        e->stored[dim->symbol->number] = true;
+        cache_dim(e, dim, given);
     }
 }
 
@@ -170,28 +175,97 @@ static LLVMValueRef value_bytes(tm_emit *e, const tm_value *value) {
                          tm_emit_i64(e, 3), "");
 }
 
+/* The largest member's bytes. Members of one size count once: a chain of equal layers has thousands. */
+static LLVMValueRef slot_bytes(tm_emit *e, const tm_plan_slot *slot) {
+    TM_VECTOR(tm_dim) seen = {0};
+    LLVMValueRef bytes = tm_emit_i64(e, 0);
+    for (size_t i = 0; i < slot->members.count; i++) {
+        const tm_value *value = e->plan->values.items[slot->members.items[i]].value;
+        tm_dim bits = tm_dim_mul(e->model->dims, tm_dim_product(e->model->dims, value->dims, value->rank),
+                                 tm_dim_constant(e->model->dims, tm_type_bits(value->type)));
+        size_t k = 0;
+        while (k < seen.count && seen.items[k] != bits)
+            k++;
+        if (k < seen.count)
+            continue;
+        tm_push(e->arena, &seen, bits);
+        bytes = choose(e, LLVMIntSGT, bytes, value_bytes(e, value));
+        tm_emit_check_dims(e, tm_emit_node_number(e, value->producer));
+    }
+    return bytes;
+}
+
+/* The offsets of the slots, one after the other; the sum so far stands in run->workspace_bytes. */
 static void emit_slots(tm_emit *e) {
-    LLVMValueRef offset = tm_emit_i64(e, 0);
+    tm_emit_parts parts;
+    tm_emit_store(e, tm_emit_i64(e, 0), e->run, TM_OFFSET(workspace_bytes));
+    tm_emit_parts_begin(e, &parts, "tm_model_slots", (int64_t)e->plan->slots.count);
     for (size_t s = 0; s < e->plan->slots.count; s++) {
-        const tm_plan_slot *slot = &e->plan->slots.items[s];
-        LLVMValueRef bytes = tm_emit_i64(e, 0);
-        for (size_t i = 0; i < slot->members.count; i++)
-            bytes = choose(e, LLVMIntSGT, bytes,
-                           value_bytes(e, e->plan->values.items[slot->members.items[i]].value));
+        tm_emit_parts_step(e, &parts);
+        LLVMValueRef offset = tm_emit_load(e, e->i64, e->run, TM_OFFSET(workspace_bytes));
+        LLVMValueRef bytes = slot_bytes(e, &e->plan->slots.items[s]);
         tm_emit_store(e, offset, e->dims, 8 * (int64_t)(e->plan->slot_dims + (int32_t)s));
         bytes =
             LLVMBuildAnd(e->builder, LLVMBuildAdd(e->builder, bytes, tm_emit_i64(e, TAMIS_ALIGNMENT - 1), ""),
                          tm_emit_i64(e, -TAMIS_ALIGNMENT), "");
         offset = checked(e, "llvm.sadd.with.overflow", offset, bytes);
+        tm_emit_store(e, offset, e->run, TM_OFFSET(workspace_bytes));
     }
-    tm_emit_store(e, offset, e->run, TM_OFFSET(workspace_bytes));
+    tm_emit_check_dims(e, -1);
+    tm_emit_parts_end(e, &parts);
+}
+
+void tm_emit_constraint(tm_emit *e, const tm_constraint *constraint, int32_t node) {
+    LLVMValueRef a = tm_emit_dim(e, constraint->a), b = tm_emit_dim(e, constraint->b);
+    const char *check = constraint->node->op == TM_OP_Reshape ? "tm_check_elements" : "tm_check_equal";
+    tm_emit_check_dims(e, node);
+    tm_emit_check(
+        e, tm_emit_call(e, check, e->i32, (LLVMValueRef[]){e->run, tm_emit_i32(e, node), a, b}, 4));
+}
+
+static void emit_early_constraints(tm_emit *e) {
+    tm_emit_parts parts;
+    tm_emit_parts_begin(e, &parts, "tm_model_checks", (int64_t)e->model->constraints.count);
+    for (size_t i = 0; i < e->model->constraints.count; i++) {
+        const tm_constraint *c = &e->model->constraints.items[i];
+        if (c->a->late || c->b->late)
+            continue;
+        tm_emit_parts_step(e, &parts);
+        tm_emit_constraint(e, c, tm_emit_node_number(e, c->node));
+    }
+    tm_emit_parts_end(e, &parts);
+}
+
+/* All dims that depend on the inputs' dims only; values may share entries. */
+static void emit_early_dims(tm_emit *e) {
+    tm_emit_parts parts;
+    bool *written = TM_NEW_ARRAY(e->arena, bool, e->plan->dims_count + 1);
+    tm_emit_parts_begin(e, &parts, "tm_model_dims", (int64_t)e->plan->values.count);
+    for (size_t i = 0; i < e->plan->values.count; i++) {
+        const tm_plan_value *entry = &e->plan->values.items[i];
+        if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR ||
+            written[entry->dims_offset])
+            continue;
+        written[entry->dims_offset] = entry->value->rank > 0;
+        bool varies = false;
+        for (int d = 0; d < entry->value->rank; d++)
+            varies = varies || (!entry->value->dims[d]->late && entry->value->dims[d]->kind != TM_DIM_CONST);
+        if (!varies)
+            continue;
+        tm_emit_parts_step(e, &parts);
+        int32_t node = tm_emit_node_number(e, entry->value->producer);
+        for (int d = 0; d < entry->value->rank; d++)
+            if (!entry->value->dims[d]->late)
+                tm_emit_store_dims(e, entry, d, d + 1, node);
+        tm_emit_check_dims(e, node);
+    }
+    tm_emit_parts_end(e, &parts);
 }
 
 void tm_emit_prepare(tm_emit *e) {
     tm_emit_begin(e, "tm_model_prepare", true);
-    e->dim_cache_size = 1u << 16;
-    e->dim_cache = TM_NEW_ARRAY(e->arena, LLVMValueRef, e->dim_cache_size);
-    e->stored = TM_NEW_ARRAY(e->arena, LLVMValueRef, tm_dims_symbol_count(e->model->dims) + 1);
+    e->caches_dims = true;
+    e->stored = TM_NEW_ARRAY(e->arena, bool, tm_dims_symbol_count(e->model->dims) + 1);
     const tm_graph *graph = e->model->main;
     for (size_t i = 0; i < graph->inputs.count; i++)
         if (graph->inputs.items[i]->kind == TAMIS_KIND_TENSOR)
@@ -200,30 +274,9 @@ void tm_emit_prepare(tm_emit *e) {
         if (graph->inputs.items[i]->kind == TAMIS_KIND_TENSOR)
             check_input(e, &e->plan->values.items[tm_plan_frame(e->plan, graph->inputs.items[i])], (int)i);
     tm_emit_check_dims(e, -1);
-    for (size_t i = 0; i < e->model->constraints.count; i++) {
-        const tm_constraint *c = &e->model->constraints.items[i];
-        if (c->a->late || c->b->late)
-            continue;
-        LLVMValueRef a = tm_emit_dim(e, c->a), b = tm_emit_dim(e, c->b);
-        tm_emit_check(
-            e,
-            tm_emit_call(e, "tm_check_equal", e->i32,
-                         (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_emit_node_number(e, c->node)), a, b}, 4));
-    }
-    bool *written = TM_NEW_ARRAY(e->arena, bool, e->plan->dims_count + 1);
-    for (size_t i = 0; i < e->plan->values.count; i++) {
-        const tm_plan_value *entry = &e->plan->values.items[i];
-        if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR ||
-            written[entry->dims_offset])
-            continue;
-        written[entry->dims_offset] = entry->value->rank > 0;
-        for (int d = 0; d < entry->value->rank; d++)
-            if (!entry->value->dims[d]->late)
-                tm_emit_store_dims(e, entry, d, d + 1);
-    }
+    emit_early_constraints(e);
+    emit_early_dims(e);
     emit_slots(e);
-    tm_emit_check_dims(e, -1);
-    e->dim_cache = NULL;
-    e->dim_cache_size = 0;
+    e->caches_dims = false;
     tm_emit_end(e);
 }

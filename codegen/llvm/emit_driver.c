@@ -27,7 +27,7 @@ static void late_dims(tm_emit *e, const tm_value *value, int32_t node, bool rese
         return;
     for (int i = 0; i < value->rank; i++)
         if (value->dims[i]->late)
-            tm_emit_store_dims(e, entry, i, i + 1);
+            tm_emit_store_dims(e, entry, i, i + 1, node);
     tm_emit_check_dims(e, node);
     if (!reserve || entry->storage != TM_STORAGE_BUFFER)
         return;
@@ -75,17 +75,10 @@ static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
 
 /* Checks of dims that were known to matter at this node and only now have values. */
 static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
-    for (size_t i = 0; i < e->model->constraints.count; i++) {
-        const tm_constraint *c = &e->model->constraints.items[i];
-        bool here =
-            c->node == node || (node->op == TM_OP_Region && c->node->graph == tm_node_graph(node, "body"));
-        if (!here || !(c->a->late || c->b->late))
-            continue;
-        LLVMValueRef a = tm_emit_dim(e, c->a), b = tm_emit_dim(e, c->b);
-        tm_emit_check_dims(e, number);
-        tm_emit_check(e, tm_emit_call(e, "tm_check_equal", e->i32,
-                                      (LLVMValueRef[]){e->run, tm_emit_i32(e, number), a, b}, 4));
-    }
+    size_t count;
+    const tm_constraint *const *constraints = tm_emit_node_constraints(e, node, &count);
+    for (size_t i = 0; i < count; i++)
+        tm_emit_constraint(e, constraints[i], number);
 }
 
 static tm_code emit_node(tm_emit *e, tm_node *node) {
@@ -105,11 +98,15 @@ static tm_code emit_node(tm_emit *e, tm_node *node) {
 
 tm_code tm_emit_graph(tm_emit *e, tm_graph *graph) {
     tm_code code = TM_OK;
+    tm_emit_parts parts;
+    tm_emit_parts_begin(e, &parts, "tm_model_nodes", graph->node_count);
     for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        tm_emit_parts_step(e, &parts);
         tm_code result = emit_node(e, node);
         if (code == TM_OK)
             code = result; /* goes on, so that all unsupported nodes are listed */
     }
+    tm_emit_parts_end(e, &parts);
     return code;
 }
 

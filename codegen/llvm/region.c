@@ -137,7 +137,7 @@ static LLVMValueRef begin_function(tm_region *r, const char *name, LLVMTypeRef t
     level_attributes(r, function);
     r->function = e->function = function;
     LLVMPositionBuilderAtEnd(e->builder, tm_emit_block(e, "entry"));
-    r->point = TM_NEW_ARRAY(e->arena, LLVMValueRef, e->model->value_count + 1);
+    r->point = tm_region_point_table(r);
     r->mask = NULL;
     return function;
 }
@@ -172,6 +172,29 @@ static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *
     return TM_OK;
 }
 
+static void widen(const tm_value *value, int32_t *low, int32_t *high) {
+    if (value == NULL)
+        return;
+    *low = value->id < *low ? value->id : *low;
+    *high = value->id > *high ? value->id : *high;
+}
+
+/* The range of ids of all values that a body names; they were made together, so it is narrow. */
+static void find_ids(const tm_graph *body, int32_t *low, int32_t *high) {
+    for (size_t i = 0; i < body->inputs.count; i++)
+        widen(body->inputs.items[i], low, high);
+    for (size_t i = 0; i < body->outputs.count; i++)
+        widen(body->outputs.items[i], low, high);
+    for (const tm_node *node = body->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->input_count; i++)
+            widen(node->inputs[i], low, high);
+        for (int i = 0; i < node->output_count; i++)
+            widen(node->outputs[i], low, high);
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            find_ids(tm_node_subgraph(node, i), low, high);
+    }
+}
+
 static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     const tm_region_kind *kind = NULL;
     const char *wanted = tm_node_string(node, "kind");
@@ -181,6 +204,8 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     if (kind == NULL)
         return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "no region kind '%s'", wanted);
     LLVMValueRef bodies[4];
+    int32_t low = INT32_MAX, high = -1;
+    find_ids(tm_node_graph(node, "body"), &low, &high);
     int count = e->options->target.level_count;
     tm_region r;
     for (int i = count - 1; i >= 0; i--) { /* ends at the lowest level, which the entry is compiled for */
@@ -188,6 +213,8 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
                         .node = node,
                         .body = tm_node_graph(node, "body"),
                         .level = &e->options->target.levels[i],
+                        .first_id = high < 0 ? 0 : low,
+                        .id_count = high < 0 ? 0 : high - low + 1,
                         .fast = !e->options->strict_math};
         r.lanes = r.level->vector_bits >= 128 ? r.level->vector_bits / 32 : 4;
         const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->folder);

@@ -32,7 +32,8 @@ struct tm_region {
     tm_region_load load;
     void *kind;          /* the kind's own state */
     LLVMValueRef mask;   /* <lanes x i1> of the current point, or NULL: all lanes */
-    LLVMValueRef *point; /* values of the body at the current point, by value id */
+    LLVMValueRef *point; /* values of the body at the current point, by value id from first_id on */
+    int32_t first_id, id_count; /* of the values that the body names */
     bool fast;           /* may contract multiply and add */
 };
 
@@ -117,6 +118,8 @@ LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);
 LLVMValueRef tm_reduce_max(tm_region *r, LLVMValueRef vector);
 
 /* ---- values ---- */
+/* A table for tm_region.point. */
+LLVMValueRef *tm_region_point_table(const tm_region *r);
 /* Forgets the values of the last point. */
 void tm_region_new_point(tm_region *r);
 /* The body's value at the current point. */

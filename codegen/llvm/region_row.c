@@ -361,14 +361,14 @@ static void norm_row(tm_region *r, row *w) {
 
 /* ---- outputs ---- */
 
-static bool depends(const tm_value *value, const tm_value *on, bool *seen) {
+static bool depends(const tm_region *r, const tm_value *value, const tm_value *on, bool *seen) {
     if (value == on)
         return true;
-    if (value == NULL || value->producer == NULL || seen[value->id])
+    if (value == NULL || value->producer == NULL || seen[value->id - r->first_id])
         return false;
-    seen[value->id] = true;
+    seen[value->id - r->first_id] = true;
     for (int i = 0; i < value->producer->input_count; i++)
-        if (depends(value->producer->inputs[i], on, seen))
+        if (depends(r, value->producer->inputs[i], on, seen))
             return true;
     return false;
 }
@@ -378,8 +378,8 @@ static void sort_outputs(tm_region *r, row *w) {
     w->is_after = TM_NEW_ARRAY(r->e->arena, bool, r->node->output_count);
     w->values = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, r->node->output_count);
     for (int i = 0; i < r->node->output_count; i++) {
-        bool *seen = TM_NEW_ARRAY(r->e->arena, bool, r->e->model->value_count + 1);
-        w->is_after[i] = depends(r->body->outputs.items[i], w->norm->outputs[0], seen);
+        bool *seen = TM_NEW_ARRAY(r->e->arena, bool, r->id_count + 1);
+        w->is_after[i] = depends(r, r->body->outputs.items[i], w->norm->outputs[0], seen);
         if (r->body->outputs.items[i] == w->norm->inputs[0])
             w->before = r->node->input_count + i;
     }

@@ -353,7 +353,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     s.masks = TM_NEW_ARRAY(arena, LLVMValueRef, s.vectors);
     s.points = TM_NEW_ARRAY(arena, LLVMValueRef *, s.vectors);
     for (int v = 0; v < s.vectors; v++)
-        s.points[v] = TM_NEW_ARRAY(arena, LLVMValueRef, r->e->model->value_count + 1);
+        s.points[v] = tm_region_point_table(r);
     s.captured = TM_NEW_ARRAY(arena, LLVMValueRef, s.vectors * r->node->input_count + 1);
     int slots = s.vectors * s.space.states;
     LLVMValueRef *states = TM_NEW_ARRAY(arena, LLVMValueRef, slots);

@@ -12,12 +12,16 @@
 
 typedef LLVMValueRef (*emitter)(tm_region *r, const tm_node *node, LLVMValueRef *x);
 
+LLVMValueRef *tm_region_point_table(const tm_region *r) {
+    return TM_NEW_ARRAY(r->e->arena, LLVMValueRef, r->id_count + 1);
+}
+
 void tm_region_new_point(tm_region *r) {
-    memset(r->point, 0, (size_t)r->e->model->value_count * sizeof(*r->point));
+    memset(r->point, 0, (size_t)r->id_count * sizeof(*r->point));
 }
 
 void tm_region_set(tm_region *r, const tm_value *value, LLVMValueRef vector) {
-    r->point[value->id] = vector;
+    r->point[value->id - r->first_id] = vector;
 }
 
 #define B (r->e->builder)
@@ -239,8 +243,8 @@ static LLVMValueRef constant_value(tm_region *r, const tm_value *value) {
 LLVMValueRef tm_region_value(tm_region *r, const tm_value *value) {
     if (value == NULL)
         return NULL;
-    if (r->point[value->id] != NULL)
-        return r->point[value->id];
+    if (r->point[value->id - r->first_id] != NULL)
+        return r->point[value->id - r->first_id];
     LLVMValueRef result = NULL;
     if (value->constant != NULL)
         result = constant_value(r, value);
@@ -254,6 +258,6 @@ LLVMValueRef tm_region_value(tm_region *r, const tm_value *value) {
             x[i] = tm_region_value(r, node->inputs[i]);
         result = emitters[node->op](r, node, x);
     }
-    r->point[value->id] = result;
+    r->point[value->id - r->first_id] = result;
     return result;
 }

@@ -224,10 +224,13 @@ tm_code tm_infer_equal(tm_infer_context *context, tm_node *node, tm_dim a, tm_di
         return tm_report_mismatch(model->diagnostics, TM_E_SHAPE, &place, NULL, dim_text(context, a),
                                   dim_text(context, b), "%s: the dims differ", what);
     }
-    for (size_t i = 0; i < model->constraints.count; i++) {
+    /* Pairs with a late dim are looked for at the node only, whose own stand last: there may be many. */
+    bool late = a->late || b->late;
+    for (size_t i = model->constraints.count; i-- > 0;) {
         const tm_constraint *known = &model->constraints.items[i];
-        bool always = known->node == node || !(a->late || b->late);
-        if (always && ((known->a == a && known->b == b) || (known->a == b && known->b == a)))
+        if (late && known->node != node)
+            break;
+        if ((known->a == a && known->b == b) || (known->a == b && known->b == a))
             return TM_OK;
     }
     tm_push(context->arena, &model->constraints, (tm_constraint){node, a, b});
