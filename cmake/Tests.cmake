@@ -2,7 +2,8 @@
 #
 # Tests, found by directory scan; the first folder below tests/ is the label, the path is the name.
 #
-#   tests/unit/**/test_*.c   a CMocka program each, linked with the static libraries
+#   tests/unit/**/test_*.c   a CMocka program each, linked with the static libraries; those in tests/unit/memory/
+#                            with malloc and its family wrapped
 #   tests/**/*.sh            run by bash (names that start with "_" are helpers)
 #   tests/**/test_*.py       run by pytest
 #
@@ -33,6 +34,7 @@ file(GLOB_RECURSE python_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/test_
 
 # What tests need: `tested` builds these and nothing more.
 add_custom_target(tested)
+add_custom_target(tested_threads) # those of the tsan preset: the runtime, and kernels under several threads
 if(TARGET tamis_command)
     add_dependencies(tested tamis_command tamis_images)
 endif()
@@ -49,7 +51,14 @@ if(cmocka_FOUND)
         target_compile_definitions(${target} PRIVATE TM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
         target_link_libraries(${target} PRIVATE
             tm_flags tamis_static $<TARGET_NAME_IF_EXISTS:tamis_runtime_static> PkgConfig::cmocka)
+        if(path MATCHES "^memory/") # their own malloc stands before that of the C library
+            target_link_options(${target} PRIVATE
+                -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=aligned_alloc)
+        endif()
         add_dependencies(tested ${target})
+        if(path MATCHES "^(runtime|ops)/")
+            add_dependencies(tested_threads ${target})
+        endif()
         tm_test(${source} $<TARGET_FILE:${target}>)
     endforeach()
 endif()

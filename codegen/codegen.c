@@ -10,15 +10,37 @@
 
 #include "ir/infer.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 typedef struct files {
-    const char *folder, *module, *weights, *partial, *header, *partial_header;
+    const char *folder; /* NULL: nothing there to remove */
+    const char *module, *weights, *partial, *header, *partial_header;
 } files;
+
+/* The folder with all that is in it, and what was not published. Also runs when memory gives out. */
+static void remove_files(void *argument) {
+    files *f = argument;
+    if (f->folder == NULL)
+        return;
+    int folder = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = folder >= 0 ? fdopendir(folder) : NULL;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;)
+        unlinkat(folder, entry->d_name, 0);
+    if (list != NULL)
+        closedir(list);
+    else if (folder >= 0)
+        close(folder);
+    rmdir(f->folder);
+    unlink(f->partial);
+    unlink(f->partial_header);
+    f->folder = NULL;
+}
 
 static const char *header_path(tm_arena *arena, const char *output) {
     const char *slash = strrchr(output, '/');
@@ -31,6 +53,10 @@ static tm_code open_files(tm_model *model, const char *output, files *f) {
     const char *base = getenv("TMPDIR");
     char *folder =
         tm_arena_format(model->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+    f->partial = tm_arena_format(model->arena, "%s.%d.part", output, (int)getpid());
+    f->header = header_path(model->arena, output);
+    f->partial_header = tm_arena_format(model->arena, "%s.%d.part", f->header, (int)getpid());
+    tm_arena_on_destroy(model->arena, remove_files, f);
     if (mkdtemp(folder) == NULL)
         return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL,
                          "set TMPDIR to a folder that can be written", "cannot create %s: %s", folder,
@@ -38,18 +64,12 @@ static tm_code open_files(tm_model *model, const char *output, files *f) {
     f->folder = folder;
     f->module = tm_arena_format(model->arena, "%s/module.o", folder);
     f->weights = tm_arena_format(model->arena, "%s/weights.o", folder);
-    f->partial = tm_arena_format(model->arena, "%s.%d.part", output, (int)getpid());
     FILE *partial = fopen(f->partial, "wb");
-    if (partial == NULL) {
-        int reason = errno;
-        rmdir(folder);
+    if (partial == NULL)
         return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
-                         strerror(reason));
-    }
+                         strerror(errno));
     fclose(partial);
     unlink(f->partial);
-    f->header = header_path(model->arena, output);
-    f->partial_header = tm_arena_format(model->arena, "%s.%d.part", f->header, (int)getpid());
     return TM_OK;
 }
 
@@ -83,13 +103,10 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
 }
 
 tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output) {
-    files f;
-    TM_TRY(open_files(model, output, &f));
-    tm_code code = write_artifact(model, options, &f, output);
-    unlink(f.module);
-    unlink(f.weights);
-    unlink(f.partial);
-    unlink(f.partial_header);
-    rmdir(f.folder);
+    files *f = TM_NEW(model->arena, files);
+    tm_code code = open_files(model, output, f);
+    if (code == TM_OK)
+        code = write_artifact(model, options, f, output);
+    remove_files(f);
     return code;
 }

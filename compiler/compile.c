@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -29,6 +30,7 @@ struct tamis_result {
     tm_diagnostics diagnostics;
     tm_text log;
     tm_code code;
+    bool written; /* the output stands: only the words about it are still to be made */
     const char *text, *json;
 };
 
@@ -88,30 +90,17 @@ static const char *artifact_name(tm_arena *arena, const char *output) {
     return isalpha((unsigned char)name[0]) ? name : tm_arena_format(arena, "model_%s", name);
 }
 
-static uint64_t hash_file(const char *path) {
-    FILE *file = fopen(path, "rb");
-    XXH3_state_t *state = XXH3_createState();
-    char buffer[65536];
-    uint64_t hash = 0;
-    if (file != NULL && state != NULL) {
-        XXH3_64bits_reset(state);
-        for (size_t bytes; (bytes = fread(buffer, 1, sizeof(buffer), file)) > 0;)
-            XXH3_64bits_update(state, buffer, bytes);
-        hash = XXH3_64bits_digest(state);
-    }
-    XXH3_freeState(state);
-    if (file != NULL)
-        fclose(file);
-    return hash;
-}
-
 static tm_code write_text(tm_model *model, const char *output, const tm_text *text) {
     FILE *file = strcmp(output, "-") == 0 ? stdout : fopen(output, "wb");
     if (file == NULL)
         return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
                          strerror(errno));
+    struct stat status;
     bool failed = fwrite(text->data, 1, text->size, file) != text->size;
+    bool regular = file != stdout && fstat(fileno(file), &status) == 0 && S_ISREG(status.st_mode);
     failed |= file == stdout ? fflush(file) != 0 : fclose(file) != 0;
+    if (failed && regular)
+        unlink(output);
     return failed ? tm_report(model->diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output) : TM_OK;
 }
 
@@ -121,6 +110,7 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
                               .disabled_count = options->disabled_pass_count,
                               .bisect_limit = options->bisect_limit,
                               .print_after = options->print_after,
+                              .strict_math = options->strict_math,
 #ifndef NDEBUG
                               .verify = true
 #endif
@@ -171,23 +161,24 @@ static tm_code compile(tamis_result *result, const source *from, const char *out
     tm_import_options import;
     tm_import_options_of(options, &import);
     tm_model *model;
-    uint64_t hash;
-    if (from->path != NULL) {
+    if (from->path != NULL)
         TM_TRY(tm_import_file(&result->arena, &result->diagnostics, from->path, &import, &model));
-        hash = hash_file(from->path);
-    } else {
+    else
         TM_TRY(tm_import_memory(&result->arena, &result->diagnostics, "<memory>", from->data, from->bytes,
                                 &import, &model));
-        hash = XXH3_64bits(from->data, from->bytes);
-    }
     TM_TRY(optimize(model, options, &result->log));
-    return generate(model, output, options, hash);
+    return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes));
+}
+
+static void put_json(void *list) {
+    json_object_put(list);
 }
 
 static void finish(tamis_result *result) {
     tm_text text;
     tm_text_init(&text, &result->arena);
     json_object *list = json_object_new_array();
+    tm_arena_on_destroy(&result->arena, put_json, list);
     for (size_t i = 0; i < result->diagnostics.list.count; i++) {
         const tm_diagnostic *d = &result->diagnostics.list.items[i];
         tm_diagnostic_print(d, &text);
@@ -205,7 +196,6 @@ static void finish(tamis_result *result) {
     result->text = tm_arena_string(&result->arena, tm_text_get(&text));
     result->json =
         tm_arena_string(&result->arena, json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN));
-    json_object_put(list);
 }
 
 static int compile_any(const source *from, const char *output, const tamis_compile_options *options,
@@ -221,6 +211,11 @@ static int compile_any(const source *from, const char *output, const tamis_compi
         tm_arena_deinit(&result->arena);
         tm_arena_init(&result->arena);
         tm_text_init(&result->log, &result->arena);
+        if (result->written) {
+            result->text = "";
+            result->json = "[]";
+            return 0;
+        }
         result->code = TM_E_OUT_OF_MEMORY;
         return (int)result->code;
     }
@@ -228,6 +223,7 @@ static int compile_any(const source *from, const char *output, const tamis_compi
     tm_diagnostics_init(&result->diagnostics, &result->arena);
     tm_text_init(&result->log, &result->arena);
     result->code = compile(result, from, output, options);
+    result->written = result->code == TM_OK;
     finish(result);
     return (int)result->code;
 }

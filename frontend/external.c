@@ -104,19 +104,19 @@ static tm_code open_external(tm_tensor_reader *reader, const tm_place *place, co
     if (location[0] == '/')
         return refuse(reader, place, hint, location, "the location is an absolute path");
     const char *why = NULL;
+    tm_external_file *file = TM_NEW(reader->arena, tm_external_file);
+    tm_file *opened = tm_file_create(reader->arena);
     int descriptor = open_beneath(reader->arena, reader->folder, location, &why);
     if (descriptor < 0 && reader->options->allow_links_in != NULL && strstr(location, "..") == NULL)
         descriptor = open_through_links(reader, location, &why);
     if (descriptor < 0)
         return refuse(reader, place, hint, location, why);
+    opened->descriptor = descriptor;
     struct stat status;
-    if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
-        close(descriptor);
+    if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode))
         return refuse(reader, place, hint, location, "not a regular file");
-    }
-    tm_external_file *file = TM_NEW(reader->arena, tm_external_file);
     file->size = (size_t)status.st_size;
-    if (!tm_load_map_descriptor(reader->arena, descriptor, file->size, &file->bytes))
+    if (!tm_file_map(opened, file->size, &file->bytes))
         return refuse(reader, place, NULL, location, strerror(errno));
     tm_map_set(&reader->external, location, file);
     *out_file = file;

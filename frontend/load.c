@@ -18,50 +18,50 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct mapping {
-    void *address;
-    size_t size;
-} mapping;
-
-static void unmap(void *argument) {
-    mapping *m = argument;
-    munmap(m->address, m->size);
+static void release_file(void *argument) {
+    tm_file *file = argument;
+    if (file->descriptor >= 0)
+        close(file->descriptor);
+    if (file->mapped > 0)
+        munmap(file->address, file->mapped);
+    *file = (tm_file){.descriptor = -1};
 }
 
-bool tm_load_map_descriptor(tm_arena *arena, int descriptor, size_t size, const uint8_t **out_bytes) {
+tm_file *tm_file_create(tm_arena *arena) {
+    tm_file *file = TM_NEW(arena, tm_file);
+    file->descriptor = -1;
+    tm_arena_on_destroy(arena, release_file, file);
+    return file;
+}
+
+bool tm_file_map(tm_file *file, size_t size, const uint8_t **out_bytes) {
     static const uint8_t nothing[16];
-    *out_bytes = nothing;
-    if (size == 0) {
-        close(descriptor);
-        return true;
-    }
-    void *address = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    void *address = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, file->descriptor, 0) : NULL;
     int error = errno;
-    close(descriptor);
+    close(file->descriptor);
+    file->descriptor = -1;
     errno = error;
     if (address == MAP_FAILED)
         return false;
-    mapping *m = TM_NEW(arena, mapping);
-    *m = (mapping){address, size};
-    tm_arena_on_destroy(arena, unmap, m);
-    *out_bytes = address;
+    file->address = address;
+    file->mapped = size;
+    *out_bytes = size > 0 ? address : nothing;
     return true;
 }
 
 tm_code tm_load_map(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const uint8_t **out_bytes,
                     size_t *out_size) {
     tm_place place = {.file = path, .node_index = -1};
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0)
+    tm_file *file = tm_file_create(arena);
+    file->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file->descriptor < 0)
         return tm_report(diagnostics, TM_E_OPEN_INPUT, &place, NULL, "cannot open: %s", strerror(errno));
     struct stat status;
-    if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
-        close(descriptor);
+    if (fstat(file->descriptor, &status) != 0 || !S_ISREG(status.st_mode))
         return tm_report(diagnostics, TM_E_OPEN_INPUT, &place, "give the path of a model file",
                          "not a regular file");
-    }
     *out_size = (size_t)status.st_size;
-    if (!tm_load_map_descriptor(arena, descriptor, *out_size, out_bytes))
+    if (!tm_file_map(file, *out_size, out_bytes))
         return tm_report(diagnostics, TM_E_OPEN_INPUT, &place, NULL, "cannot map: %s", strerror(errno));
     return TM_OK;
 }
