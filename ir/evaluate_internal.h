@@ -3,6 +3,7 @@
  * evaluate_internal.h: what the files of the evaluator share.
  *
  *   evaluate_heap.c     the host of kernels: memory that goes away with the evaluation
+ *   evaluate_parallel.c its threads
  *   evaluate_node.c     one node with constant inputs
  *   evaluate_model.c    a machine: frame, symbols, the walk over a graph's nodes
  *   evaluate_control.c  If, Loop and Scan on that machine
@@ -12,17 +13,23 @@
 
 #include "ir/evaluate.h"
 
+#include <pthread.h>
+
 /* ---- heap ---- */
 typedef struct tm_heap_block tm_heap_block;
 typedef struct tm_heap {
-    tm_arena *arena; /* when it is destroyed, so is what the heap still holds */
     tm_heap_block *first;
-    bool registered;
+    pthread_mutex_t lock;
     tamis_host host;
     const tamis_host *images; /* decodes them, or NULL */
 } tm_heap;
+/* When the arena is destroyed, so is what the heap still holds. */
 tm_heap *tm_heap_create(tm_arena *arena, const tamis_host *images);
 void tm_heap_clear(tm_heap *heap); /* releases all blocks */
+
+/* evaluate_parallel.c: the host's parallel_for. */
+int32_t tm_evaluate_parallel(void *user, int64_t count, int64_t grain,
+                             int32_t (*body)(void *argument, int64_t begin, int64_t end), void *argument);
 
 /* Files E_EVALUATE at the node with the run's failure in words. */
 tm_code tm_report_run(tm_model *model, const tm_node *node, const tm_run *run);

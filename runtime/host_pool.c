@@ -54,9 +54,9 @@ static struct pool {
     _Atomic uint32_t running; /* futex: workers that have not finished the job */
     _Atomic uint32_t posted_sleepers,
         running_sleepers; /* threads in futex_wait: nobody there, no system call */
-    int32_t workers;      /* started; worker w has piece w */
-    int32_t wanted;       /* threads asked for by tamis_set_threads, 0 automatic */
-    int32_t automatic;    /* CPUs of the process, 0: not counted yet */
+    int32_t workers;        /* started; worker w has piece w */
+    _Atomic int32_t wanted; /* threads asked for by tamis_set_threads, 0 automatic */
+    int32_t automatic;      /* CPUs of the process, 0: not counted yet */
     bool watches_fork;
     uint32_t seen_at_start[MAX_THREADS];
     job job;
@@ -234,7 +234,8 @@ static void start_workers(int32_t threads) {
 static int32_t threads_for(const int *limit, int64_t grains) {
     if (pool.automatic == 0)
         pool.automatic = count_cpus();
-    int32_t threads = pool.wanted > 0 ? pool.wanted : pool.automatic;
+    int32_t wanted = pool.wanted;
+    int32_t threads = wanted > 0 ? wanted : pool.automatic;
     if (limit != NULL && *limit > 0)
         threads = *limit < MAX_THREADS ? *limit : MAX_THREADS;
     return threads < grains ? threads : (int32_t)grains;
