@@ -14,6 +14,7 @@ typedef struct tm_pass_options {
     int64_t bisect_limit;        /* -1: none */
     const char *print_after;     /* pass name or NULL */
     bool verify;                 /* run the verifier after each pass */
+    bool strict_math;            /* only rewrites that are equal for NaN and infinity too */
 } tm_pass_options;
 
 typedef struct tm_pass_context {

@@ -22,6 +22,9 @@
  *
  *     %none = Equal(ReduceMax(%mask), -inf);  %y = Where(%none, 0, Attention(%q, %k, %v, %mask))
  *
+ * For NaN or infinity in Q, K or V all this is not the same: with --math=strict only masks that are known to be
+ * finite sums are taken.
+ *
  * Products of 2, 3 or 5 and more dims are seen as 4 by views. One head of K and V for all heads of Q is a
  * group.
  *
@@ -460,6 +463,16 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     return TM_OK;
 }
 
+/* Is the node equal for NaN and infinity in Q, K and V too? A sum keeps a NaN where a fill replaces it; V is not
+ * read where a mask is minus infinity, though 0 times NaN is NaN; and a guard on the probabilities hides all
+ * NaN, not only that of rows which see nothing. */
+static bool is_exact(const attention *a) {
+    bool exact = !a->guarded && a->zeroed == NULL;
+    for (int i = 0; i < a->part_count; i++)
+        exact = exact && !a->parts[i].is_condition && tm_match_is_bounded(a->parts[i].value, INFINITY);
+    return exact;
+}
+
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     tm_match match = {.graph = node->graph};
     attention found = {0};
@@ -467,8 +480,8 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
         return TM_OK;
     found.v = node->inputs[1];
     if (!match_probabilities(&match, node->inputs[0], &found) || !tm_match_closed(&match, node) ||
-        !shapes_agree(&found) || !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) ||
-        !tm_pass_allow(context))
+        (context->options->strict_math && !is_exact(&found)) || !shapes_agree(&found) ||
+        !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) || !tm_pass_allow(context))
         return TM_OK;
     return build(node, &found, found.guarded && !masks_are_finite(&found));
 }

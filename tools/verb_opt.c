@@ -33,6 +33,7 @@ static tm_code optimise(tool *tool, const char *path, tool_compile *compile, con
     TM_TRY(tool_import(tool, path, compile, &model));
     const tamis_compile_options *given = tool_compile_get(compile);
     tm_pass_options options = {.level = given->level,
+                               .strict_math = given->strict_math,
                                .disabled = given->disabled_passes,
                                .disabled_count = given->disabled_pass_count,
                                .bisect_limit = given->bisect_limit,
@@ -78,11 +79,8 @@ int tool_opt_main(tool *tool, int argc, char **argv) {
     }
     if (id < 0)
         return tool_fail(tool);
-    if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help opt", "one model is needed, not %zu",
-                    arguments.names.count);
+    if (tool_arguments_single(&arguments, "one model", "tamis help opt") != TM_OK)
         return tool_fail(tool);
-    }
     const char *path = arguments.names.items[0];
     if (!full && !tool_ends_with(path, ".ir")) /* weights of real models are megabytes of hex */
         flags |= TM_PRINT_ELIDE;
