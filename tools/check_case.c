@@ -53,24 +53,38 @@ static void answer_error(tool *tool, const char *what) {
                            (int)strcspn(second, "\n"), second));
 }
 
-static void read_tolerance(const char *path, tool *tool, const check_options *options, tool_tolerance *out) {
+/* A number of the JSON object, if it is there; tolerances are 0 or more. */
+static bool read_number(json_object *root, const char *key, double *out) {
+    json_object *number;
+    if (!json_object_object_get_ex(root, key, &number))
+        return true;
+    *out = json_object_get_double(number);
+    return (json_object_is_type(number, json_type_double) || json_object_is_type(number, json_type_int)) &&
+           *out >= 0;
+}
+
+static tm_code read_tolerance(const char *path, tool *tool, const check_options *options,
+                              tool_tolerance *out) {
     *out = (tool_tolerance){.rtol = 1e-3, .atol = 1e-7}; /* those of ONNX's own runner */
     static const char *const files[] = {"data.json",
                                         "system.json"}; /* ONNX's own, and that of model collections */
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         const char *file = tm_arena_format(&tool->arena, "%s/%s", path, files[i]);
-        json_object *root = tool_exists(file) ? json_object_from_file(file) : NULL;
-        json_object *number;
-        if (root != NULL && json_object_object_get_ex(root, "rtol", &number))
-            out->rtol = json_object_get_double(number);
-        if (root != NULL && json_object_object_get_ex(root, "atol", &number))
-            out->atol = json_object_get_double(number);
+        if (!tool_exists(file))
+            continue;
+        json_object *root = json_object_from_file(file);
+        bool valid = json_object_is_type(root, json_type_object) && read_number(root, "rtol", &out->rtol) &&
+                     read_number(root, "atol", &out->atol);
         json_object_put(root);
+        if (!valid)
+            return tool_report(tool, TM_E_BAD_DATA, file, NULL,
+                               "not a JSON object whose rtol and atol are numbers of 0 or more");
     }
     if (options->has_rtol)
         out->rtol = options->tolerance.rtol;
     if (options->has_atol)
         out->atol = options->tolerance.atol;
+    return TM_OK;
 }
 
 static tm_code read_inputs(tool *tool, const char *set, const tool_port *ports, int count, tool_value *out) {
@@ -147,8 +161,8 @@ void check_run_case(tool *tool, const char *path, const check_options *options) 
     tool_engine engine;
     tool_engine_options engine_options = {
         .evaluate = options->evaluate, .threads = options->threads, .strict = options->strict};
-    read_tolerance(path, tool, options, &tolerance);
-    if (tool_list_folder(tool, path, &names, &count) != TM_OK) {
+    if (read_tolerance(path, tool, options, &tolerance) != TM_OK ||
+        tool_list_folder(tool, path, &names, &count) != TM_OK) {
         answer_error(tool, "");
         return;
     }

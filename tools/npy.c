@@ -71,7 +71,7 @@ static tm_code parse_header(tool *tool, const char *file, const char *data, size
     const char *text = tm_arena_string_n(&tool->arena, data + start, size);
     const char *descr = find_key(text, "'descr'");
     const char *order = find_key(text, "'fortran_order'");
-    if (descr == NULL || *descr != '\'' || order == NULL)
+    if (descr == NULL || *descr != '\'' || descr[1] == 0 || order == NULL)
         return damaged(tool, file, "no descr or fortran_order");
     if (descr[1] == '>')
         return damaged(tool, file, "big-endian data");
@@ -187,6 +187,8 @@ tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char
     size_t item = (size_t)h.bytes * (h.kind == 'U' ? 4 : 1);
     if (!tm_mul_i64(count, (int64_t)item, &total) || (size_t)total > bytes - h.data_at)
         return damaged(tool, file, "data are cut short");
+    if (item == 0 && (size_t)count > bytes) /* strings of no characters: memory must stay near the file's size */
+        return damaged(tool, file, "more elements than bytes");
     const char *elements = data + h.data_at;
     if (h.fortran && h.rank > 1)
         elements = to_row_major(tool, &h, elements, count, item);

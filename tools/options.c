@@ -76,6 +76,13 @@ int tool_arguments_next(tool_arguments *arguments) {
     return 0;
 }
 
+tm_code tool_arguments_single(const tool_arguments *arguments, const char *what, const char *hint) {
+    if (arguments->names.count == 1)
+        return TM_OK;
+    return tool_report(arguments->tool, TM_E_USAGE, NULL, hint, "%s is needed, not %zu", what,
+                       arguments->names.count);
+}
+
 tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low, int64_t high,
                            int64_t *out) {
     char *end;

@@ -84,6 +84,8 @@ void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char *
                          const tool_option *options);
 /* The id of the next option, 0 at the end, -1 after a fault that was filed. */
 int tool_arguments_next(tool_arguments *arguments);
+/* Is there exactly one argument that is no option? Else E_USAGE filed: "one model is needed, not 2". */
+TM_MUST_USE tm_code tool_arguments_single(const tool_arguments *arguments, const char *what, const char *hint);
 /* An integer within bounds, or E_USAGE filed. */
 TM_MUST_USE tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low,
                                        int64_t high, int64_t *out);
@@ -149,13 +151,18 @@ TM_MUST_USE tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type
                                    size_t bytes, const tm_constant **out);
 void tool_npy_print(tool *tool, const tm_constant *constant, tm_text *out);
 
+/* Entries are unpacked one by one, when they are wanted: a directory may name the same bytes many times. */
 typedef struct tool_zip_entry {
     const char *name;
     const char *data;
     size_t bytes;
+    size_t packed; /* bytes in the file */
+    bool deflated; /* `data` are the packed bytes */
 } tool_zip_entry;
 TM_MUST_USE tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes,
                                    tool_zip_entry **out_entries, size_t *out_count);
+/* Makes `data` the entry's bytes. */
+TM_MUST_USE tm_code tool_zip_unpack(tool *tool, const char *file, tool_zip_entry *entry);
 TM_MUST_USE tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count,
                                    tm_text *out);
 

@@ -91,8 +91,10 @@ static tm_code read_npz(tool *tool, const char *path, const tool_port *ports, in
             if (strcmp(entries[k].name, wanted) != 0)
                 continue;
             const char *place = tm_arena_format(&tool->arena, "%s:%s", path, wanted);
+            TM_TRY(tool_zip_unpack(tool, path, &entries[k]));
             TM_TRY(parse_value(tool, place, &ports[i], entries[k].data, entries[k].bytes, &out_values[i]));
             out_have[i] = true;
+            break;
         }
     }
     return TM_OK;

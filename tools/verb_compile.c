@@ -29,12 +29,23 @@ static int find_form(const char *name) {
     return -1;
 }
 
-/* The form that the output's name asks for: .o, .a, .s, .ll, .ir; else a shared object. */
-static int form_of_output(const char *output) {
+/* The form that the output's name asks for; a shared object when no name is given. -1: none, reported. */
+static int form_of_output(tool *tool, const char *output) {
     for (int i = 0; output != NULL && i < FORM_COUNT; i++)
         if (tool_ends_with(output, forms[i].suffix))
             return i;
-    return 0;
+    if (output == NULL)
+        return 0;
+    tm_text hint;
+    tm_text_init(&hint, &tool->arena);
+    tm_text_add(&hint, "end it in ");
+    for (int i = 0; i < FORM_COUNT; i++)
+        tm_text_add(&hint, "%s%s (%s)", i == 0 ? "" : i + 1 < FORM_COUNT ? ", " : " or ", forms[i].suffix,
+                    forms[i].name);
+    tm_text_add(&hint, ", or give the form: --emit=so");
+    tool_report(tool, TM_E_USAGE, NULL, tm_text_get(&hint), "-o %s: the name does not say what to make",
+                output);
+    return -1;
 }
 
 static const char *default_output(tool *tool, const char *model, int form) {
@@ -117,14 +128,13 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     }
     if (id < 0)
         return tool_fail(tool);
-    if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis compile MODEL.onnx -o OUT.so",
-                    "one model is needed, not %zu", arguments.names.count);
+    if (tool_arguments_single(&arguments, "one model", "tamis compile MODEL.onnx -o OUT.so") != TM_OK)
         return tool_fail(tool);
-    }
     const char *model = arguments.names.items[0];
     if (form < 0)
-        form = form_of_output(output);
+        form = form_of_output(tool, output);
+    if (form < 0)
+        return tool_fail(tool);
     compile.options.emit = forms[form].emit;
     if (output == NULL)
         output = default_output(tool, model, form);

@@ -226,11 +226,8 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
     }
     if (id < 0)
         return tool_fail(tool);
-    if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help inspect", "one model or artifact is needed, not %zu",
-                    arguments.names.count);
+    if (tool_arguments_single(&arguments, "one model or artifact", "tamis help inspect") != TM_OK)
         return tool_fail(tool);
-    }
     const char *path = arguments.names.items[0];
     json_object *root = json_object_new_object();
     tm_code code = tool_is_artifact(path) ? inspect_artifact(tool, path, root)

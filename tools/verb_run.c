@@ -164,11 +164,8 @@ int tool_run_main(tool *tool, int argc, char **argv) {
             return tool_fail(tool);
     if (id < 0)
         return tool_fail(tool);
-    if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help run", "one model or artifact is needed, not %zu",
-                    arguments.names.count);
+    if (tool_arguments_single(&arguments, "one model or artifact", "tamis help run") != TM_OK)
         return tool_fail(tool);
-    }
     options.engine.strict = compile.options.strict_math;
     return run(tool, arguments.names.items[0], &compile, &options) == TM_OK ? 0 : tool_fail(tool);
 }

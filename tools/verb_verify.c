@@ -99,11 +99,8 @@ int tool_verify_main(tool *tool, int argc, char **argv) {
             return tool_fail(tool);
     if (id < 0)
         return tool_fail(tool);
-    if (arguments.names.count != 1) {
-        tool_report(tool, TM_E_USAGE, NULL, "tamis help verify", "one model is needed, not %zu",
-                    arguments.names.count);
+    if (tool_arguments_single(&arguments, "one model", "tamis help verify") != TM_OK)
         return tool_fail(tool);
-    }
     bool same;
     if (verify(tool, arguments.names.items[0], &compile, &options, &same) != TM_OK)
         return tool_fail(tool);

@@ -94,13 +94,21 @@ static tm_code read_entry(tool *tool, const char *file, const char *data, size_t
     uint64_t start = offset + 30 + little(data + offset + 26, 2) + little(data + offset + 28, 2);
     if (start > bytes || packed > bytes - start)
         return damaged(tool, file, "an entry lies outside of the file");
-    out->name = tm_arena_string_n(&tool->arena, record + 46, name_bytes);
-    out->bytes = (size_t)size;
-    if (method == 8)
-        return inflate_entry(tool, file, data + start, (size_t)packed, (size_t)size, &out->data);
-    if (method != 0 || packed != size)
+    if (method != 8 && (method != 0 || packed != size))
         return damaged(tool, file, "an entry is neither stored nor deflated");
-    out->data = data + start;
+    *out = (tool_zip_entry){.name = tm_arena_string_n(&tool->arena, record + 46, name_bytes),
+                            .data = data + start,
+                            .bytes = (size_t)size,
+                            .packed = (size_t)packed,
+                            .deflated = method == 8};
+    return TM_OK;
+}
+
+tm_code tool_zip_unpack(tool *tool, const char *file, tool_zip_entry *entry) {
+    if (!entry->deflated)
+        return TM_OK;
+    TM_TRY(inflate_entry(tool, file, entry->data, entry->packed, entry->bytes, &entry->data));
+    entry->deflated = false;
     return TM_OK;
 }
 

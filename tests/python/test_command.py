@@ -223,3 +223,29 @@ def test_a_decided_broadcast_is_still_checked(folder):
         np.save("w.npy", np.ones(size, np.float32))
         _, message = tamis("run", "b.so", "-i", "x=x.npy", "-i", "w=w.npy", code=code)
         assert ("do not fit together" in message) == (code != 0)
+
+
+def test_an_unknown_suffix_is_an_error(folder):
+    for name in ("a.xyz", "model", "model.dll"):
+        _, message = tamis("compile", "model.onnx", "-o", name, code=2)
+        assert all(part in message for part in (name, ".so (so)", ".o (obj)", ".a (lib)", ".s (asm)", ".ll (llvm)",
+                                                ".ir (ir)", "--emit=so"))
+        assert not os.path.exists(name)
+        tamis("compile", "model.onnx", "--emit=so", "-o", name)
+        os.remove(name)
+    for name in ("a.so", "a.o", "a.a", "a.s", "a.ll", "a.ir"):
+        tamis("compile", "model.onnx", "-o", name)
+
+
+def test_the_hash_is_that_of_the_bytes(folder):
+    """From a file and from a pipe, the same bytes give the same artifact."""
+    tamis("compile", "model.onnx", "-o", "a.so")
+    tamis("compile", "-", "--name=a", "-o", "b.so", stdin=open("model.onnx", "rb").read())
+    assert open("a.so", "rb").read() == open("b.so", "rb").read()
+    described = json.loads(tamis("inspect", "--json", "a.so")[0])
+    assert int(str(described["model_hash"]), 16) != 0
+    with open("model.onnx", "ab") as file: # an unknown field more: another file, the same graph
+        file.write(b"\xf8\x3f\x01")
+    tamis("compile", "model.onnx", "-o", "c.so")
+    other = json.loads(tamis("inspect", "--json", "c.so")[0])
+    assert other["model_hash"] != described["model_hash"] and other["weights_hash"] == described["weights_hash"]
