@@ -38,48 +38,31 @@
 #endif
 
 /* ---- roundings and the like; the builtins are single instructions on all targets ---- */
-static inline float tm_floor_f32(float x) {
-    return __builtin_elementwise_floor(x);
-}
-static inline float tm_ceil_f32(float x) {
-    return __builtin_elementwise_ceil(x);
-}
-static inline float tm_trunc_f32(float x) {
-    return __builtin_elementwise_trunc(x);
-}
-static inline float tm_round_even_f32(float x) {
-    return __builtin_elementwise_roundeven(x);
-}
-static inline float tm_sqrt_f32(float x) {
-    return __builtin_elementwise_sqrt(x);
-}
-static inline double tm_floor_f64(double x) {
-    return __builtin_elementwise_floor(x);
-}
-static inline double tm_ceil_f64(double x) {
-    return __builtin_elementwise_ceil(x);
-}
-static inline double tm_trunc_f64(double x) {
-    return __builtin_elementwise_trunc(x);
-}
-static inline double tm_round_even_f64(double x) {
-    return __builtin_elementwise_roundeven(x);
-}
-static inline double tm_sqrt_f64(double x) {
-    return __builtin_elementwise_sqrt(x);
-}
-static inline float tm_max_f32(float a, float b) {
-    return a > b || a != a ? a : b;
-}
-static inline float tm_min_f32(float a, float b) {
-    return a < b || a != a ? a : b;
-}
-static inline double tm_max_f64(double a, double b) {
-    return a > b || a != a ? a : b;
-}
-static inline double tm_min_f64(double a, double b) {
-    return a < b || a != a ? a : b;
-}
+#define TM_MATH_BASIC(s, S)                         \
+    static inline S tm_floor_##s(S x) {             \
+        return __builtin_elementwise_floor(x);      \
+    }                                               \
+    static inline S tm_ceil_##s(S x) {              \
+        return __builtin_elementwise_ceil(x);       \
+    }                                               \
+    static inline S tm_trunc_##s(S x) {             \
+        return __builtin_elementwise_trunc(x);      \
+    }                                               \
+    static inline S tm_round_even_##s(S x) {        \
+        return __builtin_elementwise_roundeven(x);  \
+    }                                               \
+    static inline S tm_sqrt_##s(S x) {              \
+        return __builtin_elementwise_sqrt(x);       \
+    }                                               \
+    static inline S tm_max_##s(S a, S b) {          \
+        return a > b || a != a ? a : b;             \
+    }                                               \
+    static inline S tm_min_##s(S a, S b) {          \
+        return a < b || a != a ? a : b;             \
+    }
+TM_MATH_BASIC(f32, float)
+TM_MATH_BASIC(f64, double)
+#undef TM_MATH_BASIC
 
 /* ---- float ---- */
 #define F float
@@ -111,33 +94,20 @@ static inline float tm_cos_f32(float x) {
 static inline float tm_pow_f32(float x, float y) {
     return (float)tm_pow_fast_f64(x, y);
 }
-static inline float tm_sinh_f32(float x) {
-    return (float)tm_sinh_f64(x);
-}
-static inline float tm_cosh_f32(float x) {
-    return (float)tm_cosh_f64(x);
-}
-static inline float tm_tan_f32(float x) {
-    return (float)tm_tan_f64(x);
-}
-static inline float tm_asin_f32(float x) {
-    return (float)tm_asin_f64(x);
-}
-static inline float tm_acos_f32(float x) {
-    return (float)tm_acos_f64(x);
-}
-static inline float tm_atan_f32(float x) {
-    return (float)tm_atan_f64(x);
-}
-static inline float tm_asinh_f32(float x) {
-    return (float)tm_asinh_f64(x);
-}
-static inline float tm_acosh_f32(float x) {
-    return (float)tm_acosh_f64(x);
-}
-static inline float tm_atanh_f32(float x) {
-    return (float)tm_atanh_f64(x);
-}
+#define TM_MATH_BY_DOUBLE(op)                    \
+    static inline float tm_##op##_f32(float x) { \
+        return (float)tm_##op##_f64(x);          \
+    }
+TM_MATH_BY_DOUBLE(sinh)
+TM_MATH_BY_DOUBLE(cosh)
+TM_MATH_BY_DOUBLE(tan)
+TM_MATH_BY_DOUBLE(asin)
+TM_MATH_BY_DOUBLE(acos)
+TM_MATH_BY_DOUBLE(atan)
+TM_MATH_BY_DOUBLE(asinh)
+TM_MATH_BY_DOUBLE(acosh)
+TM_MATH_BY_DOUBLE(atanh)
+#undef TM_MATH_BY_DOUBLE
 static inline float tm_fmod_f32(float x, float y) {
     return (float)tm_fmod_f64(x, y);
 }

@@ -4,6 +4,7 @@
  * stable, odd floats keep their bits, and no mutilated text crashes the parser.
  */
 #include "ir/text.h"
+#include "tests/unit/arena_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,22 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static tm_arena arena;
-static tm_diagnostics diagnostics;
-
-static int set_up(void **state) {
-    (void)state;
-    tm_arena_init(&arena);
-    tm_diagnostics_init(&diagnostics, &arena);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    tm_arena_deinit(&arena);
-    return 0;
-}
 
 static const char *print(const tm_model *model, unsigned flags) {
     tm_text text;

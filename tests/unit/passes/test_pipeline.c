@@ -19,25 +19,10 @@ static const char *const disabled[] = {
 #define TM_PASS(name, level, reason)
 #define TM_FINAL_PASS(name, level, reason) #name,
 #include "passes/passes.def"
+#include "tests/unit/arena_fixture.h"
 #undef TM_PASS
     "common_subexpressions", "drop_shape_inputs"};
 #define DISABLED (sizeof disabled / sizeof *disabled)
-
-static tm_arena arena;
-static tm_diagnostics diagnostics;
-
-static int set_up(void **state) {
-    (void)state;
-    tm_arena_init(&arena);
-    tm_diagnostics_init(&diagnostics, &arena);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    tm_arena_deinit(&arena);
-    return 0;
-}
 
 /* Exported shape arithmetic around one Reshape, and a product that is computed twice. */
 static const char source[] = "main(%x: f32[batch, seq, 12]) {\n"
