@@ -15,6 +15,7 @@ typedef struct tm_pass_options {
     const char *print_after;     /* pass name or NULL */
     bool verify;                 /* run the verifier after each pass */
     bool strict_math;            /* only rewrites that are equal for NaN and infinity too */
+    bool log_rewrites;           /* a line of the log for each rewrite: its number and pass */
 } tm_pass_options;
 
 typedef struct tm_pass_context {
@@ -23,7 +24,7 @@ typedef struct tm_pass_context {
     const char *pass;       /* running */
     int64_t rewrites;       /* all passes so far */
     bool changed;           /* set by tm_pass_allow */
-    tm_text *log;           /* print_after */
+    tm_text *log;           /* print_after, log_rewrites */
 } tm_pass_context;
 
 /* May the pass do one more rewrite? Counts it. Ask only when a rewrite is about to happen. */

@@ -37,6 +37,8 @@ bool tm_pass_allow(tm_pass_context *context) {
         return false;
     context->rewrites++;
     context->changed = true;
+    if (context->options->log_rewrites && context->log != NULL)
+        tm_text_add(context->log, "; rewrite %lld: %s\n", (long long)context->rewrites, context->pass);
     return true;
 }
 

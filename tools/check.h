@@ -27,6 +27,7 @@ typedef struct check_case {
 
 typedef struct check_options {
     bool evaluate, pin_dims, strict;
+    const char *outputs; /* folder for what was found, or NULL */
     bool has_rtol, has_atol;
     tool_tolerance tolerance; /* where given */
     int threads;
@@ -36,7 +37,7 @@ typedef struct check_options {
 } check_options;
 
 /* Runs one case in this process and writes "\001STATUS\tDETAIL\n" on stdout. */
-void check_run_case(tool *tool, const char *path, const check_options *options);
+void check_run_case(tool *tool, const check_case *item, const check_options *options);
 
 typedef void (*check_report)(void *context, check_case *done);
 /* Runs all cases, each in a child process; calls report for each in order. */

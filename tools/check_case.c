@@ -120,9 +120,21 @@ static tm_code pin_dims(tool *tool, const char *model_path, const char *set, too
     return TM_OK;
 }
 
-/* Compares one data set; false after an answer was given. */
-static bool run_set(tool_engine *engine, const char *path, const char *set, const tool_tolerance *tolerance) {
+/* Writes what was found to OUTPUTS/NAME/SET/output_N.pb; NAME may have slashes. */
+static tm_code keep_outputs(tool_engine *engine, const char *name, const char *set, const char *outputs,
+                            const tool_value *values) {
     tool *tool = engine->tool;
+    const char *path = tm_arena_format(&tool->arena, "%s/%s/%s", outputs, name, set);
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/'))
+        TM_TRY(tool_make_folder(tool, tm_arena_string_n(&tool->arena, path, (size_t)(slash - path))));
+    return tool_values_write(tool, path, "output", engine->outputs, engine->output_count, values);
+}
+
+/* Compares one data set; false after an answer was given. */
+static bool run_set(tool_engine *engine, const check_case *item, const char *set,
+                    const tool_tolerance *tolerance, const char *kept) {
+    tool *tool = engine->tool;
+    const char *path = item->path;
     tool_value *inputs = TM_NEW_ARRAY(&tool->arena, tool_value, engine->input_count + 1);
     tool_value *outputs = TM_NEW_ARRAY(&tool->arena, tool_value, engine->output_count + 1);
     tool_value *expected = TM_NEW_ARRAY(&tool->arena, tool_value, engine->output_count + 1);
@@ -136,6 +148,10 @@ static bool run_set(tool_engine *engine, const char *path, const char *set, cons
     }
     if (tool_engine_run(engine, inputs, outputs) != TM_OK) {
         answer_error(tool, "run: ");
+        return false;
+    }
+    if (kept != NULL && keep_outputs(engine, item->name, set, kept, outputs) != TM_OK) {
+        answer_error(tool, "");
         return false;
     }
     for (int i = 0; i < engine->output_count; i++) {
@@ -153,7 +169,8 @@ static bool run_set(tool_engine *engine, const char *path, const char *set, cons
     return true;
 }
 
-void check_run_case(tool *tool, const char *path, const check_options *options) {
+void check_run_case(tool *tool, const check_case *item, const check_options *options) {
+    const char *path = item->path;
     const char *model = tm_arena_format(&tool->arena, "%s/model.onnx", path);
     const char **names;
     size_t count = 0, sets = 0;
@@ -182,8 +199,8 @@ void check_run_case(tool *tool, const char *path, const check_options *options) 
         return;
     }
     bool good = true;
-    for (size_t i = 0; i < sets && good; i++)
-        good = run_set(&engine, path, names[i], &tolerance);
+    for (size_t i = 0; i < sets && (good || options->outputs != NULL); i++)
+        good = run_set(&engine, item, names[i], &tolerance, options->outputs) && good;
     if (good && sets == 0)
         answer(tool, CHECK_FAIL, "no test_data_set_K in the folder");
     else if (good)

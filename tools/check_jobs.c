@@ -57,7 +57,7 @@ static tm_code start(tool *tool, slot *slot, const check_case *item, size_t numb
         dup2(ends[1], STDOUT_FILENO);
         dup2(ends[1], STDERR_FILENO);
         if (setjmp(tool->arena.recovery) == 0) {
-            check_run_case(tool, item->path, options);
+            check_run_case(tool, item, options);
             tm_arena_deinit(&tool->arena); /* removes temporary folders */
         } else {
             printf("\n\001FAIL\tout of memory\n");

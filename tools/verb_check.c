@@ -80,7 +80,7 @@ static void print_summary(const report_context *context, size_t total) {
     json_object_put(root);
 }
 
-enum { JOBS = 1, TIMEOUT, RTOL, ATOL, JSON, EVALUATE, STATIC, FILTER, QUIET, THREADS };
+enum { JOBS = 1, TIMEOUT, RTOL, ATOL, JSON, EVALUATE, STATIC, FILTER, QUIET, THREADS, OUTPUTS };
 
 static const tool_option options_table[] = {{"--jobs", TOOL_VALUE, JOBS},
                                             {"-j", TOOL_VALUE, JOBS},
@@ -94,6 +94,7 @@ static const tool_option options_table[] = {{"--jobs", TOOL_VALUE, JOBS},
                                             {"--quiet", TOOL_FLAG, QUIET},
                                             {"-q", TOOL_FLAG, QUIET},
                                             {"--threads", TOOL_VALUE, THREADS},
+                                            {"--outputs", TOOL_VALUE, OUTPUTS},
                                             TOOL_COMPILE_OPTIONS,
                                             {NULL, TOOL_FLAG, 0}};
 
@@ -122,6 +123,9 @@ static tm_code take_option(tool *tool, int id, const char *value, check_options 
         return TM_OK;
     case FILTER:
         *filter = value;
+        return TM_OK;
+    case OUTPUTS:
+        options->outputs = value;
         return TM_OK;
     case QUIET:
         context->quiet = true;

@@ -13,10 +13,11 @@
 
 #include <string.h>
 
-enum { PASS = 1, OUTPUT, FULL, LIST };
+enum { PASS = 1, OUTPUT, FULL, LIST, PRINT_REWRITES };
 
 static const tool_option options_table[] = {{"--pass", TOOL_VALUE, PASS}, {"-o", TOOL_VALUE, OUTPUT},
                                             {"--full", TOOL_FLAG, FULL},  {"--list", TOOL_FLAG, LIST},
+                                            {"--print-rewrites", TOOL_FLAG, PRINT_REWRITES},
                                             TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
 
 static void list_passes(void) {
@@ -28,7 +29,7 @@ static void list_passes(void) {
 typedef TM_VECTOR(const char *) name_list;
 
 static tm_code optimise(tool *tool, const char *path, tool_compile *compile, const name_list *passes,
-                        const char *output, unsigned flags) {
+                        const char *output, unsigned flags, bool log_rewrites) {
     tm_model *model;
     TM_TRY(tool_import(tool, path, compile, &model));
     const tamis_compile_options *given = tool_compile_get(compile);
@@ -38,7 +39,8 @@ static tm_code optimise(tool *tool, const char *path, tool_compile *compile, con
                                .disabled_count = given->disabled_pass_count,
                                .bisect_limit = given->bisect_limit,
                                .print_after = given->print_after,
-                               .verify = true};
+                               .verify = true,
+                               .log_rewrites = log_rewrites};
     tm_text log, text;
     tm_text_init(&log, &tool->arena);
     tm_text_init(&text, &tool->arena);
@@ -61,7 +63,7 @@ int tool_opt_main(tool *tool, int argc, char **argv) {
     name_list passes = {0};
     const char *output = "-";
     unsigned flags = 0;
-    bool full = false;
+    bool full = false, log_rewrites = false;
     int id;
     while ((id = tool_arguments_next(&arguments)) > 0) {
         if (id == LIST) {
@@ -74,6 +76,8 @@ int tool_opt_main(tool *tool, int argc, char **argv) {
             output = arguments.value;
         else if (id == FULL)
             full = true;
+        else if (id == PRINT_REWRITES)
+            log_rewrites = true;
         else if (tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
@@ -84,5 +88,5 @@ int tool_opt_main(tool *tool, int argc, char **argv) {
     const char *path = arguments.names.items[0];
     if (!full && !tool_ends_with(path, ".ir")) /* weights of real models are megabytes of hex */
         flags |= TM_PRINT_ELIDE;
-    return optimise(tool, path, &compile, &passes, output, flags) == TM_OK ? 0 : tool_fail(tool);
+    return optimise(tool, path, &compile, &passes, output, flags, log_rewrites) == TM_OK ? 0 : tool_fail(tool);
 }

@@ -37,7 +37,8 @@ const tool_verb tool_verbs[] = {
      "  --evaluate            by the evaluator instead of compiled code\n"
      "  --static              pins all input dims to the first data set's\n"
      "  --filter TEXT         cases whose name has it   -q   failures only\n"
-     "  --threads N           of a case (1)      --json  report as JSON\n\n"
+     "  --threads N           of a case (1)      --json  report as JSON\n"
+     "  --outputs DIR         writes what was found to DIR/CASE/test_data_set_K\n\n"
      "Exit code 1 if an answer differs or a case crashes, 69 if one is unsupported.\n\n" COMPILE_HELP},
     {"verify", "compare compiled code with the evaluator", tool_verify_main,
      "tamis verify MODEL                      compiled code against the evaluator\n\n"
@@ -59,7 +60,8 @@ const tool_verb tool_verbs[] = {
      "  --pass NAME           only this pass; repeated, in order\n"
      "  --list                the passes, in the pipeline's order\n"
      "  -o FILE               (stdout)\n"
-     "  --full                constants in full also for .onnx models\n\n" COMPILE_HELP},
+     "  --full                constants in full also for .onnx models\n"
+     "  --print-rewrites      number and pass of each rewrite, on stderr\n\n" COMPILE_HELP},
     {"targets", "list machines and CPU levels", tool_targets_main,
      "tamis targets [--json]                  machines and CPU levels, lowest first\n"},
     {"explain", "explain an error number", tool_explain_main,

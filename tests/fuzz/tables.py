@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry of entries. An entry adds one node (or a planted pattern) to a graph; the tables in ops_*.py and
+patterns_*.py register theirs with @entry when they are imported."""
+
+import dataclasses
+import functools
+import importlib
+import pathlib
+
+TABLES = sorted(p.stem for p in pathlib.Path(__file__).parent.glob("*.py")
+                if p.stem.startswith(("ops_", "patterns_")))
+_entries = []
+without = set()  # names and families that are left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    name: str  # of the operator, or of the pattern
+    family: str  # the table's file
+    since: int  # opsets of ai.onnx that it can be made in
+    until: int
+    generate: object
+
+
+def entry(*names, since=7, until=99):
+    """Registers a function of a graph for each name; with several names it is called with (graph, name)."""
+
+    def register(function):
+        for name in names:
+            generate = functools.partial(_call, function, name) if len(names) > 1 else function
+            _entries.append(Entry(name, function.__module__, since, until, generate))
+        return function
+
+    return register
+
+
+def _call(function, name, graph):
+    return function(graph, name)
+
+
+@functools.cache
+def entries():
+    for table in TABLES:
+        importlib.import_module(table)
+    return tuple(sorted((e for e in _entries if not {e.name, e.family} & without), key=lambda e: (e.family, e.name)))
+
+
+@functools.cache
+def _of_opset(opset):
+    return tuple(e for e in entries() if e.since <= opset <= e.until)
+
+
+def choose(random, opset):
+    fitting = _of_opset(opset)
+    return fitting[int(random.integers(len(fitting)))]
