@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define TM_I(attribute, value) {#attribute, TM_ATTRIBUTE_INT, (value) != TM_NO_DEFAULT, value, 0, NULL},
-#define TM_F(attribute, value) {#attribute, TM_ATTRIBUTE_FLOAT, (value) == (value), 0, value, NULL},
+#define TM_F(attribute, value) {#attribute, TM_ATTRIBUTE_FLOAT, (value) == (value), 0, (float)(value), NULL},
 #define TM_S(attribute, value) \
     {#attribute, TM_ATTRIBUTE_STRING, _Generic((value), char *: true, default: false), 0, 0, value},
 #define TM_IS(attribute) {#attribute, TM_ATTRIBUTE_INTS, false, 0, 0, NULL},

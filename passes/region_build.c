@@ -61,7 +61,8 @@ static bool is_any(tamis_type type) {
 
 static bool known_power(const tm_node *node) {
     double power = 0;
-    return tm_region_is_scalar(node->inputs[1]) && tm_constant_double(node->inputs[1]->constant, 0, &power) &&
+    return tm_region_is_scalar(node->inputs[1]) && node->inputs[1]->rank <= node->inputs[0]->rank &&
+           tm_constant_double(node->inputs[1]->constant, 0, &power) &&
            (power == 2 || power == 3 || power == 0.5 || power == -0.5);
 }
 
@@ -166,13 +167,30 @@ static void set_inner(builder *b, const tm_value *value, tm_value *inner) {
     tm_push(b->model->arena, &b->inner, inner);
 }
 
+/* A single number is written into the body as a scalar, unless its rank is seen: Add(f32[], f32[1, 1] const) has
+ * two dims, and Attention wants its operands with theirs. */
+static bool rank_is_seen(const builder *b, const tm_value *value) {
+    for (size_t u = 0; u < value->uses.count; u++) {
+        const tm_node *node = value->uses.items[u].node;
+        if (node == NULL || !tm_region_is_among(b->nodes, b->count, node))
+            continue;
+        bool covered = false;
+        for (int i = 0; i < node->input_count; i++)
+            covered = covered || (node->inputs[i] != NULL && !tm_region_is_scalar(node->inputs[i]) &&
+                                  node->inputs[i]->rank >= value->rank);
+        if (!(tm_op_get(node->op)->traits & TM_ELEMENTWISE) || !covered)
+            return true;
+    }
+    return false;
+}
+
 static tm_value *inner_value(builder *b, tm_value *value) {
     if (value == NULL)
         return NULL;
     tm_value *inner = known_inner(b, value);
     if (inner != NULL)
         return inner;
-    if (tm_region_is_scalar(value)) {
+    if (tm_region_is_scalar(value) && !rank_is_seen(b, value)) {
         tm_constant *scalar =
             tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
         inner = tm_value_create_constant(b->body, NULL, scalar);

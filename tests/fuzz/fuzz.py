@@ -41,7 +41,7 @@ def arguments(argv):
     parser.add_argument("--only", help="graphs around one entry or family of the tables")
     parser.add_argument("--without", default="", help="entries or families to leave out, with commas between")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (%(default)s)")
-    parser.add_argument("--most", type=int, default=40, help="failures that are made smaller (%(default)s)")
+    parser.add_argument("--most", type=int, default=40, help="groups of failures of which one is made smaller (%(default)s)")
     parser.add_argument("--keep", default=os.path.join(os.environ.get("TAMIS_BUILD", "build"), "fuzz"),
                         help="folder for failing cases (%(default)s)")
     parser.add_argument("--histogram", action="store_true", help="print how often each operator occurred")
@@ -127,6 +127,15 @@ class Report:
                 self.failures.append((case, verdict))
                 print(f"seed {case.seed}: {verdict}", flush=True)
 
+    def groups(self):
+        groups = collections.defaultdict(list)
+        for case, failure in sorted(self.failures, key=lambda f: f[0].seed):
+            groups[failure.group()].append((case, failure))
+        return sorted(groups.items(), key=lambda g: -len(g[1]))
+
+    def first_of_groups(self):
+        return [members[0] for _, members in self.groups()]
+
     def summary(self):
         seconds = time.time() - self.started
         why = collections.Counter(" ".join(text.split()[:8])[:70] for text in self.missing.values())
@@ -135,6 +144,9 @@ class Report:
                  f"{len(self.missing)} seeds without a graph: "
                  + "; ".join(f"{n} {text}" for text, n in why.most_common(4)),
                  f"{self.noisy} ill-conditioned, {len(self.failures)} failures"]
+        for group, members in self.groups():
+            seeds = " ".join(str(case.seed) for case, _ in members[:12])
+            lines.append(f"  {len(members)} times {group}: seeds {seeds}{' ...' if len(members) > 12 else ''}")
         return "\n".join(lines)
 
 
@@ -178,7 +190,7 @@ def main(argv=None):
     if report.failures:
         import shrink
 
-        shrink.shrink_all(report.failures[:options.most], keep)
+        shrink.shrink_all(report.first_of_groups()[:options.most], keep)
     return 1 if report.failures or few or broken else 0
 
 

@@ -59,7 +59,7 @@ class Graph:
     def __init__(self, random, opset, parent=None, **profile):
         self.random, self.opset, self.parent = random, opset, parent
         self.root = parent.root if parent else self
-        self.opsets = parent.opsets if parent else {"": opset, "com.microsoft": 1, "ai.onnx.ml": 1}
+        self.opsets = parent.opsets if parent else {"": opset, "com.microsoft": 1, "ai.onnx.ml": int(random.integers(2, 4))}
         self.pool, self.nodes, self.inputs, self.initializers, self.captured = [], [], [], [], {}
         self.depth = parent.depth + 1 if parent else 0
         if parent is None:
@@ -271,7 +271,7 @@ class Graph:
         return values[0] if outputs == 1 else values
 
     def count(self, op, domain=""):
-        key = f"{domain}.{op}" if domain else op
+        key = f"{domain}.{op}" if domain == "com.microsoft" else op
         self.root.ops[key] = self.root.ops.get(key, 0) + 1
 
     def _check(self, op, reads, results, exact):

@@ -77,7 +77,8 @@ def attention(g):
                  g.fresh(kind, [batch, kv, past, value], special=0.0)]
         outputs = 3
     g.node("Attention", [*values, mask, *pasts], outputs, is_causal=int(causal) or None,
-           scale=g.pick([None, 0.5]), softcap=g.pick([None, None, 2.0]), **attributes)
+           scale=g.pick([None, 0.5]), softcap=g.pick([None, None, 2.0]),
+           reference=kind == F64, **attributes)  # ONNX Runtime computes float64 partly in float32
 
 
 @entry("RotaryEmbedding", since=23)

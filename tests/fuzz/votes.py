@@ -13,6 +13,7 @@ import copy
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import numpy
@@ -73,8 +74,8 @@ def differ(have, want, exact):
     if same.all():
         return None
     at = tuple(int(i) for i in numpy.argwhere(~numpy.atleast_1d(same))[0])
-    first = (have.reshape(-1)[0], want.reshape(-1)[0]) if have.ndim == 0 else (have[at], want[at])
-    return f"{list(want.shape)} at {list(at)}: {first[0]!r}, not {first[1]!r}; {int((~same).sum())} differ"
+    first = [numpy.atleast_1d(a)[at] for a in (have, want)]
+    return f"{list(want.shape)} at {list(at)}: {first[0]}, not {first[1]}; {int((~same).sum())} differ"
 
 
 def is_rounded(sample):
@@ -128,17 +129,27 @@ def noisy_answers(case, k, name, trials=4):
 class Failure:
     """What is wrong with a case: the kind stays the same while the case is made smaller."""
 
-    def __init__(self, vote, kind, text):
-        self.vote, self.kind, self.text = vote, kind, text
+    def __init__(self, vote, kind, text, op=""):
+        self.vote, self.kind, self.text, self.op = vote, kind, text, op
+
+    def group(self):
+        """What failures of one cause mostly share."""
+        return f"{self.vote} {self.kind} {self.op}".strip()
 
     def __str__(self):
-        return f"{self.vote} {self.kind}: {self.text}"
+        return f"{self.vote} {self.kind} {self.op}: {self.text}"
 
 
 def error_kind(detail):
     """The number of the error, and of a crash the signal."""
     at = detail.find("error E")
     return detail[at + 6:at + 11] if at >= 0 else " ".join(detail.split()[:2])
+
+
+def error_op(detail):
+    """The operator that a message names: "main:node 3:Add '': error ..."."""
+    found = re.search(r":node \d+:([\w.]+)", detail)
+    return found[1] if found else ""
 
 
 def maker(case, name):
@@ -151,10 +162,10 @@ def judge(case, reports, outputs):
     for vote in reports:
         status, detail = reports[vote]
         if status in ("unsupported", "crash"):
-            return Failure(vote, f"{status} {error_kind(detail)}", detail)
+            return Failure(vote, f"{status} {error_kind(detail)}", detail, error_op(detail))
         sets = [cases.read_outputs(case, outputs[vote], k) for k in range(len(case.sets))]
         if None in sets:
-            return Failure(vote, f"fails {error_kind(detail)}", detail)
+            return Failure(vote, f"fails {error_kind(detail)}", detail, error_op(detail))
         found[vote] = sets
     noisy = False
     for k, (_, wanted) in enumerate(case.sets):
@@ -171,7 +182,7 @@ def judge(case, reports, outputs):
                 if not case.exact[name] and within_noise(case, k, name, have, base):
                     noisy = True
                     continue
-                return Failure(vote, "differs", f"set {k} {name} of {maker(case, name)} {text} of {other}")
+                return Failure(vote, "differs", f"set {k} {name} {text} of {other}", maker(case, name))
     return "noise" if noisy else None
 
 

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators of com.microsoft that exports carry and ONNX Runtime runs on CPUs."""
+
+import numpy
+
+from elements import F32, I8, U8
+from tables import entry
+
+MS = "com.microsoft"
+
+
+def rows(g, least=2, most=3):
+    return g.take([F32], min_rank=least, max_rank=most, where=lambda v: v.size > 0, finite=True)
+
+
+@entry("com.microsoft.Gelu", "com.microsoft.QuickGelu")
+def gelu(g, op):
+    attributes = {"alpha": g.pick([None, 1.702, 0.5])} if op.endswith("QuickGelu") else {}
+    g.node(op.rpartition(".")[2], [g.take([F32])], domain=MS, **attributes)
+
+
+@entry("com.microsoft.BiasGelu", "com.microsoft.FastGelu")
+def biased_gelu(g, op):
+    x = rows(g, 1)
+    bias = [g.fresh(F32, x.shape[-1:])] if op.endswith("BiasGelu") or g.chance(0.5) else []
+    g.node(op.rpartition(".")[2], [x, *bias], domain=MS)
+
+
+@entry("com.microsoft.SkipLayerNormalization", "com.microsoft.SkipSimplifiedLayerNormalization")
+def skip_normalization(g, op):
+    x = g.fresh(F32, [g.integer(1, 3), g.integer(1, 4), g.integer(1, 9)], special=0.0)
+    width = x.shape[-1:]
+    inputs = [x, g.fresh(F32, x.shape, special=0.0), g.fresh(F32, width, special=0.0)]
+    if "Simplified" not in op:
+        inputs.append(g.fresh(F32, width, special=0.0) if g.chance(0.6) else None)
+    inputs.append(g.fresh(F32, width, special=0.0) if g.chance(0.5) else None)
+    outputs = [True, False, False, True] if g.chance(0.4) else 1
+    g.node(op.rpartition(".")[2], inputs, outputs, domain=MS, epsilon=g.pick([None, 1e-3]))
+
+
+@entry("com.microsoft.FusedMatMul")
+def fused_matmul(g):
+    ta, tb = g.integer(0, 1), g.integer(0, 1)
+    m, k, n = g.integer(1, 5), g.integer(1, 5), g.integer(1, 5)
+    batch = g.shape(0, 2, 3)
+    a = g.fresh(F32, batch + ([k, m] if ta else [m, k]))
+    b = g.fresh(F32, g.broadcast(batch) + ([n, k] if tb else [k, n]))
+    g.node("FusedMatMul", [a, b], domain=MS, transA=ta or None, transB=tb or None, alpha=g.pick([None, 0.5, 2.0]))
+
+
+@entry("com.microsoft.MatMulIntegerToFloat", "com.microsoft.DynamicQuantizeMatMul")
+def integer_matmul(g, op):
+    k, n = g.integer(1, 6), g.integer(1, 6)
+    kind = g.pick([I8, U8])
+    b = g.fresh(kind, [k, n], -128, 255, special=0.0)
+    scale = g.fresh(F32, g.pick([[], [1], [n]]), 0.01, 0.1, special=0.0)
+    point = g.fresh(kind, scale.shape, 0, 20, special=0.0) if g.chance(0.5) else None
+    bias = g.fresh(F32, [n], special=0.0) if g.chance(0.5) else None
+    if op.endswith("DynamicQuantizeMatMul"):
+        a = g.fresh(F32, g.shape(1, 2, 3) + [k], special=0.0)
+        if a.size == 0:
+            return
+        g.node("DynamicQuantizeMatMul", [a, b, scale, point, bias], domain=MS)
+        return
+    a = g.fresh(U8, [g.integer(1, 3), k], 0, 255, special=0.0)
+    first = g.fresh(U8, [], 0, 20, special=0.0) if g.chance(0.5) else None
+    g.node("MatMulIntegerToFloat", [a, b, g.fresh(F32, [], 0.01, 0.1, special=0.0), scale, first, point, bias],
+           domain=MS)
+
+
+@entry("com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear")
+def quantize(g, op):
+    scale = g.fresh(F32, [], 0.03, 0.2, special=0.0)
+    kind = g.pick([I8, U8])
+    point = g.fresh(kind, [], 0, 50, special=0.0)
+    x = g.take([F32], exact=True, finite=True) if op.endswith(".QuantizeLinear") else g.fresh(kind, g.shape(), -128, 255)
+    g.node(op.rpartition(".")[2], [x, scale, point], domain=MS)
+
+
+@entry("SimplifiedLayerNormalization")
+def simplified_layer_normalization(g):
+    """Of ai.onnx in ONNX Runtime, though no standard has it."""
+    x = rows(g, 1, 4)
+    g.node("SimplifiedLayerNormalization", [x, g.fresh(F32, x.shape[-1:])], axis=-1, epsilon=g.pick([None, 1e-3]))
+
+
+@entry("com.microsoft.Inverse")
+def inverse(g):
+    n = g.integer(1, 4)
+    sample = g.random.uniform(-1, 1, (g.integer(1, 3), n, n)) + 3 * numpy.eye(n)
+    g.node("Inverse", [g.place(sample.astype(numpy.float32))], domain=MS)
+
+
+@entry("com.microsoft.RotaryEmbedding")
+def rotary_embedding(g):
+    batch, heads, length, half = g.integer(1, 2), g.integer(1, 3), g.integer(1, 4), g.pick([2, 4, 8])
+    x = g.fresh(F32, [batch, heads, length, 2 * half], special=0.0)
+    most = length + g.integer(0, 3)
+    places = g.place(g.random.integers(0, most, size=(batch, length)))
+    caches = [g.fresh(F32, [most, half], -1, 1, special=0.0) for _ in range(2)]
+    g.node("RotaryEmbedding", [x, places, *caches], domain=MS, interleaved=g.pick([None, 0, 1]))
+
+
+@entry("com.microsoft.MultiHeadAttention")
+def multi_head_attention(g):
+    batch, q, k, heads, size = g.integer(1, 2), g.integer(1, 4), g.integer(1, 5), g.integer(1, 3), g.integer(1, 4)
+    values = [g.fresh(F32, [batch, n, heads * size], special=0.0) for n in (q, k, k)]
+    g.node("MultiHeadAttention", values, domain=MS, num_heads=heads, scale=g.pick([None, 0.5]))
+
+
+@entry("com.microsoft.Trilu")
+def trilu(g):
+    x = g.take([F32], min_rank=2)
+    g.node("Trilu", [x, g.place(numpy.array(g.integer(-2, 2))) if g.chance(0.5) else None], domain=MS,
+           upper=g.pick([None, 0, 1]))
+
+
+@entry("com.microsoft.Unique")
+def unique(g):
+    x = g.take([F32], min_rank=1, max_rank=1, exact=True, finite=True, where=lambda v: v.size > 0)
+    g.node("Unique", [x], 3, domain=MS)
+
+
+@entry("com.microsoft.MatMulNBits")
+def matmul_n_bits(g):
+    k, n, block = g.pick([16, 32, 40, 64]), g.integer(1, 6), g.pick([16, 32])
+    blocks = -(-k // block)
+    packed = g.fresh(U8, [n, blocks, block // 2], 0, 255, special=0.0, constant=True)
+    scales = g.fresh(F32, [n * blocks], 0.02, 0.1, special=0.0, constant=True)
+    points = g.fresh(U8, [n * -(-blocks // 2)], 0, 255, special=0.0, constant=True) if g.chance(0.5) else None
+    x = g.fresh(F32, [g.integer(1, 3), k], special=0.0)
+    g.node("MatMulNBits", [x, packed, scales, points], domain=MS, K=k, N=n, bits=4, block_size=block)
