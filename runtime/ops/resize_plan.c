@@ -34,7 +34,7 @@ static double coordinate(const tm_resize_plan *plan, const tm_resize_axis *axis,
         return (length == 1 ? extent / 2 : x * extent / (length - 1)) + axis->start * (in - 1);
     }
     if (transforms(plan, "pytorch_half_pixel") && length == 1)
-        return -0.5;
+        return 0;
     if (transforms(plan, "tf_half_pixel_for_nn"))
         return (x + 0.5) / axis->scale;
     const double centered = (x + 0.5) / axis->scale - 0.5;

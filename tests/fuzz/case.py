@@ -136,8 +136,18 @@ def ir_version(g):
 
 def other_sizes(g, model, inputs, symbols):
     """A second data set with other sizes of the symbolic dims, where the oracle takes it."""
-    sizes = {name: max(0, size + g.integer(-2, 3)) for name, size in symbols.items()}
     infos = {i.name: i for i in model.graph.input}
+    # A size may change when all dims of that size are one symbol; else dims that belong together would part.
+    numbers = {d for v in g.initializers for d in v.shape}
+    names = {}
+    for value in inputs:
+        if value.is_tensor:
+            for d, size in zip(infos[value.name].type.tensor_type.shape.dim, value.shape):
+                names.setdefault(size, set()).add(d.dim_param)
+    free = {next(iter(n)) for size, n in names.items() if len(n) == 1 and size not in numbers} - {""}
+    sizes = {name: max(0, size + g.integer(-2, 3)) if name in free else size for name, size in symbols.items()}
+    if sizes == symbols:
+        return None
     samples = {}
     for value in inputs:
         if not value.is_tensor:

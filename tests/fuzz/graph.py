@@ -240,6 +240,8 @@ class Graph:
     def node(self, op, inputs, outputs=1, domain="", bodies=(), reference=False, ours=False, plain=False,
              exact=None, **attributes):
         """Adds a node; the value of its output, or a list. None among the inputs is an omitted one."""
+        if reference and self.parent is not None:
+            raise Refused("the reference evaluator computes nodes of the main graph only")
         attributes = {k: v for k, v in attributes.items() if v is not None}
         names = [v.name if v is not None else "" for v in inputs]
         while names and names[-1] == "":
@@ -299,11 +301,15 @@ class Graph:
     def body(self):
         return Graph(self.random, self.opset, self)
 
+    def body_info(self, value, keep=False):
+        """The declaration of a body's input or output: without shape, or the rank alone."""
+        if not value.is_tensor:
+            return oracle.value_info(value.name, value.sample)
+        shape = [None] * value.rank if keep or self.chance(0.4) else None
+        return helper.make_tensor_value_info(value.name, value.type, shape)
+
     def body_proto(self, inputs, outputs, name="body"):
-        infos = [oracle.value_info(v.name, v.sample) for v in inputs]
-        for info in infos:
-            if info.type.HasField("tensor_type"):
-                info.type.tensor_type.ClearField("shape")
+        infos = [self.body_info(v, keep=v.is_tensor and v.rank == 0) for v in inputs]
         initializers = [oracle.tensor_proto(v.sample, v.name) for v in self.initializers]
         for value in outputs:
             if value.owner is not self:
@@ -311,12 +317,7 @@ class Graph:
         for body_value in list(self.captured.values()):
             if body_value.owner is not self.parent and self.parent is not None:
                 self.parent.captured[body_value.name] = body_value
-        made = [onnx.ValueInfoProto(name=v.name) for v in outputs]
-        for info, value in zip(made, outputs):
-            if value.is_tensor:
-                info.CopyFrom(helper.make_tensor_value_info(value.name, value.type, None))
-            else:
-                info.CopyFrom(oracle.value_info(value.name, value.sample))
+        made = [self.body_info(v) for v in outputs]
         return helper.make_graph(self.nodes, name, infos, made, initializers)
 
 

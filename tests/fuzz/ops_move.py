@@ -101,8 +101,10 @@ def slice_(g):
     for axis in axes:
         n = x.shape[axis]
         starts.append(g.integer(-n - 2, n + 2))
-        ends.append(g.integer(-n - 2, n + 2) if g.chance(0.7) else g.pick([2**31 - 1, 2**63 - 1, -2**31]))
         steps.append(g.pick([1, 1, 2, 3, -1, -2]))
+        # backwards, ONNX Runtime takes the largest integer as "to the front"; the standard clamps it to the back
+        far = [2**31 - 1, 2**63 - 1, -2**31] if steps[-1] > 0 else [-2**31, -2**63]
+        ends.append(g.integer(-n - 2, n + 2) if g.chance(0.7) else g.pick(far))
     if g.opset < 10:
         if min(axes) < 0:
             axes = [a % x.rank for a in axes]

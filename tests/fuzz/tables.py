@@ -10,7 +10,9 @@ import pathlib
 TABLES = sorted(p.stem for p in pathlib.Path(__file__).parent.glob("*.py")
                 if p.stem.startswith(("ops_", "patterns_")))
 _entries = []
-without = set()  # names and families that are left out
+# Names and families that are left out: those of left_out.txt, and what --without adds.
+without = {line.split()[0] for line in (pathlib.Path(__file__).parent / "left_out.txt").read_text().splitlines()
+           if line and not line.startswith("#")}
 
 
 @dataclasses.dataclass(frozen=True)
