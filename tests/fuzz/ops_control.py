@@ -91,7 +91,7 @@ def loop(g):
         raise Refused("a loop without results")
     proto = body.body_proto([iteration, condition, *carried], [test, *follow, *scans])
     trips = None if g.chance(0.1) else g.place(numpy.array(g.pick([0, 1, 2, 3, 4])), g.chance(0.3))
-    start = None if trips is not None and g.chance(0.5) else g.place(numpy.array(not g.chance(0.1)), g.chance(0.5))
+    start = None if trips is not None and state and g.chance(0.5) else g.place(numpy.array(not g.chance(0.1)), g.chance(0.5))
     if trips is None and proto.node[-1].op_type == "Identity":
         raise Refused("a loop without an end")
     exact = all(v.exact for v in [*state, *follow, *scans])

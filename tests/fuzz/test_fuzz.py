@@ -95,18 +95,32 @@ def test_the_guilty_rewrite_is_named(tmp_path, monkeypatch):
     assert shrinker.guilty() == "rewrite 1 of 1: form_map_regions"
 
 
-def test_every_entry_makes_a_graph():
-    """Each within some seeds: an entry that is always refused would go unnoticed."""
-    silent = []
-    for entry in tables.entries():
-        for seed in range(40):
-            random = numpy.random.default_rng(seed)
-            g = Graph(random, int(random.integers(entry.since, min(entry.until, cases.NEWEST) + 1)))
-            try:
-                entry.generate(g)
-                break
-            except Refused:
-                continue
-        else:
-            silent.append(entry.name)
+def makes_something(entry):
+    for seed in range(40):
+        random = numpy.random.default_rng(seed)
+        g = Graph(random, int(random.integers(entry.since, min(entry.until, cases.NEWEST) + 1)))
+        try:
+            entry.generate(g)
+            return True
+        except Refused:
+            continue
+    return False
+
+
+def test_every_entry_makes_something():
+    """An entry that is always refused would go unnoticed. In children, since ONNX Runtime may crash."""
+    entries, silent, at = tables.entries(), [], 0
+    while at < len(entries):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            for entry in entries[at:]:
+                os.write(writer, b"1" if makes_something(entry) else b"0")
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as answers:
+            made = answers.read()
+        os.waitpid(child, 0)
+        silent += [entry.name for entry, one in zip(entries[at:], made) if one == ord("0")]
+        at += len(made) + 1  # one that crashed has made something
     assert not silent

@@ -283,6 +283,27 @@ static void resize_there_and_back(void **state) {
     kernel_test_deinit(&t);
 }
 
+/* The formula of pytorch_half_pixel puts a single pixel at 0, where cubic and linear give the first one. */
+static void resize_to_one_pixel(void **state) {
+    (void)state;
+    kernel_test t;
+    kernel_test_init(&t, 1);
+    static const int64_t dims[] = {1, 1, 1, 2}, one[] = {1, 1, 1, 1};
+    static const float values[] = {-2, 3};
+    static const char *const modes[] = {"cubic", "linear"};
+    const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 4, dims, values);
+    for (int i = 0; i < 4; i++) {
+        const tm_constant *inputs[] = {x, NULL, NULL, int_list(&t, 4, one)}, *y = NULL;
+        tm_node *node = new_node(&t, TM_OP_Resize, 1, 4, inputs);
+        tm_node_set_string(node, "mode", modes[i % 2]);
+        tm_node_set_string(node, "coordinate_transformation_mode", "pytorch_half_pixel");
+        tm_node_set_int(node, "exclude_outside", i / 2);
+        assert_int_equal(run_node(&t, node, &y), TM_OK);
+        assert_true(*(const float *)y->data == -2);
+    }
+    kernel_test_deinit(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gather_elements_is_exact),
@@ -294,6 +315,7 @@ int main(void) {
         cmocka_unit_test(non_zero_is_exact),
         cmocka_unit_test(filled_tensors_have_the_value),
         cmocka_unit_test(resize_there_and_back),
+        cmocka_unit_test(resize_to_one_pixel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
