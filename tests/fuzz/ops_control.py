@@ -86,14 +86,19 @@ def loop(g):
     scans = [v for v in made_in(body) if v.is_tensor and v not in follow and v is not test][-g.integer(0, 2):]
     if growing:
         scans = [v for v in scans if v.rank == 0]
-    outputs = len(state) + len(scans)
-    if outputs == 0:
+    if not state + scans:
         raise Refused("a loop without results")
     proto = body.body_proto([iteration, condition, *carried], [test, *follow, *scans])
     trips = None if g.chance(0.1) else g.place(numpy.array(g.pick([0, 1, 2, 3, 4])), g.chance(0.3))
     start = None if trips is not None and state and g.chance(0.5) else g.place(numpy.array(not g.chance(0.1)), g.chance(0.5))
     if trips is None and proto.node[-1].op_type == "Identity":
         raise Refused("a loop without an end")
+    if (trips is not None and trips.sample == 0) or (start is not None and not start.sample):
+        scans = [v for v in scans if v.rank == 0]  # of no iterations ONNX Runtime makes outputs of one dim
+        if not state + scans:
+            raise Refused("a loop without results")
+        proto = body.body_proto([iteration, condition, *carried], [test, *follow, *scans])
+    outputs = len(state) + len(scans)
     exact = all(v.exact for v in [*state, *follow, *scans])
     g.node("Loop", [trips, start, *state], outputs, bodies=[body], body=proto, exact=exact)
 

@@ -78,10 +78,10 @@ def image(g, kinds, least=1, most=3, channels=None):
     rank = g.pick([d for d in (2, 2, 1, 3) if least <= d <= most])
     shape = [g.dim(3), channels or g.integer(1, 4)] + [g.integer(2, 9 if rank < 3 else 5) for _ in range(rank)]
     if channels is None:
-        fits = [v for v in g.pool if v.is_tensor and v.type in kinds and v.rank == rank + 2 and v.size]
+        fits = [v for v in g.pool if v.is_tensor and v.type in kinds and v.rank == rank + 2 and v.size and v.finite()]
         if fits and g.chance(0.5):
             return g.pick(fits)
-    return g.fresh(g.pick(kinds), shape)
+    return g.fresh(g.pick(kinds), shape, special=0.0)  # the largest of NaN and a number is left open
 
 
 @entry("Conv", "ConvTranspose")

@@ -19,7 +19,8 @@ def dft(g):
     length = g.ints([g.integer(1, 8)], runtime=0.0) if g.chance(0.3) else None
     if length is not None:
         length = g.constant(length.sample.reshape(()))
-    attributes = {"inverse": inverse or None, "onesided": one or None}
+    attributes = {"inverse": inverse or None, "onesided": one or None,
+                  "reference": x.type == F64}  # ONNX Runtime has the factors of float64 in float32
     if g.opset < 20:
         return g.node("DFT", [x, length], axis=axis, **attributes)
     return g.node("DFT", [x, length, g.constant(numpy.array(axis)) if g.chance(0.8) else None], **attributes)
