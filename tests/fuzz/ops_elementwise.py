@@ -43,7 +43,9 @@ def power(g):
         base = g.node("Abs", [x])
         exponent = g.fresh(kind, g.broadcast(x.shape), 0, 2, special=0.0)
         return g.node("Pow", [base, exponent])
-    return g.node("Pow", [x, g.fresh(kind, g.broadcast(x.shape), 0, 3, special=0.0)])
+    if x.size and int(abs(x.sample.astype("float64")).max()) > 9:
+        raise Refused("powers that overflow")
+    return g.node("Pow", [x, g.fresh(kind, g.broadcast(x.shape), 0, 2, special=0.0)])
 
 
 @entry("Mod", since=10)

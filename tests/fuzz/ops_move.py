@@ -266,19 +266,21 @@ def gather_nd(g):
     g.node("GatherND", [x, g.fixed(g.place(numpy.stack(lists, -1)))], batch_dims=batch or None)
 
 
+@entry("Scatter", since=9, until=10)
 @entry("ScatterElements", since=11)
 def scatter_elements(g):
-    x = g.take(g.allowed("ScatterElements"), min_rank=1, max_rank=4, where=lambda v: v.size > 0)
-    axis = g.axis(x)
+    op = "ScatterElements" if g.opset >= 11 else "Scatter"
+    x = g.take(g.allowed(op), min_rank=1, max_rank=4, where=lambda v: v.size > 0)
+    axis = g.axis(x) if g.opset >= 11 else g.integer(0, x.rank - 1)
     shape = [g.integer(1, d) for d in x.shape]
     places = numpy.argsort(g.random.random(x.shape), axis=axis)[tuple(slice(d) for d in shape)]
     reduction = reductions(g, x)
     if reduction not in (None, "none") and g.chance(0.7):  # the same place several times
         places = g.random.integers(0, x.shape[axis], size=shape)
-    if g.chance(0.3):
+    if g.chance(0.3) and g.opset >= 11:
         places = numpy.where(g.random.random(shape) < 0.5, places - x.shape[axis], places)
     updates = g.fresh(x.type, shape)
-    g.node("ScatterElements", [x, g.place(places), updates], axis=axis, reduction=reduction,
+    g.node(op, [x, g.place(places), updates], axis=axis, reduction=reduction,
            exact=reduction not in ("add", "mul"))
 
 

@@ -110,10 +110,10 @@ def node_model(node, opsets, samples, functions=()):
     return model, _feed(model, samples)
 
 
-def evaluate(node, opsets, samples, reference=False):
+def evaluate(node, opsets, samples, reference=False, functions=()):
     """The outputs of a node by name; samples are the values that it and its subgraphs read."""
     names = [n for n in node.output if n]
-    model, feeds = node_model(node, opsets, samples)
+    model, feeds = node_model(node, opsets, samples, functions)
     if reference:
         return dict(zip(names, evaluate_reference(model, feeds)))
     return dict(zip(names, map(tidy, _run(model, feeds))))

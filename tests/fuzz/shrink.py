@@ -247,10 +247,10 @@ def known_values(model, feeds):
         if any(n and n not in known for n in node.input):
             continue  # behind a node that the oracle does not run
         try:
-            known.update(oracle.evaluate(node, opsets, samples))
+            known.update(oracle.evaluate(node, opsets, samples, False, model.functions))
         except oracle.Refused:
             try:
-                known.update(oracle.evaluate(node, opsets, samples, True))
+                known.update(oracle.evaluate(node, opsets, samples, True, model.functions))
             except oracle.Refused:
                 continue
     return known

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import numpy as np
@@ -97,6 +98,24 @@ def test_check(folder):
     tamis("check", ".", "--atol", "2")
     open("data.json", "w", encoding="ascii").write('{"atol": 2}')
     tamis("check", ".")
+
+
+def test_check_writes_what_it_found(folder):
+    right = folder.copy()
+    folder[0, 0] += 1
+    open("test_data_set_0/output_0.pb", "wb").write(numpy_helper.from_array(folder, "y").SerializeToString())
+    for options in ([], ["--evaluate"]):
+        tamis("check", ".", "--outputs", "found", *options, code=1)
+        written = open("found/./test_data_set_0/output_0.pb", "rb").read()
+        np.testing.assert_array_equal(numpy_helper.to_array(onnx.TensorProto.FromString(written)), right)
+        shutil.rmtree("found")
+
+
+def test_opt_names_the_rewrites(tmp_path):
+    path = tmp_path / "chain.ir"
+    path.write_text("main(%x: f32[n]) {\n  %a: f32[n] = Neg(%x)\n  %b: f32[n] = Abs(%a)\n  return %b\n}\n")
+    assert tamis("opt", path, "-O2", "--print-rewrites")[1] == "; rewrite 1: form_map_regions\n"
+    assert tamis("opt", path, "-O2", "--print-rewrites", "--opt-bisect-limit=0")[1] == ""
 
 
 def test_check_goes_on_after_a_bad_model(folder):
