@@ -43,10 +43,10 @@ tm_code tm_infer_layer_normalization(tm_infer_context *context, tm_node *node) {
         if (parameter->rank > x->rank)
             return tm_infer_fail(node, TM_E_SHAPE, "scale or bias has more dims than the input");
         for (int d = 0; d < parameter->rank; d++) {
-            tm_dim have = parameter->dims[parameter->rank - 1 - d];
-            if (!tm_dim_is(have, 1))
-                TM_TRY(
-                    tm_infer_equal(context, node, have, x->dims[x->rank - 1 - d], "dims of scale or bias"));
+            tm_dim have = parameter->dims[parameter->rank - 1 - d], whole = x->dims[x->rank - 1 - d];
+            tm_dim one = tm_dim_equal(context->dims, have, tm_dim_constant(context->dims, 1));
+            TM_TRY(tm_infer_equal(context, node, tm_dim_select(context->dims, one, whole, have), whole,
+                                  "dims of scale or bias"));
         }
     }
     tamis_type stash = (tamis_type)tm_node_int(node, "stash_type");

@@ -164,9 +164,8 @@ def tree_regressor(g):
     x, targets, trees = table(g, (F32, F64) if g.chance(0.3) else (F32,)), g.integer(1, 2), g.integer(1, 3)
     nodes, leaves = stumps(g, x.shape[1], trees)
     aggregate = g.pick([None, "SUM", "AVERAGE", "MIN", "MAX"])
-    if aggregate in ("MIN", "MAX"):
-        targets = 1  # of a target without a leaf ONNX Runtime forgets the base value
-    chosen = [(t, n, g.integer(0, targets - 1)) for t, n in leaves]
+    # every leaf has all targets: of one that no leaf has ONNX Runtime forgets the base value
+    chosen = [(t, n, k) for t, n in leaves for k in range(targets)]
     g.node("TreeEnsembleRegressor", [x], domain=ML, n_targets=targets, target_treeids=[c[0] for c in chosen],
            target_nodeids=[c[1] for c in chosen], target_ids=[c[2] for c in chosen],
            target_weights=floats(g, len(chosen)), base_values=floats(g, targets) if g.chance(0.4) else None,

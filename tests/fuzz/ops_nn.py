@@ -233,8 +233,10 @@ def grid_sample(g):
     grid = g.fresh(F32, [n, *out, len(spatial)], -1.3, 1.3, special=0.0)
     names = ("bilinear", "nearest", "bicubic") if g.opset < 20 else ("linear", "nearest", "cubic")
     mode = g.pick(names[:2] if len(spatial) == 3 else names)
-    g.node("GridSample", [x, grid], mode=mode, align_corners=g.pick([None, 0, 1]),
-           padding_mode=g.pick([None, "zeros", "border", "reflection"]))
+    padding = g.pick([None, "zeros", "border", "reflection"])
+    # ONNX Runtime's cubic moves the point into the image, not each of the pixels around it
+    g.node("GridSample", [x, grid], mode=mode, align_corners=g.pick([None, 0, 1]), padding_mode=padding,
+           reference="cubic" in mode and padding in ("border", "reflection"))
 
 
 @entry("AffineGrid", since=20)

@@ -231,6 +231,18 @@ def test_a_dim_is_given_once(folder):
     tamis("compile", "model.onnx", "-o", "d.so", *facts("n=2", "n=2"))
 
 
+def test_scale_of_a_norm_may_be_one_number(folder):
+    """The symbol s against 5: known to be 5 or 1 when the model runs."""
+    model = make_model([helper.make_node("LayerNormalization", ["x", "w"], ["y"])],
+                       [value("x", shape=(2, 5)), value("w", shape=("s",))], [value("y", shape=(2, 5))])
+    onnx.save(model, "norm.onnx")
+    tamis("compile", "norm.onnx", "-o", "norm.so")
+    np.save("x.npy", np.ones((2, 5), np.float32))
+    for size, code in ((5, 0), (1, 0), (3, 65)):
+        np.save("w.npy", np.ones(size, np.float32))
+        tamis("run", "norm.so", "-i", "x=x.npy", "-i", "w=w.npy", code=code)
+
+
 def test_a_decided_broadcast_is_still_checked(folder):
     """5 against s is 5 at compile time; at run time s must be 5 or 1, or the kernel would read too far."""
     model = make_model([helper.make_node("Add", ["x", "w"], ["y"])], [value("x", shape=(5,)), value("w", shape=("s",))],
