@@ -112,7 +112,7 @@ class Report:
     def __init__(self):
         self.started = time.time()
         self.ops, self.oracles, self.missing = collections.Counter(), collections.Counter(), {}
-        self.failures, self.noisy, self.count = [], 0, 0
+        self.failures, self.shrunk, self.noisy, self.count = [], set(), 0, 0
 
     def take(self, made, missing, verdicts):
         self.count += len(made)
@@ -132,9 +132,6 @@ class Report:
         for case, failure in sorted(self.failures, key=lambda f: f[0].seed):
             groups[failure.group()].append((case, failure))
         return sorted(groups.items(), key=lambda g: -len(g[1]))
-
-    def first_of_groups(self):
-        return [members[0] for _, members in self.groups()]
 
     def summary(self):
         seconds = time.time() - self.started
@@ -169,14 +166,24 @@ def run(options):
     with concurrent.futures.ProcessPoolExecutor(options.jobs, context) as pool:  # no daemons: they have children
         for done in concurrent.futures.as_completed([pool.submit(run_batch, job) for job in jobs]):
             report.take(*done.result())
+            shrink_new_groups(report, options)
     return report
+
+
+def shrink_new_groups(report, options):
+    """Makes the first failure of each group small, while the other processes go on."""
+    import shrink
+
+    for group, members in report.groups():
+        if group not in report.shrunk and len(report.shrunk) < options.most:
+            report.shrunk.add(group)
+            print("\n" + shrink.shrink(*members[0], pathlib.Path(options.keep)) + "\n", flush=True)
 
 
 def main(argv=None):
     options = arguments(argv)
     if options.seed is not None:
         options.start, options.seeds, options.jobs = options.seed, 1, 1
-    keep = pathlib.Path(options.keep)
     report = run(options)
     print(report.summary())
     broken = {seed: text for seed, text in report.missing.items() if text.startswith(BROKEN)}
@@ -187,10 +194,6 @@ def main(argv=None):
         print("  ".join(f"{op} {n}" for op, n in sorted(report.ops.items(), key=lambda i: (i[1], i[0]))))
     for op, n in few.items():
         print(f"{op}: only {n} times")
-    if report.failures:
-        import shrink
-
-        shrink.shrink_all(report.first_of_groups()[:options.most], keep)
     return 1 if report.failures or few or broken else 0
 
 

@@ -17,7 +17,7 @@ import onnx
 from onnx import helper
 
 import oracle
-from elements import C64, C128, DTYPES, F16, F32, FLOATS, I64, is_float, random_array, type_of
+from elements import C64, C128, DTYPES, F16, F32, FLOATS, I64, is_float, is_integer, random_array, type_of
 from oracle import Refused
 
 # Bits of these do not depend on rounding: they move, select or change the sign of floats.
@@ -48,6 +48,10 @@ class Value:
     shape = property(lambda self: list(self.sample.shape))
     rank = property(lambda self: self.sample.ndim)
     size = property(lambda self: self.sample.size)
+
+    def small(self, most=1000):
+        """Integers whose squares and sums do not overflow: what happens then is left open."""
+        return not is_integer(self.type) or bool(numpy.all(abs(self.sample.astype(object)) <= most))
 
     def finite(self):
         if not self.is_tensor or not is_float(self.type):

@@ -69,6 +69,11 @@ def carried_step(g, body, value, kept_shape=True):
     return body.node("Add", [body.node("Mul", [value, half]), other])
 
 
+def apart(body, values):
+    """No value twice: ONNX Runtime gives two outputs of one name the memory of one."""
+    return [body.node("Identity", [v]) if v in values[:i] else v for i, v in enumerate(values)]
+
+
 @entry("Loop", since=11)
 def loop(g):
     body = g.body()
@@ -78,7 +83,7 @@ def loop(g):
     condition = body.add(numpy.array(True))
     carried = [body.add(v.sample, exact=v.exact) for v in state]
     fill(body, g.integer(0, 4))
-    follow = [carried_step(g, body, v, growing) for v in carried]
+    follow = apart(body, [carried_step(g, body, v, growing) for v in carried])
     if g.chance(0.5):
         test = body.node("Identity", [condition])
     else:
@@ -119,7 +124,7 @@ def scan(g):
     carried = [body.add(v.sample, exact=v.exact) for v in state]
     items = [body.add(v.sample.take(0, axis), exact=v.exact) for v, axis in zip(inputs, axes)]
     fill(body, g.integer(0, 4))
-    follow = [carried_step(g, body, v, False) for v in carried]
+    follow = apart(body, [carried_step(g, body, v, False) for v in carried])
     scans = [v for v in made_in(body) if v.is_tensor and v not in follow][-g.integer(0, 2):]
     if g.chance(0.6) or not state + scans:
         scans.append(body.node("Identity", [g.pick(items)]))

@@ -31,6 +31,8 @@ def reduce(g, op):
             raise Refused("logarithms of integers")
     if not is_float(x.type) and op in ("ReduceLogSumExp", "ReduceL2"):
         raise Refused("roots of integers")
+    if not x.small(3 if op == "ReduceProd" else 1000):
+        raise Refused("sums that overflow")
     operands, attributes = reduce_axes(g, x, 13 if op == "ReduceSum" else 18)
     if x.size == 0 and op in ("ReduceMax", "ReduceMin", "ReduceMean"):
         raise Refused("an extreme of nothing")

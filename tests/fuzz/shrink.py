@@ -281,8 +281,3 @@ def show(case):
     for name, value in case.sets[0][1].items():
         lines.append(f"  wanted {name} = {str(value)[:300]}".replace("\n", " "))
     return "\n".join(lines)
-
-
-def shrink_all(failures, keep):
-    for case, failure in failures:
-        print("\n" + shrink(case, failure, pathlib.Path(keep)), flush=True)
