@@ -14,12 +14,13 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/arena_fixture.h"
+
 /* The passes that form regions run last, and make of these models what other tests look at. */
 static const char *const disabled[] = {
 #define TM_PASS(name, level, reason)
 #define TM_FINAL_PASS(name, level, reason) #name,
 #include "passes/passes.def"
-#include "tests/unit/arena_fixture.h"
 #undef TM_PASS
     "common_subexpressions", "drop_shape_inputs"};
 #define DISABLED (sizeof disabled / sizeof *disabled)
