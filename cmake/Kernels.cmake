@@ -10,7 +10,7 @@
 # Not -ffreestanding: it would turn memcpy of four bytes into a call. What it is meant to keep out are calls of
 # other functions, and those that LLVM might put in by itself are named below; tests/size
 # checks the undefined symbols of each archive. __MM_MALLOC_H leaves out the one part of immintrin.h that wants
-# a libc.
+# a libc. -fno-plt: artifacts are bound when they are loaded, so stubs would be for nothing.
 
 tm_glob(kernel_sources runtime/ops/*.c runtime/math/*.c)
 file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/support*.c)
@@ -19,7 +19,7 @@ list(SORT kernel_sources)
 
 set(kernel_compile -std=c17 -O3 -fPIC -g0 -ffunction-sections -fdata-sections -fno-math-errno -ffp-contract=off
     -fno-builtin-memcmp -fno-builtin-bcmp -fno-builtin-strlen -fno-builtin-wcslen -fvisibility=hidden
-    -fno-stack-protector -fno-unwind-tables -fno-asynchronous-unwind-tables -fno-ident
+    -fno-plt -fno-stack-protector -fno-unwind-tables -fno-asynchronous-unwind-tables -fno-ident
     -nostdlibinc -D__MM_MALLOC_H -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.
     -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/include)
 
