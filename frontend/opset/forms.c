@@ -44,7 +44,8 @@ tm_code tm_opset_tile(tm_draft *draft) {
         tm_node *cast = tm_draft_emit_node(draft, TM_OP_Cast, 1, &draft->inputs.items[k + 1]);
         tm_node_set_int(cast, "to", TAMIS_TYPE_INT64);
         tm_value *list = tm_draft_constant_ints(draft, &all, 1);
-        numbers[k] = tm_draft_emit(draft, TM_OP_Reshape, 2, (tm_value *[]){tm_draft_add_output(draft, cast), list});
+        numbers[k] =
+            tm_draft_emit(draft, TM_OP_Reshape, 2, (tm_value *[]){tm_draft_add_output(draft, cast), list});
     }
     for (int i = 0; i < rank; i++)
         positions[i] = i;
@@ -66,7 +67,8 @@ tm_code tm_opset_one_hot(tm_draft *draft) {
     tm_value *scalar = tm_draft_constant_ints(draft, NULL, 0);
     tm_value *flat = tm_draft_emit(draft, TM_OP_Reshape, 2, (tm_value *[]){depth, scalar});
     tm_value *behind = tm_draft_emit(draft, TM_OP_CastLike, 2, (tm_value *[]){flat, indices});
-    tm_draft_set_input(draft, 0, tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){below, behind, indices}));
+    tm_draft_set_input(draft, 0,
+                       tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){below, behind, indices}));
     return TM_OK;
 }
 

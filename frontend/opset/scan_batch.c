@@ -38,11 +38,13 @@ static tm_value *fill_up(tm_draft *draft, tm_graph *graph, tm_value *scanned, tm
     tm_node *shape = node_in(draft, graph, TM_OP_Shape, 1, &draft->inputs.items[draft->inputs.count - 1]);
     tm_node_set_int(shape, "start", 1);
     tm_node_set_int(shape, "end", 2);
-    tm_value *longest = tm_draft_add_output(draft, shape), *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
+    tm_value *longest = tm_draft_add_output(draft, shape),
+             *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
     tm_value *missing = emit_in(draft, graph, TM_OP_Sub, 2, (tm_value *[]){longest, length});
     tm_node *pads = node_in(draft, graph, TM_OP_Concat, 2, (tm_value *[]){zero, missing});
     tm_node_set_int(pads, "axis", 0);
-    return emit_in(draft, graph, TM_OP_Pad, 4, (tm_value *[]){scanned, tm_draft_add_output(draft, pads), NULL, zero});
+    return emit_in(draft, graph, TM_OP_Pad, 4,
+                   (tm_value *[]){scanned, tm_draft_add_output(draft, pads), NULL, zero});
 }
 
 /* The Scan over one item of the batch, in the Loop's body. */
@@ -53,7 +55,8 @@ static tm_code scan_item(tm_draft *draft, const tm_draft_attribute *body, tm_gra
     size_t count = draft->inputs.count - 1;
     int64_t scanned = tm_draft_int(draft, "num_scan_inputs", 1);
     if (scanned < 1 || scanned > (int64_t)count)
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "num_scan_inputs is %lld of %zu inputs", (long long)scanned, count);
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "num_scan_inputs is %lld of %zu inputs",
+                             (long long)scanned, count);
     size_t states = count - (size_t)scanned;
     tm_value *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1), *length = NULL;
     if (draft->inputs.items[0] != NULL) {
@@ -86,7 +89,8 @@ static tm_code scan_item(tm_draft *draft, const tm_draft_attribute *body, tm_gra
         (void)tm_draft_add_output(draft, scan);
     for (size_t k = 0; k < draft->outputs.count; k++) {
         tm_value *value = scan->outputs[k];
-        tm_graph_add_output(graph, k < states || length == NULL ? value : fill_up(draft, graph, value, length));
+        tm_graph_add_output(graph,
+                            k < states || length == NULL ? value : fill_up(draft, graph, value, length));
     }
     return TM_OK;
 }

@@ -81,7 +81,8 @@ tm_code tm_infer_dequantize_linear(tm_infer_context *context, tm_node *node) {
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "output_dtype is no element type");
     tamis_type type = wish != 0 ? (tamis_type)wish : scale->type;
     if (type != TAMIS_TYPE_FLOAT && type != TAMIS_TYPE_FLOAT16 && type != TAMIS_TYPE_BFLOAT16)
-        return tm_infer_fail(node, TM_E_TYPE, "the output would be %s; output_dtype must say f32, f16 or bf16",
+        return tm_infer_fail(node, TM_E_TYPE,
+                             "the output would be %s; output_dtype must say f32, f16 or bf16",
                              tm_type_text(type));
     tm_infer_set_like(node, 0, type, x);
     return TM_OK;

@@ -130,7 +130,8 @@ tm_code tm_infer_arg_reduce(tm_infer_context *context, tm_node *node) {
     int axis;
     TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), data->rank, &axis));
     if (tm_dim_is(data->dims[axis], 0))
-        return tm_infer_fail(node, TM_E_SHAPE, "axis %d is empty: there is no largest or smallest element", axis);
+        return tm_infer_fail(node, TM_E_SHAPE, "axis %d is empty: there is no largest or smallest element",
+                             axis);
     bool keep = tm_node_int(node, "keepdims") != 0;
     tm_dim dims[TAMIS_MAX_RANK];
     int rank = 0;

@@ -100,7 +100,8 @@ static bool is_given(const tm_value *value) {
 tm_code tm_infer_resize(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
     TM_TRY(check_attributes(node));
-    if (tm_infer_input(node, 0)->type == TAMIS_TYPE_STRING && strcmp(tm_node_string(node, "mode"), "nearest") != 0)
+    if (tm_infer_input(node, 0)->type == TAMIS_TYPE_STRING &&
+        strcmp(tm_node_string(node, "mode"), "nearest") != 0)
         return tm_infer_fail(node, TM_E_TYPE, "strings have no values in between; mode must be nearest");
     const tm_value *data = tm_infer_input(node, 0), *scales = tm_infer_input(node, 2);
     tm_value *sizes = tm_infer_input(node, 3);

@@ -93,19 +93,19 @@ NON_ZERO(bf16, uint16_t, 0x7fff)
 NON_ZERO(str, tamis_string, 0)
 
 /* A complex number is 0 when both of its parts are: they become bytes first. */
-#define NON_ZERO_COMPLEX(s, F)                                                              \
-    int32_t tm_k_NonZero_##s(tm_run *run, const tm_call *call) {                            \
-        const tamis_tensor *x = tm_in(run, call, 0);                                        \
-        const F *parts = x->data;                                                           \
-        const int64_t count = tm_count(x), bytes = count + TAMIS_ALIGNMENT;                 \
-        uint8_t *flags = tm_scratch(run, call, bytes);                                      \
-        if (flags == NULL)                                                                  \
-            return run->code;                                                               \
-        for (int64_t i = 0; i < count; i++)                                                 \
-            flags[i] = parts[2 * i] != 0 || parts[2 * i + 1] != 0;                          \
-        int32_t code = non_zero(run, call, flags, 1, UINT64_MAX);                           \
-        tm_unscratch(run, flags, bytes);                                                    \
-        return code;                                                                        \
+#define NON_ZERO_COMPLEX(s, F)                                              \
+    int32_t tm_k_NonZero_##s(tm_run *run, const tm_call *call) {            \
+        const tamis_tensor *x = tm_in(run, call, 0);                        \
+        const F *parts = x->data;                                           \
+        const int64_t count = tm_count(x), bytes = count + TAMIS_ALIGNMENT; \
+        uint8_t *flags = tm_scratch(run, call, bytes);                      \
+        if (flags == NULL)                                                  \
+            return run->code;                                               \
+        for (int64_t i = 0; i < count; i++)                                 \
+            flags[i] = parts[2 * i] != 0 || parts[2 * i + 1] != 0;          \
+        int32_t code = non_zero(run, call, flags, 1, UINT64_MAX);           \
+        tm_unscratch(run, flags, bytes);                                    \
+        return code;                                                        \
     }
 NON_ZERO_COMPLEX(c64, float)
 NON_ZERO_COMPLEX(c128, double)

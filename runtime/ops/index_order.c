@@ -250,8 +250,8 @@ TM_BODY unique(tm_run *run, const tm_call *call, tm_key_loader load, int parts, 
     tm_unscratch(run, order, bytes);
     return code;
 }
-#define UNIQUE(s, S, C)                                         \
-    int32_t tm_k_Unique_##s(tm_run *run, const tm_call *call) { \
+#define UNIQUE(s, S, C)                                            \
+    int32_t tm_k_Unique_##s(tm_run *run, const tm_call *call) {    \
         return unique(run, call, keys_##s, 1, 8 * (int)sizeof(S)); \
     }
 TM_FOR_NUMERIC_TYPES(UNIQUE)

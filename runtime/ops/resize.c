@@ -253,20 +253,20 @@ static inline double round_within(double x, double low, double high) {
     return x > -0x1p51 && x < 0x1p51 ? (x + 0x1.8p52) - 0x1.8p52 : x;
 }
 
-#define CONVERSION(s, S, A, is_wide, is_direct, STORE)                                   \
-    static void load_##s(const void *from, int64_t at, int64_t count, void *to) {        \
-        for (int64_t i = 0; i < count; i++)                                              \
-            ((A *)to)[i] = (A)tm_get_##s(from, at + i);                                  \
-    }                                                                                    \
-    static void store_##s(const void *from, int64_t count, void *to, int64_t at) {       \
-        for (int64_t i = 0; i < count; i++) {                                            \
-            const A value = ((const A *)from)[i];                                        \
-            ((S *)to)[at + i] = STORE;                                                   \
-        }                                                                                \
-    }                                                                                    \
-    int32_t tm_k_Resize_##s(tm_run *run, const tm_call *call) {                          \
+#define CONVERSION(s, S, A, is_wide, is_direct, STORE)                                      \
+    static void load_##s(const void *from, int64_t at, int64_t count, void *to) {           \
+        for (int64_t i = 0; i < count; i++)                                                 \
+            ((A *)to)[i] = (A)tm_get_##s(from, at + i);                                     \
+    }                                                                                       \
+    static void store_##s(const void *from, int64_t count, void *to, int64_t at) {          \
+        for (int64_t i = 0; i < count; i++) {                                               \
+            const A value = ((const A *)from)[i];                                           \
+            ((S *)to)[at + i] = STORE;                                                      \
+        }                                                                                   \
+    }                                                                                       \
+    int32_t tm_k_Resize_##s(tm_run *run, const tm_call *call) {                             \
         const conversion as = {load_##s, store_##s, (int)sizeof(S), is_wide, is_direct, 1}; \
-        return resize(run, call, &as);                                                   \
+        return resize(run, call, &as);                                                      \
     }
 /* In double, for what falls between two integers must not depend on the rounding of weights. */
 #define INTEGER(s, S, low, high) \

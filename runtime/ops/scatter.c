@@ -8,7 +8,8 @@
  *     for k in block:  output[at[k] .. at[k] + run) op= updates[k*run ..]
  *
  * with run = 1 for ScatterElements and the length of a slice for ScatterND. Without a reduction the
- * width alone matters. Among bools, add and max are "or", mul and min "and", as in NumPy. Updates are applied in order on one thread: several may hit one element.
+ * width alone matters. Among bools, add and max are "or", mul and min "and", as in NumPy. Updates are
+ * applied in order on one thread: several may hit one element.
  */
 #include "runtime/ops/move.h"
 
@@ -54,21 +55,21 @@ typedef void (*apply_function)(const block *b, enum reduction reduction);
 TM_FOR_FLOAT_TYPES(APPLY_FLOAT)
 TM_FOR_INTEGER_TYPES(APPLY_INTEGER)
 
-APPLY(bool, uint8_t, uint8_t, old | new, old & new)
+APPLY(bool, uint8_t, uint8_t, old | new, old &new)
 
 /* Inference lets no max and min come here: complex numbers have no order. */
-#define APPLY_COMPLEX(s, F)                                                      \
-    static void apply_##s(const block *b, enum reduction reduction) {            \
-        F *y = b->y;                                                             \
-        const F *u = (const F *)b->updates + 2 * b->from;                        \
-        for (int64_t k = 0; k < b->count; k++)                                   \
-            for (int64_t j = 0; j < b->run; j++) {                               \
-                F *to = y + 2 * (b->at[k] + j);                                  \
-                const F *by = u + 2 * (k * b->run + j), real = to[0];            \
-                const bool add = reduction == REDUCE_ADD;                        \
-                to[0] = add ? real + by[0] : real * by[0] - to[1] * by[1];       \
-                to[1] = add ? to[1] + by[1] : real * by[1] + to[1] * by[0];      \
-            }                                                                    \
+#define APPLY_COMPLEX(s, F)                                                 \
+    static void apply_##s(const block *b, enum reduction reduction) {       \
+        F *y = b->y;                                                        \
+        const F *u = (const F *)b->updates + 2 * b->from;                   \
+        for (int64_t k = 0; k < b->count; k++)                              \
+            for (int64_t j = 0; j < b->run; j++) {                          \
+                F *to = y + 2 * (b->at[k] + j);                             \
+                const F *by = u + 2 * (k * b->run + j), real = to[0];       \
+                const bool add = reduction == REDUCE_ADD;                   \
+                to[0] = add ? real + by[0] : real * by[0] - to[1] * by[1];  \
+                to[1] = add ? to[1] + by[1] : real * by[1] + to[1] * by[0]; \
+            }                                                               \
     }
 APPLY_COMPLEX(c64, float)
 APPLY_COMPLEX(c128, double)

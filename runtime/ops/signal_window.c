@@ -15,7 +15,8 @@ static double window_value(const double *a, int64_t i, int64_t n) {
 }
 
 /* Among integers a window is 1 in the middle and 0 elsewhere: what is 1 but for rounding counts as 1. */
-#define WINDOW_AS(C, value) ((C)_Generic((C)0, float: (value), double: (value), default: (double)(float)(value)))
+#define WINDOW_AS(C, value) \
+    ((C) _Generic((C)0, float: (value), double: (value), default: (double)(float)(value)))
 
 /* The band's triangle over the bins of the spectrum; edges are bin numbers. */
 static double triangle(int64_t bin, int64_t left, int64_t centre, int64_t right) {
@@ -60,7 +61,7 @@ static int64_t edge(const bands *b, int64_t i) {
         tamis_tensor *y = tm_out(run, call, 0);                                                              \
         int64_t size = y->dims[0];                                                                           \
         for (int64_t i = 0; i < size; i++)                                                                   \
-            tm_set_##s(y->data, i, WINDOW_AS(C, window_value(a, i, periodic != 0 ? size : size - 1)));        \
+            tm_set_##s(y->data, i, WINDOW_AS(C, window_value(a, i, periodic != 0 ? size : size - 1)));       \
         return 0;                                                                                            \
     }                                                                                                        \
     TM_KERNEL(HannWindow, s) {                                                                               \

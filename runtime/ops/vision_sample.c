@@ -79,8 +79,8 @@ static __attribute__((noinline)) int32_t grid_sample(tm_run *run, const tm_call 
 static void store_whole(const tamis_tensor *y, int64_t at, double value) {
     const double whole = y->type != TAMIS_TYPE_BOOL ? tm_round_even_f64(value) : value;
     switch (y->type) {
-#define STORE(T, s)                                       \
-    case TAMIS_TYPE_##T:                                  \
+#define STORE(T, s)                                    \
+    case TAMIS_TYPE_##T:                               \
         tm_set_##s(y->data, at, tm_f64_to_##s(whole)); \
         return;
         STORE(INT8, i8)

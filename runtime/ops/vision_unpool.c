@@ -106,26 +106,26 @@ static int32_t col2im(tm_run *run, const tm_call *call, add_function add) {
 }
 
 /* An element has `parts` numbers. */
-#define COL2IM(s, S, C, parts, name, sum)                                                          \
-    static void add_##name(const columns *c, int64_t image) {                                      \
-        const int64_t positions = c->x->dims[2];                                                   \
-        const S *x = (const S *)c->x->data + image * c->block * positions * parts;                 \
-        S *y = (S *)c->y->data + image * c->image * parts;                                         \
-        for (int64_t offset = 0; offset < c->block; offset++)                                      \
-            for (int64_t position = 0; position < positions; position++) {                         \
-                const int64_t at = image_element(c, offset, position);                             \
-                if (at < 0)                                                                        \
-                    continue;                                                                      \
-                for (int k = 0; k < parts; k++) {                                                  \
-                    S *to = y + at * parts + k;                                                    \
-                    const C a = tm_load_##s(*to);                                                  \
-                    const C b = tm_load_##s(x[(offset * positions + position) * parts + k]);       \
-                    *to = tm_store_##s((C)(sum));                                                  \
-                }                                                                                  \
-            }                                                                                      \
-    }                                                                                              \
-    int32_t tm_k_Col2Im_##name(tm_run *run, const tm_call *call) {                                 \
-        return col2im(run, call, add_##name);                                                      \
+#define COL2IM(s, S, C, parts, name, sum)                                                    \
+    static void add_##name(const columns *c, int64_t image) {                                \
+        const int64_t positions = c->x->dims[2];                                             \
+        const S *x = (const S *)c->x->data + image * c->block * positions * parts;           \
+        S *y = (S *)c->y->data + image * c->image * parts;                                   \
+        for (int64_t offset = 0; offset < c->block; offset++)                                \
+            for (int64_t position = 0; position < positions; position++) {                   \
+                const int64_t at = image_element(c, offset, position);                       \
+                if (at < 0)                                                                  \
+                    continue;                                                                \
+                for (int k = 0; k < parts; k++) {                                            \
+                    S *to = y + at * parts + k;                                              \
+                    const C a = tm_load_##s(*to);                                            \
+                    const C b = tm_load_##s(x[(offset * positions + position) * parts + k]); \
+                    *to = tm_store_##s((C)(sum));                                            \
+                }                                                                            \
+            }                                                                                \
+    }                                                                                        \
+    int32_t tm_k_Col2Im_##name(tm_run *run, const tm_call *call) {                           \
+        return col2im(run, call, add_##name);                                                \
     }
 #define COL2IM_FLOAT(s, S, C) COL2IM(s, S, C, 1, s, a + b)
 #define COL2IM_INTEGER(s, S, C) COL2IM(s, S, C, 1, s, (uint64_t)a + (uint64_t)b)

@@ -25,7 +25,8 @@ BINARY = {"Add": numpy.add, "Sub": numpy.subtract, "Mul": numpy.multiply, "Div":
 for name, function in BINARY.items():
     A = positive if name == "Pow" else f
     if name != "Pow":
-        row(name, 1, 5, [A(2, 3, 4, 5), positive(3, 4)], answer=along(function), axis=1, broadcast=1, consumed_inputs=[0, 0])
+        row(name, 1, 5, [A(2, 3, 4, 5), positive(3, 4)], answer=along(function), axis=1, broadcast=1,
+            consumed_inputs=[0, 0])
     row(name, 1, 6, [A(2, 3, 4, 5), positive(3, 4)], answer=along(function), axis=1, broadcast=1)
     row(name, 1, 6, [A(2, 3, 4, 5), positive(4, 5)], answer=along(function), broadcast=1)
     row(name, 1, 6, [A(2, 3), positive(2)], answer=along(function), axis=-2, broadcast=1)
@@ -51,7 +52,8 @@ row("Mod", 10, LAST, [ints(7), i64(-3, 2, 3, 5, -7, 4, 3)])
 row("Mod", 10, LAST, [f(7), f(7)], fmod=1)
 row("PRelu", 1, 6, [f(2, 3, 4), positive(3)], answer=lambda x, s, **a: numpy.where(x < 0, x * s[:, None], x))
 row("PRelu", 1, 6, [f(2, 3, 4), positive(1)], answer=lambda x, s, **a: numpy.where(x < 0, x * s, x))
-row("PRelu", 1, 5, [f(2, 3), positive(3)], answer=lambda x, s, **a: numpy.where(x < 0, x * s, x), consumed_inputs=[0, 0])
+row("PRelu", 1, 5, [f(2, 3), positive(3)], answer=lambda x, s, **a: numpy.where(x < 0, x * s, x),
+    consumed_inputs=[0, 0])
 row("PRelu", 7, LAST, [f(2, 3, 4), positive(3, 1)])
 MANY = {"Max": lambda *x: numpy.maximum(numpy.maximum(x[0], x[1]), x[2]),
         "Min": lambda *x: numpy.minimum(numpy.minimum(x[0], x[1]), x[2]),
@@ -165,7 +167,8 @@ row("Gemm", 7, LAST, [f(2, 3), f(3, 4), f(4)], answer=gemm, alpha=0.5, beta=2.0)
 row("Gemm", 9, LAST, [ints(2, 3), ints(3, 4), ints(2, 1)], answer=gemm)
 row("Gemm", 11, LAST, [f(2, 3), f(3, 4)], answer=gemm)
 row("Einsum", 12, LAST, [f(2, 3), f(3, 4)], equation="ij,jk->ki")
-row("MatMulInteger", 10, LAST, [ints(2, 3, low=0, high=9, dtype=U8), ints(3, 4, dtype=I8), scalar(3, U8), scalar(1, I8)])
+row("MatMulInteger", 10, LAST, [ints(2, 3, low=0, high=9, dtype=U8), ints(3, 4, dtype=I8), scalar(3, U8),
+                                scalar(1, I8)])
 QUANTS = [ints(2, 3, low=0, high=9, dtype=U8), scalar(0.5), scalar(3, U8), ints(3, 4, low=0, high=9, dtype=U8),
           scalar(0.25), scalar(2, U8), scalar(0.5), scalar(100, U8)]
 
@@ -205,7 +208,8 @@ def average(x, kernel_shape, pads, count_include_pad=0, **_):
 
 
 row("AveragePool", 1, LAST, [f(1, 2, 5, 5)], answer=average, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-row("AveragePool", 7, LAST, [f(1, 2, 5, 5)], answer=average, kernel_shape=[3, 3], pads=[1, 0, 1, 1], count_include_pad=1)
+row("AveragePool", 7, LAST, [f(1, 2, 5, 5)], answer=average, kernel_shape=[3, 3], pads=[1, 0, 1, 1],
+    count_include_pad=1)
 row("AveragePool", 10, LAST, [f(1, 2, 6)], kernel_shape=[3], strides=[2], ceil_mode=1)
 row("AveragePool", 19, LAST, [f(1, 2, 8)], kernel_shape=[3], dilations=[2])
 row("AveragePool", 1, LAST, [f(1, 2, 6, 6)], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_LOWER",

@@ -49,7 +49,8 @@ row("ScatterElements", 11, LAST, [f(2, 3), i64(1, -1 % 3).reshape(2, 1), f(2, 1)
 row("ScatterND", 11, LAST, [f(4, 2), i64(1, 3).reshape(2, 1), f(2, 2)], answer=scatter_nd)
 for reduction, since in (("add", 16), ("mul", 16), ("max", 18), ("min", 18)):
     row("ScatterElements", since, LAST, [f(2, 3), AT, f(2, 3)], answer=scatter_elements, reduction=reduction)
-    row("ScatterND", since, LAST, [f(4, 2), i64(1, 3, 1).reshape(3, 1), f(3, 2)], answer=scatter_nd, reduction=reduction)
+    row("ScatterND", since, LAST, [f(4, 2), i64(1, 3, 1).reshape(3, 1), f(3, 2)], answer=scatter_nd,
+        reduction=reduction)
 row("TensorScatter", 24, LAST, [f(2, 1, 4, 3), f(2, 1, 2, 3), i64(1, 0)])
 row("Compress", 9, LAST, [f(3, 2), numpy.array([False, True, True])], axis=0)
 row("Compress", 11, LAST, [f(3, 2), numpy.array([False, True])], axis=-1)
@@ -130,7 +131,8 @@ def pad(x, pads, mode="constant", value=0.0):
 
 
 row("Pad", 1, 1, [f(2, 3)], answer=lambda x, paddings, **a: pad(x, paddings, **a), paddings=[1, 0, 0, 2], value=1.5)
-row("Pad", 1, 1, [f(2, 3)], answer=lambda x, paddings, **a: pad(x, paddings, **a), paddings=[1, 0, 0, 2], mode="reflect")
+row("Pad", 1, 1, [f(2, 3)], answer=lambda x, paddings, **a: pad(x, paddings, **a), paddings=[1, 0, 0, 2],
+    mode="reflect")
 row("Pad", 2, 10, [f(2, 3)], answer=pad, pads=[1, 0, 0, 2], value=1.5)
 row("Pad", 2, 10, [f(3, 3)], answer=lambda x, pads: numpy.pad(x[1:], [(0, 1), (1, 0)]), pads=[-1, 1, 1, 0])
 for mode in ("constant", "reflect", "edge", "wrap"):
@@ -171,7 +173,8 @@ row("Upsample", 1, 6, [f(1, 2, 2, 3)], answer=lambda x, **a: up_nearest(x, SCALE
 row("Upsample", 1, 6, [f(1, 2, 2, 3)], answer=lambda x, **a: up_linear(x, SCALES), height_scale=2.0, width_scale=3.0,
     mode="bilinear")
 row("Upsample", 7, 8, [f(1, 2, 2, 3)], answer=lambda x, scales: up_nearest(x, scales), scales=SCALES)
-row("Upsample", 7, 8, [f(1, 2, 2, 3)], answer=lambda x, scales, mode: up_linear(x, scales), scales=SCALES, mode="linear")
+row("Upsample", 7, 8, [f(1, 2, 2, 3)], answer=lambda x, scales, mode: up_linear(x, scales), scales=SCALES,
+    mode="linear")
 row("Upsample", 9, 10, [f(1, 2, 2, 3), f32(*SCALES)], answer=up_nearest, constants=(1,))
 row("Upsample", 9, 10, [f(1, 2, 2, 3), f32(*SCALES)], answer=lambda x, s, mode: up_linear(x, s), constants=(1,),
     mode="linear")
@@ -209,7 +212,8 @@ row("Constant", 1, LAST, [], value=helper.make_tensor("value", TensorProto.FLOAT
 row("Constant", 12, LAST, [], value_ints=[3, 4], answer=lambda value_ints: i64(3, 4))
 row("Constant", 12, LAST, [], value_float=0.5, answer=lambda value_float: scalar(0.5))
 row("Constant", 11, LAST, [], answer=lambda sparse_value: f32(0, 2, 0, 3), sparse_value=helper.make_sparse_tensor(
-    helper.make_tensor("v", TensorProto.FLOAT, [2], [2.0, 3.0]), helper.make_tensor("i", TensorProto.INT64, [2], [1, 3]), [4]))
+    helper.make_tensor("v", TensorProto.FLOAT, [2], [2.0, 3.0]),
+    helper.make_tensor("i", TensorProto.INT64, [2], [1, 3]), [4]))
 
 # ---- attention ----
 
@@ -219,8 +223,8 @@ row("Attention", 23, LAST, QKV + [bools(3, 3) | numpy.eye(3, dtype=bool)], outpu
     qk_matmul_output_mode=1)
 row("Attention", 24, LAST, QKV + [None, None, None, i64(2)])
 row("RotaryEmbedding", 23, LAST, [f(1, 2, 3, 4), f(3, 2), f(3, 2), i64(0, 1, 2).reshape(1, 3)])
-row("LinearAttention", 27, LAST, [f(1, 4, 6), f(1, 4, 6), f(1, 4, 6), f(1, 2, 3, 3)], outputs=2, q_num_heads=2, kv_num_heads=2,
-    update_rule="linear")
+row("LinearAttention", 27, LAST, [f(1, 4, 6), f(1, 4, 6), f(1, 4, 6), f(1, 2, 3, 3)], outputs=2, q_num_heads=2,
+    kv_num_heads=2, update_rule="linear")
 
 # ---- quantisation ----
 
@@ -349,8 +353,8 @@ row("STFT", 17, LAST, [f(1, 16, 1), scalar(4, numpy.int64), None, scalar(8, nump
 for name in ("HannWindow", "HammingWindow", "BlackmanWindow"):
     row(name, 17, LAST, [scalar(9, numpy.int32)], answer="ort")
     row(name, 17, LAST, [scalar(9, numpy.int32)], periodic=0, answer="ort")
-row("MelWeightMatrix", 17, LAST, [scalar(4, numpy.int32), scalar(16, numpy.int32), scalar(8000, numpy.int32), scalar(0.0),
-                                  scalar(4000.0)])
+row("MelWeightMatrix", 17, LAST, [scalar(4, numpy.int32), scalar(16, numpy.int32), scalar(8000, numpy.int32),
+                                  scalar(0.0), scalar(4000.0)])
 
 # ---- the rest ----
 
@@ -385,8 +389,8 @@ row("LabelEncoder", 1, 1, [numpy.array(["a", "c", "b"], object)], domain=ML, cla
     default_int64=-5, answer=lambda x, **a: i64(0, -5, 1))
 row("LabelEncoder", 1, 1, [i64(1, 0, 5)], domain=ML, classes_strings=["a", "b"], default_string="none",
     answer=lambda x, **a: numpy.array(["b", "a", "none"], object))
-row("LabelEncoder", 2, LAST, [i64(1, 0, 5)], domain=ML, keys_int64s=[0, 1], values_floats=[0.5, 1.5], default_float=-1.0,
-    answer=lambda x, **a: f32(1.5, 0.5, -1))
+row("LabelEncoder", 2, LAST, [i64(1, 0, 5)], domain=ML, keys_int64s=[0, 1], values_floats=[0.5, 1.5],
+    default_float=-1.0, answer=lambda x, **a: f32(1.5, 0.5, -1))
 row("LinearClassifier", 1, LAST, [f(2, 3)], outputs=2, domain=ML, classlabels_ints=[0, 1, 2],
     coefficients=[float(v) for v in f(9)], intercepts=[0.5, -0.5, 0.25], post_transform="SOFTMAX", answer="ort")
 row("LinearRegressor", 1, LAST, [f(2, 3)], domain=ML, coefficients=[0.5, 1.0, -2.0], intercepts=[0.25])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every version of every operator of ai.onnx and ai.onnx.ml, with the answer of that version's text.
 
-onnx_recipes_*.py have the models: a row for each form of an operator, which runs once for every version of the schema that
-it covers. Nothing may be left out: a version without a row needs its reason below.
+onnx_recipes_*.py have the models: a row for each form of an operator, which runs once for every version of the schema
+that it covers. Nothing may be left out: a version without a row needs its reason below.
 """
 
 import functools

@@ -249,6 +249,49 @@ static void single_forms(void **state) {
     kit_deinit(&k);
 }
 
+static void whole_old_forms(void **state) {
+    (void)state;
+    kit k;
+    kit_float(&k, start(&k, 1, "GlobalLpPool", "x", "y"), "p", 3.0f);
+    assert_int_equal(tm_node_int(finish(&k, "GlobalLpPool"), "p"), 3);
+    kit_deinit(&k);
+    kit_float(&k, start(&k, 1, "GlobalLpPool", "x", "y"), "p", 2.5f);
+    finish(&k, "Abs Pow ReduceSum Pow");
+    kit_deinit(&k);
+    start(&k, 1, "Tile", "x,n,n", "y");
+    kit_input(&k, k.graph, "n", TAMIS_TYPE_FLOAT, "");
+    finish(&k, "Cast Reshape Cast Reshape Equal Where Tile");
+    kit_deinit(&k);
+    start(&k, 9, "OneHot", "x,d,v", "y");
+    kit_input(&k, k.graph, "d", TAMIS_TYPE_FLOAT, "");
+    kit_input(&k, k.graph, "v", TAMIS_TYPE_FLOAT, "2");
+    finish(&k, "Less Reshape CastLike Where OneHot");
+    kit_deinit(&k);
+}
+
+/* Types without kernels of their own go through others; with kernels they stay. */
+static void converted_types(void **state) {
+    (void)state;
+    kit k;
+    start(&k, 9, "Erf", "i", "y");
+    kit_input(&k, k.graph, "i", TAMIS_TYPE_INT16, "3");
+    finish(&k, "Cast Erf Cast");
+    kit_deinit(&k);
+    start(&k, 9, "Erf", "x", "y");
+    finish(&k, "Erf");
+    kit_deinit(&k);
+    start(&k, 23, "RMSNormalization", "x,s", "y");
+    kit_input(&k, k.graph, "s", TAMIS_TYPE_FLOAT16, "4");
+    finish(&k, "Cast Cast RMSNormalization Cast");
+    kit_deinit(&k);
+    start(&k, 21, "QLinearMatMul", "a,s,z,a,s,z,s,z", "y");
+    kit_input(&k, k.graph, "a", TAMIS_TYPE_FLOAT8E4M3FN, "3,3");
+    kit_input(&k, k.graph, "s", TAMIS_TYPE_FLOAT, "");
+    kit_input(&k, k.graph, "z", TAMIS_TYPE_FLOAT8E4M3FN, "");
+    finish(&k, "Cast Cast Cast Sub Mul Cast Cast Cast Sub Mul MatMul Cast QuantizeLinear");
+    kit_deinit(&k);
+}
+
 static void microsoft(void **state) {
     (void)state;
     kit k;
@@ -339,7 +382,10 @@ int main(void) {
         cmocka_unit_test(slice_and_pad),
         cmocka_unit_test(split_into_equal_parts),
         cmocka_unit_test(softmax_flattens),
-        cmocka_unit_test(batch_normalization), cmocka_unit_test(batch_normalization_that_trains),
+        cmocka_unit_test(batch_normalization),
+        cmocka_unit_test(batch_normalization_that_trains),
+        cmocka_unit_test(whole_old_forms),
+        cmocka_unit_test(converted_types),
         cmocka_unit_test(group_normalization),
         cmocka_unit_test(dropout),
         cmocka_unit_test(upsample),
