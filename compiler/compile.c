@@ -12,6 +12,7 @@
 #include "codegen/codegen.h"
 #include "compiler/internal.h"
 #include "frontend/import.h"
+#include "ir/infer.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 
@@ -119,6 +120,15 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
     return tm_passes_run(model, &passes, log);
 }
 
+/* Of a model that has something unsupported: what inference and a look at the kernels find besides. */
+static tm_code report_rest(tm_model *model, const tamis_compile_options *options, tm_code code) {
+    if (model == NULL || tm_apply_dim_facts(model, options->dims, options->dim_count) != TM_OK)
+        return code;
+    (void)tm_infer(model);
+    (void)tm_report_missing_kernels(model);
+    return code;
+}
+
 static bool is_identifier(const char *name) {
     for (const char *c = name; *c != 0; c++)
         if (!isalnum((unsigned char)*c) && *c != '_')
@@ -160,13 +170,17 @@ static tm_code compile(tamis_result *result, const source *from, const char *out
                        const tamis_compile_options *options) {
     tm_import_options import;
     tm_import_options_of(options, &import);
-    tm_model *model;
-    if (from->path != NULL)
-        TM_TRY(tm_import_file(&result->arena, &result->diagnostics, from->path, &import, &model));
-    else
-        TM_TRY(tm_import_memory(&result->arena, &result->diagnostics, "<memory>", from->data, from->bytes,
-                                &import, &model));
-    TM_TRY(optimize(model, options, &result->log));
+    tm_model *model = NULL;
+    tm_code code = from->path != NULL
+                       ? tm_import_file(&result->arena, &result->diagnostics, from->path, &import, &model)
+                       : tm_import_memory(&result->arena, &result->diagnostics, "<memory>", from->data,
+                                          from->bytes, &import, &model);
+    if (code != TM_OK)
+        return report_rest(model, options, code);
+    code = optimize(model, options, &result->log);
+    tm_code missing = options->emit == TAMIS_EMIT_IR ? TM_OK : tm_report_missing_kernels(model);
+    TM_TRY(code);
+    TM_TRY(missing);
     return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes));
 }
 

@@ -16,4 +16,7 @@ void tm_import_options_of(const tamis_compile_options *options, tm_import_option
 /* Narrows and pins symbols of inputs; before inference. */
 TM_MUST_USE tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count);
 
+/* Files E_UNSUPPORTED_TYPE for every node that has neither generated code nor a kernel for its types. */
+TM_MUST_USE tm_code tm_report_missing_kernels(const tm_model *model);
+
 #endif

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    NEWEST_ONNX = 27,
+    NEWEST_ONNX = 28,
     NEWEST_ML = 5,
     DEEPEST =
         500 /* graphs; reading them recurses, so no flag may raise the limit beyond what the stack holds */
@@ -100,6 +100,7 @@ static tm_code import_model(tm_importer *importer) {
                          "the model has no graph");
     TM_TRY(tm_functions_index(importer));
     TM_TRY(tm_import_main(importer, importer->proto->graph));
+    importer->whole = true;
     return report_unsupported(importer);
 }
 
@@ -112,6 +113,7 @@ static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const 
     tm_importer importer = {
         .arena = arena, .scratch = tm_scratch_create(arena), .diagnostics = diagnostics, .options = &bounded};
     tm_loaded loaded;
+    *out_model = NULL;
     tm_code code = tm_load_message(importer.scratch, diagnostics, name, &onnx__model_proto__descriptor, bytes,
                                    size, &bounded.limits, &loaded);
     if (code == TM_OK) {
@@ -129,7 +131,7 @@ static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const 
         tm_map_init(&importer.main_names, importer.scratch);
         tm_map_init(&importer.unsupported, importer.scratch);
         code = import_model(&importer);
-        *out_model = importer.model;
+        *out_model = importer.whole ? importer.model : NULL;
     }
     tm_scratch_release(importer.scratch);
     return code;

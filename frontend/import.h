@@ -26,7 +26,8 @@ typedef struct tm_import_options {
 void tm_import_options_init(tm_import_options *options); /* defaults: depth 64, ... */
 
 /* Imports a file (mapped; stays mapped as long as the arena lives). Files every unsupported op
- * before it gives up. The result is normalised (one form per op, opset `since` of the op table), functions
+ * before it gives up: *out_model is then the model with untyped values in place of what is not supported, so
+ * that tm_infer can find what else there is; after other errors it is NULL. The result is normalised (one form per op, opset `since` of the op table), functions
  * inlined, graphs sorted, names unique, but not yet inferred. */
 TM_MUST_USE tm_code tm_import_file(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
                                    const tm_import_options *options, tm_model **out_model);

@@ -62,6 +62,7 @@ typedef struct tm_importer {
     tm_map main_names;  /* names defined in the main graph: no inner value may take one */
     tm_map unsupported; /* -> tm_unsupported * */
     tm_code refused;    /* first E_UNSUPPORTED_FORM or the like; import goes on to find more */
+    bool whole;         /* all nodes were read */
     int64_t node_count; /* built so far */
     tm_node *inferred;  /* last node of the main graph with inferred types, see tm_draft_rank */
     bool inference_failed;

@@ -16,10 +16,13 @@ Variants of a case, both with every value of the model's interface changed:
                declared rank, without a size.
     folded     no input is left: tensors are initializers, a sequence is SequenceConstruct of initializers,
                an optional is Optional. Only the first data set is compared.
+
+Data of packages that had no bfloat16 yet hold its bits as uint16; they are given their type back.
 """
 
 import json
 import os
+import shutil
 
 import numpy as np
 import onnx
@@ -152,12 +155,34 @@ def make_folded(model, data_set):
     graph.node.extend(nodes)
 
 
+def retag_bfloat16(model, source, folder):
+    """Writes a data set, linked where its tensors have the types of the model."""
+    os.makedirs(folder)
+    for name in os.listdir(source):
+        os.symlink(os.path.join(source, name), os.path.join(folder, name))
+    for name, items in (("input", graph_inputs(model.graph)), ("output", model.graph.output)):
+        for i, item in enumerate(items):
+            path = os.path.join(folder, f"{name}_{i}.pb")
+            if item.type.tensor_type.elem_type != onnx.TensorProto.BFLOAT16 or not os.path.exists(path):
+                continue
+            tensor = read_proto(onnx.TensorProto(), path)
+            if tensor.data_type == onnx.TensorProto.UINT16:
+                tensor.data_type = onnx.TensorProto.BFLOAT16
+                os.unlink(path)
+                with open(path, "wb") as file:
+                    file.write(tensor.SerializeToString())
+
+
 def make_case(kind, source, path, folder, variant):
     """Writes one case folder: links where nothing changes."""
     os.makedirs(folder)
-    model = onnx.load(path) if variant or kind == "real" else None
+    model = onnx.load(path)
+    bfloat16 = any(item.type.tensor_type.elem_type == onnx.TensorProto.BFLOAT16
+                   for item in (*model.graph.input, *model.graph.output))
     for name in os.listdir(source):
-        if name != "model.onnx":
+        if bfloat16 and name.startswith("test_data_set_"):
+            retag_bfloat16(model, os.path.join(source, name), os.path.join(folder, name))
+        elif name != "model.onnx":
             os.symlink(os.path.join(source, name), os.path.join(folder, name))
     data_set = os.path.join(folder, "test_data_set_0")
     if not os.path.exists(data_set):
@@ -170,8 +195,9 @@ def make_case(kind, source, path, folder, variant):
     else:
         make_folded(model, data_set)
         for name in os.listdir(folder):
+            other = os.path.join(folder, name)
             if name.startswith("test_data_set_") and name != "test_data_set_0":
-                os.unlink(os.path.join(folder, name))
+                (os.unlink if os.path.islink(other) else shutil.rmtree)(other)
     onnx.save(model, os.path.join(folder, "model.onnx"))
 
 
