@@ -239,11 +239,12 @@ def page(build, numbers):
             domain = key[0]
             lines.append(f"\n## {domain or 'ai.onnx'}\n\n| operator | versions | types | compiled | folded | cases |\n"
                          "| --- | --- | --- | --- | --- | --- |\n")
-        newest = schema.since_version if schema else 0
-        if row is None and not covers(written, newest or written[0][0] if written else 0):
-            texts = [" ".join(f"~~{s.since_version}~~" for s in schemas[key]), "none", "not supported", "no"]
+        newest = schema.since_version if schema else written[0][0] if written else row.since
+        types = types_text(row, schema, kernels)
+        if types == "none" or (row is None and not covers(written, newest)):
+            texts = [" ".join(f"~~{s.since_version}~~" for s in schemas.get(key, [])), "none", "not supported", "no"]
         else:
-            texts = [versions_text(key, row, written, schemas), types_text(row, schema, kernels),
+            texts = [versions_text(key, row, written, schemas), types,
                      compiled_text(row, regions, written), folded_text(row)]
         lines.append(f"| {key[1]} | " + " | ".join(texts) + f" | {numbers.get(key, '')} |\n")
     return "".join(lines)

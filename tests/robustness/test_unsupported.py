@@ -22,7 +22,7 @@ def make_branch(name, op):
 
 def make_model():
     """Unknown ops in the main graph, in both branches of an If, in a function and in a domain; a rank that nothing
-    tells; an attribute value that no operator takes; a type that the operator does not take."""
+    tells; an attribute value that no operator takes; a type that the operator does not take, and one without a kernel."""
     function = helper.make_function("local", "Outer", ["a"], ["b"], [helper.make_node("NoSuchInFunction", ["a"], ["b"])],
                                     [helper.make_opsetid("", 21)])
     nodes = [
@@ -34,13 +34,16 @@ def make_model():
         helper.make_node("Foreign", ["x"], ["d"], domain="com.example"),
         helper.make_node("Reshape", ["x", "s"], ["r"], name="rankless"),
         helper.make_node("Det", ["b"], ["t"], name="mistyped"),
+        helper.make_node("Col2Im", ["k", "i1", "i2"], ["v"], name="kernelless"),
         helper.make_node("Resize", ["q", "", "w"], ["u"], name="misformed", mode="no_such_mode"),
     ]
     graph = helper.make_graph(
         nodes, "g",
         [tensor("x"), tensor("c", (), TensorProto.BOOL), tensor("s", ("n",), TensorProto.INT64),
-         tensor("b", (2, 2), TensorProto.BOOL), tensor("q", (1, 1, 2, 2)), tensor("w", (4,))],
-        [helper.make_empty_tensor_value_info(name) for name in ("m2", "i", "f", "d", "r", "t", "u")])
+         tensor("b", (2, 2), TensorProto.BOOL), tensor("q", (1, 1, 2, 2)), tensor("w", (4,)),
+         tensor("k", (1, 5, 5), TensorProto.BOOL), tensor("i1", (2,), TensorProto.INT64),
+         tensor("i2", (2,), TensorProto.INT64)],
+        [helper.make_empty_tensor_value_info(name) for name in ("m2", "i", "f", "d", "r", "t", "u", "v")])
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1), helper.make_opsetid("com.example", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=[function])
 
@@ -57,6 +60,6 @@ def test_all_in_one_run(tmp_path, verb):
     if verb == "check":
         return
     for name in ("NoSuchInMain", "NoSuchInThen", "NoSuchInElse", "NoSuchInFunction", "com.example.Foreign", "rankless",
-                 "mistyped", "misformed"):
+                 "mistyped", "kernelless", "misformed"):
         assert name in done.stderr, f"{name} is not named:\n{done.stderr}"
-    assert "2 times" in done.stderr or "and 1 more" in done.stderr or "2 nodes" in done.stderr, done.stderr
+    assert "2 nodes" in done.stderr, done.stderr
