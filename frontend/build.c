@@ -138,6 +138,14 @@ static void set_attribute(tm_node *node, const tm_draft_attribute *attribute, tm
     }
 }
 
+tm_code tm_draft_give_attributes(tm_draft *draft, tm_node *node) {
+    for (size_t i = 0; i < draft->attributes.count; i++) {
+        TM_TRY(check_attribute(draft, node->op, &draft->attributes.items[i]));
+        set_attribute(node, &draft->attributes.items[i], NULL);
+    }
+    return TM_OK;
+}
+
 /* Attributes that were hints for engines of their time and mean nothing. */
 static void drop_harmless(tm_draft *draft) {
     tm_draft_remove(draft, "consumed_inputs");

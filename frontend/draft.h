@@ -101,6 +101,8 @@ TM_MUST_USE tm_code tm_inline_function(tm_draft *draft, const Onnx__FunctionProt
 /* ---- frontend/build.c ---- */
 /* Builds the node, or poisoned outputs for an op that is not supported. */
 TM_MUST_USE tm_code tm_draft_build(tm_draft *draft);
+/* A helper node gets the draft's attributes, none of them a graph, if its row has them all. */
+TM_MUST_USE tm_code tm_draft_give_attributes(tm_draft *draft, tm_node *node);
 /* Notes an unsupported op and binds the outputs to values of no type, so that import can go on. */
 TM_MUST_USE tm_code tm_draft_poison(tm_draft *draft);
 

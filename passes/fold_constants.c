@@ -13,7 +13,9 @@
  * whose evaluation fails stays, and fails when the model runs, as the standard has it.
  *
  * Random ops, control flow and handles are not folded. Neither are nodes whose result is large and larger
- * than their inputs: an Expand of one number to a gigabyte is better run than stored.
+ * than their inputs: an Expand of one number to a gigabyte is better run than stored. Weights of 2 or 4 bits
+ * stay packed unless they are few: who quantises a model so far wants it small, and unpacked it is 4 to 16 times
+ * as large.
  */
 #include "ir/evaluate.h"
 #include "ir/infer.h"
@@ -23,6 +25,7 @@
 #include <string.h>
 
 #define LARGE_BYTES ((int64_t)16 << 20)
+#define UNPACKED_BYTES ((int64_t)64 << 10)
 
 /* What the value binds is known now: later inference sees numbers in place of the symbols. */
 static void pin_symbols(tm_value *value) {
@@ -96,6 +99,12 @@ static bool is_foldable(const tm_node *node) {
     return used;
 }
 
+/* Makes elements of whole bytes of packed ones: DequantizeLinear, Cast. */
+static bool unpacks(const tm_node *node) {
+    return node->input_count > 0 && node->inputs[0] != NULL && node->outputs[0] != NULL &&
+           tm_type_bits(node->inputs[0]->type) < 8 && tm_type_bits(node->outputs[0]->type) >= 8;
+}
+
 static bool is_too_large(const tm_node *node) {
     int64_t in = 0, out = 0;
     for (int i = 0; i < node->input_count; i++)
@@ -112,7 +121,7 @@ static bool is_too_large(const tm_node *node) {
         if (!tm_type_size(value->type, count, &bytes) || !tm_add_i64(out, bytes, &out))
             return true;
     }
-    return out > LARGE_BYTES && out > in;
+    return out > in && out > (unpacks(node) ? UNPACKED_BYTES : LARGE_BYTES);
 }
 
 static void fold_node(tm_pass_context *context, tm_node *node) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inference of LSTM, GRU and RNN.
+ * Inference of LSTM, GRU and RNN, and of ONNX Runtime's DynamicQuantizeLSTM.
  *
  *     X[seq, batch, input]  W[directions, gates*hidden, input]  R[directions, gates*hidden, hidden]
  *     Y[seq, directions, batch, hidden]  Y_h, Y_c[directions, batch, hidden]
@@ -13,6 +13,7 @@
 
 static const tamis_type float_types[] = {TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE, TAMIS_TYPE_FLOAT16,
                                          TAMIS_TYPE_BFLOAT16, 0};
+static const tamis_type float_only[] = {TAMIS_TYPE_FLOAT, 0};
 
 /* Input i, when given, must have these dims. */
 static tm_code check_input(tm_infer_context *context, tm_node *node, int input, int rank, const tm_dim *dims,
@@ -38,7 +39,8 @@ static tm_code check_direction(tm_node *node, int64_t *out_directions) {
 
 tm_code tm_infer_recurrent(tm_infer_context *context, tm_node *node) {
     tm_dims *dims = context->dims;
-    TM_TRY(tm_infer_need_type(node, 0, float_types));
+    bool dynamic = node->op == TM_OP_DynamicQuantizeLSTM, lstm = dynamic || node->op == TM_OP_LSTM;
+    TM_TRY(tm_infer_need_type(node, 0, dynamic ? float_only : float_types));
     for (int i = 0; i < 3; i++)
         TM_TRY(tm_infer_need(node, i, 3));
     tm_value *x = tm_infer_input(node, 0), *r = tm_infer_input(node, 2);
@@ -46,7 +48,7 @@ tm_code tm_infer_recurrent(tm_infer_context *context, tm_node *node) {
     TM_TRY(check_direction(node, &direction_count));
     bool first = tm_node_int(node, "layout") != 0;
     tm_dim directions = tm_infer_const(context, direction_count);
-    tm_dim gates = tm_infer_const(context, node->op == TM_OP_LSTM ? 4 : node->op == TM_OP_GRU ? 3 : 1);
+    tm_dim gates = tm_infer_const(context, lstm ? 4 : node->op == TM_OP_GRU ? 3 : 1);
     tm_dim seq = x->dims[first ? 1 : 0], batch = x->dims[first ? 0 : 1], hidden = r->dims[2];
     int64_t stated = tm_node_int(node, "hidden_size");
     if (stated != TM_NO_DEFAULT)
@@ -59,7 +61,7 @@ tm_code tm_infer_recurrent(tm_infer_context *context, tm_node *node) {
     tm_dim biases = tm_dim_mul(dims, rows, tm_infer_const(context, 2));
     TM_TRY(check_input(context, node, 3, 2, (tm_dim[]){directions, biases}, "dims of B"));
     TM_TRY(check_input(context, node, 5, 3, state, "dims of initial_h"));
-    if (node->op == TM_OP_LSTM) {
+    if (lstm) {
         tm_dim peepholes = tm_dim_mul(dims, hidden, tm_infer_const(context, 3));
         TM_TRY(check_input(context, node, 6, 3, state, "dims of initial_c"));
         TM_TRY(check_input(context, node, 7, 2, (tm_dim[]){directions, peepholes}, "dims of P"));
@@ -73,7 +75,7 @@ tm_code tm_infer_recurrent(tm_infer_context *context, tm_node *node) {
     tm_dim sequence[4] = {first ? batch : seq, first ? seq : directions, first ? directions : batch, hidden};
     tm_infer_set(node, 0, x->type, 4, sequence);
     tm_infer_set(node, 1, x->type, 3, state);
-    if (node->op == TM_OP_LSTM)
+    if (lstm)
         tm_infer_set(node, 2, x->type, 3, state);
     return TM_OK;
 }

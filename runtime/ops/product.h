@@ -46,6 +46,9 @@
                      int64_t width, T *panel);                                                              \
         const void *context;                                                                                \
     } tm_product_##s;                                                                                       \
+    /* What `pack` is when there is none: from B, by its strides. */                                        \
+    void tm_product_pack_##s(const tm_product_##s *product, int64_t k0, int64_t depth, int64_t n0,          \
+                             int64_t width, T *panel);                                                      \
     /* Rows m0..m1, columns n0..n1 of C, in the calling thread. */                                          \
     void tm_product_block_##s(const tm_product_##s *product, int64_t m0, int64_t m1, int64_t n0,            \
                               int64_t n1);                                                                  \

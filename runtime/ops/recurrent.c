@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LSTM, GRU and RNN for all float types. The steps are in recurrent.inc, for float and double; float16 and
- * bfloat16 operands are converted to float as a whole and the outputs are rounded once.
+ * LSTM, GRU and RNN for all float types, and ONNX Runtime's DynamicQuantizeLSTM for float. The steps are in
+ * recurrent.inc, for float and double; float16 and bfloat16 operands are converted to float as a whole and the
+ * outputs are rounded once.
  */
 #include "runtime/ops/recurrent.h"
+#include "runtime/attributes_microsoft.h"
 #include "runtime/math/math.h"
 #include "runtime/ops/element.h"
 #include "runtime/ops/product.h"
@@ -16,14 +18,20 @@
 #define N f64
 #include "runtime/ops/recurrent.inc"
 
-static int32_t lstm_shape(tm_run *run, const tm_call *call, tm_recurrent *out, bool *out_option) {
-    const tm_attrs_LSTM *a = tm_attributes(call);
-    static const tm_activation usual[] = {TM_ACTIVATION_SIGMOID, TM_ACTIVATION_TANH, TM_ACTIVATION_TANH};
-    tm_recurrent_attributes common = {
-        a->activation_alpha, a->activation_beta, a->activations, a->direction, a->clip, a->layout};
-    *out_option = a->input_forget != 0;
-    return tm_recurrent_init(run, call, out, &common, 4, usual, 3);
-}
+#define LSTM_SHAPE(name, op, rounds)                                                                   \
+    static int32_t name(tm_run *run, const tm_call *call, tm_recurrent *out, bool *out_option) {       \
+        const tm_attrs_##op *a = tm_attributes(call);                                                  \
+        static const tm_activation usual[] = {TM_ACTIVATION_SIGMOID, TM_ACTIVATION_TANH,               \
+                                              TM_ACTIVATION_TANH};                                     \
+        tm_recurrent_attributes common = {                                                             \
+            a->activation_alpha, a->activation_beta, a->activations, a->direction, a->clip, a->layout}; \
+        *out_option = a->input_forget != 0;                                                            \
+        int32_t code = tm_recurrent_init(run, call, out, &common, 4, usual, 3);                        \
+        out->rounds_state = rounds;                                                                    \
+        return code;                                                                                   \
+    }
+LSTM_SHAPE(lstm_shape, LSTM, false)
+LSTM_SHAPE(dynamic_lstm_shape, DynamicQuantizeLSTM, true)
 
 static int32_t gru_shape(tm_run *run, const tm_call *call, tm_recurrent *out, bool *out_option) {
     const tm_attrs_GRU *a = tm_attributes(call);
@@ -81,6 +89,10 @@ typedef int32_t (*shape_function)(tm_run *, const tm_call *, tm_recurrent *, boo
 X(f32, float)
 X(f64, double)
 #undef X
+
+TM_KERNEL(ms_DynamicQuantizeLSTM, f32) {
+    return plain_f32(run, call, dynamic_lstm_shape);
+}
 
 static int64_t count_of(const tamis_tensor *t) {
     return t != NULL ? tm_count(t) : 0;

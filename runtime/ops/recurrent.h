@@ -42,6 +42,7 @@ typedef struct tm_recurrent_attributes {
 typedef struct tm_recurrent {
     int64_t steps, batch, input, hidden, directions, gates;
     bool batch_first, reversed; /* the only direction is backward */
+    bool rounds_state;          /* to 8 bits before each product with R */
     double clip;                /* 0: none */
     const int32_t *lengths;     /* or NULL */
     tm_gate_function functions[2][TM_GATE_FUNCTIONS];

@@ -73,6 +73,7 @@ int32_t tm_recurrent_init(tm_run *run, const tm_call *call, tm_recurrent *out,
     out->hidden = r->dims[2];
     out->directions = w->dims[0];
     out->gates = gates;
+    out->rounds_state = false;
     out->reversed = tm_is(a, attributes->direction, "reverse");
     out->clip = attributes->clip == attributes->clip ? attributes->clip : 0;
     out->lengths = lengths != NULL ? lengths->data : NULL;
