@@ -67,19 +67,19 @@ static tm_value *unpack(tm_draft *draft, tm_value *bytes, int64_t bits, int rank
     static const int64_t last = -1;
     if (bits == 8)
         return bytes;
-    tm_value *parts[4], *mask = tm_compose_scalar(draft, TAMIS_TYPE_UINT8, (double)((1 << bits) - 1));
+    tm_value *parts[4], *mask = tm_write_scalar(draft, TAMIS_TYPE_UINT8, (double)((1 << bits) - 1));
     for (int64_t i = 0; i < 8 / bits; i++) {
-        tm_value *shift = tm_compose_scalar(draft, TAMIS_TYPE_UINT8, (double)(i * bits));
+        tm_value *shift = tm_write_scalar(draft, TAMIS_TYPE_UINT8, (double)(i * bits));
         tm_node *shifted = tm_draft_emit_node(draft, TM_OP_BitShift, 2, (tm_value *[]){bytes, shift});
         tm_node_set_string(shifted, "direction", "RIGHT");
         tm_value *part =
-            tm_compose_binary(draft, TM_OP_BitwiseAnd, tm_draft_add_output(draft, shifted), mask);
-        parts[i] = tm_compose_listed(draft, TM_OP_Unsqueeze, part, &last, 1);
+            tm_write_binary(draft, TM_OP_BitwiseAnd, tm_draft_add_output(draft, shifted), mask);
+        parts[i] = tm_write_listed(draft, TM_OP_Unsqueeze, part, &last, 1);
     }
     int64_t dims[TAMIS_MAX_RANK] = {0};
     dims[rank - 1] = -1;
-    tm_value *all = tm_compose_concat(draft, -1, (int)(8 / bits), parts);
-    return tm_compose_listed(draft, TM_OP_Reshape, all, dims, rank);
+    tm_value *all = tm_write_concat(draft, -1, (int)(8 / bits), parts);
+    return tm_write_listed(draft, TM_OP_Reshape, all, dims, rank);
 }
 
 /* ---- MatMulNBits ---- */
@@ -127,21 +127,21 @@ static tm_code packed_rows(tm_draft *draft, const product *p, tm_value *bytes, i
         return TM_OK;
     }
     int64_t flat[2] = {p->n, row_bytes};
-    tm_value *unpacked = unpack(draft, tm_compose_listed(draft, TM_OP_Reshape, bytes, flat, 2), p->bits, 2);
+    tm_value *unpacked = unpack(draft, tm_write_listed(draft, TM_OP_Reshape, bytes, flat, 2), p->bits, 2);
     if (row_bytes * 8 / p->bits != columns) {
         tm_value *inputs[4] = {unpacked, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
                                tm_draft_constant_ints(draft, &columns, 1),
                                tm_draft_constant_ints(draft, (int64_t[]){1}, 1)};
         unpacked = tm_draft_emit(draft, TM_OP_Slice, 4, inputs);
     }
-    *out_value = tm_compose_listed(draft, TM_OP_Reshape, unpacked, dims, 3);
+    *out_value = tm_write_listed(draft, TM_OP_Reshape, unpacked, dims, 3);
     return TM_OK;
 }
 
 /* [n, blocks, depth] as [n, k]. */
 static tm_value *matrix(tm_draft *draft, const product *p, tm_value *value) {
     int64_t all = p->blocks * p->block;
-    value = tm_compose_listed(draft, TM_OP_Reshape, value, (int64_t[]){p->n, all}, 2);
+    value = tm_write_listed(draft, TM_OP_Reshape, value, (int64_t[]){p->n, all}, 2);
     if (all == p->k)
         return value;
     tm_value *inputs[4] = {value, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
@@ -160,17 +160,17 @@ static tm_code zero_points(tm_draft *draft, const product *p, tm_value **out_val
     int64_t dims[3] = {p->n, p->blocks, 1};
     if (zero != NULL && is_float(tm_draft_type(draft, zero))) {
         TM_TRY(check_count(draft, zero, p->n * p->blocks, "zero_points"));
-        *out_value = tm_compose_listed(draft, TM_OP_Reshape, zero, dims, 3);
+        *out_value = tm_write_listed(draft, TM_OP_Reshape, zero, dims, 3);
         return TM_OK;
     }
     if (zero != NULL) {
         TM_TRY(need_bytes(draft, 3, "zero_points"));
         return packed_rows(draft, p, zero, 1, "zero_points", out_value);
     }
-    tm_value *middle = tm_compose_scalar(
+    tm_value *middle = tm_write_scalar(
         draft, tm_value_is_constant(draft->inputs.items[1]) ? packed_type(p->bits) : TAMIS_TYPE_UINT8,
         (double)(1 << (p->bits - 1)));
-    *out_value = tm_compose_listed(draft, TM_OP_Expand, middle, dims, 3);
+    *out_value = tm_write_listed(draft, TM_OP_Expand, middle, dims, 3);
     return TM_OK;
 }
 
@@ -189,7 +189,7 @@ static tm_value *block_indices(const tm_draft *draft, const product *p) {
 static tm_code weights(tm_draft *draft, const product *p, tm_value **out_value) {
     tm_value *packed, *zero, *scale = draft->inputs.items[2], *indices = block_indices(draft, p);
     TM_TRY(check_count(draft, scale, p->n * p->blocks, "scales"));
-    scale = tm_compose_listed(draft, TM_OP_Reshape, scale, (int64_t[]){p->n, p->blocks, 1}, 3);
+    scale = tm_write_listed(draft, TM_OP_Reshape, scale, (int64_t[]){p->n, p->blocks, 1}, 3);
     TM_TRY(packed_rows(draft, p, draft->inputs.items[1], p->block, "B", &packed));
     TM_TRY(zero_points(draft, p, &zero));
     bool float_zero = tm_draft_input(draft, 3) != NULL && is_float(tm_draft_input(draft, 3)->type);
@@ -202,20 +202,20 @@ static tm_code weights(tm_draft *draft, const product *p, tm_value **out_value) 
         *out_value = matrix(draft, p, tm_draft_add_output(draft, node));
         return TM_OK;
     }
-    tm_value *wide = tm_compose_cast(draft, packed, TAMIS_TYPE_FLOAT);
-    zero = tm_compose_cast(draft, zero, TAMIS_TYPE_FLOAT);
-    scale = tm_compose_cast(draft, scale, TAMIS_TYPE_FLOAT);
+    tm_value *wide = tm_write_cast(draft, packed, TAMIS_TYPE_FLOAT);
+    zero = tm_write_cast(draft, zero, TAMIS_TYPE_FLOAT);
+    scale = tm_write_cast(draft, scale, TAMIS_TYPE_FLOAT);
     if (indices == NULL) {
-        wide = tm_compose_binary(draft, TM_OP_Sub, wide, zero);
-        *out_value = matrix(draft, p, tm_compose_binary(draft, TM_OP_Mul, wide, scale));
+        wide = tm_write_binary(draft, TM_OP_Sub, wide, zero);
+        *out_value = matrix(draft, p, tm_write_binary(draft, TM_OP_Mul, wide, scale));
         return TM_OK;
     }
     TM_TRY(check_count(draft, indices, p->k, "g_idx"));
     int64_t flat[2] = {p->n, p->blocks};
-    zero = tm_compose_gather(draft, tm_compose_listed(draft, TM_OP_Reshape, zero, flat, 2), indices, 1);
-    scale = tm_compose_gather(draft, tm_compose_listed(draft, TM_OP_Reshape, scale, flat, 2), indices, 1);
-    wide = tm_compose_binary(draft, TM_OP_Sub, matrix(draft, p, wide), zero);
-    *out_value = tm_compose_binary(draft, TM_OP_Mul, wide, scale);
+    zero = tm_write_gather(draft, tm_write_listed(draft, TM_OP_Reshape, zero, flat, 2), indices, 1);
+    scale = tm_write_gather(draft, tm_write_listed(draft, TM_OP_Reshape, scale, flat, 2), indices, 1);
+    wide = tm_write_binary(draft, TM_OP_Sub, matrix(draft, p, wide), zero);
+    *out_value = tm_write_binary(draft, TM_OP_Mul, wide, scale);
     return TM_OK;
 }
 
@@ -224,14 +224,14 @@ static tm_code left_out(tm_draft *draft, const product *p) {
     tm_value *a = draft->inputs.items[0], *y = tm_draft_input(draft, 5);
     if (y == NULL)
         TM_TRY(tm_draft_constant_like(draft, 0, a, &y));
-    tm_value *dims[2] = {tm_compose_dims(draft, a, 0, -1), tm_draft_constant_ints(draft, &p->n, 1)};
-    tm_value *shape = tm_compose_concat(draft, 0, 2, dims);
-    return tm_compose_bind(draft, 0, tm_compose_binary(draft, TM_OP_Expand, y, shape));
+    tm_value *dims[2] = {tm_write_dims(draft, a, 0, -1), tm_draft_constant_ints(draft, &p->n, 1)};
+    tm_value *shape = tm_write_concat(draft, 0, 2, dims);
+    return tm_write_bind(draft, 0, tm_write_binary(draft, TM_OP_Expand, y, shape));
 }
 
 tm_code tm_opset_matmul_nbits(tm_draft *draft) {
     product p;
-    TM_TRY(tm_compose_need(draft, 3));
+    TM_TRY(tm_write_need(draft, 3));
     TM_TRY(read_product(draft, &p));
     tm_value *a = draft->inputs.items[0], *bias = tm_draft_input(draft, 5), *w;
     if (tm_value_is_constant(draft->inputs.items[1]) &&
@@ -240,20 +240,20 @@ tm_code tm_opset_matmul_nbits(tm_draft *draft) {
     TM_TRY(weights(draft, &p, &w));
     int64_t rows[2] = {-1, p.k}, end[1] = {p.n};
     bool half = p.type == TAMIS_TYPE_FLOAT16 || p.type == TAMIS_TYPE_BFLOAT16;
-    tm_value *x = half ? tm_compose_cast(draft, a, TAMIS_TYPE_FLOAT) : a;
-    tm_value *flat = tm_compose_listed(draft, TM_OP_Reshape, x, rows, 2);
+    tm_value *x = half ? tm_write_cast(draft, a, TAMIS_TYPE_FLOAT) : a;
+    tm_value *flat = tm_write_listed(draft, TM_OP_Reshape, x, rows, 2);
     tm_value *inputs[3] = {flat, w, NULL};
     if (bias != NULL)
-        inputs[2] = half ? tm_compose_cast(draft, bias, TAMIS_TYPE_FLOAT) : bias;
+        inputs[2] = half ? tm_write_cast(draft, bias, TAMIS_TYPE_FLOAT) : bias;
     tm_node *gemm = tm_draft_emit_node(draft, TM_OP_Gemm, bias != NULL ? 3 : 2, inputs);
     tm_node_set_int(gemm, "transB", 1);
-    tm_value *dims[2] = {tm_compose_dims(draft, a, 0, -1), tm_draft_constant_ints(draft, end, 1)};
+    tm_value *dims[2] = {tm_write_dims(draft, a, 0, -1), tm_draft_constant_ints(draft, end, 1)};
     tm_value *y = tm_draft_add_output(draft, gemm);
-    y = half ? tm_compose_cast(draft, y, p.type) : y;
-    tm_value *shape = tm_compose_concat(draft, 0, 2, dims);
+    y = half ? tm_write_cast(draft, y, p.type) : y;
+    tm_value *shape = tm_write_concat(draft, 0, 2, dims);
     tm_node *reshape = tm_draft_emit_node(draft, TM_OP_Reshape, 2, (tm_value *[]){y, shape});
     tm_node_set_int(reshape, "allowzero", 1); /* rows may be none */
-    return tm_compose_bind(draft, 0, tm_draft_add_output(draft, reshape));
+    return tm_write_bind(draft, 0, tm_draft_add_output(draft, reshape));
 }
 
 /* ---- GatherBlockQuantized ---- */
@@ -350,27 +350,27 @@ static void spread_scales(tm_draft *draft, table *t) {
         all = all && known_dim(t->scale, i) == dims[i];
     }
     if (!all && tm_type_is_float(t->data->type))
-        t->scale = tm_compose_listed(draft, TM_OP_Expand, t->scale, dims, t->rank);
+        t->scale = tm_write_listed(draft, TM_OP_Expand, t->scale, dims, t->rank);
 }
 
 /* Indices outside of -length..length-1 read zeros: they are replaced by 0, and *out_valid says where. */
 static tm_value *bounded(tm_draft *draft, tm_value *indices, tm_value *length, tm_value **out_valid) {
-    indices = tm_compose_cast(draft, indices, TAMIS_TYPE_INT64);
+    indices = tm_write_cast(draft, indices, TAMIS_TYPE_INT64);
     tm_value *zero = tm_draft_constant_int(draft, 0);
     tm_value *low =
-        tm_compose_binary(draft, TM_OP_GreaterOrEqual, indices, tm_draft_emit(draft, TM_OP_Neg, 1, &length));
+        tm_write_binary(draft, TM_OP_GreaterOrEqual, indices, tm_draft_emit(draft, TM_OP_Neg, 1, &length));
     *out_valid =
-        tm_compose_binary(draft, TM_OP_And, low, tm_compose_binary(draft, TM_OP_Less, indices, length));
+        tm_write_binary(draft, TM_OP_And, low, tm_write_binary(draft, TM_OP_Less, indices, length));
     return tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){*out_valid, indices, zero});
 }
 
 /* The position of a block for each index. */
 static tm_value *blocks_of(tm_draft *draft, tm_value *indices, tm_value *length, int64_t block) {
     tm_value *zero = tm_draft_constant_int(draft, 0);
-    tm_value *inputs[3] = {tm_compose_binary(draft, TM_OP_Less, indices, zero),
-                           tm_compose_binary(draft, TM_OP_Add, indices, length), indices};
+    tm_value *inputs[3] = {tm_write_binary(draft, TM_OP_Less, indices, zero),
+                           tm_write_binary(draft, TM_OP_Add, indices, length), indices};
     tm_value *positive = tm_draft_emit(draft, TM_OP_Where, 3, inputs);
-    return tm_compose_binary(draft, TM_OP_Div, positive, tm_draft_constant_int(draft, block));
+    return tm_write_binary(draft, TM_OP_Div, positive, tm_draft_constant_int(draft, block));
 }
 
 /* Zero points of the gathered rows: given, or the middle of unsigned bytes. */
@@ -378,7 +378,7 @@ static tm_code gathered_zero(tm_draft *draft, const table *t, tm_value *indices,
                              tm_value **out_value) {
     *out_value = NULL;
     if (t->zero != NULL) {
-        tm_value *zero = tm_compose_gather(draft, t->zero, indices, t->gather);
+        tm_value *zero = tm_write_gather(draft, t->zero, indices, t->gather);
         if (!t->bytes || t->bits == 8) {
             *out_value = zero;
             return TM_OK;
@@ -388,14 +388,14 @@ static tm_code gathered_zero(tm_draft *draft, const table *t, tm_value *indices,
         rank += t->rank - 1;
         zero = unpack(draft, zero, t->bits, rank);
         tm_value *inputs[4] = {zero, tm_draft_constant_ints(draft, (int64_t[]){0}, 1),
-                               tm_compose_dims(draft, scale, rank - 1, 1),
+                               tm_write_dims(draft, scale, rank - 1, 1),
                                tm_draft_constant_ints(draft, (int64_t[]){rank - 1}, 1)};
         *out_value = tm_draft_emit(draft, TM_OP_Slice, 4, inputs);
     } else if (draft->inputs.items[0]->type == TAMIS_TYPE_UINT8) {
         tamis_type type = t->bytes ? TAMIS_TYPE_UINT8 : packed_type(t->bits);
-        tm_value *middle = tm_compose_scalar(draft, type, (double)(1 << (t->bits - 1)));
+        tm_value *middle = tm_write_scalar(draft, type, (double)(1 << (t->bits - 1)));
         *out_value =
-            tm_compose_binary(draft, TM_OP_Expand, middle, tm_draft_emit(draft, TM_OP_Shape, 1, &scale));
+            tm_write_binary(draft, TM_OP_Expand, middle, tm_draft_emit(draft, TM_OP_Shape, 1, &scale));
     }
     return TM_OK;
 }
@@ -403,20 +403,20 @@ static tm_code gathered_zero(tm_draft *draft, const table *t, tm_value *indices,
 tm_code tm_opset_gather_block_quantized(tm_draft *draft) {
     table t;
     int index_rank;
-    TM_TRY(tm_compose_need(draft, 3));
+    TM_TRY(tm_write_need(draft, 3));
     TM_TRY(read_table(draft, &t));
     TM_TRY(tm_draft_rank(draft, draft->inputs.items[1], &index_rank));
     spread_scales(draft, &t);
-    tm_value *sizes = tm_compose_dims(draft, t.data, t.gather, 1), *valid;
-    tm_value *length = tm_compose_listed(draft, TM_OP_Reshape, sizes, NULL, 0);
+    tm_value *sizes = tm_write_dims(draft, t.data, t.gather, 1), *valid;
+    tm_value *length = tm_write_listed(draft, TM_OP_Reshape, sizes, NULL, 0);
     tm_value *indices = bounded(draft, draft->inputs.items[1], length, &valid);
-    tm_value *data = tm_compose_gather(draft, t.data, indices, t.gather);
+    tm_value *data = tm_write_gather(draft, t.data, indices, t.gather);
     int rank = index_rank + t.rank - 1, axis = t.quantize - (t.quantize > t.gather) * (1 - index_rank);
     if (t.bytes)
         data = unpack(draft, data, t.bits, rank);
     bool along = t.quantize == t.gather; /* then each gathered slice has scales of its own */
     tm_value *places = along ? blocks_of(draft, indices, length, t.block) : indices, *zero;
-    tm_value *scale = tm_compose_gather(draft, t.scale, places, t.gather);
+    tm_value *scale = tm_write_gather(draft, t.scale, places, t.gather);
     TM_TRY(gathered_zero(draft, &t, places, scale, &zero));
     tm_node *node = tm_draft_emit_node(draft, TM_OP_DequantizeLinear, zero != NULL ? 3 : 2,
                                        (tm_value *[]){data, scale, zero});
@@ -428,5 +428,5 @@ tm_code tm_opset_gather_block_quantized(tm_draft *draft) {
     if (t.rank - 1 - t.gather > 0)
         valid = tm_opset_unsqueeze_after(draft, valid, index_rank, t.rank - 1 - t.gather);
     TM_TRY(tm_draft_constant_like(draft, 0, t.scale, &nothing));
-    return tm_compose_bind(draft, 0, tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){valid, y, nothing}));
+    return tm_write_bind(draft, 0, tm_draft_emit(draft, TM_OP_Where, 3, (tm_value *[]){valid, y, nothing}));
 }

@@ -21,32 +21,32 @@ tm_code tm_opset_standard(tm_draft *draft) {
 
 /* Pads may have dims [1, 2 * rank], the value may have dims [1]. */
 tm_code tm_opset_microsoft_pad(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 2));
+    TM_TRY(tm_write_need(draft, 2));
     static const int64_t all = -1;
     tm_value *value = tm_draft_input(draft, 2);
-    draft->inputs.items[1] = tm_compose_listed(draft, TM_OP_Reshape, draft->inputs.items[1], &all, 1);
+    draft->inputs.items[1] = tm_write_listed(draft, TM_OP_Reshape, draft->inputs.items[1], &all, 1);
     if (value != NULL && value->rank != 0)
-        draft->inputs.items[2] = tm_compose_listed(draft, TM_OP_Reshape, value, NULL, 0);
+        draft->inputs.items[2] = tm_write_listed(draft, TM_OP_Reshape, value, NULL, 0);
     draft->domain = "";
     return TM_OK;
 }
 
 /* Operands may have dims [1]; the step may be left out. */
 tm_code tm_opset_microsoft_range(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 2));
+    TM_TRY(tm_write_need(draft, 2));
     tm_value *inputs[3] = {draft->inputs.items[0], draft->inputs.items[1], tm_draft_input(draft, 2)};
     for (int i = 0; i < 3; i++)
         if (inputs[i] == NULL)
             TM_TRY(tm_draft_constant_like(draft, 1, inputs[0], &inputs[i]));
         else if (inputs[i]->rank != 0)
-            inputs[i] = tm_compose_listed(draft, TM_OP_Reshape, inputs[i], NULL, 0);
+            inputs[i] = tm_write_listed(draft, TM_OP_Reshape, inputs[i], NULL, 0);
     tm_draft_set_inputs(draft, 3, inputs);
     draft->domain = "";
     return TM_OK;
 }
 
 tm_code tm_opset_expand_dims(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 2));
+    TM_TRY(tm_write_need(draft, 2));
     static const int64_t one = 1;
     tm_value *axis = draft->inputs.items[1];
     int64_t known;
@@ -55,7 +55,7 @@ tm_code tm_opset_expand_dims(tm_draft *draft) {
         axis = tm_draft_constant_ints(draft, &known, 1);
     else
         axis =
-            tm_compose_listed(draft, TM_OP_Reshape, tm_compose_cast(draft, axis, TAMIS_TYPE_INT64), &one, 1);
+            tm_write_listed(draft, TM_OP_Reshape, tm_write_cast(draft, axis, TAMIS_TYPE_INT64), &one, 1);
     tm_draft_set_input(draft, 1, axis);
     draft->domain = "";
     draft->op = "Unsqueeze";
@@ -71,7 +71,7 @@ tm_code tm_opset_microsoft_unique(tm_draft *draft) {
             tm_node_add_omitted_output(node);
             continue;
         }
-        TM_TRY(tm_compose_bind(draft, at++, tm_draft_add_output(draft, node)));
+        TM_TRY(tm_write_bind(draft, at++, tm_draft_add_output(draft, node)));
     }
     return TM_OK;
 }
@@ -91,7 +91,7 @@ tm_code tm_opset_identity(tm_draft *draft) {
 
 /* Padding and frequencies of words matter for gradients only. */
 tm_code tm_opset_torch_embedding(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 2));
+    TM_TRY(tm_write_need(draft, 2));
     draft->domain = "";
     draft->op = "Gather";
     draft->inputs.count = 2;
@@ -127,10 +127,10 @@ tm_code tm_opset_rfft(tm_draft *draft) {
     int64_t axes;
     TM_TRY(read_signal(draft, &rank, &axes));
     static const int64_t last = -1;
-    tm_value *x = tm_compose_listed(draft, TM_OP_Unsqueeze, draft->inputs.items[0], &last, 1);
+    tm_value *x = tm_write_listed(draft, TM_OP_Unsqueeze, draft->inputs.items[0], &last, 1);
     for (int64_t i = 0; i < axes; i++)
         x = transform(draft, x, rank - 1 - i, false, i == 0);
-    return tm_compose_bind(draft, 0, x);
+    return tm_write_bind(draft, 0, x);
 }
 
 tm_code tm_opset_irfft(tm_draft *draft) {
@@ -141,13 +141,13 @@ tm_code tm_opset_irfft(tm_draft *draft) {
     tm_value *x = draft->inputs.items[0];
     for (int64_t i = axes - 1; i >= 0; i--)
         x = transform(draft, x, rank - 2 - i, true, i == 0);
-    return tm_compose_bind(draft, 0, tm_compose_listed(draft, TM_OP_Squeeze, x, &last, 1));
+    return tm_write_bind(draft, 0, tm_write_listed(draft, TM_OP_Squeeze, x, &last, 1));
 }
 
 /* ---- distances ---- */
 
 tm_code tm_opset_cdist(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 2));
+    TM_TRY(tm_write_need(draft, 2));
     const char *metric = tm_draft_string(draft, "metric", "sqeuclidean");
     bool root = strcmp(metric, "euclidean") == 0;
     if (!root && strcmp(metric, "sqeuclidean") != 0)
@@ -156,17 +156,17 @@ tm_code tm_opset_cdist(tm_draft *draft) {
     static const int64_t rows = 1;
     static const int64_t turn[2] = {1, 0};
     tm_value *a = draft->inputs.items[0], *b = draft->inputs.items[1], *zero, *two;
-    tm_value *left = tm_compose_listed(draft, TM_OP_ReduceSumSquare, a, &rows, 1);
-    tm_value *right = tm_compose_listed(draft, TM_OP_ReduceSumSquare, b, &rows, 1);
+    tm_value *left = tm_write_listed(draft, TM_OP_ReduceSumSquare, a, &rows, 1);
+    tm_value *right = tm_write_listed(draft, TM_OP_ReduceSumSquare, b, &rows, 1);
     TM_TRY(tm_draft_constant_like(draft, 0, a, &zero));
     TM_TRY(tm_draft_constant_like(draft, 2, a, &two));
     tm_value *squares =
-        tm_compose_binary(draft, TM_OP_Add, left, tm_compose_transpose(draft, right, 2, turn));
-    tm_value *product = tm_compose_binary(draft, TM_OP_MatMul, a, tm_compose_transpose(draft, b, 2, turn));
-    product = tm_compose_binary(draft, TM_OP_Mul, product, two);
+        tm_write_binary(draft, TM_OP_Add, left, tm_write_transpose(draft, right, 2, turn));
+    tm_value *product = tm_write_binary(draft, TM_OP_MatMul, a, tm_write_transpose(draft, b, 2, turn));
+    product = tm_write_binary(draft, TM_OP_Mul, product, two);
     tm_value *y =
-        tm_compose_binary(draft, TM_OP_Max, tm_compose_binary(draft, TM_OP_Sub, squares, product), zero);
-    return tm_compose_bind(draft, 0, root ? tm_draft_emit(draft, TM_OP_Sqrt, 1, &y) : y);
+        tm_write_binary(draft, TM_OP_Max, tm_write_binary(draft, TM_OP_Sub, squares, product), zero);
+    return tm_write_bind(draft, 0, root ? tm_draft_emit(draft, TM_OP_Sqrt, 1, &y) : y);
 }
 
 /* ---- training ops in inference ---- */
@@ -182,33 +182,33 @@ static bool trains(const tm_draft *draft, size_t index) {
 /* A bit for each element, all set, in words of 32. */
 static tm_code bit_mask(tm_draft *draft, tm_value *x) {
     tm_value *size = tm_draft_emit(draft, TM_OP_Size, 1, &x);
-    tm_value *more = tm_compose_binary(draft, TM_OP_Add, size, tm_draft_constant_int(draft, 31));
-    tm_value *words = tm_compose_binary(draft, TM_OP_Div, more, tm_draft_constant_int(draft, 32));
+    tm_value *more = tm_write_binary(draft, TM_OP_Add, size, tm_draft_constant_int(draft, 31));
+    tm_value *words = tm_write_binary(draft, TM_OP_Div, more, tm_draft_constant_int(draft, 32));
     static const int64_t one = 1;
-    tm_value *dims = tm_compose_listed(draft, TM_OP_Reshape, words, &one, 1);
-    tm_value *ones = tm_compose_scalar(draft, TAMIS_TYPE_UINT32, 4294967295.0);
-    return tm_compose_bind(draft, 1, tm_compose_binary(draft, TM_OP_Expand, ones, dims));
+    tm_value *dims = tm_write_listed(draft, TM_OP_Reshape, words, &one, 1);
+    tm_value *ones = tm_write_scalar(draft, TAMIS_TYPE_UINT32, 4294967295.0);
+    return tm_write_bind(draft, 1, tm_write_binary(draft, TM_OP_Expand, ones, dims));
 }
 
 tm_code tm_opset_microsoft_dropout(tm_draft *draft) {
     bool biased = strcmp(draft->op, "BitmaskDropout") != 0, bits = draft->op[1] == 'i' && draft->op[2] == 't';
-    TM_TRY(tm_compose_need(draft, biased ? 2 : 1));
+    TM_TRY(tm_write_need(draft, biased ? 2 : 1));
     if (trains(draft, biased ? 4 : 2))
         return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
                              "%s in training mode; export the model for inference", draft->op);
     tm_value *x = draft->inputs.items[0], *residual = biased ? tm_draft_input(draft, 2) : NULL;
     if (biased)
-        x = tm_compose_binary(draft, TM_OP_Add, x, draft->inputs.items[1]);
-    tm_value *y = residual != NULL ? tm_compose_binary(draft, TM_OP_Add, x, residual)
+        x = tm_write_binary(draft, TM_OP_Add, x, draft->inputs.items[1]);
+    tm_value *y = residual != NULL ? tm_write_binary(draft, TM_OP_Add, x, residual)
                                    : tm_draft_emit(draft, TM_OP_Identity, 1, &x);
     if (tm_draft_has_output(draft, 1) && bits)
         TM_TRY(bit_mask(draft, x));
     if (tm_draft_has_output(draft, 1) && !bits) {
-        tm_value *yes = tm_compose_scalar(draft, TAMIS_TYPE_BOOL, 1);
+        tm_value *yes = tm_write_scalar(draft, TAMIS_TYPE_BOOL, 1);
         tm_value *dims = tm_draft_emit(draft, TM_OP_Shape, 1, &x);
-        TM_TRY(tm_compose_bind(draft, 1, tm_compose_binary(draft, TM_OP_Expand, yes, dims)));
+        TM_TRY(tm_write_bind(draft, 1, tm_write_binary(draft, TM_OP_Expand, yes, dims)));
     }
-    return tm_compose_bind(draft, 0, y);
+    return tm_write_bind(draft, 0, y);
 }
 
 /* No element of any input is NaN (unless isinf_only) or infinite (unless isnan_only). */
@@ -217,7 +217,7 @@ tm_code tm_opset_is_all_finite(tm_draft *draft) {
          infinite = tm_draft_int(draft, "isnan_only", 0) == 0;
     if (!nan && !infinite)
         return tm_draft_fail(draft, TM_E_ATTRIBUTE, "isinf_only and isnan_only exclude each other");
-    TM_TRY(tm_compose_need(draft, draft->inputs.count));
+    TM_TRY(tm_write_need(draft, draft->inputs.count));
     tm_value *any = NULL;
     for (size_t i = 0; i < draft->inputs.count; i++) {
         tm_value *x = draft->inputs.items[i], *odd = NULL;
@@ -225,12 +225,12 @@ tm_code tm_opset_is_all_finite(tm_draft *draft) {
             odd = tm_draft_emit(draft, TM_OP_IsNaN, 1, &x);
         if (infinite) {
             tm_value *found = tm_draft_emit(draft, TM_OP_IsInf, 1, &x);
-            odd = odd == NULL ? found : tm_compose_binary(draft, TM_OP_Or, odd, found);
+            odd = odd == NULL ? found : tm_write_binary(draft, TM_OP_Or, odd, found);
         }
         tm_node *reduce = tm_draft_emit_node(draft, TM_OP_ReduceMax, 1, &odd);
         tm_node_set_int(reduce, "keepdims", 0);
         odd = tm_draft_add_output(draft, reduce);
-        any = any == NULL ? odd : tm_compose_binary(draft, TM_OP_Or, any, odd);
+        any = any == NULL ? odd : tm_write_binary(draft, TM_OP_Or, any, odd);
     }
-    return tm_compose_bind(draft, 0, tm_draft_emit(draft, TM_OP_Not, 1, &any));
+    return tm_write_bind(draft, 0, tm_draft_emit(draft, TM_OP_Not, 1, &any));
 }

@@ -17,24 +17,24 @@
 
 /* Input `index` dequantised, its scale and zero point being the two after it. */
 static tm_value *real(tm_draft *draft, size_t index) {
-    return tm_compose_dequantize(draft, draft->inputs.items[index], draft->inputs.items[index + 1],
+    return tm_write_dequantize(draft, draft->inputs.items[index], draft->inputs.items[index + 1],
                                  tm_draft_input(draft, index + 2));
 }
 
 /* The value quantised by inputs `index` and `index` + 1, in the type of input `like`, is the output. */
 static tm_code finish(tm_draft *draft, tm_value *value, size_t index, size_t like) {
-    TM_TRY(tm_compose_quantize(draft, value, draft->inputs.items[index], tm_draft_input(draft, index + 1),
+    TM_TRY(tm_write_quantize(draft, value, draft->inputs.items[index], tm_draft_input(draft, index + 1),
                                tm_draft_input(draft, like), &value));
-    return tm_compose_bind(draft, 0, value);
+    return tm_write_bind(draft, 0, value);
 }
 
 /* A scale may be a scalar or of dims [1]; arithmetic with it must not add a dim. */
 static tm_value *scalar(tm_draft *draft, tm_value *value) {
-    return value->rank == 0 ? value : tm_compose_listed(draft, TM_OP_Reshape, value, NULL, 0);
+    return value->rank == 0 ? value : tm_write_listed(draft, TM_OP_Reshape, value, NULL, 0);
 }
 
 static tm_value *scales(tm_draft *draft, size_t a, size_t b) {
-    return tm_compose_binary(draft, TM_OP_Mul, scalar(draft, draft->inputs.items[a]),
+    return tm_write_binary(draft, TM_OP_Mul, scalar(draft, draft->inputs.items[a]),
                              scalar(draft, draft->inputs.items[b]));
 }
 
@@ -49,24 +49,24 @@ static tm_code need_scales(tm_draft *draft, const size_t *needed, int count) {
 
 tm_code tm_opset_qlinear_add(tm_draft *draft) {
     TM_TRY(need_scales(draft, (size_t[]){1, 3, 4, 6}, 4));
-    return finish(draft, tm_compose_binary(draft, TM_OP_Add, real(draft, 0), real(draft, 3)), 6, 0);
+    return finish(draft, tm_write_binary(draft, TM_OP_Add, real(draft, 0), real(draft, 3)), 6, 0);
 }
 
 tm_code tm_opset_qlinear_mul(tm_draft *draft) {
     TM_TRY(need_scales(draft, (size_t[]){1, 3, 4, 6}, 4));
-    tm_value *a = tm_compose_difference(draft, draft->inputs.items[0], tm_draft_input(draft, 2));
-    tm_value *b = tm_compose_difference(draft, draft->inputs.items[3], tm_draft_input(draft, 5));
-    tm_value *product = tm_compose_cast(draft, tm_compose_binary(draft, TM_OP_Mul, a, b), TAMIS_TYPE_FLOAT);
-    return finish(draft, tm_compose_binary(draft, TM_OP_Mul, product, scales(draft, 1, 4)), 6, 0);
+    tm_value *a = tm_write_difference(draft, draft->inputs.items[0], tm_draft_input(draft, 2));
+    tm_value *b = tm_write_difference(draft, draft->inputs.items[3], tm_draft_input(draft, 5));
+    tm_value *product = tm_write_cast(draft, tm_write_binary(draft, TM_OP_Mul, a, b), TAMIS_TYPE_FLOAT);
+    return finish(draft, tm_write_binary(draft, TM_OP_Mul, product, scales(draft, 1, 4)), 6, 0);
 }
 
 tm_code tm_opset_mul_integer(tm_draft *draft) {
     tm_value *right = tm_draft_input(draft, 2);
     if (right == NULL)
         return tm_draft_fail(draft, TM_E_ARITY, "MulInteger needs two factors");
-    tm_value *a = tm_compose_difference(draft, draft->inputs.items[0], tm_draft_input(draft, 1));
-    tm_value *b = tm_compose_difference(draft, right, tm_draft_input(draft, 3));
-    return tm_compose_bind(draft, 0, tm_compose_binary(draft, TM_OP_Mul, a, b));
+    tm_value *a = tm_write_difference(draft, draft->inputs.items[0], tm_draft_input(draft, 1));
+    tm_value *b = tm_write_difference(draft, right, tm_draft_input(draft, 3));
+    return tm_write_bind(draft, 0, tm_write_binary(draft, TM_OP_Mul, a, b));
 }
 
 tm_code tm_opset_qlinear_activation(tm_draft *draft) {
@@ -79,7 +79,7 @@ tm_code tm_opset_qlinear_activation(tm_draft *draft) {
 }
 
 tm_code tm_opset_qlinear_where(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 9));
+    TM_TRY(tm_write_need(draft, 9));
     tm_value *inputs[3] = {draft->inputs.items[0], real(draft, 1), real(draft, 4)};
     return finish(draft, tm_draft_emit(draft, TM_OP_Where, 3, inputs), 7, 1);
 }
@@ -101,7 +101,7 @@ tm_code tm_opset_qlinear_concat(tm_draft *draft) {
     if (axis < -TAMIS_MAX_RANK || axis >= TAMIS_MAX_RANK)
         return tm_draft_fail(draft, TM_E_ATTRIBUTE, "QLinearConcat needs an axis");
     size_t count = draft->inputs.count;
-    TM_TRY(tm_compose_need(draft, count));
+    TM_TRY(tm_write_need(draft, count));
     if (count < 5 || (count - 2) % 3 != 0)
         return tm_draft_fail(
             draft, TM_E_ARITY,
@@ -112,10 +112,10 @@ tm_code tm_opset_qlinear_concat(tm_draft *draft) {
         *to = draft->inputs.items[i];
         if (!same_constant(draft->inputs.items[i + 1], draft->inputs.items[0]) ||
             !same_constant(draft->inputs.items[i + 2], draft->inputs.items[1]))
-            TM_TRY(tm_compose_quantize(draft, real(draft, i), draft->inputs.items[0], draft->inputs.items[1],
+            TM_TRY(tm_write_quantize(draft, real(draft, i), draft->inputs.items[0], draft->inputs.items[1],
                                        NULL, to));
     }
-    return tm_compose_bind(draft, 0, tm_compose_concat(draft, (int)axis, (int)(count - 2) / 3, parts));
+    return tm_write_bind(draft, 0, tm_write_concat(draft, (int)axis, (int)(count - 2) / 3, parts));
 }
 
 /* ---- windows and rows ---- */
@@ -126,21 +126,21 @@ tm_code tm_opset_qlinear_average_pool(tm_draft *draft) {
     int rank = 0;
     if (last) {
         TM_TRY(tm_draft_rank(draft, draft->inputs.items[0], &rank));
-        draft->inputs.items[0] = tm_compose_channels_first(draft, draft->inputs.items[0], rank);
+        draft->inputs.items[0] = tm_write_channels_first(draft, draft->inputs.items[0], rank);
     }
     tm_draft_remove(draft, "channels_last");
     tm_value *x = real(draft, 0);
     tm_node *pool = tm_draft_emit_node(draft, TM_OP_AveragePool, 1, &x);
     TM_TRY(tm_draft_give_attributes(draft, pool));
     tm_value *y;
-    TM_TRY(tm_compose_quantize(draft, tm_draft_add_output(draft, pool), draft->inputs.items[3],
+    TM_TRY(tm_write_quantize(draft, tm_draft_add_output(draft, pool), draft->inputs.items[3],
                                tm_draft_input(draft, 4), draft->inputs.items[0], &y));
-    return tm_compose_bind(draft, 0, last ? tm_compose_channels_last(draft, y, rank) : y);
+    return tm_write_bind(draft, 0, last ? tm_write_channels_last(draft, y, rank) : y);
 }
 
 /* round(sum * (scale / (result scale * n))) + zero, the sum over the n elements of a channel being exact. */
 tm_code tm_opset_qlinear_global_average_pool(tm_draft *draft) {
-    TM_TRY(tm_compose_need(draft, 5));
+    TM_TRY(tm_write_need(draft, 5));
     tm_value *x = draft->inputs.items[0];
     int rank, first = tm_draft_int(draft, "channels_last", 0) != 0 ? 1 : 2;
     TM_TRY(tm_draft_rank(draft, x, &rank));
@@ -150,18 +150,18 @@ tm_code tm_opset_qlinear_global_average_pool(tm_draft *draft) {
     int64_t axes[TAMIS_MAX_RANK], all = 0;
     for (int i = 0; i < rank - 2; i++)
         axes[i] = first + i;
-    tm_value *wide = tm_compose_difference(draft, x, draft->inputs.items[2]);
-    tm_value *sum = tm_compose_listed(draft, TM_OP_ReduceSum, wide, axes, rank - 2);
-    tm_value *sizes = tm_compose_dims(draft, x, first, rank - 2);
-    tm_value *size = tm_compose_listed(draft, TM_OP_ReduceProd, sizes, &all, 1);
-    tm_value *count = scalar(draft, tm_compose_cast(draft, size, TAMIS_TYPE_FLOAT));
-    tm_value *divisor = tm_compose_binary(draft, TM_OP_Mul, scalar(draft, draft->inputs.items[3]), count);
-    tm_value *factor = tm_compose_binary(draft, TM_OP_Div, scalar(draft, draft->inputs.items[1]), divisor);
+    tm_value *wide = tm_write_difference(draft, x, draft->inputs.items[2]);
+    tm_value *sum = tm_write_listed(draft, TM_OP_ReduceSum, wide, axes, rank - 2);
+    tm_value *sizes = tm_write_dims(draft, x, first, rank - 2);
+    tm_value *size = tm_write_listed(draft, TM_OP_ReduceProd, sizes, &all, 1);
+    tm_value *count = scalar(draft, tm_write_cast(draft, size, TAMIS_TYPE_FLOAT));
+    tm_value *divisor = tm_write_binary(draft, TM_OP_Mul, scalar(draft, draft->inputs.items[3]), count);
+    tm_value *factor = tm_write_binary(draft, TM_OP_Div, scalar(draft, draft->inputs.items[1]), divisor);
     tm_value *scaled =
-        tm_compose_binary(draft, TM_OP_Mul, tm_compose_cast(draft, sum, TAMIS_TYPE_FLOAT), factor);
-    tm_value *one = tm_compose_scalar(draft, TAMIS_TYPE_FLOAT, 1), *y;
-    TM_TRY(tm_compose_quantize(draft, scaled, one, draft->inputs.items[4], NULL, &y));
-    return tm_compose_bind(draft, 0, y);
+        tm_write_binary(draft, TM_OP_Mul, tm_write_cast(draft, sum, TAMIS_TYPE_FLOAT), factor);
+    tm_value *one = tm_write_scalar(draft, TAMIS_TYPE_FLOAT, 1), *y;
+    TM_TRY(tm_write_quantize(draft, scaled, one, draft->inputs.items[4], NULL, &y));
+    return tm_write_bind(draft, 0, y);
 }
 
 /* Softmax before opset 13 was one over all dims from the axis on. */
@@ -179,7 +179,7 @@ tm_code tm_opset_qlinear_softmax(tm_draft *draft) {
     tm_node_set_int(node, "axis", flat ? -1 : axis);
     x = tm_draft_add_output(draft, node);
     if (flat)
-        x = tm_compose_binary(draft, TM_OP_Reshape, x, tm_draft_emit(draft, TM_OP_Shape, 1, &source));
+        x = tm_write_binary(draft, TM_OP_Reshape, x, tm_draft_emit(draft, TM_OP_Shape, 1, &source));
     return finish(draft, x, 3, 0);
 }
 
@@ -199,10 +199,10 @@ tm_code tm_opset_reduce_sum_integer(tm_draft *draft) {
     int64_t count = 0;
     bool listed = tm_draft_ints(draft, "axes", &axes, &count) && count > 0;
     tamis_type type = tm_draft_type(draft, draft->inputs.items[0]);
-    tm_value *wide = tm_compose_cast(draft, draft->inputs.items[0],
+    tm_value *wide = tm_write_cast(draft, draft->inputs.items[0],
                                      type == TAMIS_TYPE_UINT8 ? TAMIS_TYPE_UINT32 : TAMIS_TYPE_INT32);
     tm_value *inputs[2] = {wide, listed ? tm_draft_constant_ints(draft, axes, count) : NULL};
     tm_node *node = tm_draft_emit_node(draft, TM_OP_ReduceSum, listed ? 2 : 1, inputs);
     tm_node_set_int(node, "keepdims", tm_draft_int(draft, "keepdims", 1));
-    return tm_compose_bind(draft, 0, tm_draft_add_output(draft, node));
+    return tm_write_bind(draft, 0, tm_draft_add_output(draft, node));
 }

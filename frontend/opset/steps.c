@@ -12,39 +12,39 @@
 
 #include <string.h>
 
-tm_value *tm_compose_scalar(tm_draft *draft, tamis_type type, double value) {
+tm_value *tm_write_scalar(tm_draft *draft, tamis_type type, double value) {
     return tm_draft_constant(draft, tm_constant_create_scalar(draft->importer->arena, type, value));
 }
 
-tm_value *tm_compose_listed(tm_draft *draft, tm_op op, tm_value *x, const int64_t *list, int64_t count) {
-    return tm_compose_binary(draft, op, x, tm_draft_constant_ints(draft, list, count));
+tm_value *tm_write_listed(tm_draft *draft, tm_op op, tm_value *x, const int64_t *list, int64_t count) {
+    return tm_write_binary(draft, op, x, tm_draft_constant_ints(draft, list, count));
 }
 
-tm_value *tm_compose_gather(tm_draft *draft, tm_value *x, tm_value *indices, int64_t axis) {
+tm_value *tm_write_gather(tm_draft *draft, tm_value *x, tm_value *indices, int64_t axis) {
     tm_node *node = tm_draft_emit_node(draft, TM_OP_Gather, 2, (tm_value *[]){x, indices});
     tm_node_set_int(node, "axis", axis);
     return tm_draft_add_output(draft, node);
 }
 
-tm_value *tm_compose_channels_first(tm_draft *draft, tm_value *x, int rank) {
+tm_value *tm_write_channels_first(tm_draft *draft, tm_value *x, int rank) {
     int64_t perm[TAMIS_MAX_RANK] = {0, rank - 1};
     for (int i = 2; i < rank; i++)
         perm[i] = i - 1;
-    return tm_compose_transpose(draft, x, rank, perm);
+    return tm_write_transpose(draft, x, rank, perm);
 }
 
-tm_value *tm_compose_channels_last(tm_draft *draft, tm_value *x, int rank) {
+tm_value *tm_write_channels_last(tm_draft *draft, tm_value *x, int rank) {
     int64_t perm[TAMIS_MAX_RANK] = {0};
     for (int i = 1; i < rank; i++)
         perm[i] = i + 1 < rank ? i + 1 : 1;
-    return tm_compose_transpose(draft, x, rank, perm);
+    return tm_write_transpose(draft, x, rank, perm);
 }
 
-tm_value *tm_compose_dequantize(tm_draft *draft, tm_value *x, tm_value *scale, tm_value *zero) {
+tm_value *tm_write_dequantize(tm_draft *draft, tm_value *x, tm_value *scale, tm_value *zero) {
     return tm_draft_emit(draft, TM_OP_DequantizeLinear, zero != NULL ? 3 : 2, (tm_value *[]){x, scale, zero});
 }
 
-tm_code tm_compose_quantize(tm_draft *draft, tm_value *x, tm_value *scale, tm_value *zero, tm_value *like,
+tm_code tm_write_quantize(tm_draft *draft, tm_value *x, tm_value *scale, tm_value *zero, tm_value *like,
                             tm_value **out_value) {
     if (zero == NULL)
         TM_TRY(tm_draft_constant_like(draft, 0, like, &zero));
@@ -52,11 +52,11 @@ tm_code tm_compose_quantize(tm_draft *draft, tm_value *x, tm_value *scale, tm_va
     return TM_OK;
 }
 
-tm_value *tm_compose_difference(tm_draft *draft, tm_value *x, tm_value *zero) {
-    tm_value *wide = tm_compose_cast(draft, x, TAMIS_TYPE_INT32);
+tm_value *tm_write_difference(tm_draft *draft, tm_value *x, tm_value *zero) {
+    tm_value *wide = tm_write_cast(draft, x, TAMIS_TYPE_INT32);
     if (zero == NULL)
         return wide;
-    return tm_compose_binary(draft, TM_OP_Sub, wide, tm_compose_cast(draft, zero, TAMIS_TYPE_INT32));
+    return tm_write_binary(draft, TM_OP_Sub, wide, tm_write_cast(draft, zero, TAMIS_TYPE_INT32));
 }
 
 /* ---- activations ---- */
@@ -95,7 +95,7 @@ static tm_code clip(tm_draft *draft, const double *parameters, int count, tm_val
     return TM_OK;
 }
 
-tm_code tm_compose_activation(tm_draft *draft, const double *parameters, int count, tm_value *x,
+tm_code tm_write_activation(tm_draft *draft, const double *parameters, int count, tm_value *x,
                               tm_value **out_value) {
     const char *name = tm_draft_string(draft, "activation", "");
     *out_value = x;
@@ -120,7 +120,7 @@ tm_code tm_compose_activation(tm_draft *draft, const double *parameters, int cou
 
 /* ---- frame ---- */
 
-tm_code tm_compose_need(tm_draft *draft, size_t count) {
+tm_code tm_write_need(tm_draft *draft, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (tm_draft_input(draft, i) == NULL)
             return tm_draft_fail(draft, TM_E_ARITY, "%s needs its first %zu inputs; input %zu is missing",
