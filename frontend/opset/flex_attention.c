@@ -12,45 +12,25 @@
  * them than Q. Without graphs and conversions it is the Attention of the standard domain, which has a loop
  * of its own.
  */
+#include "frontend/opset/write_out.h"
 #include "frontend/opset/opset.h"
 
 #include <string.h>
 
-static tm_value *emit(tm_draft *draft, tm_op op, tm_value *a, tm_value *b) {
-    return tm_draft_emit(draft, op, b == NULL ? 1 : 2, (tm_value *[]){a, b});
-}
-
 static tm_value *cast(tm_draft *draft, tm_value *x, tamis_type from, tamis_type to) {
-    if (from == to)
-        return x;
-    tm_node *node = tm_draft_emit_node(draft, TM_OP_Cast, 1, &x);
-    tm_node_set_int(node, "to", (int64_t)to);
-    return tm_draft_add_output(draft, node);
-}
-
-/* One dim of x, as a tensor with one element. */
-static tm_value *dim_of(tm_draft *draft, tm_value *x, int64_t axis) {
-    tm_node *node = tm_draft_emit_node(draft, TM_OP_Shape, 1, &x);
-    tm_node_set_int(node, "start", axis);
-    tm_node_set_int(node, "end", axis + 1);
-    return tm_draft_add_output(draft, node);
-}
-
-static tm_value *join(tm_draft *draft, int count, tm_value *const *dims) {
-    tm_node *node = tm_draft_emit_node(draft, TM_OP_Concat, count, dims);
-    tm_node_set_int(node, "axis", 0);
-    return tm_draft_add_output(draft, node);
+    return from == to ? x : tm_write_cast(draft, x, to);
 }
 
 /* K or V with as many heads as Q: each is shared by a run of Q's heads. */
 static tm_value *with_heads_of(tm_draft *draft, tm_value *x, tm_value *q) {
-    tm_value *batch = dim_of(draft, q, 0), *heads = dim_of(draft, q, 1), *own = dim_of(draft, x, 1);
-    tm_value *length = dim_of(draft, x, 2), *size = dim_of(draft, x, 3);
-    tm_value *axis = tm_draft_constant_ints(draft, (int64_t[]){2}, 1);
-    tm_value *repeated =
-        join(draft, 5, (tm_value *[]){batch, own, emit(draft, TM_OP_Div, heads, own), length, size});
-    tm_value *wide = emit(draft, TM_OP_Expand, emit(draft, TM_OP_Unsqueeze, x, axis), repeated);
-    return emit(draft, TM_OP_Reshape, wide, join(draft, 4, (tm_value *[]){batch, heads, length, size}));
+    tm_value *batch = tm_write_dims(draft, q, 0, 1), *rest = tm_write_dims(draft, x, 2, 2);
+    tm_value *heads = tm_write_dims(draft, q, 1, 1), *own = tm_write_dims(draft, x, 1, 1);
+    tm_value *share = tm_write_binary(draft, TM_OP_Div, heads, own);
+    tm_value *repeated = tm_write_concat(draft, 0, 4, (tm_value *[]){batch, own, share, rest});
+    tm_value *wide = tm_write_unsqueeze(draft, x, 1, (int64_t[]){2});
+    wide = tm_write_binary(draft, TM_OP_Expand, wide, repeated);
+    return tm_write_reshape_to(draft, wide,
+                                 tm_write_concat(draft, 0, 3, (tm_value *[]){batch, heads, rest}));
 }
 
 /* The square root of the scale: both operands take it, as in the standard's function. */
@@ -62,12 +42,13 @@ static tm_value *root_of_scale(tm_draft *draft, tm_value *q, tamis_type type) {
             draft, tm_constant_create_scalar(arena, TAMIS_TYPE_FLOAT, tm_draft_float(draft, "scale", 1)));
     } else {
         tm_value *scalar = tm_draft_constant_ints(draft, NULL, 0);
-        tm_value *size = emit(draft, TM_OP_Reshape, dim_of(draft, q, 3), scalar);
-        tm_value *root = emit(draft, TM_OP_Sqrt, cast(draft, size, TAMIS_TYPE_INT64, TAMIS_TYPE_FLOAT), NULL);
+        tm_value *size = tm_write_binary(draft, TM_OP_Reshape, tm_write_dims(draft, q, 3, 1), scalar);
+        tm_value *root =
+            tm_write_unary(draft, TM_OP_Sqrt, cast(draft, size, TAMIS_TYPE_INT64, TAMIS_TYPE_FLOAT));
         tm_value *one = tm_draft_constant(draft, tm_constant_create_scalar(arena, TAMIS_TYPE_FLOAT, 1));
-        scale = emit(draft, TM_OP_Div, one, root);
+        scale = tm_write_binary(draft, TM_OP_Div, one, root);
     }
-    return cast(draft, emit(draft, TM_OP_Sqrt, scale, NULL), TAMIS_TYPE_FLOAT, type);
+    return cast(draft, tm_write_unary(draft, TM_OP_Sqrt, scale), TAMIS_TYPE_FLOAT, type);
 }
 
 /* Puts the nodes of a modifier here. */
@@ -121,14 +102,13 @@ tm_code tm_opset_flex_attention(tm_draft *draft) {
     tm_value *k = with_heads_of(draft, draft->inputs.items[1], q);
     tm_value *v = with_heads_of(draft, draft->inputs.items[2], q);
     tm_value *root = root_of_scale(draft, q, type);
-    tm_value *scaled = emit(draft, TM_OP_Mul, k, root);
-    tm_node *transpose = tm_draft_emit_node(draft, TM_OP_Transpose, 1, &scaled);
-    tm_node_set_ints(transpose, "perm", (int64_t[]){0, 1, 3, 2}, 4);
-    tm_value *keys = tm_draft_add_output(draft, transpose);
-    tm_value *scores = emit(draft, TM_OP_MatMul, emit(draft, TM_OP_Mul, q, root), keys);
+    tm_value *scaled = tm_write_binary(draft, TM_OP_Mul, k, root);
+    tm_value *keys = tm_write_transpose(draft, scaled, 4, (int64_t[]){0, 1, 3, 2});
+    tm_value *scores =
+        tm_write_binary(draft, TM_OP_MatMul, tm_write_binary(draft, TM_OP_Mul, q, root), keys);
     scores = cast(draft, scores, type, precision);
     TM_TRY(modify(draft, "score_mod", &scores));
-    tm_value *chances = emit(draft, TM_OP_Softmax, scores, NULL);
+    tm_value *chances = tm_write_unary(draft, TM_OP_Softmax, scores);
     TM_TRY(modify(draft, "prob_mod", &chances));
     tm_value *operands[2] = {chances, cast(draft, v, type, precision)};
     tm_node *last;

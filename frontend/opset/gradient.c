@@ -14,6 +14,7 @@
  * both must be known to be equal or 1, and the graph's types must be known when the node is read: it stands
  * in the main graph.
  */
+#include "frontend/opset/write_out.h"
 #include "frontend/opset/opset.h"
 
 #include <string.h>
@@ -29,10 +30,6 @@ typedef struct differentiation {
     TM_VECTOR(pair) gradients;  /* value -> the sum of parts so far */
     tm_value *y;
 } differentiation;
-
-static tm_value *emit(tm_draft *draft, tm_op op, tm_value *a, tm_value *b) {
-    return tm_draft_emit(draft, op, b == NULL ? 1 : 2, (tm_value *[]){a, b});
-}
 
 static pair *find(pair *pairs, size_t count, const tm_value *value) {
     for (size_t i = 0; i < count; i++)
@@ -137,7 +134,8 @@ static tm_code summed_like(const differentiation *d, tm_value *gradient, tm_valu
         gradient = tm_draft_add_output(draft, sum);
     }
     if (unit_count > 0)
-        gradient = emit(draft, TM_OP_ReduceSum, gradient, tm_draft_constant_ints(draft, units, unit_count));
+        gradient = tm_write_binary(draft, TM_OP_ReduceSum, gradient,
+                                     tm_draft_constant_ints(draft, units, unit_count));
     *out_value = gradient;
     return TM_OK;
 }
@@ -157,16 +155,14 @@ static tm_code add_part(differentiation *d, const tm_node *node, int index, tm_v
     TM_TRY(summed_like(d, part, x, &part));
     pair *found = find(d->gradients.items, d->gradients.count, x);
     if (found != NULL)
-        found->to = emit(d->draft, TM_OP_Add, found->to, part);
+        found->to = tm_write_binary(d->draft, TM_OP_Add, found->to, part);
     else
         tm_push(d->draft->importer->scratch, &d->gradients, (pair){x, part});
     return TM_OK;
 }
 
 static tm_value *transposed(tm_draft *draft, tm_value *x) {
-    tm_node *node = tm_draft_emit_node(draft, TM_OP_Transpose, 1, &x);
-    tm_node_set_ints(node, "perm", (int64_t[]){1, 0}, 2);
-    return tm_draft_add_output(draft, node);
+    return tm_write_transpose(draft, x, 2, (int64_t[]){1, 0});
 }
 
 static tm_code differentiate_matmul(differentiation *d, const tm_node *node, tm_value *g) {
@@ -177,8 +173,10 @@ static tm_code differentiate_matmul(differentiation *d, const tm_node *node, tm_
         if (rank != 2)
             return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "Gradient of MatMul of other ranks than 2");
     }
-    TM_TRY(add_part(d, node, 0, emit(draft, TM_OP_MatMul, g, transposed(draft, node->inputs[1]))));
-    return add_part(d, node, 1, emit(draft, TM_OP_MatMul, transposed(draft, node->inputs[0]), g));
+    TM_TRY(
+        add_part(d, node, 0, tm_write_binary(draft, TM_OP_MatMul, g, transposed(draft, node->inputs[1]))));
+    return add_part(d, node, 1,
+                    tm_write_binary(draft, TM_OP_MatMul, transposed(draft, node->inputs[0]), g));
 }
 
 static tm_code differentiate_binary(differentiation *d, const tm_node *node, tm_value *g) {
@@ -190,21 +188,22 @@ static tm_code differentiate_binary(differentiation *d, const tm_node *node, tm_
         return add_part(d, node, 1, g);
     case TM_OP_Sub:
         TM_TRY(add_part(d, node, 0, g));
-        return add_part(d, node, 1, emit(draft, TM_OP_Neg, g, NULL));
+        return add_part(d, node, 1, tm_write_unary(draft, TM_OP_Neg, g));
     case TM_OP_Mul:
-        TM_TRY(add_part(d, node, 0, emit(draft, TM_OP_Mul, g, b)));
-        return add_part(d, node, 1, emit(draft, TM_OP_Mul, g, a));
+        TM_TRY(add_part(d, node, 0, tm_write_binary(draft, TM_OP_Mul, g, b)));
+        return add_part(d, node, 1, tm_write_binary(draft, TM_OP_Mul, g, a));
     case TM_OP_Div:
-        g = emit(draft, TM_OP_Div, g, b);
+        g = tm_write_binary(draft, TM_OP_Div, g, b);
         TM_TRY(add_part(d, node, 0, g));
-        return add_part(d, node, 1, emit(draft, TM_OP_Neg, emit(draft, TM_OP_Mul, g, y), NULL));
+        return add_part(d, node, 1,
+                        tm_write_unary(draft, TM_OP_Neg, tm_write_binary(draft, TM_OP_Mul, g, y)));
     default:
         return differentiate_matmul(d, node, g);
     }
 }
 
 static tm_value *expanded_like(tm_draft *draft, tm_value *x, tm_value *like) {
-    return emit(draft, TM_OP_Expand, x, emit(draft, TM_OP_Shape, like, NULL));
+    return tm_write_binary(draft, TM_OP_Expand, x, tm_write_unary(draft, TM_OP_Shape, like));
 }
 
 /* A sum gives its gradient to all that it added; dims that fell away come back first. */
@@ -212,41 +211,42 @@ static tm_code differentiate_sum(differentiation *d, const tm_node *node, tm_val
     tm_draft *draft = d->draft;
     tm_value *axes = node->input_count > 1 ? node->inputs[1] : NULL;
     if (axes != NULL && tm_node_int(node, "keepdims") == 0)
-        g = emit(draft, TM_OP_Unsqueeze, g, axes);
+        g = tm_write_binary(draft, TM_OP_Unsqueeze, g, axes);
     return add_part(d, node, 0, expanded_like(draft, g, node->inputs[0]));
 }
 
 /* y'(x) * g for functions of one input, by x or by y. */
 static tm_code differentiate_unary(differentiation *d, const tm_node *node, tm_value *g) {
     tm_draft *draft = d->draft;
-    tm_value *x = node->inputs[0], *y = node->outputs[0], *factor = NULL, *one, *zero;
-    TM_TRY(tm_draft_constant_like(draft, 1, y, &one));
-    TM_TRY(tm_draft_constant_like(draft, 0, y, &zero));
+    tm_value *x = node->inputs[0], *y = node->outputs[0], *factor = NULL;
+    tm_value *one = tm_write_number(draft, 1, y), *zero = tm_write_number(draft, 0, y);
     switch (node->op) {
     case TM_OP_Neg:
-        return add_part(d, node, 0, emit(draft, TM_OP_Neg, g, NULL));
+        return add_part(d, node, 0, tm_write_unary(draft, TM_OP_Neg, g));
     case TM_OP_Exp:
         factor = y;
         break;
     case TM_OP_Log:
-        return add_part(d, node, 0, emit(draft, TM_OP_Div, g, x));
+        return add_part(d, node, 0, tm_write_binary(draft, TM_OP_Div, g, x));
     case TM_OP_Sqrt:
-        return add_part(d, node, 0, emit(draft, TM_OP_Div, g, emit(draft, TM_OP_Add, y, y)));
+        return add_part(d, node, 0,
+                        tm_write_binary(draft, TM_OP_Div, g, tm_write_binary(draft, TM_OP_Add, y, y)));
     case TM_OP_Tanh:
-        factor = emit(draft, TM_OP_Sub, one, emit(draft, TM_OP_Mul, y, y));
+        factor = tm_write_binary(draft, TM_OP_Sub, one, tm_write_binary(draft, TM_OP_Mul, y, y));
         break;
     case TM_OP_Sigmoid:
-        factor = emit(draft, TM_OP_Mul, y, emit(draft, TM_OP_Sub, one, y));
+        factor = tm_write_binary(draft, TM_OP_Mul, y, tm_write_binary(draft, TM_OP_Sub, one, y));
         break;
     case TM_OP_Relu:
-        factor = emit(draft, TM_OP_CastLike, emit(draft, TM_OP_Greater, x, zero), y);
+        factor =
+            tm_write_binary(draft, TM_OP_CastLike, tm_write_binary(draft, TM_OP_Greater, x, zero), y);
         break;
     case TM_OP_ReduceSum:
         return differentiate_sum(d, node, g);
     default: /* Identity, Expand */
         return add_part(d, node, 0, g);
     }
-    return add_part(d, node, 0, emit(draft, TM_OP_Mul, g, factor));
+    return add_part(d, node, 0, tm_write_binary(draft, TM_OP_Mul, g, factor));
 }
 
 static tm_code differentiate(differentiation *d, const tm_node *node) {
@@ -272,11 +272,8 @@ static tm_code differentiate(differentiation *d, const tm_node *node) {
 /* ---- the node ---- */
 
 /* A tensor like `x` full of one value. */
-static tm_code filled_like(tm_draft *draft, double value, tm_value *x, tm_value **out_value) {
-    tm_value *scalar;
-    TM_TRY(tm_draft_constant_like(draft, value, x, &scalar));
-    *out_value = expanded_like(draft, scalar, x);
-    return TM_OK;
+static tm_value *filled_like(tm_draft *draft, double value, tm_value *x) {
+    return expanded_like(draft, tm_write_number(draft, value, x), x);
 }
 
 /* Pairs the tensors of xs and zs with the node's inputs. */
@@ -316,18 +313,14 @@ tm_code tm_opset_gradient(tm_draft *draft) {
         other |= d.replaced.items[i].from != d.replaced.items[i].to;
     if (other)
         replay(&d);
-    tm_value *start;
-    TM_TRY(filled_like(draft, 1, d.y, &start));
-    tm_push(draft->importer->scratch, &d.gradients, (pair){d.y, start});
+    tm_push(draft->importer->scratch, &d.gradients, (pair){d.y, filled_like(draft, 1, d.y)});
     for (size_t n = d.nodes.count; n > 0; n--)
         TM_TRY(differentiate(&d, d.nodes.items[n - 1]));
     for (size_t i = 0; i < count && i < draft->outputs.count; i++) {
         tm_value *x = d.replaced.items[i].to;
         const pair *found = find(d.gradients.items, d.gradients.count, x);
-        tm_value *gradient = found != NULL ? found->to : NULL;
+        tm_value *gradient = found != NULL ? found->to : filled_like(draft, 0, x);
         tm_node *last;
-        if (gradient == NULL)
-            TM_TRY(filled_like(draft, 0, x, &gradient));
         TM_TRY(tm_opset_emit_output(draft, i, TM_OP_Identity, 1, &gradient, &last));
     }
     return TM_OK;

@@ -9,6 +9,10 @@
 
 #include "frontend/opset/opset.h"
 
+tm_value *tm_write_unary(tm_draft *draft, tm_op op, tm_value *x) {
+    return tm_draft_emit(draft, op, 1, &x);
+}
+
 tm_value *tm_write_binary(tm_draft *draft, tm_op op, tm_value *a, tm_value *b) {
     return tm_draft_emit(draft, op, 2, (tm_value *[]){a, b});
 }

@@ -15,6 +15,7 @@
 
 /* NULL as an operand of Add is nothing to add. */
 tm_value *tm_write_add(tm_draft *draft, tm_value *a, tm_value *b);
+tm_value *tm_write_unary(tm_draft *draft, tm_op op, tm_value *x);
 tm_value *tm_write_binary(tm_draft *draft, tm_op op, tm_value *a, tm_value *b);
 tm_value *tm_write_where(tm_draft *draft, tm_value *condition, tm_value *a, tm_value *b);
 tm_value *tm_write_cast(tm_draft *draft, tm_value *x, tamis_type to);
