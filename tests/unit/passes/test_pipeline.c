@@ -5,6 +5,7 @@
  */
 #include "ir/text.h"
 #include "passes/passes.h"
+#include "tests/unit/arena_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
