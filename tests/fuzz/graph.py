@@ -244,8 +244,8 @@ class Graph:
     def node(self, op, inputs, outputs=1, domain="", bodies=(), reference=False, ours=False, plain=False,
              exact=None, **attributes):
         """Adds a node; the value of its output, or a list. None among the inputs is an omitted one."""
-        if reference and self.parent is not None:
-            raise Refused("the reference evaluator computes nodes of the main graph only")
+        if (reference or ours) and self.parent is not None:
+            raise Refused("ONNX Runtime computes bodies as a whole")
         attributes = {k: v for k, v in attributes.items() if v is not None}
         names = [v.name if v is not None else "" for v in inputs]
         while names and names[-1] == "":

@@ -130,3 +130,68 @@ def matmul_n_bits(g):
     points = g.fresh(U8, [n * -(-blocks // 2)], 0, 255, special=0.0, constant=True) if g.chance(0.5) else None
     x = g.fresh(F32, [g.integer(1, 3), k], special=0.0)
     g.node("MatMulNBits", [x, packed, scales, points], domain=MS, K=k, N=n, bits=4, block_size=block)
+
+
+@entry("com.microsoft.Attention")
+def attention(g):
+    batch, length, width, heads, size = g.integer(1, 2), g.integer(1, 4), g.integer(1, 5), g.integer(1, 3), g.integer(1, 4)
+    x = g.fresh(F32, [batch, length, width], special=0.0)
+    hidden = heads * size
+    weights = [g.fresh(F32, [width, 3 * hidden], -1, 1, special=0.0), g.fresh(F32, [3 * hidden], special=0.0)]
+    g.node("Attention", [x, *weights], domain=MS, num_heads=heads, unidirectional=g.pick([None, 0, 1]))
+
+
+@entry("com.microsoft.GroupQueryAttention")
+def group_query_attention(g):
+    batch, length, kv, groups, size = g.integer(1, 2), g.integer(1, 4), g.integer(1, 2), g.integer(1, 2), 8 * g.integer(1, 2)
+    past = g.pick([0, 0, 3])
+    query = g.fresh(F32, [batch, length, kv * groups * size], special=0.0)
+    pair = [g.fresh(F32, [batch, length, kv * size], special=0.0) for _ in range(2)]
+    pasts = [g.fresh(F32, [batch, kv, past, size], special=0.0) for _ in range(2)] if past else [None, None]
+    total = past + length
+    last = g.constant(numpy.full(batch, total - 1, numpy.int32))
+    whole = g.constant(numpy.array(total, numpy.int32))
+    g.node("GroupQueryAttention", [query, *pair, *pasts, last, whole], 3, domain=MS, num_heads=kv * groups,
+           kv_num_heads=kv)
+
+
+@entry("com.microsoft.EmbedLayerNormalization")
+def embed_layer_normalization(g):
+    batch, length, width, words = g.integer(1, 2), g.integer(1, 4), g.integer(1, 6), g.integer(2, 6)
+    ids = g.place(g.random.integers(0, words, size=(batch, length)).astype(numpy.int32))
+    kinds = g.place(g.random.integers(0, 2, size=(batch, length)).astype(numpy.int32)) if g.chance(0.6) else None
+    tables = [g.fresh(F32, [n, width], special=0.0) for n in (words, length + 1, 2)]
+    if kinds is None:
+        tables[2] = None
+    scale = [g.fresh(F32, [width], special=0.0) for _ in range(2)]
+    g.node("EmbedLayerNormalization", [ids, kinds, *tables, *scale], [True, False], domain=MS)
+
+
+@entry("com.microsoft.QAttention")
+def q_attention(g):
+    batch, length, width, heads, size = g.integer(1, 2), g.integer(1, 4), 4 * g.integer(1, 2), g.integer(1, 2), g.integer(1, 4)
+    hidden = heads * size
+    x = g.fresh(U8, [batch, length, width], 0, 255, special=0.0)
+    weights = g.fresh(I8, [width, 3 * hidden], -128, 127, special=0.0, constant=True)
+    bias = g.fresh(F32, [3 * hidden], special=0.0)
+    scales = [g.constant(numpy.array(s, numpy.float32)) for s in (0.02, 0.01)]
+    points = [g.constant(numpy.array(128, numpy.uint8)), g.constant(numpy.array(0, numpy.int8))]
+    g.node("QAttention", [x, weights, bias, *scales, None, *points], domain=MS, num_heads=heads,
+           unidirectional=g.pick([None, 0, 1]))
+
+
+@entry("com.microsoft.TransposeMatMul")
+def transpose_matmul(g):
+    ta, tb = g.integer(0, 1), g.integer(0, 1)
+    m, k, n = g.integer(1, 5), g.integer(1, 5), g.integer(1, 5)
+    a = g.fresh(F32, [k, m] if ta else [m, k])
+    b = g.fresh(F32, [n, k] if tb else [k, n])
+    g.node("TransposeMatMul", [a, b], domain=MS, transA=ta or None, transB=tb or None, alpha=g.pick([None, 0.5]))
+
+
+@entry("com.microsoft.BiasAdd", "com.microsoft.BiasSplitGelu")
+def image_bias(g, op):
+    n, length, c = g.integer(1, 2), g.integer(1, 4), g.pick([320, 640]) if op.endswith("BiasAdd") else 2 * g.integer(1, 4)
+    x, bias = g.fresh(F32, [n, length, c], special=0.0), g.fresh(F32, [c], special=0.0)
+    inputs = [x, bias, g.fresh(F32, [n, length, c], special=0.0)] if op.endswith("BiasAdd") else [x, bias]
+    g.node(op.rpartition(".")[2], inputs, domain=MS, ours=True)  # ONNX Runtime has them for GPUs only

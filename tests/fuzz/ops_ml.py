@@ -205,3 +205,11 @@ def tree_ensemble(g):
     except Refused:
         g.root.opsets[ML] = kept
         raise
+
+
+@entry("CategoryMapper")
+def category_mapper(g):
+    names, numbers = ["a", "b", "Tamis"], [3, 1, -1]
+    x = g.take([STRING] if g.chance(0.5) else [I64], max_rank=3)
+    default = {"default_int64": -7} if x.type == STRING else {"default_string": "none"}
+    g.node("CategoryMapper", [x], domain=ML, cats_strings=names, cats_int64s=numbers, **default)

@@ -117,7 +117,9 @@ def batch_normalization(g):
 
 @entry("InstanceNormalization")
 def instance_normalization(g):
-    x = g.take(g.allowed("InstanceNormalization"), min_rank=3, where=lambda v: v.size > 0, finite=True)
+    # of one number for a channel, ONNX Runtime multiplies its rounding by 1 / sqrt(epsilon)
+    x = g.take(g.allowed("InstanceNormalization"), min_rank=3, where=lambda v: v.size > v.shape[0] * v.shape[1],
+               finite=True)
     c = [x.shape[1]]
     g.node("InstanceNormalization", [x, g.fresh(x.type, c), g.fresh(x.type, c)], epsilon=g.pick([None, 1e-3]))
 

@@ -106,14 +106,14 @@ def optional(g):
     made = g.node("Optional", [x], exact=x.exact)
     g.pool.remove(made)  # it is known here as a plain tensor
     made.sample = x.sample
-    if g.opset < 18 or g.chance(0.5):
-        y = get_element(g, made, x)
-        g.pool.append(y)
+    g.pool.append(read_optional(g, "OptionalGetElement", made, x.sample, x.exact))
+    if g.chance(0.5):
+        g.pool.append(read_optional(g, "OptionalHasElement", made, numpy.array(True)))
 
 
-def get_element(g, made, x):
-    """The oracle cannot be given an optional, so the element is known without it."""
-    y = Value(g.new_name(), x.sample, g, x.exact)
-    g.nodes.append(helper.make_node("OptionalGetElement", [made.name], [y.name]))
-    g.count("OptionalGetElement")
+def read_optional(g, op, made, sample, exact=True):
+    """The oracle cannot be given an optional, so what is read from it is known without asking."""
+    y = Value(g.new_name(), sample, g, exact)
+    g.nodes.append(helper.make_node(op, [made.name], [y.name]))
+    g.count(op)
     return y
