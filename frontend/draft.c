@@ -5,8 +5,8 @@
  * Values that they add are named after the node's first output, so that messages and dumps show where
  * they come from: the axes of `y = Unsqueeze-11(x)` are the constant `y.in`. The type or rank
  * of a value is needed by a few old forms only; it is found by inferring the main graph as far as it
- * stands. In bodies, whose inputs get their types only when the whole is inferred, the declared types
- * must do.
+ * stands, and of bodies what follows from captured values and constants. Inputs of bodies get their types
+ * only when the whole is inferred; there the declared types must do.
  */
 #include "frontend/draft.h"
 
@@ -196,10 +196,44 @@ static bool is_poisoned(const tm_importer *importer) {
     return importer->refused != TM_OK || importer->unsupported.count != 0;
 }
 
+/* Has outputs of unknown rank, and inputs of which all is known. */
+static bool is_ready(const tm_node *node) {
+    if (tm_op_has(node->op, TM_CONTROL))
+        return false;
+    for (int i = 0; i < node->input_count; i++) {
+        const tm_value *input = node->inputs[i];
+        if (input != NULL && (input->rank < 0 || input->kind != TAMIS_KIND_TENSOR))
+            return false;
+    }
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NULL && node->outputs[i]->rank < 0)
+            return true;
+    return false;
+}
+
+/* The same for a body and those around it. What fails is not reported: that happens when the whole is
+ * inferred, unless the body is a branch that is never taken. */
+static void infer_body(tm_importer *importer, const tm_graph *graph) {
+    tm_model *model = importer->model;
+    if (graph == model->main)
+        return;
+    infer_body(importer, graph->outer);
+    tm_diagnostics quiet, *loud = model->diagnostics;
+    tm_diagnostics_init(&quiet, importer->scratch);
+    model->diagnostics = &quiet;
+    for (tm_node *node = graph->first; node != NULL; node = node->next)
+        if (is_ready(node) && tm_infer_node(model, node) != TM_OK)
+            break;
+    model->diagnostics = loud;
+}
+
 bool tm_draft_known_rank(tm_draft *draft, tm_value *value, int *out_rank) {
     tm_importer *importer = draft->importer;
-    if (value->producer != NULL && value->graph == importer->model->main && !is_poisoned(importer))
+    if (value->producer != NULL && !is_poisoned(importer)) {
         infer_main(importer);
+        if (value->rank < 0)
+            infer_body(importer, value->graph);
+    }
     *out_rank = value->rank;
     for (size_t i = 0; i < draft->proto->n_input && *out_rank < 0; i++) {
         tm_value *named = NULL;

@@ -319,6 +319,33 @@ static void microsoft(void **state) {
     kit_deinit(&k);
 }
 
+/* In a branch, ranks follow from the values around it; what is wrong in one is not told twice. */
+static void rank_in_a_branch(void **state) {
+    (void)state;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        kit k;
+        Onnx__NodeProto *node = start(&k, 17, "If", "c", "y");
+        kit_input(&k, k.graph, "c", TAMIS_TYPE_BOOL, "");
+        Onnx__GraphProto *yes = kit_body(&k, "yes"), *no = kit_body(&k, "no");
+        if (wrong)
+            kit_int(&k, kit_node(&k, yes, "Concat", "x,c", "r"), "axis", 0);
+        else
+            kit_node(&k, yes, "Relu", "x", "r");
+        kit_int(&k, kit_node(&k, yes, "com.microsoft.FusedMatMul", "x,r", "z"), "transB", 1);
+        kit_output(&k, yes, "z");
+        kit_node(&k, no, "Neg", "x", "z");
+        kit_output(&k, no, "z");
+        kit_graph(&k, node, "then_branch", yes);
+        kit_graph(&k, node, "else_branch", no);
+        assert_int_equal(kit_import(&k), wrong ? TM_E_UNKNOWN_RANK : TM_OK);
+        assert_int_equal(k.diagnostics.list.count, wrong);
+        if (!wrong)
+            assert_string_equal(kit_ops(&k, tm_node_graph(k.result->main->last, "then_branch")),
+                                "Relu Transpose MatMul");
+        kit_deinit(&k);
+    }
+}
+
 /* Attention operators end in ONNX's; heads that lie in rows stay there. */
 static void microsoft_attention(void **state) {
     (void)state;
@@ -392,6 +419,7 @@ int main(void) {
         cmocka_unit_test(single_forms),
         cmocka_unit_test(microsoft),
         cmocka_unit_test(microsoft_attention),
+        cmocka_unit_test(rank_in_a_branch),
         cmocka_unit_test(sequence_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
