@@ -194,6 +194,7 @@ tm_code tm_import_body(tm_importer *importer, tm_scope *outer, const Onnx__Graph
         tm_value *value = tm_value_create(scope->graph, tm_scope_wish(importer, scope, name));
         if (proto->input[i]->type != NULL)
             tm_import_hint(importer, value, proto->input[i]->type);
+        value->declared_rank = value->rank;
         tm_graph_add_input(scope->graph, value);
         tm_place here = graph_place(importer, scope, name);
         TM_TRY(tm_scope_define(importer, scope, name, value, &here));

@@ -90,7 +90,7 @@ struct tm_value {
     tamis_type type;    /* of the elements; of the innermost tensors for sequences and their like */
     tamis_type key;     /* of the keys of a map, or of the maps in a sequence or optional */
     int rank;           /* -1: unknown */
-    int declared_rank;  /* what the model says of a node's output, -1: nothing. A hint: the last resort of inference */
+    int declared_rank;  /* what the model says of a node's output or a body's input, -1: nothing. A hint: the last resort of inference */
     tm_dim *dims;       /* rank entries; for sequences and their like the dims of an innermost tensor (FREE where they vary) */
     tm_node *producer;  /* NULL: graph input or constant */
     int output_index;

@@ -421,6 +421,7 @@ PyMODINIT_FUNC PyInit__tamis(void) {
     PyObject *session = PyType_FromSpec(&tm_python_session_spec);
     if (tm_python_error == NULL || session == NULL ||
         PyModule_AddObjectRef(module, "Error", tm_python_error) != 0 ||
+        PyModule_AddIntConstant(module, "ABI_VERSION", TAMIS_ABI_VERSION) != 0 ||
         PyModule_AddObjectRef(module, "Session", session) != 0) {
         Py_DECREF(module);
         return NULL;

@@ -349,15 +349,16 @@ static tm_code check_carried(tm_node *node, const tm_carried *carried) {
 /* Carried inputs start as the initial values are. Where these hold nothing yet, the file may still say what rank the
  * body works with. */
 static void start_carried(tm_infer_context *context, tm_value *input, const tm_value *initial) {
-    int declared = input->rank;
-    bool known = initial->kind != TAMIS_KIND_TENSOR && initial->rank < 0 && declared >= 0 &&
-                 tm_value_same_form(input, initial);
-    if (!known) {
+    int declared = input->declared_rank;
+    tm_dim dims[TAMIS_MAX_RANK];
+    if (initial->kind == TAMIS_KIND_TENSOR || initial->rank >= 0 || declared < 0 ||
+        !tm_value_same_form(input, initial)) {
         tm_value_set_like(input, initial);
         return;
     }
     for (int axis = 0; axis < declared; axis++)
-        (void)free_dim(context, input, axis);
+        dims[axis] = tm_infer_free_of(context, input, axis, NULL);
+    tm_value_set_form(input, initial, declared, dims);
 }
 
 /* The body is inferred until its carried dims stay. They start as those of the initial values; a round that

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """compile(), and the cache of compiled models.
 
-The key of the cache is a hash of the model's bytes, the options and the version. A model with external data adds
-names, sizes and times of the files beside it, which is as much as can be known without reading gigabytes.
+The key of the cache is a hash of the model's bytes, the options, the version and the ABI. A model with external data
+adds names, sizes and times of the files beside it, which is as much as can be known without reading gigabytes.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def _cpu_name():
 
 def _key(data, folder, options):
     digest = hashlib.sha256(data)
-    digest.update(repr((_VERSION, sorted(options.items()), _cpu_name())).encode())
+    digest.update(repr((_VERSION, _tamis.ABI_VERSION, sorted(options.items()), _cpu_name())).encode())
     if folder is not None and b"location" in data:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if entry.is_file():

@@ -234,3 +234,6 @@ def test_cache_is_used(tmp_path, monkeypatch):
     options.optimization_level = 0
     tamis.InferenceSession(data, options)
     assert len(list((tmp_path / "tamis").iterdir())) == 2
+    monkeypatch.setattr(tamis.compiler._tamis, "ABI_VERSION", 0)  # what another version left there is not taken
+    tamis.InferenceSession(data)
+    assert len(list((tmp_path / "tamis").iterdir())) == 3

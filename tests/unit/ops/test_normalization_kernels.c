@@ -178,7 +178,7 @@ static void lp_and_lrn_trial(kernel_test *t, int k) {
             if (!lrn || (j >= c - (size - 1) / 2 && j <= c + size / 2))
                 sum += lrn || p == 2 ? v * v : fabs(v);
         }
-        const double norm = lrn ? pow(1 + 0.0001 / (double)size * sum, 0.75) : p == 2 ? sqrt(sum) : sum;
+        const double norm = lrn ? pow(1 + (double)0.0001f / (double)size * sum, 0.75) : p == 2 ? sqrt(sum) : sum;
         assert_near(y, i, norm == 0 ? 0 : number(x, i) / norm, 1, (double)dims[1]);
     }
 }
