@@ -210,10 +210,10 @@ def cast(g, op):
         targets = FLOATS[:2] + SIGNED[2:]
     if is_float(x.type):
         targets = [t for t in targets if t != STRING and (x.exact or is_float(t))]
-        # negative to unsigned is not defined; to 4 bits ONNX Runtime rounds, and onnx's evaluator truncates
+        # negative to what has no sign is not defined; to 4 bits ONNX Runtime rounds, and onnx's evaluator truncates
         wide = x.sample.astype("float64")
         negative, whole = bool((wide < 0).any()), bool((abs(wide) < 7).all() and (wide == wide.round()).all())
-        targets = [t for t in targets if not (negative and t in UNSIGNED + (T.UINT4,))
+        targets = [t for t in targets if not (negative and t in UNSIGNED + (T.UINT4, T.FLOAT8E8M0))
                    and (whole or t not in SMALL_INTEGERS)]
     elif x.type != BOOL:
         targets = [t for t in targets if fits(x, t)]
@@ -225,7 +225,10 @@ def cast(g, op):
 
 
 def fits(x, target):
-    """Narrowing to 4 bits wraps in ONNX Runtime and is not defined by the standard."""
+    """Narrowing to 4 bits wraps in ONNX Runtime and is not defined by the standard, nor are powers of two of what is
+    negative."""
+    if target == T.FLOAT8E8M0:
+        return bool((x.sample.astype("float64") >= 0).all())
     return target not in SMALL_INTEGERS or x.type in SMALL_INTEGERS
 
 
