@@ -15,7 +15,7 @@ import votes
 from graph import Graph, Refused
 
 pytestmark = pytest.mark.skipif(os.environ.get("TAMIS") is None, reason="TAMIS is not set")
-SEEDS = 180
+SEEDS = 150
 
 
 def test_short_run(tmp_path):
