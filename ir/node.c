@@ -120,6 +120,23 @@ void tm_node_move_before(tm_node *node, tm_node *before) {
     link_node(graph, node, before);
 }
 
+static void move_constant(tm_value *value, const tm_graph *from, tm_graph *to) {
+    if (tm_value_is_constant(value) && value->graph == from)
+        value->graph = to;
+}
+
+/* Constants of `from` that the body and those in it read. */
+static void move_constants(const tm_graph *body, const tm_graph *from, tm_graph *to) {
+    for (const tm_node *node = body->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->input_count; i++)
+            move_constant(node->inputs[i], from, to);
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            move_constants(tm_node_subgraph(node, i), from, to);
+    }
+    for (size_t i = 0; i < body->outputs.count; i++)
+        move_constant(body->outputs.items[i], from, to);
+}
+
 void tm_node_adopt(tm_node *node, tm_node *before) {
     tm_graph *from = node->graph, *to = before->graph;
     unlink_node(node);
@@ -130,14 +147,15 @@ void tm_node_adopt(tm_node *node, tm_node *before) {
             node->outputs[i]->graph = to;
     for (int i = 0; i < node->input_count; i++) {
         tm_value *input = node->inputs[i];
-        if (tm_value_is_constant(input) && input->graph == from)
-            input->graph = to;
+        move_constant(input, from, to);
         for (size_t u = 0; input != NULL && u < input->uses.count; u++)
             if (input->uses.items[u].node == node)
                 input->uses.items[u].graph = to;
     }
-    for (int i = 0; i < tm_node_subgraph_count(node); i++)
+    for (int i = 0; i < tm_node_subgraph_count(node); i++) {
         tm_node_subgraph(node, i)->outer = to;
+        move_constants(tm_node_subgraph(node, i), from, to);
+    }
 }
 
 static void retire_graph(tm_graph *graph);

@@ -41,7 +41,7 @@ def make_model():
         nodes, "g",
         [tensor("x"), tensor("c", (), TensorProto.BOOL), tensor("s", ("n",), TensorProto.INT64),
          tensor("b", (2, 2), TensorProto.BOOL), tensor("q", (1, 1, 2, 2)), tensor("w", (4,)),
-         tensor("k", (1, 5, 5), TensorProto.BOOL), tensor("i1", (2,), TensorProto.INT64),
+         tensor("k", (1, 5, 5), TensorProto.STRING), tensor("i1", (2,), TensorProto.INT64),
          tensor("i2", (2,), TensorProto.INT64)],
         [helper.make_empty_tensor_value_info(name) for name in ("m2", "i", "f", "d", "r", "t", "u", "v")])
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1), helper.make_opsetid("com.example", 1)]
