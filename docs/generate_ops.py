@@ -36,7 +36,8 @@ TYPES = {"float16": "f16", "bfloat16": "bf16", "float": "f32", "double": "f64", 
 WIDTHS = {"i2": "b2", "u2": "b2", "i4": "b4", "u4": "b4", "f4e2m1": "b4", "bf16": "w2", "bool": "w1", "str": "w16",
           "c64": "w8", "c128": "w16"}
 REGIONS = {"map": "codegen/llvm/region_value.c", "row": "passes/form_row_regions.c",
-           "contract": "passes/form_contract_regions.c", "attention": "passes/form_attention_regions.c"}
+           "contract": "passes/form_contract_regions.c", "attention": "passes/form_attention_regions.c",
+           "scan": "passes/form_scan_regions.c"}
 
 Row = collections.namedtuple("Row", "name domain since key traits")
 

@@ -40,9 +40,13 @@ int tool_targets_main(tool *tool, int argc, char **argv) {
     const tm_target *target;
     for (size_t i = 0; (target = tm_target_at(i)) != NULL; i++) {
         printf("%s%s\n", target->triple, target == tm_target_find(NULL) ? "  (this machine)" : "");
-        for (int k = 0; k < target->level_count; k++)
-            printf("  %c %-14s  vectors of %d bits\n", k < target->default_levels ? '*' : ' ',
-                   target->levels[k].name, target->levels[k].vector_bits);
+        for (int k = 0; k < target->level_count; k++) {
+            printf("  %c %-14s  ", k < target->default_levels ? '*' : ' ', target->levels[k].name);
+            if (target->levels[k].vector_bits > 0)
+                printf("vectors of %d bits\n", target->levels[k].vector_bits);
+            else
+                puts("no vectors");
+        }
     }
     puts("\n* in the default artifact; -mcpu=LEVEL[,LEVEL] chooses others");
     return 0;

@@ -203,7 +203,7 @@ def make_case(kind, source, path, folder, variant):
 
 def make_cases(root, data, kinds=KINDS, variant=None):
     """Makes ROOT/KIND/NAME for every case of the data folder; the names of those without a model file."""
-    cases, absent = list_cases(data, kinds)
+    cases, absent = list_cases(os.path.abspath(data), kinds)  # links must lead to it
     for kind, name, source, path in cases:
         make_case(kind, source, path, os.path.join(root, kind, name), variant)
     return absent
