@@ -3,8 +3,8 @@
 
 import onnx
 
-from elements import (BOOL, DTYPES, F32, F64, FLOAT8, FLOATS, I32, I64, INTEGERS, NUMBERS, SIGNED, SMALL_INTEGERS,
-                      STRING, T, UNSIGNED, is_float)
+from elements import (BELOW_A_BYTE, BOOL, DTYPES, F32, F64, FLOAT8, FLOATS, I32, I64, INTEGERS, NUMBERS, SIGNED, STRING,
+                      T, UNSIGNED, integer_range, is_float)
 from graph import Refused
 from tables import entry
 
@@ -199,7 +199,7 @@ def cast(g, op):
         raise Refused("a later operator")
     allowed = g.allowed(op)
     if g.chance(0.3):
-        allowed = [t for t in allowed if t in FLOAT8 + SMALL_INTEGERS + (STRING,)] or allowed
+        allowed = [t for t in allowed if t in FLOAT8 + BELOW_A_BYTE + (STRING,)] or allowed
     else:
         allowed = [t for t in allowed if t in CASTS]
     x = g.take(allowed, finite=True)
@@ -210,11 +210,12 @@ def cast(g, op):
         targets = FLOATS[:2] + SIGNED[2:]
     if is_float(x.type):
         targets = [t for t in targets if t != STRING and (x.exact or is_float(t))]
-        # negative to what has no sign is not defined; to 4 bits ONNX Runtime rounds, and onnx's evaluator truncates
+        # "fixed point: undefined if OOR (out of range)", and of fractions the text says nothing: where an integer has
+        # less than 8 bits, ONNX Runtime rounds them, and onnx's data truncate
         wide = x.sample.astype("float64")
-        negative, whole = bool((wide < 0).any()), bool((abs(wide) < 7).all() and (wide == wide.round()).all())
-        targets = [t for t in targets if not (negative and t in UNSIGNED + (T.UINT4, T.FLOAT8E8M0))
-                   and (whole or t not in SMALL_INTEGERS)]
+        negative, whole = bool((wide < 0).any()), bool((wide == wide.round()).all())
+        targets = [t for t in targets if not (negative and t in UNSIGNED + (T.FLOAT8E8M0,))
+                   and (t not in BELOW_A_BYTE or whole and within(wide, t))]
     elif x.type != BOOL:
         targets = [t for t in targets if fits(x, t)]
     target = g.pick(targets)
@@ -224,12 +225,14 @@ def cast(g, op):
     return g.node("CastLike", [x, g.fresh(target, [1] if g.chance(0.5) else [], 0, 1)], **attributes)
 
 
+def within(numbers, target):
+    least, most = integer_range(target)
+    return bool(((numbers >= least) & (numbers <= most)).all())
+
+
 def fits(x, target):
-    """Narrowing to 4 bits wraps in ONNX Runtime and is not defined by the standard, nor are powers of two of what is
-    negative."""
-    if target == T.FLOAT8E8M0:
-        return bool((x.sample.astype("float64") >= 0).all())
-    return target not in SMALL_INTEGERS or x.type in SMALL_INTEGERS
+    """Integers wrap ("discard higher bits and reinterpret"); of powers of two, "x < 0: Unspecified"."""
+    return target != T.FLOAT8E8M0 or bool((x.sample.astype("float64") >= 0).all())
 
 
 @entry("BitCast", since=26)

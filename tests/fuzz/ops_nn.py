@@ -62,6 +62,11 @@ def window(g, spatial, kernel, opset_dilations=True, ceil=False):
         attributes["auto_pad"] = g.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
         if attributes["auto_pad"] == "VALID" and any(r > n for r, n in zip(reach, spatial)):
             raise Refused("a window beyond its data")
+        # SAME_*: "pad_shape[i] = (output_spatial_shape[i] - 1) * strides_spatial_shape[i] + ... - input_spatial_shape[i]"
+        # is negative where windows leave a gap, and pads are "greater than or equal to 0": ONNX Runtime cuts the image
+        strides = attributes.get("strides", [1] * len(kernel))
+        if attributes["auto_pad"] != "VALID" and any((n - 1) // s * s + r < n for n, s, r in zip(spatial, strides, reach)):
+            raise Refused("padding below zero")
     else:
         pads = [g.integer(0, k - 1) if g.chance(0.5) else 0 for k in kernel * 2]
         total = [n + p + q for n, p, q in zip(spatial, pads, pads[len(kernel):])]
