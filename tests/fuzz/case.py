@@ -198,6 +198,8 @@ def sample_proto(name, sample):
         if sample:
             return numpy_helper.from_list(sample, name)
         return onnx.SequenceProto(name=name, elem_type=onnx.SequenceProto.TENSOR)
+    if isinstance(sample, dict):
+        return numpy_helper.from_dict(sample, name)
     return oracle.tensor_proto(sample, name)
 
 
@@ -231,7 +233,7 @@ def read_outputs(case, folder, k):
             return None
         info = next(o for o in case.model.graph.output if o.name == name)
         if isinstance(want, list) or info.type.HasField("sequence_type"):
-            found[name] = numpy_helper.to_list(onnx.SequenceProto.FromString(path.read_bytes()))
+            found[name] = oracle.tidy(numpy_helper.to_list(onnx.SequenceProto.FromString(path.read_bytes())))
         else:
             found[name] = oracle.tidy(numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes())))
     return found

@@ -92,7 +92,7 @@ def random_array(random, element_type, shape, low=-3.0, high=3.0, special=0.0):
         flat = (random.uniform(low, high, count) + 1j * random.uniform(low, high, count)).astype(dtype)
     elif is_float(element_type):
         numbers = random.uniform(low, high, count)
-        if random.random() < 0.3:  # ties, zeros and equal numbers
+        if random.random() < 0.3 and high - low >= 2:  # ties, zeros and equal numbers; scales stay above zero
             numbers = numpy.round(numbers * 2) / 2
         flat = numbers.astype(dtype)
         if special > 0 and element_type in FLOATS:

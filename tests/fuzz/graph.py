@@ -36,7 +36,8 @@ BLIND = frozenset("Shape Size SequenceLength OptionalHasElement".split())
 
 
 class Value:
-    """A name with the answer of the oracle: an array, or a list of arrays for a sequence; None: only we run it."""
+    """A name with the answer of the oracle: an array, a dict for a map, a list of them for a sequence; None: only we
+    run it."""
 
     def __init__(self, name, sample, owner, exact=True, constant=False):
         self.name, self.sample, self.owner, self.exact, self.constant = name, sample, owner, exact, constant
@@ -275,6 +276,17 @@ class Graph:
         self.count(op, domain)
         values = [self.add(results[n], n, exact=exact) if n else None for n in made]
         return values[0] if outputs == 1 else values
+
+    def known(self, op, inputs, samples, domain="", **attributes):
+        """Adds a node that no oracle runs, but whose answer the entry knows; it has a value for each sample."""
+        if self.parent is not None:
+            raise Refused("ONNX Runtime computes bodies as a whole")
+        values = [self.add(s) for s in samples]
+        attributes = {k: v for k, v in attributes.items() if v is not None}
+        self.nodes.append(helper.make_node(op, [v.name for v in inputs], [v.name for v in values], domain=domain, **attributes))
+        self.root.by_reference = True
+        self.count(op, domain)
+        return values
 
     def count(self, op, domain=""):
         key = f"{domain}.{op}" if domain == "com.microsoft" else op

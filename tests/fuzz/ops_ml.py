@@ -3,7 +3,7 @@
 
 import numpy
 
-from elements import F32, F64, I32, I64, STRING
+from elements import F32, F64, I32, I64, STRING, random_array
 from graph import Refused
 from oracle import tensor_proto
 from tables import entry
@@ -213,3 +213,47 @@ def category_mapper(g):
     x = g.take([STRING] if g.chance(0.5) else [I64], max_rank=3)
     default = {"default_int64": -7} if x.type == STRING else {"default_string": "none"}
     g.node("CategoryMapper", [x], domain=ML, cats_strings=names, cats_int64s=numbers, **default)
+
+
+@entry("ZipMap")
+def zip_map(g):
+    x = table(g)
+    key, names = next(iter(labels(g, x.shape[1]).items()))
+    key = {"ints": "int64s"}.get(key, key)
+    g.node("ZipMap", [x], domain=ML, exact=x.exact, **{f"classlabels_{key}": names})
+
+
+def some_keys(g, vocabulary):
+    return [vocabulary[i] for i in g.random.permutation(len(vocabulary))[:g.integer(1, len(vocabulary))]]
+
+
+@entry("DictVectorizer")
+def dict_vectorizer(g):
+    way = g.pick(["sf", "si", "sd", "if", "is", "id"])
+    words, numbers = ["a", "b", "Tamis", ""], [3, -1, 7, 0]
+    vocabulary = words if way[0] == "s" else numbers
+    kind = {"f": F32, "i": I64, "d": F64, "s": STRING}[way[1]]
+    values = random_array(g.random, kind, [len(vocabulary)])
+    sample = {k: numpy.asarray(v, values.dtype) for k, v in zip(some_keys(g, vocabulary), values)}
+    names = {"string_vocabulary": words} if way[0] == "s" else {"int64_vocabulary": numbers}
+    if way[1] == "f":
+        return g.node("DictVectorizer", [g.input(sample)], domain=ML, exact=True, **names)
+    # maps to other types cannot be given to ONNX Runtime from Python
+    missing = "" if kind == STRING else 0
+    want = numpy.array([[sample[k].item() if k in sample else missing for k in vocabulary]], values.dtype)
+    return g.known("DictVectorizer", [g.input(sample)], [want], domain=ML, **names)
+
+
+@entry("CastMap")
+def cast_map(g):
+    keys = some_keys(g, list(range(5)))
+    texts = g.chance(0.4)
+    sample = {k: numpy.asarray(str(g.integer(-9, 9)), object) if texts else numpy.float32(floats(g, 1)[0]) for k in keys}
+    sample = {k: numpy.asarray(v) for k, v in sample.items()}
+    to = g.pick(["TO_FLOAT", "TO_INT64"]) if texts else g.pick(["TO_FLOAT", "TO_FLOAT", None])
+    form = {"map_form": "SPARSE", "max_map": g.integer(5, 7)} if to == "TO_FLOAT" and g.chance(0.4) else {}
+    if not texts:
+        return g.node("CastMap", [g.input(sample)], domain=ML, cast_to=to, exact=True, **form)
+    want = [float(sample[k].item()) if k in sample else 0 for k in (range(form["max_map"]) if form else sorted(keys))]
+    want = numpy.array([want], numpy.float32 if to == "TO_FLOAT" else numpy.int64)
+    return g.known("CastMap", [g.input(sample)], [want], domain=ML, cast_to=to, **form)

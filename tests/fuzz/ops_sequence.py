@@ -12,7 +12,8 @@ KINDS = (F32, F32, I64, BOOL)
 
 
 def sequence(g, least=0):
-    fits = [v for v in g.pool if isinstance(v.sample, list) and len(v.sample) >= max(least, 1)]
+    fits = [v for v in g.pool if isinstance(v.sample, list) and len(v.sample) >= max(least, 1)
+            and isinstance(v.sample[0], numpy.ndarray)]
     if fits and g.chance(0.6):
         return g.pick(fits)
     x = g.take(KINDS, max_rank=3)

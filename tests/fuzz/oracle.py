@@ -43,10 +43,15 @@ def tensor_proto(array, name=""):
 
 
 def value_info(name, sample):
-    """The type of a sample: an array, a list of arrays, or (list,) for an optional."""
+    """The type of a sample: an array, a map (dict), or a list of them."""
     if isinstance(sample, list):
-        element = helper.make_tensor_type_proto(type_of(sample[0]) if sample else F32, None)
+        element = value_info("", sample[0]).type if sample and isinstance(sample[0], dict) else \
+            helper.make_tensor_type_proto(type_of(sample[0]) if sample else F32, None)
         return helper.make_value_info(name, helper.make_sequence_type_proto(element))
+    if isinstance(sample, dict):
+        key, value = next(iter(sample.items()))
+        element = helper.make_tensor_type_proto(type_of(value), [])
+        return helper.make_value_info(name, helper.make_map_type_proto(type_of(numpy.asarray(key)), element))
     return helper.make_tensor_value_info(name, type_of(sample), list(sample.shape))
 
 
@@ -54,7 +59,7 @@ def _feed(model, samples):
     """Adds values as initializers where they are tensors, else as inputs; returns the feeds."""
     feeds = {}
     for name, sample in samples.items():
-        if isinstance(sample, list):
+        if not isinstance(sample, numpy.ndarray):
             model.graph.input.append(value_info(name, sample))
             feeds[name] = sample
         else:
@@ -82,16 +87,23 @@ def _run(model, feeds):
             del model.graph.output[:]
             model.graph.output.extend(ValueInfoProto(name=n + "/wide" if n in casts else n) for n in names)
             made = session(model)
-            results = made.run(None, feeds)
+            results = made.run(None, untidy(feeds))
             return [r.astype(DTYPES[casts[n]]) if n in casts else r for n, r in zip(names, results)]
-        return made.run(None, feeds)
+        return made.run(None, untidy(feeds))
     except Exception as error:  # ONNX Runtime raises many kinds; all mean that it has no answer
         raise Refused(str(error)) from error
+
+
+def untidy(feeds):
+    """ONNX Runtime takes maps of Python's numbers and strings."""
+    return {n: {k: v.item() for k, v in f.items()} if isinstance(f, dict) else f for n, f in feeds.items()}
 
 
 def tidy(sample):
     if isinstance(sample, (list, tuple)):
         return [tidy(item) for item in sample]
+    if isinstance(sample, dict):
+        return {k: numpy.asarray(v, numpy.float32 if isinstance(v, float) else None) for k, v in sample.items()}
     if sample is None:
         return None
     array = numpy.asarray(sample)
@@ -131,7 +143,7 @@ def evaluate_reference(model, feeds):
 
 def evaluate_model(model, feeds):
     """All outputs of a model; inputs of types that NumPy lacks become initializers of a copy."""
-    foreign = {i.name for i in model.graph.input if i.name in feeds and not isinstance(feeds[i.name], list)
+    foreign = {i.name for i in model.graph.input if i.name in feeds and isinstance(feeds[i.name], numpy.ndarray)
                and type_of(feeds[i.name]) in FOREIGN}
     if foreign:
         model = onnx.ModelProto.FromString(model.SerializeToString())

@@ -57,6 +57,10 @@ def differ(have, want, exact):
             return f"{len(have)} items, not {len(want)}"
         return next((f"item {i}: {text}" for i, pair in enumerate(zip(have, want))
                      if (text := differ(*pair, exact)) is not None), None)
+    if isinstance(want, dict):
+        if not isinstance(have, dict) or have.keys() != want.keys():
+            return f"{have}, not {want}"
+        return next((f"key {k}: {text}" for k in want if (text := differ(have[k], want[k], exact)) is not None), None)
     if have.shape != want.shape or have.dtype != want.dtype:
         return f"is {have.dtype}{list(have.shape)}, not {want.dtype}{list(want.shape)}"
     if want.size == 0:
