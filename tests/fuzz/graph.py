@@ -266,7 +266,7 @@ class Graph:
         if not ours:
             samples = {name: v.sample for name, v in reads.items()}
             results = oracle.evaluate(node, self.opsets, samples, reference, self.root.functions)
-        exact = self._check(op, reads.values(), results.values(), exact)
+        exact = self._check(op, reads.values(), results.values(), exact) and not ours
         self.nodes.append(node)
         for value in reads.values():
             if value.owner is not self:
