@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 import oracle
 import tables
-from elements import random_array
+from elements import random_array, type_of
 from graph import Graph, Refused
 
 NEWEST = 27
@@ -193,13 +193,32 @@ def make_case(seed, only=None):
     return case
 
 
+def map_proto(sample, name=""):
+    """numpy_helper.from_dict, for keys that are strings too."""
+    proto = onnx.MapProto(name=name, key_type=type_of(numpy.asarray(next(iter(sample)))))
+    for key in sample:
+        if isinstance(key, str):
+            proto.string_keys.append(key.encode())
+        else:
+            proto.keys.append(key)
+    proto.values.CopyFrom(numpy_helper.from_list(list(sample.values())))
+    return proto
+
+
+def map_of(proto):
+    keys = [k.decode() for k in proto.string_keys] or list(proto.keys)
+    return dict(zip(keys, numpy_helper.to_list(proto.values)))
+
+
 def sample_proto(name, sample):
     if isinstance(sample, list):
+        if sample and isinstance(sample[0], dict):
+            return onnx.SequenceProto(name=name, elem_type=onnx.SequenceProto.MAP, map_values=map(map_proto, sample))
         if sample:
             return numpy_helper.from_list(sample, name)
         return onnx.SequenceProto(name=name, elem_type=onnx.SequenceProto.TENSOR)
     if isinstance(sample, dict):
-        return numpy_helper.from_dict(sample, name)
+        return map_proto(sample, name)
     return oracle.tensor_proto(sample, name)
 
 
@@ -233,7 +252,8 @@ def read_outputs(case, folder, k):
             return None
         info = next(o for o in case.model.graph.output if o.name == name)
         if isinstance(want, list) or info.type.HasField("sequence_type"):
-            found[name] = oracle.tidy(numpy_helper.to_list(onnx.SequenceProto.FromString(path.read_bytes())))
+            proto = onnx.SequenceProto.FromString(path.read_bytes())
+            found[name] = oracle.tidy(list(map(map_of, proto.map_values)) or numpy_helper.to_list(proto))
         else:
             found[name] = oracle.tidy(numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes())))
     return found

@@ -229,9 +229,10 @@ def dims_of(model):
 
 
 def needs_ranks(case, verdict):
-    """A rank that depends on a symbolic dim is refused, as docs/limits.md says; with given dims it must not be."""
-    return isinstance(verdict, Failure) and verdict.kind == "unsupported E0203" and any(
-        d.dim_param for d in dims_of(case.model))
+    """A rank that depends on a symbolic dim is refused, or a Squeeze without axes when it meets a further dim of 1, as
+    docs/limits.md says; with given dims it must not be."""
+    return isinstance(verdict, Failure) and (verdict.kind, verdict.op) in (
+        ("unsupported E0203", verdict.op), ("fails E0302", "Squeeze")) and any(d.dim_param for d in dims_of(case.model))
 
 
 def static(case):
