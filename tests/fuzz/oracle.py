@@ -39,6 +39,8 @@ def session(model):
 
 
 def tensor_proto(array, name=""):
+    if isinstance(array, str):  # NumPy's ufuncs give one for an object array of rank 0
+        array = numpy.array(array, object)
     return numpy_helper.from_array(array, name)
 
 
