@@ -42,8 +42,8 @@ def flex_attention(g):
     size, other = g.integer(1, 8), g.integer(1, 5)
     values = [g.fresh(kind, s, special=0.0) for s in ([batch, heads * share, q, size], [batch, heads, k, size],
                                                       [batch, heads, k, other])]
-    precise = g.pick([None, None, T.FLOAT])
-    inner = numpy.float64 if kind == F64 and precise is None else numpy.float32
+    precise = g.pick([None, None, T.FLOAT]) if kind != F64 else None  # answers of float64 are compared as such
+    inner = numpy.float64 if kind == F64 else numpy.float32
     made = {n: modifier(g, inner, [batch, heads * share, q, k], n) for n in ("score", "prob")}
     g.node("FlexAttention", values, domain=DOMAIN, reference=True, bodies=[b for b, _ in made.values() if b is not None],
            scale=g.pick([None, 0.5]), softmax_precision=precise, score_mod=made["score"][1], prob_mod=made["prob"][1])

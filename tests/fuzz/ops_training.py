@@ -61,7 +61,7 @@ def gradient(g):
             pair = [y, g.pick(xs)]
             y = g.node(g.pick(["Add", "Mul", "Sub"]), pair if g.chance(0.5) else pair[::-1])
         elif way == "product":
-            y = g.node("MatMul", [y, g.fresh(F32, [y.shape[1], shape[1]], -1, 1, special=0.0)])
+            y = g.node("MatMul", [y, g.fixed(g.fresh(F32, [y.shape[1], shape[1]], -1, 1, special=0.0))])
         else:
             y = g.node("Sqrt", [g.node("Add", [g.node("Mul", [y, y]), g.scalar(1, F32)])])
     if g.chance(0.4):
