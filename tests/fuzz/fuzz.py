@@ -22,6 +22,8 @@ import tempfile
 import time
 import traceback
 
+import onnx
+
 import case as cases
 import tables
 from graph import Refused
@@ -148,8 +150,10 @@ class Report:
 
 
 def operators():
-    """Every operator that an entry is named after."""
-    return sorted({e.name for e in tables.entries() if not e.family.startswith("patterns_")})
+    """Every operator of the standard, and every other one that an entry is named after."""
+    named = {e.name for e in tables.entries() if not e.family.startswith("patterns_")}
+    standard = {s.name for s in onnx.defs.get_all_schemas() if not s.deprecated}
+    return sorted((named | standard) - tables.without)
 
 
 def rare(report):

@@ -95,6 +95,17 @@ def test_the_guilty_rewrite_is_named(tmp_path, monkeypatch):
     assert shrinker.guilty() == "rewrite 1 of 1: form_map_regions"
 
 
+@pytest.mark.parametrize("op", ["Add", "ZipMap", "OptionalGetElement", "com.microsoft.QMoE"])
+def test_a_full_run_fails_when_an_operator_is_rare(monkeypatch, op):
+    report = fuzz.Report()
+    report.ops.update({name: fuzz.FEWEST for name in fuzz.operators()})
+    monkeypatch.setattr(fuzz, "run", lambda options: report)
+    assert fuzz.main([]) == 0
+    report.ops[op] -= 1
+    assert fuzz.main([]) == 1
+    assert fuzz.main(["--seeds", "100"]) == 0
+
+
 def makes_something(entry):
     for seed in range(40):
         random = numpy.random.default_rng(seed)
