@@ -206,7 +206,7 @@ def depth_to_space(g):
     g.node("DepthToSpace", [x], blocksize=b, mode=g.pick([None, "DCR", "CRD"]) if g.opset >= 11 else None)
 
 
-@entry("SpaceToDepth")
+@entry("SpaceToDepth", weight=3)
 def space_to_depth(g):
     b = g.integer(1, 3)
     x = g.fresh(g.pick(g.allowed("SpaceToDepth")), [g.dim(3), g.dim(3), b * g.integer(1, 3), b * g.integer(1, 3)])
@@ -340,7 +340,7 @@ def non_zero(g):
     g.node("NonZero", [x])
 
 
-@entry("OneHot", since=9)
+@entry("OneHot", since=9, weight=3)
 def one_hot(g):
     depth = g.integer(1, 6)
     shape = g.shape(0, 3)

@@ -139,7 +139,7 @@ def pool(g, op):
     g.node(op, [x], outputs, **attributes)
 
 
-@entry("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+@entry("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", weight=2)
 def global_pool(g, op):
     attributes = {"p": g.pick([None, 1, 2, 3])} if op == "GlobalLpPool" else {}
     g.node(op, [image(g, g.allowed(op))], **attributes)
@@ -153,7 +153,7 @@ def max_unpool(g):
     g.node("MaxUnpool", [values, places], **attributes)
 
 
-@entry("MaxRoiPool")
+@entry("MaxRoiPool", weight=2)
 def max_roi_pool(g):
     x = g.fresh(F32, [g.integer(1, 2), g.integer(1, 3), g.integer(4, 8), g.integer(4, 8)], special=0.0)
     rois = boxes(g, x, g.integer(1, 4), integral=True)
@@ -170,7 +170,7 @@ def boxes(g, x, count, integral=False):
     return numpy.hstack([numpy.minimum(corners[:, :2], corners[:, 2:]), numpy.maximum(corners[:, :2], corners[:, 2:])])
 
 
-@entry("RoiAlign", since=10)
+@entry("RoiAlign", since=10, weight=2)
 def roi_align(g):
     x = g.fresh(F32, [g.integer(1, 2), g.integer(1, 3), g.integer(4, 8), g.integer(4, 8)], special=0.0)
     rois = boxes(g, x, g.integer(1, 3)).astype(numpy.float32)
@@ -257,7 +257,7 @@ def affine_grid(g):
     g.node("AffineGrid", [theta, size], align_corners=align)
 
 
-@entry("Det", since=11)
+@entry("Det", since=11, weight=2)
 def det(g):
     n = g.integer(1, 4)
     g.node("Det", [g.fresh(g.pick([F32, F64]), g.shape(0, 2, 3) + [n, n])])

@@ -36,7 +36,7 @@ def stft(g):
     g.node("STFT", [x, step, window, size], onesided=g.pick([None, 0, 1]))
 
 
-@entry("HannWindow", "HammingWindow", "BlackmanWindow", since=17)
+@entry("HannWindow", "HammingWindow", "BlackmanWindow", since=17, weight=2)
 def window(g, op):
     size = g.place(numpy.array(g.integer(3, 12), g.pick([numpy.int64, numpy.int32])), g.chance(0.6))
     # both oracles compute those of float64 in float32
@@ -51,7 +51,7 @@ def mel_weight_matrix(g):
     g.node("MelWeightMatrix", [g.place(n, g.chance(0.7)) for n in numbers])
 
 
-@entry("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+@entry("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", weight=3)
 def random_draw(g, op):
     """The numbers are not compared, only their type and dims."""
     if op == "Bernoulli":
@@ -91,7 +91,7 @@ def string_concat(g):
     g.node("StringConcat", [x, g.take([STRING], shape=g.broadcast(x.shape))])
 
 
-@entry("StringSplit", since=20)
+@entry("StringSplit", since=20, weight=2)
 def string_split(g):
     # an empty string has one part, says the reference evaluator as Python does; ONNX Runtime finds none
     g.node("StringSplit", [g.take([STRING], max_rank=3)], 2, delimiter=g.pick([None, " ", "a"]),

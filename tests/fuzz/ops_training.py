@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of ai.onnx.preview.training: optimisers by onnx's reference evaluator, and Gradient, which nothing else runs."""
+"""ai.onnx.preview.training: optimisers by onnx's reference evaluator, and Gradient, which nothing else runs."""
 
 import numpy
 

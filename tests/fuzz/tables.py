@@ -22,15 +22,17 @@ class Entry:
     since: int  # opsets of ai.onnx that it can be made in
     until: int
     generate: object
+    weight: int = 1
 
 
-def entry(*names, since=7, until=99):
-    """Registers a function of a graph for each name; with several names it is called with (graph, name)."""
+def entry(*names, since=7, until=99, weight=1):
+    """Registers a function of a graph for each name; with several names it is called with (graph, name). weight:
+    more than 1 for what is often refused."""
 
     def register(function):
         for name in names:
             generate = functools.partial(_call, function, name) if len(names) > 1 else function
-            _entries.append(Entry(name, function.__module__, since, until, generate))
+            _entries.append(Entry(name, function.__module__, since, until, generate, weight))
         return function
 
     return register
@@ -51,7 +53,7 @@ def _times(entry):
     """An entry that fits into few graphs is drawn more often there: half of them have one of the last five opsets, the
     others any (case.make_graph)."""
     share = sum(0.5 / 21 + (0.1 if opset >= 23 else 0) for opset in range(7, 28) if entry.since <= opset <= entry.until)
-    return max(1, round(0.5 / share))
+    return entry.weight * max(1, round(0.5 / share))
 
 
 @functools.cache
