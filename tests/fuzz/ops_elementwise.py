@@ -162,9 +162,14 @@ WITH_ATTRIBUTES = {
 }
 
 
-@entry(*WITH_ATTRIBUTES)
+@entry("Swish", since=24, weight=2)
+def swish(g):
+    parametrised(g, "Swish")
+
+
+@entry(*(op for op in WITH_ATTRIBUTES if op != "Swish"))
 def parametrised(g, op):
-    if g.opset < {"Celu": 12, "Shrink": 9, "ThresholdedRelu": 10, "Swish": 24}.get(op, 1):
+    if g.opset < {"Celu": 12, "Shrink": 9, "ThresholdedRelu": 10}.get(op, 1):
         raise Refused("a later operator")
     values = {name: float(g.random.uniform(*limits)) for name, limits in WITH_ATTRIBUTES[op].items()
               if g.chance(0.6)}
