@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elementwise operators."""
 
+import numpy
 import onnx
 
 from elements import (BELOW_A_BYTE, BOOL, DTYPES, F32, F64, FLOAT8, FLOATS, I32, I64, INTEGERS, NUMBERS, SIGNED, STRING,
@@ -164,7 +165,9 @@ WITH_ATTRIBUTES = {
 
 @entry("Swish", since=24, weight=2)
 def swish(g):
-    parametrised(g, "Swish")
+    """By onnx's evaluator, since ONNX Runtime lacks it above opset 24."""
+    alpha = float(numpy.float32(g.random.uniform(0.3, 2))) if g.chance(0.6) else None
+    g.node("Swish", [g.take([F32])], reference=g.parent is None, alpha=alpha)
 
 
 @entry(*(op for op in WITH_ATTRIBUTES if op != "Swish"))
