@@ -78,8 +78,9 @@ int64_t tm_segment_row(const tm_window *window, const tm_segment *segment, const
 
 int64_t tm_kernel_position(const tm_window *window, int64_t k, int64_t *at) {
     for (int32_t i = window->axes - 1; i >= 0; i--) {
-        at[i] = k % window->kernel[i];
-        k /= window->kernel[i];
+        const int64_t size = window->kernel[i] > 0 ? window->kernel[i] : 1; /* kernels may be empty */
+        at[i] = k % size;
+        k /= size;
     }
     return k;
 }

@@ -349,11 +349,36 @@ static void causal_pieces_trial(kernel_test *t, int k) {
 }
 TRIALS(causal_pieces, 60)
 
+/* Kernels without elements add nothing: what is left is the bias, here 0. */
+static void empty_kernels_give_zero(void **state) {
+    (void)state;
+    kernel_test t;
+    kernel_test_init(&t, 1);
+    for (int k = 0; k < 6; k++) {
+        const tamis_type type = k % 3 == 2 ? TAMIS_TYPE_FLOAT : TAMIS_TYPE_UINT8;
+        const int64_t in[] = {1, 1, 3, 3}, kernel[] = {1, 1, k < 3 ? 0 : 2, k < 3 ? 2 : 0}, one = 1;
+        const float unit = 1;
+        const uint8_t none = 0;
+        const tm_constant *x = random_numbers(&t, type, 4, in), *w = random_numbers(&t, type, 4, kernel);
+        const tm_constant *s = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 0, &one, &unit);
+        const tm_constant *z = tm_constant_create(&t.arena, TAMIS_TYPE_UINT8, 0, &one, &none), *y = NULL;
+        const tm_constant *plain[] = {x, w}, *scaled[] = {x, s, z, w, s, z, s, z};
+        tm_node *node = k % 3 == 1 ? new_node(&t, TM_OP_QLinearConv, 1, 8, scaled)
+                                   : new_node(&t, k % 3 == 2 ? TM_OP_Conv : TM_OP_ConvInteger, 1, 2, plain);
+        assert_int_equal(run_node(&t, node, &y), TM_OK);
+        assert_int_equal(tm_constant_count(y), 8);
+        for (int64_t i = 0; i < 8; i++)
+            assert_true(number(y, i) == 0);
+    }
+    kernel_test_deinit(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(conv),          cmocka_unit_test(wide_conv), cmocka_unit_test(transpose),
-        cmocka_unit_test(integer),       cmocka_unit_test(pool),      cmocka_unit_test(global_pool),
-        cmocka_unit_test(causal_pieces),
+        cmocka_unit_test(conv),          cmocka_unit_test(wide_conv),
+        cmocka_unit_test(transpose),     cmocka_unit_test(integer),
+        cmocka_unit_test(pool),          cmocka_unit_test(global_pool),
+        cmocka_unit_test(causal_pieces), cmocka_unit_test(empty_kernels_give_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
