@@ -96,6 +96,12 @@ X(f16, uint16_t, float, f32)
 X(bf16, uint16_t, float, f32)
 #undef X
 
+/* Rows without elements have no mean: 0 / 0. */
+static void fill_statistics(const tamis_tensor *out, double value) {
+    for (int64_t row = 0; out != NULL && row < tm_count(out); row++)
+        tm_real_set(out, row, value);
+}
+
 static int32_t run_normalization(tm_run *run, const tm_call *call, normalization *job,
                                  int32_t (*body)(void *, int64_t, int64_t)) {
     const tamis_tensor *x = tm_in(run, call, 0), *bias = tm_in(run, call, 2);
@@ -103,8 +109,11 @@ static int32_t run_normalization(tm_run *run, const tm_call *call, normalization
     job->scale = tm_in(run, call, 1)->data;
     job->bias = bias != NULL ? bias->data : NULL;
     job->y = tm_out(run, call, 0)->data;
-    if (tm_count(x) == 0)
+    if (tm_count(x) == 0) {
+        fill_statistics(job->mean_out, __builtin_nan(""));
+        fill_statistics(job->deviation_out, __builtin_nan(""));
         return 0;
+    }
     return tm_parallel(run, tm_count(x) / job->n, 16384 / job->n + 1, body, job);
 }
 

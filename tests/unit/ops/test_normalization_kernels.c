@@ -107,6 +107,22 @@ static void layer_trial(kernel_test *t, int k) {
 }
 TRIALS(layer, 120)
 
+static void rows_without_elements_have_no_mean(void **state) {
+    (void)state;
+    kernel_test t;
+    kernel_test_init(&t, 1);
+    for (int k = 0; k < FLOAT_TYPES; k++) {
+        const int64_t dims[] = {40, 0};
+        const tm_constant *inputs[] = {random_numbers(&t, float_types[k], 2, dims),
+                                       random_numbers(&t, float_types[k], 1, dims + 1)},
+                          *out[3] = {NULL};
+        assert_int_equal(run_node(&t, new_node(&t, TM_OP_LayerNormalization, 3, 2, inputs), out), TM_OK);
+        for (int64_t i = 0; i < 40; i++)
+            assert_true(isnan(number(out[1], i)) && isnan(number(out[2], i)));
+    }
+    kernel_test_deinit(&t);
+}
+
 /* Instance, group and batch normalisation: x[n][channels][space]. */
 static void channels_trial(kernel_test *t, int k) {
     const tamis_type type = float_types[k / 4 % FLOAT_TYPES];
@@ -178,7 +194,9 @@ static void lp_and_lrn_trial(kernel_test *t, int k) {
             if (!lrn || (j >= c - (size - 1) / 2 && j <= c + size / 2))
                 sum += lrn || p == 2 ? v * v : fabs(v);
         }
-        const double norm = lrn ? pow(1 + (double)0.0001f / (double)size * sum, 0.75) : p == 2 ? sqrt(sum) : sum;
+        const double norm = lrn      ? pow(1 + (double)0.0001f / (double)size * sum, 0.75)
+                            : p == 2 ? sqrt(sum)
+                                     : sum;
         assert_near(y, i, norm == 0 ? 0 : number(x, i) / norm, 1, (double)dims[1]);
     }
 }
@@ -242,9 +260,10 @@ TRIALS(loss, 96)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(softmax),  cmocka_unit_test(softmax_of_extremes), cmocka_unit_test(layer),
-        cmocka_unit_test(channels), cmocka_unit_test(lp_and_lrn),          cmocka_unit_test(mean_variance),
-        cmocka_unit_test(loss),
+        cmocka_unit_test(softmax),    cmocka_unit_test(softmax_of_extremes),
+        cmocka_unit_test(layer),      cmocka_unit_test(channels),
+        cmocka_unit_test(lp_and_lrn), cmocka_unit_test(mean_variance),
+        cmocka_unit_test(loss),       cmocka_unit_test(rows_without_elements_have_no_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
