@@ -21,6 +21,16 @@ static tm_code need_scalar(tm_infer_context *context, tm_node *node, int input, 
     return tm_infer_equal(context, node, value->dims[0], tm_infer_const(context, 1), "elements of a scalar");
 }
 
+/* The last dim of a signal: its real part, or both parts. 0 and more than 2 that come at run time are the
+ * kernel's to refuse. */
+static tm_code need_parts(tm_node *node, tm_dim parts) {
+    if (parts->high < 1 || parts->low > 2)
+        return tm_infer_fail(
+            node, TM_E_SHAPE,
+            "the last dim of the signal holds its real and imaginary parts: it must be 1 or 2");
+    return TM_OK;
+}
+
 static tm_dim bins(tm_infer_context *context, tm_dim length) {
     tm_dim half = tm_dim_floordiv(context->dims, length, tm_infer_const(context, 2));
     return tm_dim_add(context->dims, half, tm_infer_const(context, 1));
@@ -39,6 +49,7 @@ tm_code tm_infer_dft(tm_infer_context *context, tm_node *node) {
     if (x->rank < 2)
         return tm_infer_fail(node, TM_E_SHAPE, "the input has %d dims; a signal and its parts are needed",
                              x->rank);
+    TM_TRY(need_parts(node, x->dims[x->rank - 1]));
     tm_dim axis = tm_infer_const(context, -2);
     if (tm_infer_input(node, 2) != NULL) {
         TM_TRY(need_scalar(context, node, 2, index_types));
@@ -84,6 +95,8 @@ tm_code tm_infer_stft(tm_infer_context *context, tm_node *node) {
     tm_value *x = tm_infer_input(node, 0), *window = tm_infer_input(node, 2);
     if (x->rank != 2 && x->rank != 3)
         return tm_infer_fail(node, TM_E_SHAPE, "the signal has %d dims instead of 3", x->rank);
+    if (x->rank == 3)
+        TM_TRY(need_parts(node, x->dims[2]));
     tm_dim length = x->dims[1];
     if (window != NULL) {
         TM_TRY(tm_infer_need(node, 2, 1));

@@ -128,6 +128,9 @@ static int32_t dft(tm_run *run, const tm_call *call) {
     int32_t at = (int32_t)(axis < 0 ? axis + x->rank : axis);
     if (at < 0 || at >= x->rank - 1)
         return tm_fail(run, call, TM_RUN_AXIS_RANGE, axis, x->rank - 1);
+    int64_t parts = x->dims[x->rank - 1];
+    if (parts != 1 && parts != 2)
+        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, parts, parts < 1 ? 1 : 2);
     bool one_sided = a->onesided != 0;
     signal job = {.x = x, .y = tm_out(run, call, 0), .inverse = a->inverse != 0};
     job.real_output = one_sided && job.inverse;
@@ -174,6 +177,8 @@ static int32_t stft(tm_run *run, const tm_call *call) {
     job.frames = job.y->dims[1];
     job.bins = job.y->dims[2];
     job.lines = x->dims[0] * job.frames;
+    if (x->rank > 2 && x->dims[2] != 1 && x->dims[2] != 2)
+        return tm_fail(run, call, TM_RUN_DIM_MISMATCH, x->dims[2], x->dims[2] < 1 ? 1 : 2);
     if (job.step < 1)
         return tm_fail(run, call, TM_RUN_TOO_SMALL, job.step, 1);
     if (job.frames > 0 && (job.frames - 1) * job.step + job.n > job.length)

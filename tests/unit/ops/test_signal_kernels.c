@@ -94,6 +94,22 @@ static void stft_trial(kernel_test *t, int k) {
 }
 TRIALS(stft, 60)
 
+static void signals_have_one_or_two_parts(void **state) {
+    (void)state;
+    kernel_test t;
+    kernel_test_init(&t, 1);
+    for (int64_t parts = 0; parts < 4; parts++) {
+        const tm_constant *x = random_numbers(&t, TAMIS_TYPE_FLOAT, 3, (int64_t[]){1, 8, parts}), *y = NULL;
+        const tm_constant *inputs[] = {x, scalar(&t, 2), NULL, scalar(&t, 4)};
+        const tm_code want = parts == 1 || parts == 2 ? TM_OK : TM_E_SHAPE;
+        assert_int_equal(run_node(&t, new_node(&t, TM_OP_DFT, 1, 1, &x), &y), want);
+        tm_node *stft = new_node(&t, TM_OP_STFT, 1, 4, inputs);
+        tm_node_set_int(stft, "onesided", 0);
+        assert_int_equal(run_node(&t, stft, &y), want);
+    }
+    kernel_test_deinit(&t);
+}
+
 static void window_trial(kernel_test *t, int k) {
     static const tm_op ops[] = {TM_OP_HannWindow, TM_OP_HammingWindow, TM_OP_BlackmanWindow};
     static const double terms[][3] = {{0.5, 0.5, 0}, {25.0 / 46, 21.0 / 46, 0}, {0.42, 0.5, 0.08}};
@@ -143,6 +159,7 @@ TRIALS(det, 40)
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(dft), cmocka_unit_test(stft),
-                                       cmocka_unit_test(window), cmocka_unit_test(det)};
+                                       cmocka_unit_test(window), cmocka_unit_test(det),
+                                       cmocka_unit_test(signals_have_one_or_two_parts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
