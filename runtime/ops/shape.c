@@ -101,6 +101,8 @@ static int64_t float_range_length(double distance, double delta) {
         const C delta = tm_get_##s(tm_in(run, call, 2)->data, 0);                             \
         if (!(delta < 0 || delta > 0))                                                        \
             return tm_fail(run, call, TM_RUN_STEP_ZERO, 0, 0);                                \
+        if (start - start != 0 || limit - limit != 0 || delta - delta != 0) /* not finite */  \
+            return tm_fail(run, call, TM_RUN_DIM_UNKNOWN, 0, 0);                              \
         const int64_t length = float_range_length((double)(C)(limit - start), (double)delta); \
         if (length < 0)                                                                       \
             return tm_fail(run, call, TM_RUN_DIM_OVERFLOW, length, 0);                        \
@@ -117,25 +119,25 @@ static int64_t float_range_length(double distance, double delta) {
     }
 TM_FOR_FLOAT_TYPES(FLOAT_RANGE)
 
-#define INTEGER_RANGE(s, S, C)                                           \
-    int32_t tm_k_Range_##s(tm_run *run, const tm_call *call) {           \
-        const int64_t start = *(const S *)tm_in(run, call, 0)->data,     \
-                      limit = *(const S *)tm_in(run, call, 1)->data;     \
-        const int64_t delta = *(const S *)tm_in(run, call, 2)->data;     \
-        int64_t distance, length = 0;                                    \
-        if (delta == 0)                                                  \
-            return tm_fail(run, call, TM_RUN_STEP_ZERO, 0, 2);           \
-        if (__builtin_sub_overflow(limit, start, &distance))             \
-            return tm_fail(run, call, TM_RUN_DIM_OVERFLOW, limit, start);\
-        if ((distance > 0 && delta > 0) || (distance < 0 && delta < 0))  \
-            length = (distance - (delta > 0 ? 1 : -1)) / delta + 1;      \
-        int32_t code = tm_output(run, call, 0, 1, &length);              \
-        if (code != 0)                                                   \
-            return code;                                                 \
-        S *y = tm_out(run, call, 0)->data;                               \
-        for (int64_t i = 0; i < length; i++)                             \
-            y[i] = (S)((uint64_t)start + (uint64_t)i * (uint64_t)delta); \
-        return 0;                                                        \
+#define INTEGER_RANGE(s, S, C)                                            \
+    int32_t tm_k_Range_##s(tm_run *run, const tm_call *call) {            \
+        const int64_t start = *(const S *)tm_in(run, call, 0)->data,      \
+                      limit = *(const S *)tm_in(run, call, 1)->data;      \
+        const int64_t delta = *(const S *)tm_in(run, call, 2)->data;      \
+        int64_t distance, length = 0;                                     \
+        if (delta == 0)                                                   \
+            return tm_fail(run, call, TM_RUN_STEP_ZERO, 0, 2);            \
+        if (__builtin_sub_overflow(limit, start, &distance))              \
+            return tm_fail(run, call, TM_RUN_DIM_OVERFLOW, limit, start); \
+        if ((distance > 0 && delta > 0) || (distance < 0 && delta < 0))   \
+            length = (distance - (delta > 0 ? 1 : -1)) / delta + 1;       \
+        int32_t code = tm_output(run, call, 0, 1, &length);               \
+        if (code != 0)                                                    \
+            return code;                                                  \
+        S *y = tm_out(run, call, 0)->data;                                \
+        for (int64_t i = 0; i < length; i++)                              \
+            y[i] = (S)((uint64_t)start + (uint64_t)i * (uint64_t)delta);  \
+        return 0;                                                         \
     }
 INTEGER_RANGE(i16, int16_t, int16_t)
 INTEGER_RANGE(i32, int32_t, int32_t)

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/ops/kernel_test.h"
 
+#include <math.h>
+
 enum { MAX_RANK = 4 };
 
 static int random_dims(kernel_test *t, int least_rank, int64_t least, int64_t *dims) {
@@ -304,6 +306,22 @@ static void resize_to_one_pixel(void **state) {
     kernel_test_deinit(&t);
 }
 
+static void float_ranges_need_finite_operands(void **state) {
+    (void)state;
+    kernel_test t;
+    kernel_test_init(&t, 1);
+    static const float finite[] = {0, 5, 1}, odd[] = {NAN, INFINITY, -INFINITY};
+    for (int k = -1; k < 9; k++) {
+        const tm_constant *inputs[3], *y = NULL;
+        for (int i = 0; i < 3; i++)
+            inputs[i] = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 0, NULL,
+                                           k >= 0 && i == k / 3 ? &odd[k % 3] : &finite[i]);
+        const tm_code code = run_node(&t, new_node(&t, TM_OP_Range, 1, 3, inputs), &y);
+        assert_true((code == TM_OK) == (k < 0));
+    }
+    kernel_test_deinit(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gather_elements_is_exact),
@@ -316,6 +334,7 @@ int main(void) {
         cmocka_unit_test(filled_tensors_have_the_value),
         cmocka_unit_test(resize_there_and_back),
         cmocka_unit_test(resize_to_one_pixel),
+        cmocka_unit_test(float_ranges_need_finite_operands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
