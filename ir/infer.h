@@ -66,6 +66,8 @@ int tm_infer_declared_rank(const tm_value *value);
 tm_code tm_infer_fail(tm_node *node, tm_code code, const char *format, ...) TM_PRINTF(3, 4);
 /* The input must be a tensor with known rank (and one of the types when a list is given, ended by 0). */
 TM_MUST_USE tm_code tm_infer_need(tm_node *node, int input, int rank_or_minus_one);
+/* The input must be a tensor of one element, whatever its rank; `what` is the text when it is not. */
+TM_MUST_USE tm_code tm_infer_need_one(tm_infer_context *context, tm_node *node, int input, const char *what);
 TM_MUST_USE tm_code tm_infer_need_type(tm_node *node, int input, const tamis_type *allowed);
 TM_MUST_USE tm_code tm_infer_same_type(tm_node *node, int input_a, int input_b);
 

@@ -309,6 +309,13 @@ tm_code tm_infer_need(tm_node *node, int input, int rank_or_minus_one) {
     return TM_OK;
 }
 
+tm_code tm_infer_need_one(tm_infer_context *context, tm_node *node, int input, const char *what) {
+    TM_TRY(tm_infer_need(node, input, -1));
+    const tm_value *value = tm_infer_input(node, input);
+    return tm_infer_equal(context, node, tm_dim_product(context->dims, value->dims, value->rank),
+                          tm_infer_const(context, 1), what);
+}
+
 tm_code tm_infer_need_type(tm_node *node, int input, const tamis_type *allowed) {
     const tm_value *value = tm_infer_input(node, input);
     if (value == NULL || allowed == NULL)

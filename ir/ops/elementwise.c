@@ -314,8 +314,10 @@ tm_code tm_infer_test(tm_infer_context *context, tm_node *node) {
 }
 
 tm_code tm_infer_dropout(tm_infer_context *context, tm_node *node) {
-    (void)context;
     TM_TRY(tm_infer_need(node, 0, -1));
+    for (int i = 1; i < 3; i++)
+        if (tm_infer_input(node, i) != NULL)
+            TM_TRY(tm_infer_need_one(context, node, i, "ratio and training_mode must have one element"));
     tm_value *x = tm_infer_input(node, 0);
     tm_infer_set_like(node, 0, x->type, x);
     tm_infer_set_like(node, 1, TAMIS_TYPE_BOOL, x);

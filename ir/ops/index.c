@@ -9,14 +9,12 @@
 tm_code tm_infer_topk(tm_infer_context *context, tm_node *node) {
     static const tamis_type integer[] = {TAMIS_TYPE_INT64, 0};
     TM_TRY(tm_infer_need(node, 0, -1));
-    TM_TRY(tm_infer_need(node, 1, -1));
+    TM_TRY(tm_infer_need_one(context, node, 1, "K must have one element"));
     TM_TRY(tm_infer_need_type(node, 1, integer));
     const tm_value *data = tm_infer_input(node, 0);
     tm_value *k = tm_infer_input(node, 1);
     int axis = 0;
     TM_TRY(tm_infer_axis(node, tm_node_int(node, "axis"), data->rank, &axis));
-    TM_TRY(tm_infer_equal(context, node, tm_dim_product(context->dims, k->dims, k->rank),
-                          tm_infer_const(context, 1), "K must have one element"));
     tm_dim out[TAMIS_MAX_RANK];
     for (int i = 0; i < data->rank; i++)
         out[i] = data->dims[i];
@@ -90,6 +88,8 @@ tm_code tm_infer_non_max_suppression(tm_infer_context *context, tm_node *node) {
             continue;
         TM_TRY(tm_infer_need(node, i, -1));
         TM_TRY(tm_infer_need_type(node, i, i == 2 ? integer : single));
+        if (i >= 2)
+            TM_TRY(tm_infer_need_one(context, node, i, "limits and thresholds must have one element"));
     }
     const tm_value *boxes = tm_infer_input(node, 0), *scores = tm_infer_input(node, 1);
     TM_TRY(tm_infer_equal(context, node, boxes->dims[0], scores->dims[0], "batches of boxes and scores"));

@@ -229,14 +229,13 @@ tm_code tm_infer_tile(tm_infer_context *context, tm_node *node) {
 }
 
 tm_code tm_infer_trilu(tm_infer_context *context, tm_node *node) {
-    (void)context;
     TM_TRY(tm_infer_need(node, 0, -1));
     const tm_value *data = tm_infer_input(node, 0);
     if (data->rank < 2)
         return tm_infer_fail(node, TM_E_SHAPE, "the input has rank %d, at least 2 is needed", data->rank);
     if (tm_infer_input(node, 1) != NULL) {
         static const tamis_type integer[] = {TAMIS_TYPE_INT64, 0};
-        TM_TRY(tm_infer_need(node, 1, -1));
+        TM_TRY(tm_infer_need_one(context, node, 1, "k must have one element"));
         TM_TRY(tm_infer_need_type(node, 1, integer));
     }
     tm_infer_set_like(node, 0, data->type, data);

@@ -170,7 +170,7 @@ tm_code tm_infer_pad(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_movement_axes(context, node, 3, data->rank, axes, &list));
     TM_TRY(pad_sums(context, node, &list, sums));
     if (tm_infer_input(node, 2) != NULL) {
-        TM_TRY(tm_infer_need(node, 2, -1));
+        TM_TRY(tm_infer_need_one(context, node, 2, "constant_value must have one element"));
         TM_TRY(tm_infer_same_type(node, 0, 2));
     }
     tm_dim zero = tm_infer_const(context, 0);

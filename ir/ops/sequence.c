@@ -73,10 +73,18 @@ static tm_code infer_construct(tm_infer_context *context, tm_node *node) {
     return TM_OK;
 }
 
+/* The position in input i, which may be omitted. */
+static tm_code need_position(tm_infer_context *context, tm_node *node, int input) {
+    if (tm_infer_input(node, input) == NULL)
+        return TM_OK;
+    return tm_infer_need_one(context, node, input, "a position must have one element");
+}
+
 static tm_code infer_insert(tm_infer_context *context, tm_node *node) {
     TM_TRY(need_tensors(node, 0));
     TM_TRY(tm_infer_need(node, 1, -1));
     TM_TRY(tm_infer_same_type(node, 0, 1));
+    TM_TRY(need_position(context, node, 2));
     const tm_value *from = node->inputs[0];
     tm_dim dims[TAMIS_MAX_RANK];
     int rank = from->rank;
@@ -137,6 +145,7 @@ tm_code tm_infer_sequence(tm_infer_context *context, tm_node *node) {
         return infer_split(context, node);
     case TM_OP_SequenceErase:
         TM_TRY(need_sequence(node, 0));
+        TM_TRY(need_position(context, node, 1));
         tm_value_set_like(node->outputs[0], node->inputs[0]);
         return TM_OK;
     default: {
@@ -181,7 +190,7 @@ tm_code tm_infer_item(tm_infer_context *context, tm_node *node, const tm_value *
 
 static tm_code infer_at(tm_infer_context *context, tm_node *node) {
     const tm_value *sequence = node->inputs[0];
-    TM_TRY(tm_infer_need(node, 1, -1));
+    TM_TRY(tm_infer_need_one(context, node, 1, "a position must have one element"));
     const tm_value *item = known_item(context, sequence, node->inputs[1]);
     if (item != NULL) {
         tm_infer_set_like(node, 0, item->type, item);

@@ -29,13 +29,6 @@ static tm_dim whole_number(tm_infer_context *context, tm_value *value) {
     return NULL;
 }
 
-static tm_code need_scalar(tm_infer_context *context, tm_node *node, int input, const char *what) {
-    TM_TRY(tm_infer_need(node, input, -1));
-    const tm_value *value = tm_infer_input(node, input);
-    return tm_infer_equal(context, node, tm_dim_product(context->dims, value->dims, value->rank),
-                          tm_infer_const(context, 1), what);
-}
-
 tm_code tm_infer_range(tm_infer_context *context, tm_node *node) {
     static const tamis_type allowed[] = {
         TAMIS_TYPE_FLOAT16, TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_FLOAT, TAMIS_TYPE_DOUBLE,
@@ -44,7 +37,7 @@ tm_code tm_infer_range(tm_infer_context *context, tm_node *node) {
     tm_dim bounds[3];
     bool known = true;
     for (int i = 0; i < 3; i++) {
-        TM_TRY(need_scalar(context, node, i, "start, limit and delta must be scalars"));
+        TM_TRY(tm_infer_need_one(context, node, i, "start, limit and delta must be scalars"));
         TM_TRY(tm_infer_need_type(node, i, allowed));
         TM_TRY(tm_infer_same_type(node, 0, i));
         bounds[i] = whole_number(context, tm_infer_input(node, i));
@@ -111,7 +104,7 @@ tm_code tm_infer_eye_like(tm_infer_context *context, tm_node *node) {
 
 tm_code tm_infer_one_hot(tm_infer_context *context, tm_node *node) {
     TM_TRY(tm_infer_need(node, 0, -1));
-    TM_TRY(need_scalar(context, node, 1, "depth must be a scalar"));
+    TM_TRY(tm_infer_need_one(context, node, 1, "depth must be a scalar"));
     TM_TRY(tm_infer_need(node, 2, 1));
     TM_TRY(tm_infer_equal(context, node, tm_infer_input(node, 2)->dims[0], tm_infer_const(context, 2),
                           "values must be [off, on]"));

@@ -45,6 +45,16 @@ static const example examples[] = {
     {"%x: f32[b, 2]", "const %a: i64[1] = {1} %y: f32[*] = Squeeze(%x, %a)", "%y", "E111"},
     {"%x: f32[b, n]", "const %a: i64[2] = {-1, 0} %y: f32[*] = Unsqueeze(%x, %a)", "%y", "1, b, n, 1"},
     {"%x: f32[b, n]", "const %a: i64[2] = {0, -4} %y: f32[*] = Unsqueeze(%x, %a)", "%y", "E110"},
+    /* What is one number has one element */
+    {"%x: f32[b, n]", "const %k: i64[0] = {} %y: f32[*] = Trilu(%x, %k)", "%y", "E111"},
+    {"%x: f32[b, n], %k: i64[k]", "%y: f32[*] = Trilu(%x, %k)", "%y", "b, n"},
+    {"%x: f32[b, n]", "const %k: i64[1] = {1} %y: f32[*] = Trilu(%x, %k)", "%y", "b, n"},
+    {"%x: f32[3], %v: f32[0]", "const %p: i64[2] = {1, 1} %y: f32[*] = Pad(%x, %p, %v)", "%y", "E111"},
+    {"%x: f32[3], %r: f32[2]", "%y: f32[*], %m: bool[*] = Dropout(%x, %r)", "%y", "E111"},
+    {"%b: f32[1, n, 4], %s: f32[1, 2, n], %m: i64[0]", "%y: i64[*] = NonMaxSuppression(%b, %s, %m)", "%y",
+     "E111"},
+    {"%x: f32[3], %p: i64[0]", "%s: f32[*] = SequenceConstruct(%x) %y: f32[*] = SequenceAt(%s, %p)", "%y",
+     "E111"},
     /* Shape and its arithmetic */
     {"%x: f32[b, n, 3]", "%y: i64[*] = Shape(%x) %z: i64[*] = Size(%x)", "%y, %z", "3 | b, n, 3; | 3*b*n"},
     {"%x: f32[b, n, 3]", "%y: i64[*] = Shape(%x) {start = -2} %z: i64[*] = Shape(%x) {end = -5}", "%y, %z",
