@@ -137,7 +137,7 @@ tm_code tm_opset_regex_full_match(tm_draft *draft) {
     const char *error = tm_regex_compile(draft->importer->scratch, attribute->value.s,
                                          (size_t)attribute->value.s_size, &program, &count);
     if (error != NULL)
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "the pattern is not supported: %s", error);
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "the pattern is not supported: %s", error);
     tm_draft_set_ints(draft, "program", program, count);
     return TM_OK;
 }

@@ -54,8 +54,10 @@ static tm_code all_sums(tm_draft *draft, tm_value *x, tm_value **out_value) {
 
 tm_code tm_opset_lp_pool(tm_draft *draft) {
     double p = tm_draft_float(draft, "p", 2.0);
-    if (!(p > 0.0 && p <= 1024.0))
-        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "p must be positive and at most 1024");
+    if (!(p > 0.0))
+        return tm_draft_fail(draft, TM_E_ATTRIBUTE, "p must be positive");
+    if (p > 1024.0)
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "p is %g; 1024 is the most", p);
     if (p >= 1.0 && p == (double)(int64_t)p) {
         tm_draft_set_int(draft, "p", (int64_t)p);
         return TM_OK;

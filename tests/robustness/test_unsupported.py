@@ -36,6 +36,8 @@ def make_model():
         helper.make_node("Det", ["b"], ["t"], name="mistyped"),
         helper.make_node("Col2Im", ["k", "i1", "i2"], ["v"], name="kernelless"),
         helper.make_node("Resize", ["q", "", "w"], ["u"], name="misformed", mode="no_such_mode"),
+        helper.make_node("RegexFullMatch", ["k"], ["e"], name="classes", pattern="\\pL"),
+        helper.make_node("Rfft", ["x"], ["h"], name="scaled", domain="com.microsoft", normalized=1),
     ]
     graph = helper.make_graph(
         nodes, "g",
@@ -43,8 +45,9 @@ def make_model():
          tensor("b", (2, 2), TensorProto.BOOL), tensor("q", (1, 1, 2, 2)), tensor("w", (4,)),
          tensor("k", (1, 5, 5), TensorProto.STRING), tensor("i1", (2,), TensorProto.INT64),
          tensor("i2", (2,), TensorProto.INT64)],
-        [helper.make_empty_tensor_value_info(name) for name in ("m2", "i", "f", "d", "r", "t", "u", "v")])
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1), helper.make_opsetid("com.example", 1)]
+        [helper.make_empty_tensor_value_info(name) for name in ("m2", "i", "f", "d", "r", "t", "u", "v", "e", "h")])
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1), helper.make_opsetid("com.example", 1),
+              helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=[function])
 
 
@@ -60,6 +63,6 @@ def test_all_in_one_run(tmp_path, verb):
     if verb == "check":
         return
     for name in ("NoSuchInMain", "NoSuchInThen", "NoSuchInElse", "NoSuchInFunction", "com.example.Foreign", "rankless",
-                 "mistyped", "kernelless", "misformed"):
+                 "mistyped", "kernelless", "misformed", "classes", "scaled"):
         assert name in done.stderr, f"{name} is not named:\n{done.stderr}"
     assert "2 nodes" in done.stderr, done.stderr
