@@ -123,7 +123,8 @@ static tm_code summed_like(const differentiation *d, tm_value *gradient, tm_valu
             continue;
         if (!tm_dim_is(own, 1))
             return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                                 "Gradient of a broadcast whose dims are not known to be equal or 1");
+                                 "Gradient of a broadcast whose dims are not known to be equal or 1; give the "
+                                 "inputs fixed dims, or pin them with --dim");
         units[unit_count++] = i;
     }
     if (more > 0) {
@@ -249,24 +250,61 @@ static tm_code differentiate_unary(differentiation *d, const tm_node *node, tm_v
     return add_part(d, node, 0, tm_write_binary(draft, TM_OP_Mul, g, factor));
 }
 
+static bool is_one_of(tm_op op, const tm_op *ops, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (op == ops[i])
+            return true;
+    return false;
+}
+
+static bool is_unary(tm_op op) {
+    static const tm_op ops[] = {TM_OP_Identity, TM_OP_Neg,     TM_OP_Exp,  TM_OP_Log,    TM_OP_Sqrt,
+                                TM_OP_Tanh,     TM_OP_Sigmoid, TM_OP_Relu, TM_OP_Expand, TM_OP_ReduceSum};
+    return is_one_of(op, ops, sizeof ops / sizeof *ops);
+}
+
+static bool is_binary(tm_op op) {
+    static const tm_op ops[] = {TM_OP_Add, TM_OP_Sub, TM_OP_Mul, TM_OP_Div, TM_OP_MatMul};
+    return is_one_of(op, ops, sizeof ops / sizeof *ops);
+}
+
+/* Names all operators that a gradient would reach and that have no derivative here, each once. The target of
+ * an Expand and the axes of a sum get none. */
+static tm_code check_operators(const differentiation *d) {
+    tm_arena *arena = d->draft->importer->scratch;
+    TM_VECTOR(tm_node *) reached = {0};
+    TM_VECTOR(tm_op) refused = {0};
+    tm_push(arena, &reached, d->y->producer);
+    for (size_t n = d->nodes.count; n > 0; n--) {
+        tm_node *node = d->nodes.items[n - 1];
+        if (!is_in(reached.items, reached.count, node))
+            continue;
+        if (!is_unary(node->op) && !is_binary(node->op) &&
+            !is_one_of(node->op, refused.items, refused.count))
+            tm_push(arena, &refused, node->op);
+        int count = is_unary(node->op) ? 1 : node->input_count;
+        for (int i = 0; i < count; i++)
+            if (node->inputs[i] != NULL && node->inputs[i]->producer != NULL)
+                tm_push(arena, &reached, node->inputs[i]->producer);
+    }
+    const char *names = "";
+    for (size_t i = refused.count; i > 0; i--)
+        names = tm_arena_format(arena, "%s%s%s", names, i < refused.count ? ", " : "",
+                                tm_op_get(refused.items[i - 1])->name);
+    if (refused.count == 0)
+        return TM_OK;
+    return tm_draft_fail(d->draft, TM_E_UNSUPPORTED_FORM,
+                         "Gradient of %s; tamis differentiates Add, Sub, Mul, Div, MatMul, Neg, Exp, Log, "
+                         "Sqrt, Tanh, Sigmoid, Relu, ReduceSum, Expand and Identity",
+                         names);
+}
+
 static tm_code differentiate(differentiation *d, const tm_node *node) {
-    static const tm_op unary[] = {TM_OP_Identity, TM_OP_Neg,     TM_OP_Exp,  TM_OP_Log,    TM_OP_Sqrt,
-                                  TM_OP_Tanh,     TM_OP_Sigmoid, TM_OP_Relu, TM_OP_Expand, TM_OP_ReduceSum};
-    static const tm_op binary[] = {TM_OP_Add, TM_OP_Sub, TM_OP_Mul, TM_OP_Div, TM_OP_MatMul};
     const pair *found = find(d->gradients.items, d->gradients.count, node->outputs[0]);
     if (found == NULL)
         return TM_OK;
-    for (size_t i = 0; i < sizeof unary / sizeof *unary; i++)
-        if (node->op == unary[i])
-            return differentiate_unary(d, node, found->to);
-    for (size_t i = 0; i < sizeof binary / sizeof *binary; i++)
-        if (node->op == binary[i])
-            return differentiate_binary(d, node, found->to);
-    return tm_draft_fail(
-        d->draft, TM_E_UNSUPPORTED_FORM,
-        "Gradient of %s; tamis differentiates Add, Sub, Mul, Div, MatMul, Neg, Exp, Log, Sqrt, "
-        "Tanh, Sigmoid, Relu, ReduceSum, Expand and Identity",
-        tm_op_get(node->op)->name);
+    return is_unary(node->op) ? differentiate_unary(d, node, found->to)
+                              : differentiate_binary(d, node, found->to);
 }
 
 /* ---- the node ---- */
@@ -308,6 +346,7 @@ tm_code tm_opset_gradient(tm_draft *draft) {
     size_t count = 0;
     TM_TRY(read_names(&d, &count));
     collect(&d);
+    TM_TRY(check_operators(&d));
     bool other = false;
     for (size_t i = 0; i < d.replaced.count; i++)
         other |= d.replaced.items[i].from != d.replaced.items[i].to;

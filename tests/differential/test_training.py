@@ -164,6 +164,7 @@ def test_gradient_of_a_gradient():
 
 @pytest.mark.parametrize("body, dims, reason", [
     ("y = Cosh(a)", "n", "Gradient of Cosh; tamis differentiates"), ("y = MatMul(a, a)", "2, n, n", "other ranks"),
+    ("s = Sin(a)\nt = Mul(s, a)\nu = Sin(t)\ny = Cos(u)", "n", "Gradient of Sin, Cos; tamis differentiates"),
     ("y = Add(a, b)", "n", "not known to be equal or 1"), ("x = Neg(a)", "n", "makes y"),
 ])
 def test_refused_gradients(body, dims, reason):
