@@ -17,6 +17,7 @@
 #include "ir/text.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,14 @@ tm_code tool_parse_number(tool *tool, const char *what, const char *text, double
     if (end == text || *end != 0)
         return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not a number", what, text);
     *out = value;
+    return TM_OK;
+}
+
+tm_code tool_parse_tolerance(tool *tool, const char *what, const char *text, double *out) {
+    TM_TRY(tool_parse_number(tool, what, text, out));
+    if (!(*out >= 0.0) || isinf(*out))
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not a finite number of 0 or more", what,
+                           text);
     return TM_OK;
 }
 

@@ -115,9 +115,25 @@ static int64_t size_of_dim(const tool_sizes *sizes, const char *text) {
     return sizes->fallback;
 }
 
+/* A size for a dim that no input has is a slip of the pen. */
+static tm_code check_sizes(const tool_engine *engine, const tool_sizes *sizes) {
+    for (size_t i = 0; i < sizes->list.count; i++) {
+        const char *name = sizes->list.items[i].name;
+        bool found = false;
+        for (int p = 0; p < engine->input_count; p++)
+            for (int d = 0; d < engine->inputs[p].rank; d++)
+                found |= strcmp(engine->inputs[p].dims[d], name) == 0;
+        if (!found)
+            return tool_report(engine->tool, TM_E_USAGE, NULL, "see the dims with: tamis inspect",
+                               "--size: no input has a dim named '%s'", name);
+    }
+    return TM_OK;
+}
+
 tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes, uint64_t seed,
                          tool_value *out_values) {
     tool *tool = engine->tool;
+    TM_TRY(check_sizes(engine, sizes));
     bool *have = TM_NEW_ARRAY(&tool->arena, bool, engine->input_count + 1);
     if (path != NULL)
         TM_TRY(tool_values_read(tool, path, "input", engine->inputs, engine->input_count, out_values, have));

@@ -90,6 +90,8 @@ TM_MUST_USE tm_code tool_arguments_single(const tool_arguments *arguments, const
 TM_MUST_USE tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low,
                                        int64_t high, int64_t *out);
 TM_MUST_USE tm_code tool_parse_number(tool *tool, const char *what, const char *text, double *out);
+/* A finite number of 0 or more. */
+TM_MUST_USE tm_code tool_parse_tolerance(tool *tool, const char *what, const char *text, double *out);
 
 /* Options of compilation, shared by the verbs that compile. */
 enum { TOOL_COMPILE_FIRST = 1000 };

@@ -108,10 +108,10 @@ static tm_code take_option(tool *tool, int id, const char *value, check_options 
         return tool_parse_integer(tool, "--timeout", value, 1, 1000000, &options->timeout);
     case RTOL:
         options->has_rtol = true;
-        return tool_parse_number(tool, "--rtol", value, &options->tolerance.rtol);
+        return tool_parse_tolerance(tool, "--rtol", value, &options->tolerance.rtol);
     case ATOL:
         options->has_atol = true;
-        return tool_parse_number(tool, "--atol", value, &options->tolerance.atol);
+        return tool_parse_tolerance(tool, "--atol", value, &options->tolerance.atol);
     case JSON:
         context->json = true;
         return TM_OK;

@@ -35,9 +35,9 @@ static tm_code take_option(tool *tool, int id, const char *value, verify_options
     case RUNS:
         return tool_parse_integer(tool, "--runs", value, 1, 1000000, &options->runs);
     case RTOL:
-        return tool_parse_number(tool, "--rtol", value, &options->tolerance.rtol);
+        return tool_parse_tolerance(tool, "--rtol", value, &options->tolerance.rtol);
     case ATOL:
-        return tool_parse_number(tool, "--atol", value, &options->tolerance.atol);
+        return tool_parse_tolerance(tool, "--atol", value, &options->tolerance.atol);
     case THREADS:
         return tool_parse_integer(tool, "--threads", value, 1, 256, &options->threads);
     default:

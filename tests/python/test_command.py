@@ -197,6 +197,10 @@ def test_header_is_c_whatever_the_names(tmp_path, monkeypatch):
     (["run", "missing.onnx"], 66),
     (["explain", "E9999"], 2),
     (["check", "missing"], 66),
+    (["check", "missing", "--atol", "nan"], 2),
+    (["check", "missing", "--rtol", "-1"], 2),
+    (["verify", "m.onnx", "--rtol", "inf"], 2),
+    (["verify", "m.onnx", "--atol", "-0.5"], 2),
 ])
 def test_usage_errors(arguments, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -213,6 +217,7 @@ def test_other_exit_codes(folder):
     tamis("compile", "model.onnx", "-o", "x.so", "--disable=frob", code=2)
     tamis("compile", "model.onnx", "-o", "x.so", "--print-after=frob", code=2)
     tamis("compile", "model.onnx", "-o", "x.so", "--name=a b", code=2)
+    assert "'q'" in tamis("verify", "model.onnx", "--size", "q=3", code=2)[1]
     np.save("x.npy", np.zeros((2, 3)))
     _, message = tamis("run", "model.onnx", "-i", "x=x.npy", "-i", "w=w.npy", code=65)
     assert "expected f32\n" in message and "found    f64\n" in message
