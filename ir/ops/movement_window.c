@@ -45,6 +45,14 @@ static tm_dim short_length(tm_infer_context *context, const slice_range *range, 
     return NULL;
 }
 
+/* A step longer than any tensor picks one element, whatever its length; ceildiv needs room to add n to it. */
+static tm_dim bounded_step(tm_infer_context *context, tm_dim step) {
+    const int64_t most = INT64_C(1) << 62;
+    if (!tm_dim_is_constant(step) || (step->constant >= -most && step->constant <= most))
+        return step;
+    return tm_infer_const(context, step->constant < 0 ? -most : most);
+}
+
 static tm_dim slice_length(tm_infer_context *context, const slice_range *range, tm_dim n) {
     tm_dims *dims = context->dims;
     tm_dim simple = short_length(context, range, n);
@@ -53,14 +61,15 @@ static tm_dim slice_length(tm_infer_context *context, const slice_range *range, 
     tm_dim zero = tm_infer_const(context, 0), minus_one = tm_infer_const(context, -1);
     tm_dim last = tm_dim_sub(dims, n, tm_infer_const(context, 1));
     tm_dim start = from_the_end(context, range->start, n), end = from_the_end(context, range->end, n);
+    tm_dim step = bounded_step(context, range->step);
     tm_dim up = tm_dim_ceildiv(
         dims, tm_dim_sub(dims, tm_dim_clamp(dims, end, zero, n), tm_dim_clamp(dims, start, zero, n)),
-        range->step);
+        step);
     tm_dim down = tm_dim_ceildiv(
         dims,
         tm_dim_sub(dims, tm_dim_clamp(dims, end, minus_one, last), tm_dim_clamp(dims, start, zero, last)),
-        range->step);
-    tm_dim length = tm_dim_select(dims, tm_dim_less(dims, range->step, zero), down, up);
+        step);
+    tm_dim length = tm_dim_select(dims, tm_dim_less(dims, step, zero), down, up);
     return tm_dim_max(dims, length, zero);
 }
 

@@ -99,6 +99,10 @@ static const example examples[] = {
      "i64[1] = {-1} "
      "%y: f32[*] = Slice(%x, %f, %e, %a, %t)",
      "%y", "n"},
+    {"%x: f32[n]",
+     "const %f: i64[1] = {0} const %e: i64[1] = {9223372036854775807} const %a: i64[1] = {0} const %t: i64[1] "
+     "= {9223372036854775807} %y: f32[*] = Slice(%x, %f, %e, %a, %t)",
+     "%y", "floordiv(n + 4611686018427387903, 4611686018427387904)"},
     {"%x: f32[10]",
      "const %f: i64[1] = {8} const %e: i64[1] = {2} const %a: i64[1] = {0} const %t: i64[1] = {-3} %y: "
      "f32[*] = Slice(%x, %f, %e, %a, %t)",
