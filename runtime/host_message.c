@@ -139,6 +139,8 @@ int tm_host_fail_run(tamis_error *error, const tamis_session *session) {
                             "    hint: compile with a lower -mcpu");
     char text[256];
     tm_failure_text(run->code, run->detail[0], run->detail[1], text, sizeof text);
-    int code = run->code == TM_RUN_MEMORY ? TM_HOST_OUT_OF_MEMORY : TM_HOST_RUN;
+    int code = run->code == TM_RUN_MEMORY  ? TM_HOST_OUT_OF_MEMORY
+               : run->code == TM_RUN_IMAGE ? TM_HOST_UNSUPPORTED_FORM
+                                           : TM_HOST_RUN;
     return tm_host_fail(error, code, "%s: %s", name, text);
 }

@@ -27,6 +27,7 @@ enum { /* numbers of base/errors.def; the runtime does not include base/ */
        TM_HOST_OUT_OF_MEMORY = 1,
        TM_HOST_USAGE = 3,
        TM_HOST_OPEN = 10,
+       TM_HOST_UNSUPPORTED_FORM = 202,
        TM_HOST_ARTIFACT = 400,
        TM_HOST_CPU = 401,
        TM_HOST_RUN = 402

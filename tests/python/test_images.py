@@ -3,7 +3,9 @@
 
 import os
 import random
+import shutil
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -184,3 +186,18 @@ def test_flipped_bits(decode, name):
             damaged[r.randrange(min(len(data), 200) if r.random() < 0.6 else len(data))] ^= 1 << r.randrange(8)
         found = decode(bytes(damaged))
         assert found["RGB"].shape[:2] == found["Grayscale"].shape[:2]
+
+
+def test_without_library(tmp_path):
+    """A tamis whose library of images is not to be found says so, and that it lacks something: exit code 69."""
+    graph = helper.make_graph([helper.make_node("ImageDecoder", ["x"], ["y"], pixel_format="RGB")], "g",
+                              [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n"])],
+                              [helper.make_tensor_value_info("y", TensorProto.UINT8, None)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.frombuffer(recorded("png")[0], np.uint8))
+    subprocess.run([os.environ["TAMIS"], "compile", "m.onnx", "-o", "m.so"], cwd=tmp_path, check=True)
+    alone = shutil.copy(os.environ["TAMIS"], tmp_path)
+    environment = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
+    done = subprocess.run([alone, "run", "m.so", "-i", "x=x.npy"], cwd=tmp_path, env=environment, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 69 and "install libtamis_images" in done.stderr, done
