@@ -3,8 +3,9 @@
  * cast_text.c: Cast between strings and numbers.
  *
  * Text to number reads integers exactly and floats rounded once, whatever their length, with the
- * literals INF and NaN in any case; text that is no number is a failure. Number to text
- * writes the shortest digits that read back as the same number, plain from 1e-4 to 1e16 ("0.1", "3.0")
+ * literals INF and NaN in any case; text that is no number is a failure. So is, for integers, one that 64
+ * bits do not hold; narrower integers keep the low bits, unsigned ones those of negative numbers too. Number
+ * to text writes the shortest digits that read back as the same number, plain from 1e-4 to 1e16 ("0.1", "3.0")
  * and scientific beyond ("1e-05", "2.5e+20"), as NumPy does; bools are True and False.
  *
  * Both ways need a product m 10^e to more digits than any machine type has. cast_decimal.h does it with
@@ -73,18 +74,20 @@ static number read_number(const char *text, int64_t size) {
     }
     uint64_t digits = 0;
     int64_t i = 0, dropped = 0, fraction = 0, written;
-    bool any = false, sticky = false, point = false;
+    bool any = false, sticky = false, point = false, full = false;
     for (; i < size && (is_digit(text, size, i) || (text[i] == '.' && !point)); i++) {
         if (text[i] == '.') {
             point = true;
             continue;
         }
         any = true;
-        if (digits < 1000000000000000000u) { /* 19 digits fit */
-            digits = digits * 10 + (uint64_t)(text[i] - '0');
+        uint64_t digit = (uint64_t)(text[i] - '0');
+        full |= digits > (UINT64_MAX - digit) / 10;
+        if (!full) {
+            digits = digits * 10 + digit;
             fraction += point;
         } else {
-            sticky |= text[i] != '0';
+            sticky |= digit != 0;
             dropped += !point;
         }
     }
@@ -101,6 +104,19 @@ static number read_number(const char *text, int64_t size) {
     return result;
 }
 
+/* Is it in the range of int64, or for unsigned types above -2^64 and below 2^64? NaN is in none. */
+static bool fits_integers(const number *value, bool is_unsigned) {
+    if (value->whole)
+        return is_unsigned || value->integer <= (uint64_t)INT64_MAX + value->negative;
+    double end = is_unsigned ? 0x1p64 : 0x1p63;
+    return value->f64 < end || (value->negative && !is_unsigned && value->f64 == end);
+}
+
+static bool is_unsigned_type(int32_t type) {
+    return type == TAMIS_TYPE_UINT8 || type == TAMIS_TYPE_UINT16 || type == TAMIS_TYPE_UINT32 ||
+           type == TAMIS_TYPE_UINT64 || type == TAMIS_TYPE_UINT4 || type == TAMIS_TYPE_UINT2;
+}
+
 static bool write_number(const number *value, int32_t type, void *data, int64_t at) {
     tm_wide wide;
     tm_cast_rules rules = {true, TM_E8M0_UP};
@@ -108,13 +124,17 @@ static bool write_number(const number *value, int32_t type, void *data, int64_t 
         tm_set_f32(data, at, value->negative ? -value->f32 : value->f32);
         return true;
     }
-    wide.floats[0] = value->negative ? -value->f64 : value->f64;
-    wide.integers[0] = (int64_t)(value->negative ? 0 - value->integer : value->integer);
-    wide.is_unsigned = !value->negative;
     bool to_float = type == TAMIS_TYPE_DOUBLE || type == TAMIS_TYPE_FLOAT16 || type == TAMIS_TYPE_BFLOAT16 ||
                     (type >= TAMIS_TYPE_FLOAT8E4M3FN && type <= TAMIS_TYPE_FLOAT8E5M2FNUZ) ||
                     type == TAMIS_TYPE_FLOAT8E8M0 || type == TAMIS_TYPE_FLOAT4E2M1;
-    wide.is_float = !value->whole || to_float;
+    bool to_integer = !to_float && type != TAMIS_TYPE_BOOL;
+    if (to_integer && !fits_integers(value, is_unsigned_type(type)))
+        return false;
+    uint64_t size = value->whole ? value->integer : tm_f64_to_u64(value->f64);
+    wide.floats[0] = value->negative ? -value->f64 : value->f64;
+    wide.integers[0] = (int64_t)(value->negative ? 0 - size : size);
+    wide.is_unsigned = !value->negative;
+    wide.is_float = to_float || (!to_integer && !value->whole);
     return tm_wide_write(&wide, type, data, at, 1, rules);
 }
 

@@ -359,6 +359,55 @@ static void casts_of_text(void **state) {
     }
 }
 
+/* Text to integers: what 64 bits do not hold fails, narrower types keep the low bits. */
+static void integers_of_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        tamis_type type;
+        bool fits;
+        int64_t value;
+    } rows[] = {{"9223372036854775807", TAMIS_TYPE_INT64, true, INT64_MAX},
+                {"9223372036854775808", TAMIS_TYPE_INT64, false, 0},
+                {"-9223372036854775808", TAMIS_TYPE_INT64, true, INT64_MIN},
+                {"-9223372036854775809", TAMIS_TYPE_INT64, false, 0},
+                {"18446744073709551614", TAMIS_TYPE_UINT64, true, -2},
+                {"18446744073709551615", TAMIS_TYPE_UINT64, true, -1},
+                {"18446744073709551616", TAMIS_TYPE_UINT64, false, 0},
+                {"184467440737095516190", TAMIS_TYPE_UINT64, false, 0},
+                {"-1", TAMIS_TYPE_UINT64, true, -1},
+                {"9223372036854775808", TAMIS_TYPE_INT32, false, 0},
+                {"5000000000", TAMIS_TYPE_INT32, true, 705032704},
+                {"300", TAMIS_TYPE_INT8, true, 44},
+                {"300", TAMIS_TYPE_UINT8, true, 44},
+                {"-2.7", TAMIS_TYPE_INT64, true, -2},
+                {"-2.7", TAMIS_TYPE_UINT64, true, -2},
+                {"1e19", TAMIS_TYPE_UINT8, true, 0},
+                {"1e2", TAMIS_TYPE_INT64, true, 100},
+                {"1e19", TAMIS_TYPE_INT64, false, 0},
+                {"1e400", TAMIS_TYPE_INT64, false, 0},
+                {"inf", TAMIS_TYPE_INT64, false, 0},
+                {"-infinity", TAMIS_TYPE_UINT8, false, 0},
+                {"nan", TAMIS_TYPE_INT8, false, 0},
+                {"nan", TAMIS_TYPE_UINT64, false, 0},
+                {"0x10", TAMIS_TYPE_INT64, false, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        kernel_test t;
+        kernel_test_init(&t, 1);
+        tamis_string text = {rows[i].text, (int64_t)strlen(rows[i].text)};
+        const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_STRING, 0, NULL, &text);
+        const tm_constant *y = NULL;
+        tm_node *node = new_node(&t, TM_OP_Cast, 1, 1, &x);
+        tm_node_set_int(node, "to", rows[i].type);
+        assert_int_equal(run_node(&t, node, &y) == TM_OK, rows[i].fits);
+        int64_t value = 0;
+        if (rows[i].fits)
+            memcpy(&value, y->data, (size_t)tm_type_bits(rows[i].type) / 8);
+        assert_true(value == rows[i].value);
+        kernel_test_deinit(&t);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(binaries_broadcast),
@@ -369,6 +418,7 @@ int main(void) {
         cmocka_unit_test(nan_comes_through),
         cmocka_unit_test(casts),
         cmocka_unit_test(casts_of_text),
+        cmocka_unit_test(integers_of_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
