@@ -165,13 +165,15 @@ static tm_code turn(tm_draft *draft, group_query *g) {
     return TM_OK;
 }
 
-/* The cache with the new entries, as long as the longer of the old one and total_sequence_length. */
+/* The cache with the new entries, as long as the longer of the old one and total_sequence_length; it grows by
+ * the new entries at most, so that an end behind them is behind the cache. */
 static tm_value *update_cache(tm_draft *draft, group_query *g, tm_value *past, tm_value *fresh) {
     fresh = tm_attention_split_heads(draft, fresh, g->kv_heads);
     if (past == NULL)
         return fresh;
     tm_value *zero = tm_draft_constant_ints(draft, (int64_t[]){0}, 1);
     tm_value *missing = tm_write_binary(draft, TM_OP_Sub, g->total, tm_write_dims(draft, past, 2, 1));
+    missing = tm_draft_emit(draft, TM_OP_Min, 2, (tm_value *[]){missing, g->length});
     missing = tm_draft_emit(draft, TM_OP_Max, 2, (tm_value *[]){missing, zero});
     tm_value *shape = tm_write_concat(
         draft, 0, 3,

@@ -246,6 +246,7 @@ def test_refused(number, tmp_path):
 
 BAD_DATA = [
     ("an end behind the buffer", "GroupQueryAttention growing", {5: 40}),
+    ("an end behind the past and the new keys", "GroupQueryAttention growing", {5: 40, 6: 41}),
     ("a negative end", "GroupQueryAttention buffer", {5: -9}),
     ("a position behind the table", "RotaryEmbedding rows", {1: 64}),
     ("a negative position", "RotaryEmbedding rows", {1: -1}),
