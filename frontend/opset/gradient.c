@@ -123,8 +123,8 @@ static tm_code summed_like(const differentiation *d, tm_value *gradient, tm_valu
             continue;
         if (!tm_dim_is(own, 1))
             return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
-                                 "Gradient of a broadcast whose dims are not known to be equal or 1; give the "
-                                 "inputs fixed dims, or pin them with --dim");
+                                 "Gradient of a broadcast whose dims are not known to be equal or 1; "
+                                 "give the inputs fixed dims, or pin them with --dim");
         units[unit_count++] = i;
     }
     if (more > 0) {
