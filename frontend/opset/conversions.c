@@ -52,15 +52,6 @@ tm_code tm_opset_scaled_normalization(tm_draft *draft) {
     return become_cast(draft, tm_draft_add_output(draft, node), result);
 }
 
-/* A mask of integers is added to the scores like one of floats. */
-tm_code tm_opset_attention(tm_draft *draft) {
-    tm_value *mask = tm_draft_input(draft, 3);
-    if (mask != NULL && tm_type_is_integer(tm_draft_type(draft, mask)))
-        tm_draft_set_input(
-            draft, 3, tm_draft_emit(draft, TM_OP_CastLike, 2, (tm_value *[]){mask, draft->inputs.items[0]}));
-    return TM_OK;
-}
-
 /* ---- QLinearMatMul ---- */
 
 static bool is_float8(tm_draft *draft, size_t index) {

@@ -92,7 +92,8 @@ void tm_write_split(tm_draft *draft, tm_value *x, int axis, int count, const int
 tm_value *tm_write_dims(tm_draft *draft, tm_value *x, int axis, int count) {
     tm_node *node = tm_draft_emit_node(draft, TM_OP_Shape, 1, &x);
     tm_node_set_int(node, "start", axis);
-    tm_node_set_int(node, "end", axis + count);
+    if (axis + count != 0) /* else up to the last */
+        tm_node_set_int(node, "end", axis + count);
     return tm_draft_add_output(draft, node);
 }
 

@@ -37,7 +37,7 @@ tm_value *tm_write_slice(tm_draft *draft, tm_value *x, int axis, tm_value *start
 /* `count` parts along an axis; sizes NULL: equal ones. */
 void tm_write_split(tm_draft *draft, tm_value *x, int axis, int count, const int64_t *sizes, tm_value **out);
 
-/* Dims axis, axis + 1, ... of x, rank 1. */
+/* Dims axis, axis + 1, ... of x, rank 1; a negative axis counts from behind. */
 tm_value *tm_write_dims(tm_draft *draft, tm_value *x, int axis, int count);
 /* int64, rank 1, of one element; `x` has one element and any integer type. */
 tm_value *tm_write_one(tm_draft *draft, tm_value *x);
