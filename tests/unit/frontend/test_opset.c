@@ -292,6 +292,39 @@ static void converted_types(void **state) {
     kit_deinit(&k);
 }
 
+/* SwiGLU, the other order of SpaceToDepth; a window is a mask, and rows that see no key are zeros. */
+static void newer_forms(void **state) {
+    (void)state;
+    kit k;
+    kit_float(&k, start(&k, 28, "SwiGLU", "x,x", "y"), "alpha", 2);
+    assert_true(tm_node_float(finish(&k, "Swish Mul")->previous, "alpha") == 2);
+    kit_deinit(&k);
+    for (int crd = 0; crd < 2; crd++) {
+        Onnx__NodeProto *node = start(&k, 28, "SpaceToDepth", "i", "y");
+        kit_input(&k, k.graph, "i", TAMIS_TYPE_FLOAT, "1,2,4,4");
+        kit_int(&k, node, "blocksize", 2);
+        kit_string(&k, node, "mode", crd ? "CRD" : "DCR");
+        finish(&k, crd ? "SpaceToDepth Shape Shape Shape Concat Reshape Transpose Shape Reshape Identity"
+                       : "SpaceToDepth");
+        kit_deinit(&k);
+    }
+    for (int windowed = 0; windowed < 2; windowed++) {
+        Onnx__NodeProto *node = start(&k, 25, "Attention", "q,q,q", "y");
+        kit_input(&k, k.graph, "q", TAMIS_TYPE_FLOAT, "1,2,3,4");
+        kit_int(&k, node, "left_window_size", windowed ? 2 : -1);
+        finish(&k, windowed ? "Shape Shape Squeeze Range Unsqueeze Squeeze Range Add GreaterOrEqual ReduceMax "
+                              "Expand Attention Where Identity"
+                            : "Attention");
+        kit_deinit(&k);
+    }
+    kit_int(&k, start(&k, 25, "Attention", "x,x,x", "y"), "left_window_size", -2);
+    assert_int_equal(kit_import(&k), TM_E_ATTRIBUTE);
+    kit_deinit(&k);
+    kit_int(&k, start(&k, 24, "Attention", "x,x,x", "y"), "left_window_size", 2);
+    assert_int_equal(kit_import(&k), TM_E_ATTRIBUTE);
+    kit_deinit(&k);
+}
+
 static void microsoft(void **state) {
     (void)state;
     kit k;
@@ -417,6 +450,7 @@ int main(void) {
         cmocka_unit_test(dropout),
         cmocka_unit_test(upsample),
         cmocka_unit_test(single_forms),
+        cmocka_unit_test(newer_forms),
         cmocka_unit_test(microsoft),
         cmocka_unit_test(microsoft_attention),
         cmocka_unit_test(rank_in_a_branch),

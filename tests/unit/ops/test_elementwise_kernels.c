@@ -268,6 +268,35 @@ static void ends_of_types(void **state) {
     }
 }
 
+/* What a shift moves in is 0, or the sign to the right; no count is out of range. */
+static void shifts_of_signed_types(void **state) {
+    (void)state;
+    static const struct {
+        tamis_type type;
+        const char *direction;
+        double a, b, want;
+    } shifts[] = {
+        {TAMIS_TYPE_INT8, "LEFT", 65, 1, -126},    {TAMIS_TYPE_INT8, "LEFT", -1, 8, 0},
+        {TAMIS_TYPE_INT8, "LEFT", 1, -1, 0},       {TAMIS_TYPE_INT8, "RIGHT", -7, 1, -4},
+        {TAMIS_TYPE_INT16, "RIGHT", -7, 16, -1},   {TAMIS_TYPE_INT32, "RIGHT", -7, -2, -1},
+        {TAMIS_TYPE_INT32, "RIGHT", 7, 40, 0},     {TAMIS_TYPE_INT64, "RIGHT", -8, 2, -2},
+        {TAMIS_TYPE_INT64, "LEFT", -3, 40, -3.0 * (1LL << 40)}, {TAMIS_TYPE_UINT8, "RIGHT", 200, 9, 0},
+    };
+    for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+        kernel_test t;
+        kernel_test_init(&t, 1);
+        const tm_constant *inputs[2] = {tensor_of(&t, shifts[i].type, 0, NULL, &shifts[i].a),
+                                        tensor_of(&t, shifts[i].type, 0, NULL, &shifts[i].b)};
+        const tm_constant *y = NULL;
+        tm_node *node = new_node(&t, TM_OP_BitShift, 1, 2, inputs);
+        tm_node_set_string(node, "direction", shifts[i].direction);
+        assert_int_equal(run_node(&t, node, &y), TM_OK);
+        if (number_at(y, 0) != shifts[i].want)
+            fail_msg("shift %zu: %g, expected %g", i, number_at(y, 0), shifts[i].want);
+        kernel_test_deinit(&t);
+    }
+}
+
 static void integer_division_by_zero_fails(void **state) {
     (void)state;
     static const tm_op ops[] = {TM_OP_Div, TM_OP_Mod};
@@ -414,6 +443,7 @@ int main(void) {
         cmocka_unit_test(many_inputs),
         cmocka_unit_test(where_moves_all_widths),
         cmocka_unit_test(ends_of_types),
+        cmocka_unit_test(shifts_of_signed_types),
         cmocka_unit_test(integer_division_by_zero_fails),
         cmocka_unit_test(nan_comes_through),
         cmocka_unit_test(casts),
