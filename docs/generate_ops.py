@@ -134,10 +134,8 @@ def types_text(row, schema, kernels):
 def compiled_text(row, regions, forms):
     if row is None:
         return "written out by the importer"
-    if "TM_CONTROL" in row.traits:
-        return "control flow"
     ways = [f"{kind} region" for kind in regions.get(row.name, [])] if row.domain == "ONNX" else []
-    ways.append("view" if "TM_VIEW" in row.traits else "kernel")
+    ways.append("control flow" if "TM_CONTROL" in row.traits else "view" if "TM_VIEW" in row.traits else "kernel")
     return ", ".join(ways)
 
 
