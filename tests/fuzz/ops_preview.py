@@ -3,7 +3,7 @@
 
 import numpy
 
-from elements import F16, F32, F64, T
+from elements import F16, F32, T
 from tables import entry
 
 DOMAIN = "ai.onnx.preview"
@@ -37,13 +37,12 @@ def modifier(g, kind, shape, name):
 @entry("FlexAttention", since=26)
 def flex_attention(g):
     g.root.opsets[DOMAIN] = 1
-    kind = g.pick([F32, F32, F64, F16])
+    kind = g.pick([F32, F32, F16])  # float64: how much of it is computed in float32, the standard leaves open
     batch, heads, share, q, k = g.integer(1, 2), g.integer(1, 2), g.integer(1, 3), g.integer(1, 4), g.integer(1, 5)
     size, other = g.integer(1, 8), g.integer(1, 5)
     values = [g.fresh(kind, s, special=0.0) for s in ([batch, heads * share, q, size], [batch, heads, k, size],
                                                       [batch, heads, k, other])]
-    precise = g.pick([None, None, T.FLOAT]) if kind != F64 else None  # answers of float64 are compared as such
-    inner = numpy.float64 if kind == F64 else numpy.float32
-    made = {n: modifier(g, inner, [batch, heads * share, q, k], n) for n in ("score", "prob")}
+    precise = g.pick([None, None, T.FLOAT])
+    made = {n: modifier(g, numpy.float32, [batch, heads * share, q, k], n) for n in ("score", "prob")}
     g.node("FlexAttention", values, domain=DOMAIN, reference=True, bodies=[b for b, _ in made.values() if b is not None],
            scale=g.pick([None, 0.5]), softmax_precision=precise, score_mod=made["score"][1], prob_mod=made["prob"][1])

@@ -77,7 +77,9 @@ def attention(g):
         pasts = [g.fresh(kind, [batch, kv, past, size], special=0.0),
                  g.fresh(kind, [batch, kv, past, value], special=0.0)]
         outputs = 3
+    # Causal rows start behind the past; ONNX Runtime aligns the last query with the last key.
     g.node("Attention", [*values, mask, *pasts], outputs, is_causal=int(causal) or None,
+           reference=bool(causal and past and k != q),
            scale=g.pick([None, 0.5]), softcap=g.pick([None, None, 2.0]),
            **attributes)  # float64 is computed partly in float32 by both oracles
 
