@@ -3,14 +3,7 @@
  * Tests of the inference of elementwise ops: small models as text, and what the output's dims and known
  * elements are, written "dims | elements", or the code of the failure.
  */
-#include "ir/infer.h"
-#include "ir/text.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "tests/unit/ops/infer_test.h"
 
 typedef struct example {
     const char *inputs, *body, *want;
@@ -114,51 +107,20 @@ static const example examples[] = {
      "E110"},
 };
 
-static const char *result_of(tm_arena *arena, const example *e, const char **out_messages) {
-    tm_diagnostics diagnostics = {0};
-    tm_model *model = NULL;
-    tm_text source, text, messages;
-    tm_diagnostics_init(&diagnostics, arena);
-    tm_text_init(&source, arena);
-    tm_text_init(&text, arena);
-    tm_text_init(&messages, arena);
-    tm_text_add(&source, "main(%s) {\n%s\nreturn %%y\n}\n", e->inputs, e->body);
-    tm_code code = tm_parse_model(arena, &diagnostics, "example", tm_text_get(&source), source.size, &model);
-    code = code == TM_OK ? tm_infer(model) : code;
-    if (code != TM_OK) {
-        tm_text_add(&text, "E%d", (int)code);
-    } else {
-        const tm_value *y = model->main->outputs.items[0];
-        for (int i = 0; i < y->rank; i++) {
-            tm_text_add(&text, "%s", i == 0 ? "" : ", ");
-            tm_dim_print(y->dims[i], &text);
-        }
-        for (int64_t i = 0; y->elements != NULL && i < y->element_count; i++) {
-            tm_text_add(&text, "%s", i == 0 ? " | " : ", ");
-            tm_dim_print(y->elements[i], &text);
-        }
-    }
-    for (size_t i = 0; i < diagnostics.list.count; i++)
-        tm_diagnostic_print(&diagnostics.list.items[i], &messages);
-    *out_messages = tm_text_get(&messages);
-    return tm_text_get(&text);
+static void describe(tm_model *model, tm_text *text) {
+    infer_add_dims(model->main->outputs.items[0], text);
+    infer_add_elements(model->main->outputs.items[0], text);
+}
+
+static int differs(const example *e) {
+    return infer_differs(e->want, describe, "main(%s) {\n%s\nreturn %%y\n}\n", e->inputs, e->body);
 }
 
 static void dims_and_elements_are_as_written(void **state) {
     (void)state;
     int wrong = 0;
-    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
-        tm_arena arena;
-        const char *messages = "";
-        tm_arena_init(&arena);
-        const char *found = result_of(&arena, &examples[i], &messages);
-        if (strcmp(found, examples[i].want) != 0) {
-            print_error("%s\n  expected %s\n  found    %s\n%s", examples[i].body, examples[i].want, found,
-                        messages);
-            wrong++;
-        }
-        tm_arena_deinit(&arena);
-    }
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++)
+        wrong += differs(&examples[i]);
     assert_int_equal(wrong, 0);
 }
 

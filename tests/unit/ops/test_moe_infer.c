@@ -3,14 +3,7 @@
  * Tests of the inference of MoE and QMoE: operands that fit give the input's dims, others the code of the
  * failure.
  */
-#include "ir/infer.h"
-#include "ir/text.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "tests/unit/ops/infer_test.h"
 
 typedef struct example {
     const char *layers, *attributes, *want;
@@ -49,47 +42,22 @@ static const example quantized[] = {
      "%v, %c, _, %w, %d) {quant_type = \"fp4\"", "E202"},
 };
 
-static const char *result_of(tm_arena *arena, const char *op, const example *e, const char **out_messages) {
-    tm_diagnostics diagnostics = {0};
-    tm_model *model = NULL;
-    tm_text source, text, messages;
-    tm_diagnostics_init(&diagnostics, arena);
-    tm_text_init(&source, arena);
-    tm_text_init(&text, arena);
-    tm_text_init(&messages, arena);
+static void describe(tm_model *model, tm_text *text) {
+    infer_add_dims(model->main->outputs.items[0], text);
+}
+
+static int differs(const char *op, const example *e) {
     const char *close = strchr(e->attributes, '{') != NULL ? "}" : ")";
-    tm_text_add(&source,
-                "main(%%x: f32[b, s, 8], %%r: f32[b*s, 4], %s) {\n"
-                "%%y: f32[*] = com.microsoft.%s(%%x, %%r, %s%s\nreturn %%y\n}\n",
-                e->layers, op, e->attributes, close);
-    tm_code code = tm_parse_model(arena, &diagnostics, "example", tm_text_get(&source), source.size, &model);
-    code = code == TM_OK ? tm_infer(model) : code;
-    if (code != TM_OK)
-        tm_text_add(&text, "E%d", (int)code);
-    for (int i = 0; code == TM_OK && i < model->main->outputs.items[0]->rank; i++) {
-        tm_text_add(&text, "%s", i == 0 ? "" : ", ");
-        tm_dim_print(model->main->outputs.items[0]->dims[i], &text);
-    }
-    for (size_t i = 0; i < diagnostics.list.count; i++)
-        tm_diagnostic_print(&diagnostics.list.items[i], &messages);
-    *out_messages = tm_text_get(&messages);
-    return tm_text_get(&text);
+    return infer_differs(e->want, describe,
+                         "main(%%x: f32[b, s, 8], %%r: f32[b*s, 4], %s) {\n"
+                         "%%y: f32[*] = com.microsoft.%s(%%x, %%r, %s%s\nreturn %%y\n}\n",
+                         e->layers, op, e->attributes, close);
 }
 
 static void check(const char *op, const example *list, size_t count) {
     int wrong = 0;
-    for (size_t i = 0; i < count; i++) {
-        tm_arena arena;
-        const char *messages = "";
-        tm_arena_init(&arena);
-        const char *found = result_of(&arena, op, &list[i], &messages);
-        if (strcmp(found, list[i].want) != 0) {
-            print_error("%s(%s)\n  expected %s\n  found    %s\n%s", op, list[i].attributes, list[i].want,
-                        found, messages);
-            wrong++;
-        }
-        tm_arena_deinit(&arena);
-    }
+    for (size_t i = 0; i < count; i++)
+        wrong += differs(op, &list[i]);
     assert_int_equal(wrong, 0);
 }
 

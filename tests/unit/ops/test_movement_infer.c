@@ -3,14 +3,7 @@
  * Tests of the inference of shape and movement ops: small models as text, and what dims and elements
  * come out. "dims | elements" for each output, separated by ";".
  */
-#include "ir/infer.h"
-#include "ir/text.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "tests/unit/ops/infer_test.h"
 
 typedef struct example {
     const char *inputs;
@@ -150,10 +143,7 @@ static const example examples[] = {
 };
 
 static void add_result(tm_text *text, const tm_value *value) {
-    for (int i = 0; i < value->rank; i++) {
-        tm_text_add(text, "%s", i == 0 ? "" : ", ");
-        tm_dim_print(value->dims[i], text);
-    }
+    infer_add_dims(value, text);
     if (value->elements == NULL)
         return;
     tm_text_add(text, value->rank == 0 ? "|" : " |");
@@ -163,48 +153,22 @@ static void add_result(tm_text *text, const tm_value *value) {
     }
 }
 
-/* What inference makes of the example, as text. */
-static const char *result_of(tm_arena *arena, const example *e, const char **out_messages) {
-    tm_diagnostics diagnostics = {0};
-    tm_diagnostics_init(&diagnostics, arena);
-    tm_text text, messages;
-    tm_text_init(&text, arena);
-    tm_text_init(&messages, arena);
-    tm_model *model = NULL;
-    const char *source =
-        tm_arena_format(arena, "main(%s) {\n%s\nreturn %s\n}\n", e->inputs, e->body, e->outputs);
-    tm_code code = tm_parse_model(arena, &diagnostics, "example", source, strlen(source), &model);
-    if (code == TM_OK)
-        code = tm_infer(model);
-    if (code == TM_OK)
-        code = tm_infer(model); /* finds the same */
-    if (code != TM_OK)
-        tm_text_add(&text, "E%d", (int)code);
-    for (size_t i = 0; code == TM_OK && i < model->main->outputs.count; i++) {
-        tm_text_add(&text, "%s", i == 0 ? "" : "; ");
-        add_result(&text, model->main->outputs.items[i]);
+static void describe(tm_model *model, tm_text *text) {
+    for (size_t i = 0; i < model->main->outputs.count; i++) {
+        tm_text_add(text, "%s", i == 0 ? "" : "; ");
+        add_result(text, model->main->outputs.items[i]);
     }
-    for (size_t i = 0; i < diagnostics.list.count; i++)
-        tm_diagnostic_print(&diagnostics.list.items[i], &messages);
-    *out_messages = tm_text_get(&messages);
-    return tm_text_get(&text);
+}
+
+static int differs(const example *e) {
+    return infer_differs(e->want, describe, "main(%s) {\n%s\nreturn %s\n}\n", e->inputs, e->body, e->outputs);
 }
 
 static void dims_and_elements_are_as_written(void **state) {
     (void)state;
     int wrong = 0;
-    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
-        tm_arena arena;
-        const char *messages = "";
-        tm_arena_init(&arena);
-        const char *found = result_of(&arena, &examples[i], &messages);
-        if (strcmp(found, examples[i].want) != 0) {
-            print_error("%s\n  expected %s\n  found    %s\n%s", examples[i].body, examples[i].want, found,
-                        messages);
-            wrong++;
-        }
-        tm_arena_deinit(&arena);
-    }
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++)
+        wrong += differs(&examples[i]);
     assert_int_equal(wrong, 0);
 }
 
