@@ -146,22 +146,12 @@ tm_code tm_machine_loop(tm_machine *machine, tm_step *step) {
 
 /* ---- Scan ---- */
 
-static int64_t list_item(const tm_node *node, const char *name, int i) {
-    const tm_attribute *list = tm_node_attribute(node, name);
-    return list->present && i < list->count ? list->ints[i] : 0;
-}
-
-static int32_t scan_axis(const tm_node *node, const char *name, int i, int rank) {
-    int64_t axis = list_item(node, name, i);
-    return (int32_t)(axis < 0 ? axis + rank : axis);
-}
-
 static tm_code scan_turn(tm_machine *machine, tm_step *step, const carrier *c, int64_t turn, int64_t length) {
     tm_node *node = step->node;
     tm_run *run = &machine->run;
     for (int i = c->count; i < node->input_count; i++) {
-        int32_t axis = scan_axis(node, "scan_input_axes", i - c->count, node->inputs[i]->rank);
-        bool reverse = list_item(node, "scan_input_directions", i - c->count) != 0;
+        int32_t axis = tm_scan_axis(node, "scan_input_axes", i - c->count, node->inputs[i]->rank);
+        bool reverse = tm_scan_backwards(node, "scan_input_directions", i - c->count);
         int64_t index = reverse ? length - 1 - turn : turn;
         TM_TRY(tm_machine_check(
             machine, node,
@@ -172,8 +162,8 @@ static tm_code scan_turn(tm_machine *machine, tm_step *step, const carrier *c, i
     for (int i = c->count; i < node->output_count; i++) {
         if (node->outputs[i] == NULL)
             continue;
-        int32_t axis = scan_axis(node, "scan_output_axes", i - c->count, node->outputs[i]->rank);
-        bool reverse = list_item(node, "scan_output_directions", i - c->count) != 0;
+        int32_t axis = tm_scan_axis(node, "scan_output_axes", i - c->count, node->outputs[i]->rank);
+        bool reverse = tm_scan_backwards(node, "scan_output_directions", i - c->count);
         int64_t index = reverse ? length - 1 - turn : turn;
         TM_TRY(tm_machine_check(machine, node,
                                 tm_scan_store(run, -1, node->outputs[i]->id, c->body->outputs.items[i]->id,
@@ -187,13 +177,13 @@ tm_code tm_machine_scan(tm_machine *machine, tm_step *step) {
     int states = node->input_count - (int)tm_node_int(node, "num_scan_inputs");
     carrier c = {tm_node_subgraph(node, 0), node->inputs, states, 0, 0, NULL};
     const tm_value *first = node->inputs[states];
-    int32_t axis = scan_axis(node, "scan_input_axes", 0, first->rank);
+    int32_t axis = tm_scan_axis(node, "scan_input_axes", 0, first->rank);
     int64_t length = machine->run.values[first->id].dims[axis];
     TM_TRY(start_carried(machine, node, &c));
     for (int i = states; length == 0 && i < node->output_count; i++)
         if (node->outputs[i] != NULL)
             TM_TRY(set_empty(machine, node, node->outputs[i],
-                             scan_axis(node, "scan_output_axes", i - states, node->outputs[i]->rank)));
+                             tm_scan_axis(node, "scan_output_axes", i - states, node->outputs[i]->rank)));
     for (int64_t turn = 0; turn < length; turn++) {
         TM_TRY(scan_turn(machine, step, &c, turn, length));
         if (states > 0)

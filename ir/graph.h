@@ -206,6 +206,11 @@ void tm_node_set_strings(tm_node *node, const char *name, const char *const *val
 void tm_node_set_tensor(tm_node *node, const char *name, const tm_constant *value);
 void tm_node_set_graph(tm_node *node, const char *name, tm_graph *graph); /* sets graph->owner */
 
+/* Scan: where scan input or output k, a value of this rank, has its scanned axis by the list attribute; whether it runs
+ * backwards by the list of directions. */
+int tm_scan_axis(const tm_node *scan, const char *list, int k, int rank);
+bool tm_scan_backwards(const tm_node *scan, const char *list, int k);
+
 /* Graphs held by a node, in the row's order. */
 int tm_node_subgraph_count(const tm_node *node);
 tm_graph *tm_node_subgraph(const tm_node *node, int i);

@@ -244,6 +244,20 @@ static tm_attribute *writable(tm_node *node, const char *name) {
     return attribute;
 }
 
+static int64_t scan_item(const tm_node *scan, const char *list, int k) {
+    const tm_attribute *items = tm_node_attribute(scan, list);
+    return items->present && k < items->count ? items->ints[k] : 0;
+}
+
+int tm_scan_axis(const tm_node *scan, const char *list, int k, int rank) {
+    int64_t axis = scan_item(scan, list, k);
+    return (int)(axis < 0 ? axis + rank : axis);
+}
+
+bool tm_scan_backwards(const tm_node *scan, const char *list, int k) {
+    return scan_item(scan, list, k) != 0;
+}
+
 void tm_node_set_int(tm_node *node, const char *name, int64_t value) {
     writable(node, name)->i = value;
 }

@@ -29,17 +29,6 @@ typedef struct finder {
     bool changed, failed;
 } finder;
 
-int tm_scan_axis(const tm_node *scan, const char *list, int k, int rank) {
-    const tm_attribute *axes = tm_node_attribute(scan, list);
-    int64_t axis = axes->present && k < axes->count ? axes->ints[k] : 0;
-    return (int)(axis < 0 ? axis + rank : axis);
-}
-
-bool tm_scan_backwards(const tm_node *scan, const char *list, int k) {
-    const tm_attribute *directions = tm_node_attribute(scan, list);
-    return directions->present && k < directions->count && directions->ints[k] != 0;
-}
-
 void tm_scan_whole_axes(const int8_t *slice_axes, int rank, int time_axis, int8_t *out_axes) {
     for (int i = 0, from = 0; i <= rank; i++)
         out_axes[i] = i == time_axis ? TM_SCAN_TIME : slice_axes[from++];

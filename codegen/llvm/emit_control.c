@@ -138,24 +138,15 @@ static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
 typedef struct scan_form {
     tm_graph *body;
     size_t inputs, states, outputs;
-    const tm_attribute *input_axes, *input_directions, *output_axes, *output_directions;
 } scan_form;
 
-static int64_t list_at(const tm_attribute *list, size_t i, int64_t otherwise) {
-    return list->present && (int64_t)i < list->count ? list->ints[i] : otherwise;
-}
-
-static LLVMValueRef direction(tm_emit *e, const tm_attribute *list, size_t k, LLVMValueRef i,
-                              LLVMValueRef length) {
-    if (list_at(list, k, 0) == 0)
-        return i;
+/* Of scan input or output k in this round. */
+static LLVMValueRef position(tm_emit *e, const tm_node *node, const char *directions, size_t k, LLVMValueRef now,
+                             LLVMValueRef length) {
+    if (!tm_scan_backwards(node, directions, (int)k))
+        return now;
     LLVMValueRef last = LLVMBuildSub(e->builder, length, tm_emit_i64(e, 1), "");
-    return LLVMBuildSub(e->builder, last, i, "");
-}
-
-static int64_t axis_of(const tm_attribute *list, size_t k, const tm_value *value) {
-    int64_t axis = list_at(list, k, 0);
-    return axis < 0 ? axis + value->rank : axis;
+    return LLVMBuildSub(e->builder, last, now, "");
 }
 
 static void emit_scan_round(tm_emit *e, tm_node *node, int32_t number, const scan_form *f, LLVMValueRef now,
@@ -167,8 +158,8 @@ static void emit_scan_round(tm_emit *e, tm_node *node, int32_t number, const sca
                      (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
                                       tm_emit_i32(e, tm_plan_frame(e->plan, slice)),
                                       tm_emit_i32(e, tm_plan_frame(e->plan, source)),
-                                      tm_emit_i32(e, axis_of(f->input_axes, k, source)),
-                                      direction(e, f->input_directions, k, now, length)},
+                                      tm_emit_i32(e, tm_scan_axis(node, "scan_input_axes", (int)k, source->rank)),
+                                      position(e, node, "scan_input_directions", k, now, length)},
                      6);
     }
     for (size_t k = 0; k < f->body->inputs.count; k++)
@@ -188,8 +179,9 @@ static void emit_scan_results(tm_emit *e, tm_node *node, int32_t number, const s
                      (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
                                       tm_emit_i32(e, tm_plan_frame(e->plan, to)),
                                       tm_emit_i32(e, tm_plan_frame(e->plan, from)),
-                                      tm_emit_i32(e, axis_of(f->output_axes, k, to)),
-                                      direction(e, f->output_directions, k, now, length), length, first},
+                                      tm_emit_i32(e, tm_scan_axis(node, "scan_output_axes", (int)k, to->rank)),
+                                      position(e, node, "scan_output_directions", k, now, length), length,
+                                      first},
                      8);
     }
     if (f->states > 0)
@@ -201,16 +193,12 @@ static tm_code emit_scan(tm_emit *e, tm_node *node, int32_t number) {
                    .inputs = (size_t)tm_node_int(node, "num_scan_inputs")};
     f.states = f.body->inputs.count - f.inputs;
     f.outputs = f.body->outputs.count - f.states;
-    f.input_axes = tm_node_attribute(node, "scan_input_axes");
-    f.input_directions = tm_node_attribute(node, "scan_input_directions");
-    f.output_axes = tm_node_attribute(node, "scan_output_axes");
-    f.output_directions = tm_node_attribute(node, "scan_output_directions");
     for (size_t k = 0; k < f.states; k++)
         copy(e, number, f.body->inputs.items[k], node->inputs[k]);
     const tm_value *source = node->inputs[f.states];
     const tm_plan_value *entry = &e->plan->values.items[tm_plan_frame(e->plan, source)];
-    LLVMValueRef length =
-        tm_emit_load(e, e->i64, e->dims, 8 * (entry->dims_offset + axis_of(f.input_axes, 0, source)));
+    int axis = tm_scan_axis(node, "scan_input_axes", 0, source->rank);
+    LLVMValueRef length = tm_emit_load(e, e->i64, e->dims, 8 * ((int64_t)entry->dims_offset + axis));
     for (size_t k = 0; k < f.outputs; k++) { /* an empty scan leaves outputs without a first round */
         const tm_value *to = f.states + k < (size_t)node->output_count ? node->outputs[f.states + k] : NULL;
         if (to != NULL)
