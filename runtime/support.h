@@ -46,6 +46,9 @@ int32_t tm_check_elements(tm_run *run, int32_t node, int64_t from, int64_t to);
 int32_t tm_check_range(tm_run *run, int32_t input, int64_t given, int64_t low, int64_t high);
 int32_t tm_check_input_dim(tm_run *run, int32_t input, int64_t expected, int64_t given);
 int32_t tm_check_dims(tm_run *run, int32_t node, int32_t overflow);
+/* Did they? Not 0 if so. The failure is forgotten: for values of bodies, which may never be made. Only where nothing
+ * failed before. */
+int32_t tm_forgive_dims(tm_run *run, int32_t overflow);
 /* Is dim number `axis` of what the node makes negative? */
 int32_t tm_check_dim(tm_run *run, int32_t node, int32_t axis, int64_t dim);
 /* Records a failure of kind `code` at `node`. */

@@ -22,7 +22,7 @@ typedef struct tm_emit_index_node {
 typedef struct tm_emit_index {
     tm_emit_index_node *nodes; /* sorted by address */
     size_t node_count;
-    const tm_constraint **constraints; /* late ones, node by node */
+    const tm_constraint **constraints; /* those that prepare() does not check, node by node */
     int32_t *first_symbol;             /* by value id: symbol number, or -1 */
     int32_t *next_symbol;              /* by symbol number */
 } tm_emit_index;
@@ -50,6 +50,7 @@ typedef struct tm_emit {
     LLVMValueRef overflow;   /* i1 collected by emit_dim, or NULL */
     bool dims_unsafe;        /* a helper that may record a failure was called */
     bool caches_dims;           /* prepare(): a dim computed once serves the rest of the function */
+    bool forgives;              /* prepare(): dims of bodies may fail, so they serve nobody else */
     TM_VECTOR(tm_emit_cached_dim) dim_cache; /* by dim number */
     bool *stored;                            /* prepare(): symbols already bound, by number */
     /* tables */
@@ -100,13 +101,17 @@ void tm_emit_parts_end(tm_emit *e, tm_emit_parts *parts);
 void tm_emit_index_create(tm_emit *e);
 /* Number of a node in the table of names; -1 for NULL. */
 int32_t tm_emit_node_number(tm_emit *e, const tm_node *node);
-/* The constraints with late dims that are checked before a node (for a region: those of its body). */
+/* Is it checked in prepare()? Not where a dim is late, nor in the body of an If, Loop or Scan, which may never run. */
+bool tm_emit_constraint_is_early(const tm_emit *e, const tm_constraint *constraint);
+/* The other constraints, which are checked before a node (for a region: those of its body). */
 const tm_constraint *const *tm_emit_node_constraints(const tm_emit *e, const tm_node *node,
                                                      size_t *out_count);
 
 /* emit_dims.c */
 LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim);
 void tm_emit_check_dims(tm_emit *e, int32_t node);
+/* Before a node of a body: the dims of its results that prepare() computed and forgave. */
+void tm_emit_check_results(tm_emit *e, const tm_node *node, int32_t number);
 void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to, int32_t node);
 void tm_emit_constraint(tm_emit *e, const tm_constraint *constraint, int32_t node);
 void tm_emit_bind_symbols(tm_emit *e, const tm_value *value);

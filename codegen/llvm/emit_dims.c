@@ -4,7 +4,8 @@
  *
  * prepare() binds the symbols of input dims, checks that equal names have equal values, and stores every dim
  * that depends on them only; then the offsets of the workspace slots. Arithmetic that overflows does
- * not branch: flags are collected and checked once (tm_check_dims).
+ * not branch: flags are collected and checked once (tm_check_dims). What can fail inside the body of an If, Loop
+ * or Scan is no error yet, since the body may never run: it is forgiven here and checked at its node.
  */
 #include "codegen/llvm/emit.h"
 
@@ -79,20 +80,61 @@ LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim) {
     if (e->caches_dims && number < e->dim_cache.count && e->dim_cache.items[number].function == e->function)
         return e->dim_cache.items[number].value;
     LLVMValueRef value = emit_kind(e, dim);
-    if (e->caches_dims)
+    if (e->caches_dims && !e->forgives)
         cache_dim(e, dim, value);
     return value;
 }
 
-void tm_emit_check_dims(tm_emit *e, int32_t node) {
+/* The overflow of the dims since the last check as i32; NULL: none of them can fail. */
+static LLVMValueRef take_overflow(tm_emit *e) {
     if (e->overflow == NULL && !e->dims_unsafe)
-        return;
+        return NULL;
     LLVMValueRef flag =
         e->overflow == NULL ? tm_emit_i32(e, 0) : LLVMBuildZExt(e->builder, e->overflow, e->i32, "");
-    tm_emit_check(
-        e, tm_emit_call(e, "tm_check_dims", e->i32, (LLVMValueRef[]){e->run, tm_emit_i32(e, node), flag}, 3));
     e->overflow = NULL;
     e->dims_unsafe = false;
+    return flag;
+}
+
+void tm_emit_check_dims(tm_emit *e, int32_t node) {
+    LLVMValueRef flag = take_overflow(e);
+    if (flag == NULL)
+        return;
+    tm_emit_check(
+        e, tm_emit_call(e, "tm_check_dims", e->i32, (LLVMValueRef[]){e->run, tm_emit_i32(e, node), flag}, 3));
+}
+
+/* `size`, or 0 if dims that it comes from failed. */
+static LLVMValueRef forgive_dims(tm_emit *e, LLVMValueRef size) {
+    LLVMValueRef flag = take_overflow(e);
+    if (flag == NULL)
+        return size;
+    LLVMValueRef failed = tm_emit_call(e, "tm_forgive_dims", e->i32, (LLVMValueRef[]){e->run, flag}, 2);
+    LLVMValueRef fine = LLVMBuildICmp(e->builder, LLVMIntEQ, failed, tm_emit_i32(e, 0), "");
+    return LLVMBuildSelect(e->builder, fine, size, tm_emit_i64(e, 0), "");
+}
+
+static bool in_body(const tm_emit *e, const tm_value *value) {
+    return value->graph != NULL && value->graph != e->model->main;
+}
+
+/* The early dims of a body's value, before it is known whether the body runs. */
+static void store_body_dims(tm_emit *e, const tm_plan_value *value) {
+    e->forgives = true;
+    for (int i = 0; i < value->value->rank; i++) {
+        tm_dim dim = value->value->dims[i];
+        if (dim->late || dim->kind == TM_DIM_CONST)
+            continue;
+        LLVMValueRef size = forgive_dims(e, tm_emit_dim(e, dim));
+        tm_emit_store(e, size, e->dims, 8 * (int64_t)(value->dims_offset + i));
+    }
+    e->forgives = false;
+}
+
+static void check_negative(tm_emit *e, int32_t node, int axis, LLVMValueRef size) {
+    tm_emit_check_dims(e, node);
+    tm_emit_check(e, tm_emit_call(e, "tm_check_dim", e->i32,
+                                  (LLVMValueRef[]){e->run, tm_emit_i32(e, node), tm_emit_i32(e, axis), size}, 4));
 }
 
 /* Stores dims from..to of a value that `node` makes; constant ones stand in the template. */
@@ -103,12 +145,8 @@ void tm_emit_store_dims(tm_emit *e, const tm_plan_value *value, int from, int to
             continue;
         LLVMValueRef size = tm_emit_dim(e, dim);
         tm_emit_store(e, size, e->dims, 8 * (int64_t)(value->dims_offset + i));
-        if (dim->low >= 0)
-            continue;
-        tm_emit_check_dims(e, node);
-        tm_emit_check(
-            e, tm_emit_call(e, "tm_check_dim", e->i32,
-                            (LLVMValueRef[]){e->run, tm_emit_i32(e, node), tm_emit_i32(e, i), size}, 4));
+        if (dim->low < 0)
+            check_negative(e, node, i, size);
     }
 }
 
@@ -175,12 +213,14 @@ static LLVMValueRef value_bytes(tm_emit *e, const tm_value *value) {
                          tm_emit_i64(e, 3), "");
 }
 
-/* The largest member's bytes. Members of one size count once: a chain of equal layers has thousands. */
-static LLVMValueRef slot_bytes(tm_emit *e, const tm_plan_slot *slot) {
+/* The largest member's bytes, of those in bodies or of the others. Members of one size count once: a chain of
+ * equal layers has thousands. */
+static LLVMValueRef slot_bytes(tm_emit *e, const tm_plan_slot *slot, bool bodies, LLVMValueRef bytes) {
     TM_VECTOR(tm_dim) seen = {0};
-    LLVMValueRef bytes = tm_emit_i64(e, 0);
     for (size_t i = 0; i < slot->members.count; i++) {
         const tm_value *value = e->plan->values.items[slot->members.items[i]].value;
+        if (in_body(e, value) != bodies)
+            continue;
         tm_dim bits = tm_dim_mul(e->model->dims, tm_dim_product(e->model->dims, value->dims, value->rank),
                                  tm_dim_constant(e->model->dims, tm_type_bits(value->type)));
         size_t k = 0;
@@ -189,8 +229,14 @@ static LLVMValueRef slot_bytes(tm_emit *e, const tm_plan_slot *slot) {
         if (k < seen.count)
             continue;
         tm_push(e->arena, &seen, bits);
-        bytes = choose(e, LLVMIntSGT, bytes, value_bytes(e, value));
-        tm_emit_check_dims(e, tm_emit_node_number(e, value->producer));
+        e->forgives = bodies;
+        LLVMValueRef own = value_bytes(e, value);
+        e->forgives = false;
+        if (bodies)
+            own = forgive_dims(e, own);
+        else
+            tm_emit_check_dims(e, tm_emit_node_number(e, value->producer));
+        bytes = choose(e, LLVMIntSGT, bytes, own);
     }
     return bytes;
 }
@@ -203,7 +249,8 @@ static void emit_slots(tm_emit *e) {
     for (size_t s = 0; s < e->plan->slots.count; s++) {
         tm_emit_parts_step(e, &parts);
         LLVMValueRef offset = tm_emit_load(e, e->i64, e->run, TM_OFFSET(workspace_bytes));
-        LLVMValueRef bytes = slot_bytes(e, &e->plan->slots.items[s]);
+        LLVMValueRef bytes = slot_bytes(e, &e->plan->slots.items[s], false, tm_emit_i64(e, 0));
+        bytes = slot_bytes(e, &e->plan->slots.items[s], true, bytes);
         tm_emit_store(e, offset, e->dims, 8 * (int64_t)(e->plan->slot_dims + (int32_t)s));
         bytes =
             LLVMBuildAnd(e->builder, LLVMBuildAdd(e->builder, bytes, tm_emit_i64(e, TAMIS_ALIGNMENT - 1), ""),
@@ -228,7 +275,7 @@ static void emit_early_constraints(tm_emit *e) {
     tm_emit_parts_begin(e, &parts, "tm_model_checks", (int64_t)e->model->constraints.count);
     for (size_t i = 0; i < e->model->constraints.count; i++) {
         const tm_constraint *c = &e->model->constraints.items[i];
-        if (c->a->late || c->b->late)
+        if (!tm_emit_constraint_is_early(e, c))
             continue;
         tm_emit_parts_step(e, &parts);
         tm_emit_constraint(e, c, tm_emit_node_number(e, c->node));
@@ -236,23 +283,31 @@ static void emit_early_constraints(tm_emit *e) {
     tm_emit_parts_end(e, &parts);
 }
 
-/* All dims that depend on the inputs' dims only; values may share entries. */
-static void emit_early_dims(tm_emit *e) {
+static bool has_early_dims(const tm_value *value) {
+    for (int d = 0; d < value->rank; d++)
+        if (!value->dims[d]->late && value->dims[d]->kind != TM_DIM_CONST)
+            return true;
+    return false;
+}
+
+/* All dims that depend on the inputs' dims only. Values may share entries, those of bodies with others: they
+ * come last. */
+static void emit_early_dims(tm_emit *e, bool bodies, bool *written) {
     tm_emit_parts parts;
-    bool *written = TM_NEW_ARRAY(e->arena, bool, e->plan->dims_count + 1);
     tm_emit_parts_begin(e, &parts, "tm_model_dims", (int64_t)e->plan->values.count);
     for (size_t i = 0; i < e->plan->values.count; i++) {
         const tm_plan_value *entry = &e->plan->values.items[i];
         if (entry->storage == TM_STORAGE_INPUT || entry->value->kind != TAMIS_KIND_TENSOR ||
-            written[entry->dims_offset])
+            in_body(e, entry->value) != bodies || written[entry->dims_offset])
             continue;
         written[entry->dims_offset] = entry->value->rank > 0;
-        bool varies = false;
-        for (int d = 0; d < entry->value->rank; d++)
-            varies = varies || (!entry->value->dims[d]->late && entry->value->dims[d]->kind != TM_DIM_CONST);
-        if (!varies)
+        if (!has_early_dims(entry->value))
             continue;
         tm_emit_parts_step(e, &parts);
+        if (bodies) {
+            store_body_dims(e, entry);
+            continue;
+        }
         int32_t node = tm_emit_node_number(e, entry->value->producer);
         for (int d = 0; d < entry->value->rank; d++)
             if (!entry->value->dims[d]->late)
@@ -260,6 +315,25 @@ static void emit_early_dims(tm_emit *e) {
         tm_emit_check_dims(e, node);
     }
     tm_emit_parts_end(e, &parts);
+}
+
+void tm_emit_check_results(tm_emit *e, const tm_node *node, int32_t number) {
+    for (int i = 0; i < node->output_count; i++) {
+        const tm_value *value = node->outputs[i];
+        if (value == NULL || value->kind != TAMIS_KIND_TENSOR || !has_early_dims(value))
+            continue;
+        for (int d = 0; d < value->rank; d++) {
+            tm_dim dim = value->dims[d];
+            if (dim->late || dim->kind == TM_DIM_CONST)
+                continue;
+            LLVMValueRef size = tm_emit_dim(e, dim);
+            if (dim->low < 0)
+                check_negative(e, number, d, size);
+        }
+        if (!tm_value_is_late(value))
+            (void)value_bytes(e, value);
+        tm_emit_check_dims(e, number);
+    }
 }
 
 void tm_emit_prepare(tm_emit *e) {
@@ -275,7 +349,9 @@ void tm_emit_prepare(tm_emit *e) {
             check_input(e, &e->plan->values.items[tm_plan_frame(e->plan, graph->inputs.items[i])], (int)i);
     tm_emit_check_dims(e, -1);
     emit_early_constraints(e);
-    emit_early_dims(e);
+    bool *written = TM_NEW_ARRAY(e->arena, bool, e->plan->dims_count + 1);
+    emit_early_dims(e, false, written);
+    emit_early_dims(e, true, written);
     emit_slots(e);
     e->caches_dims = false;
     tm_emit_end(e);

@@ -73,7 +73,7 @@ static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
     return TM_OK;
 }
 
-/* Checks of dims that were known to matter at this node and only now have values. */
+/* Checks of dims that matter at this node and were not made in prepare(). */
 static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
     size_t count;
     const tm_constraint *const *constraints = tm_emit_node_constraints(e, node, &count);
@@ -84,6 +84,8 @@ static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
 static tm_code emit_node(tm_emit *e, tm_node *node) {
     int32_t number = tm_emit_node_number(e, node);
     emit_constraints(e, node, number);
+    if (node->graph != e->model->main)
+        tm_emit_check_results(e, node, number);
     if (tm_op_has(node->op, TM_VIEW))
         emit_view(e, node, number);
     else if (tm_op_has(node->op, TM_CONTROL))

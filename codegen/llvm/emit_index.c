@@ -45,13 +45,19 @@ static const tm_node *emitted(const tm_node *node) {
     return owner != NULL && owner->op == TM_OP_Region ? owner : node;
 }
 
+bool tm_emit_constraint_is_early(const tm_emit *e, const tm_constraint *constraint) {
+    const tm_node *node = emitted(constraint->node);
+    bool in_body = node->graph != NULL && node->graph != e->model->main;
+    return !constraint->a->late && !constraint->b->late && !in_body;
+}
+
 static void index_constraints(tm_emit *e) {
     const tm_model *model = e->model;
     size_t count = model->constraints.count;
     tm_emit_index_node **rows = TM_NEW_ARRAY(e->arena, tm_emit_index_node *, count + 1);
     for (size_t i = 0; i < count; i++) {
         const tm_constraint *c = &model->constraints.items[i];
-        rows[i] = c->a->late || c->b->late ? find(e, emitted(c->node)) : NULL;
+        rows[i] = tm_emit_constraint_is_early(e, c) ? NULL : find(e, emitted(c->node));
         if (rows[i] != NULL)
             rows[i]->constraint_count++;
     }

@@ -134,13 +134,12 @@ static LLVMValueRef e_gelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     return mul2(r, half, add2(r, inner, constant(r, x[0], 1)));
 }
 
+/* A missing bound is the lowest or the largest number. */
 static LLVMValueRef e_clip(tm_region *r, const tm_node *n, LLVMValueRef *x) {
-    LLVMValueRef y = x[0];
-    if (n->input_count > 1 && x[1] != NULL)
-        y = pick(r, y, x[1], true);
-    if (n->input_count > 2 && x[2] != NULL)
-        y = pick(r, y, x[2], false);
-    return y;
+    const double largest = 0x1.fffffep127;
+    LLVMValueRef low = n->input_count > 1 && x[1] != NULL ? x[1] : constant(r, x[0], -largest);
+    LLVMValueRef high = n->input_count > 2 && x[2] != NULL ? x[2] : constant(r, x[0], largest);
+    return pick(r, pick(r, x[0], low, true), high, false);
 }
 
 /* Only with a constant exponent of this short list; passes/region_build.c lets no other in. */

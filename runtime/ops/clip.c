@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * clip.c: Clip. Both bounds may be missing; with bounds in the wrong order the upper one wins, and NaN
- * stays NaN.
+ * clip.c: Clip. A missing bound is the lowest or largest finite number of the type, so infinities become
+ * finite, as the text says; with bounds in the wrong order the upper one wins, and NaN stays NaN.
  */
 #include "runtime/ops/elementwise.h"
 
@@ -31,7 +31,11 @@
             bounds.high = tm_get_##s(high->data, 0);                                \
         return tm_unary(run, call, 0, row_clip_##s, &bounds);                       \
     }
-#define CLIP_FLOAT(s, S, C) CLIP(s, S, C, (C) - tm_inf_f32(), (C)tm_inf_f32())
+#define LARGEST_f32 0x1.fffffep127f
+#define LARGEST_f64 0x1.fffffffffffffp1023
+#define LARGEST_f16 65504.0f
+#define LARGEST_bf16 0x1.fep127f
+#define CLIP_FLOAT(s, S, C) CLIP(s, S, C, -LARGEST_##s, LARGEST_##s)
 #define CLIP_SIGNED(s, S, C) CLIP(s, S, C, tm_f64_to_##s(-0x1p63), tm_f64_to_##s(0x1p63))
 #define CLIP_UNSIGNED(s, S, C) CLIP(s, S, C, 0, (C) - 1)
 TM_FOR_FLOAT_TYPES(CLIP_FLOAT)

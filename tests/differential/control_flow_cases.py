@@ -43,6 +43,29 @@ case("trip_count_only", """
       }>
     }""", *[[i64(n), floats(k)] for n, k in ((0, 3), (1, 3), (4, 2), (3, 0))])
 
+def only_equal(c, x, y):
+    return [x + y if c else x]
+
+
+# What a body asks of dims, and the memory that its values would take, matter only when it runs.
+case("dims_of_a_branch_that_is_not_taken", """
+    g (bool c, float[a] x, float[b] y) => (float[r] z) {
+      z = If (c) <then_branch = t () => (float[p] u) { u = Add (x, y) }, else_branch = e () => (float[q] v) { v = Identity (x) }>
+    }""", [flag(True), floats(3), floats(3)], [flag(False), floats(3), floats(4)], [flag(False), floats(2), floats(0)],
+     expected=only_equal)
+
+case("dims_of_a_loop_that_never_runs", """
+    g (int64 n, float[a] x, float[b] y) => (float[a] z) {
+      z = Loop (n, , x) <body = b (int64 i, bool c, float[a] s) => (bool d, float[a] t) {
+        d = Identity (c)
+        sum = Add (y, x)
+        twice = Mul (sum, sum)
+        total = ReduceSum <keepdims = 0> (twice)
+        t = Add (s, total)
+      }>
+    }""", [i64(2), floats(3), floats(3)], [i64(0), floats(3), floats(4)], expected=lambda n, x, y: [
+        x + f32(n * ((x + y) ** 2).sum()) if n else x])
+
 case("condition_only", """
     g (float x) => (float y, float[m] all) {
       yes = Constant <value = bool {1}> ()

@@ -153,6 +153,10 @@ def test_odd_numbers(tmp_path):
             cases.append(told(node("Max", [a, b]), numpy.maximum(a, b)))
             cases.append(told(node("Min", [a, b]), numpy.minimum(a, b)))
             cases.append(told(node("Clip", [a, kind(-1).reshape(()), kind(2).reshape(())]), numpy.clip(a, -1, 2)))
+            most = numpy.finfo(kind).max  # a missing bound is the lowest or the largest number
+            cases.append(told(node("Clip", [a]), numpy.clip(a, -most, most)))
+            cases.append(told(node("Clip", [a, kind(-1).reshape(())]), numpy.clip(a, -1, most)))
+            cases.append(told(node("Clip", [a, None, kind(2).reshape(())]), numpy.clip(a, -most, 2)))
             rows = numpy.stack([a, b, numpy.where(numpy.isnan(a), 1, a)])
             axes = numpy.array([1], numpy.int64)
             cases.append(told(node("ReduceMax", [rows, axes]), rows.max(1, keepdims=True)))

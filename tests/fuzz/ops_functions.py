@@ -31,7 +31,7 @@ def define(g, inner=None):
     return name
 
 
-@entry("function", since=13)
+@entry("function", since=13, weight=3)
 def function(g):
     if g.parent is not None:
         raise Refused("functions are called in the main graph")
