@@ -117,9 +117,13 @@ static tm_code load(tool_engine *engine, const char *path, const tool_engine_opt
 tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile,
                            const tool_engine_options *options, tool_engine *out_engine) {
     *out_engine = (tool_engine){.tool = tool};
+    bool artifact = tool_is_artifact(path);
+    if (artifact && (options->evaluate || compile->dims.count > 0))
+        return tool_report(tool, TM_E_USAGE, NULL, "give the model that it was compiled from",
+                           "%s: '%s' is compiled already", options->evaluate ? "--evaluate" : "--dim", path);
     if (options->evaluate)
         return create_evaluator(out_engine, path, compile);
-    if (tool_is_artifact(path))
+    if (artifact)
         return load(out_engine, path, options);
     const char *folder;
     TM_TRY(tool_temporary_folder(tool, &folder));

@@ -136,7 +136,9 @@ static tm_code add_dim(tool *tool, tool_compile *compile, const char *text) {
     TM_TRY(tool_parse_integer(tool, "--dim", low, 0, INT64_MAX, &fact.low));
     fact.high = fact.low;
     if (dots != NULL)
-        TM_TRY(tool_parse_integer(tool, "--dim", dots + 2, fact.low, INT64_MAX, &fact.high));
+        TM_TRY(tool_parse_integer(tool, "--dim", dots + 2, 0, INT64_MAX, &fact.high));
+    if (fact.high < fact.low)
+        return tool_report(tool, TM_E_USAGE, NULL, NULL, "--dim: the range '%s' is empty", equals + 1);
     tm_push(&tool->arena, &compile->dims, fact);
     return TM_OK;
 }

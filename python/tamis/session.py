@@ -11,6 +11,9 @@ from .compiler import compile_cached
 class SessionOptions:
     """Options of a session; those of compilation matter only when a model, not an artifact, is given."""
 
+    __slots__ = ("intra_op_num_threads", "strict_math", "seed", "optimization_level", "cpu", "dims", "disabled_passes",
+                 "use_cache")
+
     def __init__(self):
         self.intra_op_num_threads = 0  # 0: as many as the process may use
         self.strict_math = False       # keep subnormals and the order of operations

@@ -193,6 +193,7 @@ def test_header_is_c_whatever_the_names(tmp_path, monkeypatch):
     (["compile", "--frob", "m.onnx"], 2),
     (["compile", "m.onnx", "-O7"], 2),
     (["compile", "m.onnx", "--dim", "n"], 2),
+    (["compile", "m.onnx", "--dim", "n=5..2"], 2),
     (["compile", "missing.onnx", "-o", "x.so"], 66),
     (["run", "missing.onnx"], 66),
     (["explain", "E9999"], 2),
@@ -228,6 +229,12 @@ def test_other_exit_codes(folder):
     tamis("run", "model.onnx", "--inputs", "in.npz", code=65)
     onnx.save(make_model([helper.make_node("NoSuchOperator", ["x"], ["y"])], [value("x")], [value("y")]), "u.onnx")
     assert "NoSuchOperator" in tamis("compile", "u.onnx", "-o", "x.so", code=69)[1]
+
+
+def test_an_artifact_takes_no_options_of_compilation(folder):
+    tamis("compile", "model.onnx", "-o", "x.so")
+    for options in (["--evaluate"], ["--dim", "n=2"]):
+        assert "compiled already" in tamis("run", "x.so", *options, code=2)[1]
 
 
 def test_a_dim_is_given_once(folder):

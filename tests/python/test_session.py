@@ -237,3 +237,16 @@ def test_cache_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(tamis.compiler._tamis, "ABI_VERSION", 0)  # what another version left there is not taken
     tamis.InferenceSession(data)
     assert len(list((tmp_path / "tamis").iterdir())) == 3
+
+
+def test_the_suffix_tells_the_form(tmp_path):
+    model = make_model([helper.make_node("Neg", ["x"], ["y"])], [value("x")], [value("y")]).SerializeToString()
+    tamis.compile(model, str(tmp_path / "m.ll"))
+    assert "define" in (tmp_path / "m.ll").read_text()
+    tamis.compile(model, str(tmp_path / "m.o"))
+    assert (tmp_path / "m.o").read_bytes()[16] == 1 and (tmp_path / "m.h").exists()  # relocatable
+
+
+def test_options_have_names():
+    with pytest.raises(AttributeError):
+        tamis.SessionOptions().inter_op_num_threads = 2
