@@ -10,39 +10,19 @@
  * Gimelshein, "Online normalizer calculation for softmax", 2018): a running maximum and sum per query, and
  * the weighted sum of V scaled down when the maximum grows. No buffer grows with the square of the length.
  *
- * Heads smaller than a vector keep V turned round too and one vector of partial sums for each of its few
- * columns, instead of a vector that is mostly padding: T2 has heads of two numbers.
+ * Heads of a few numbers have a loop of their own (region_attention_small.c).
  *
  * Inputs: Q, K, V [batch, heads, length, size] or [batch, length, heads * size], optional mask (bool or f32,
  * broadcast). Queries of one group share the K and V head. Vectors of weights that all vanish are skipped.
  */
-#include "codegen/llvm/region.h"
+#include "codegen/llvm/region_attention.h"
 
 #include <math.h>
 #include <string.h>
 
 #define QUERIES 32  /* of a unit */
 #define GROUP 4     /* queries at once, at most */
-#define SMALLEST 8  /* largest head that is kept turned round */
 #define TURNED 8192 /* floats of a turned tile */
-
-typedef struct attention {
-    const tm_node *node; /* in the body */
-    int inputs[4];       /* Q, K, V, mask in the region; -1: none */
-    int64_t heads, kv_heads;
-    int64_t size, value_size; /* of a head */
-    bool small;               /* value_size far below a vector */
-    bool single;              /* all keys are known to fit one tile: no running maximum */
-    int group;                /* queries at once */
-    bool causal;
-    double scale;
-    int tile; /* keys */
-    LLVMValueRef data[4], out;
-    LLVMValueRef queries, keys;
-    LLVMValueRef batch, head, kv_head, first_query, query_count;
-    LLVMValueRef turned_k, turned_v, weights, maximum, sum, partial;
-    LLVMValueRef mask_base, mask_query, mask_key; /* strides; NULL: repeats */
-} attention;
 
 static int input_of(const tm_region *r, const tm_value *value) {
     for (size_t i = 0; value != NULL && i < r->body->inputs.count; i++)
@@ -51,15 +31,15 @@ static int input_of(const tm_region *r, const tm_value *value) {
     return -1;
 }
 
-static const tm_value *operand(const tm_region *r, const attention *a, int i) {
+static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
 }
 
-static int64_t head_count(const attention *a, const tm_value *value, const char *attribute) {
+static int64_t head_count(const tm_attention *a, const tm_value *value, const char *attribute) {
     return value->rank == 4 ? value->dims[1]->constant : tm_node_int(a->node, attribute);
 }
 
-static void set_up(tm_region *r, attention *a) {
+static void set_up(tm_region *r, tm_attention *a) {
     a->node = r->body->first;
     for (int i = 0; i < 4; i++)
         a->inputs[i] = i < a->node->input_count ? input_of(r, a->node->inputs[i]) : -1;
@@ -68,8 +48,7 @@ static void set_up(tm_region *r, attention *a) {
     a->kv_heads = head_count(a, operand(r, a, 1), "kv_num_heads");
     a->size = q->rank == 4 ? q->dims[3]->constant : q->dims[2]->constant / a->heads;
     a->value_size = v->rank == 4 ? v->dims[3]->constant : v->dims[2]->constant / a->kv_heads;
-    a->small = a->value_size <= SMALLEST && a->value_size < r->lanes;
-    a->group = !a->small && r->level->vector_registers >= 32 ? GROUP : 2;
+    a->group = r->level->vector_registers >= 32 ? GROUP : 2;
     a->causal = tm_node_int(a->node, "is_causal") != 0;
     double scale = tm_node_float(a->node, "scale");
     a->scale = isnan(scale) ? 1 / sqrt((double)a->size) : scale;
@@ -84,7 +63,7 @@ static void set_up(tm_region *r, attention *a) {
 }
 
 /* Both layouts have the length before last: [b, h, length, size], [b, length, h * size]. */
-static LLVMValueRef row_start(tm_region *r, const attention *a, int i, LLVMValueRef row) {
+LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMValueRef row) {
     bool query = i == 0;
     int64_t heads = query ? a->heads : a->kv_heads, size = i == 2 ? a->value_size : a->size;
     LLVMValueRef length = query ? a->queries : a->keys, head = query ? a->head : a->kv_head;
@@ -96,13 +75,22 @@ static LLVMValueRef row_start(tm_region *r, const attention *a, int i, LLVMValue
     return tm_mul(r, tm_add(r, tm_mul(r, line, tm_int(r, heads)), head), tm_int(r, size));
 }
 
-static LLVMValueRef out_start(tm_region *r, const attention *a, LLVMValueRef row) {
+LLVMValueRef tm_attention_out(tm_region *r, const tm_attention *a, LLVMValueRef row) {
     if (r->node->outputs[0]->rank == 4) {
         LLVMValueRef plane = tm_add(r, tm_mul(r, a->batch, tm_int(r, a->heads)), a->head);
         return tm_mul(r, tm_add(r, tm_mul(r, plane, a->queries), row), tm_int(r, a->value_size));
     }
     LLVMValueRef line = tm_add(r, tm_mul(r, a->batch, a->queries), row);
     return tm_mul(r, tm_add(r, tm_mul(r, line, tm_int(r, a->heads)), a->head), tm_int(r, a->value_size));
+}
+
+int64_t tm_attention_row_step(const tm_region *r, const tm_attention *a, int i) {
+    int64_t size = i == 2 ? a->value_size : a->size;
+    return operand(r, a, i)->rank == 4 ? size : size * (i == 0 ? a->heads : a->kv_heads);
+}
+
+int64_t tm_attention_out_step(const tm_region *r, const tm_attention *a) {
+    return r->node->outputs[0]->rank == 4 ? a->value_size : a->value_size * a->heads;
 }
 
 static LLVMValueRef get(tm_region *r, LLVMTypeRef type, LLVMValueRef base, LLVMValueRef index) {
@@ -116,14 +104,14 @@ static void put(tm_region *r, LLVMValueRef value, LLVMValueRef base, LLVMValueRe
 }
 
 /* turned[d][key] = source[key][d] for the tile's keys; the places of missing keys are zero. */
-static void turn(tm_region *r, const attention *a, int i, LLVMValueRef first, LLVMValueRef count,
+static void turn(tm_region *r, const tm_attention *a, int i, LLVMValueRef first, LLVMValueRef count,
                  LLVMValueRef turned) {
     int64_t size = i == 2 ? a->value_size : a->size;
     LLVMBuilderRef b = r->e->builder;
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->tile), 1);
     LLVMValueRef known = tm_less(r, key.index, count);
     LLVMValueRef row =
-        row_start(r, a, i, tm_add(r, first, LLVMBuildSelect(b, known, key.index, tm_int(r, 0), "")));
+        tm_attention_row(r, a, i, tm_add(r, first, LLVMBuildSelect(b, known, key.index, tm_int(r, 0), "")));
     tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, size), 1);
     LLVMValueRef x = get(r, r->e->f32, a->data[i], tm_add(r, row, d.index));
     x = LLVMBuildSelect(b, known, x, LLVMConstReal(r->e->f32, 0), "");
@@ -132,7 +120,7 @@ static void turn(tm_region *r, const attention *a, int i, LLVMValueRef first, LL
     tm_loop_end(r, &key);
 }
 
-static void set_mask(tm_region *r, attention *a) {
+static void set_mask(tm_region *r, tm_attention *a) {
     if (a->inputs[3] < 0)
         return;
     const tm_value *m = operand(r, a, 3);
@@ -154,7 +142,7 @@ static void set_mask(tm_region *r, attention *a) {
 }
 
 /* Scores of `lanes` keys from `key` on: scaled, capped, masked; -inf where there is no key. */
-static LLVMValueRef bias_scores(tm_region *r, const attention *a, LLVMValueRef scores, LLVMValueRef query,
+static LLVMValueRef bias_scores(tm_region *r, const tm_attention *a, LLVMValueRef scores, LLVMValueRef query,
                                 LLVMValueRef key) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY);
@@ -198,7 +186,7 @@ typedef struct group {
     LLVMValueRef shift[GROUP], down[GROUP], sum[GROUP];
 } group;
 
-static LLVMValueRef keys_in_tile(tm_region *r, const attention *a, LLVMValueRef first) {
+static LLVMValueRef keys_in_tile(tm_region *r, const tm_attention *a, LLVMValueRef first) {
     return tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first));
 }
 
@@ -212,12 +200,12 @@ static LLVMValueRef value_of(tm_region *r, LLVMValueRef slot) {
     return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot, "");
 }
 
-static LLVMValueRef weight_index(tm_region *r, const attention *a, int q, LLVMValueRef key) {
+static LLVMValueRef weight_index(tm_region *r, const tm_attention *a, int q, LLVMValueRef key) {
     return tm_add(r, tm_int(r, (int64_t)q * (a->tile + r->lanes)), key);
 }
 
 /* Adds q[d] * K[d][key..] for one d to the dots of the group. */
-static void add_products(tm_region *r, const attention *a, const LLVMValueRef *rows, LLVMValueRef *dots,
+static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef *rows, LLVMValueRef *dots,
                          LLVMValueRef d, LLVMValueRef key) {
     LLVMValueRef k =
         tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_k, tm_add(r, tm_mul(r, d, tm_int(r, a->tile)), key));
@@ -228,14 +216,14 @@ static void add_products(tm_region *r, const attention *a, const LLVMValueRef *r
 }
 
 /* Scores of the group against the tile into a->weights; their maxima, as scalars. */
-static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef first,
+static void score(tm_region *r, const tm_attention *a, const group *g, LLVMValueRef first,
                   LLVMValueRef *out_best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef best[GROUP], dots[GROUP], rows[GROUP];
     for (int q = 0; q < a->group; q++) {
         best[q] = zeroed(r, -INFINITY);
         dots[q] = zeroed(r, 0);
-        rows[q] = row_start(r, a, 0, g->query[q]);
+        rows[q] = tm_attention_row(r, a, 0, g->query[q]);
     }
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), r->lanes);
     for (int q = 0; q < a->group; q++)
@@ -261,7 +249,7 @@ static void score(tm_region *r, const attention *a, const group *g, LLVMValueRef
 
 /* Is any exponential of the group's vectors more than nothing? exp is 0 below -104, and below -87.4
  * subnormal. */
-static LLVMValueRef any_weight(tm_region *r, const attention *a, const LLVMValueRef *x) {
+static LLVMValueRef any_weight(tm_region *r, const tm_attention *a, const LLVMValueRef *x) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, r->fast ? -87.5 : -104.5), any = NULL;
     for (int q = 0; q < a->group; q++) {
@@ -272,10 +260,8 @@ static LLVMValueRef any_weight(tm_region *r, const attention *a, const LLVMValue
     return LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, any, bits, ""), LLVMConstNull(bits), "");
 }
 
-/* Turns scores into weights exp(score - shift) and adds them up; small heads add weight * V in the same loop.
- */
-static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first,
-                  LLVMValueRef (*mixed)[SMALLEST]) {
+/* Turns scores into weights exp(score - shift) and adds them up. */
+static void weigh(tm_region *r, const tm_attention *a, group *g, LLVMValueRef first) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef total[GROUP], x[GROUP];
     for (int q = 0; q < a->group; q++)
@@ -284,22 +270,14 @@ static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first
     for (int q = 0; q < a->group; q++) {
         x[q] = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
         x[q] = LLVMBuildFSub(b, x[q], tm_splat(r, g->shift[q]), "");
-        if (!a->small) /* what the branch skips */
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), a->weights,
-                            weight_index(r, a, q, key.index));
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), a->weights, /* what the branch skips */
+                        weight_index(r, a, q, key.index));
     }
     LLVMBasicBlockRef after = tm_if_begin(r, any_weight(r, a, x));
     for (int q = 0; q < a->group; q++) {
         x[q] = tm_math(r, "exp", x[q]);
         LLVMBuildStore(b, LLVMBuildFAdd(b, value_of(r, total[q]), x[q], ""), total[q]);
-        if (!a->small)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, x[q], a->weights, weight_index(r, a, q, key.index));
-    }
-    for (int d = 0; a->small && d < a->value_size; d++) {
-        LLVMValueRef v = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_v,
-                                        tm_add(r, tm_int(r, (int64_t)d * a->tile), key.index));
-        for (int q = 0; q < a->group; q++)
-            LLVMBuildStore(b, tm_fma(r, x[q], v, value_of(r, mixed[q][d])), mixed[q][d]);
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, x[q], a->weights, weight_index(r, a, q, key.index));
     }
     tm_if_end(r, after);
     tm_loop_end(r, &key);
@@ -307,12 +285,8 @@ static void weigh(tm_region *r, const attention *a, group *g, LLVMValueRef first
         g->sum[q] = tm_reduce_add(r, value_of(r, total[q]));
 }
 
-static LLVMValueRef partial_index(tm_region *r, const attention *a, LLVMValueRef slot, int d) {
-    return tm_add(r, tm_mul(r, slot, tm_int(r, a->value_size * r->lanes)), tm_int(r, (int64_t)d * r->lanes));
-}
-
 /* Y[q] = Y[q] * down + sum over keys of weight * V: vectors along the head, four at a time. */
-static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValueRef first) {
+static void mix(tm_region *r, const tm_attention *a, const group *g, LLVMValueRef first) {
     LLVMBuilderRef b = r->e->builder;
     int at_once = a->group > 2 ? 4 : 2;
     for (int64_t start = 0; start < a->value_size; start += at_once * r->lanes) {
@@ -323,13 +297,13 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
             r->mask = masks[vectors] = tm_tail_mask(r, tm_int(r, a->value_size - column));
             for (int q = 0; q < a->group; q++) {
                 LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out,
-                                                  tm_add(r, out_start(r, a, g->query[q]), tm_int(r, column)));
+                                                  tm_add(r, tm_attention_out(r, a, g->query[q]), tm_int(r, column)));
                 sums[q][vectors] = zeroed(r, 0);
                 LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), sums[q][vectors]);
             }
         }
         tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), 1);
-        LLVMValueRef row = row_start(r, a, 2, tm_add(r, first, key.index));
+        LLVMValueRef row = tm_attention_row(r, a, 2, tm_add(r, first, key.index));
         for (int v = 0; v < vectors; v++) {
             r->mask = masks[v];
             LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[2],
@@ -346,7 +320,7 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
             r->mask = masks[v];
             for (int q = 0; q < a->group; q++)
                 tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, sums[q][v]), a->out,
-                                tm_add(r, out_start(r, a, g->query[q]), tm_int(r, start + v * r->lanes)));
+                                tm_add(r, tm_attention_out(r, a, g->query[q]), tm_int(r, start + v * r->lanes)));
         }
         r->mask = NULL;
     }
@@ -354,7 +328,7 @@ static void mix_wide(tm_region *r, const attention *a, const group *g, LLVMValue
 
 /* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far
  * gets a finite shift, so that exp gives 0 and not NaN. */
-static void update_maxima(tm_region *r, const attention *a, group *g, const LLVMValueRef *best) {
+static void update_maxima(tm_region *r, const tm_attention *a, group *g, const LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = LLVMConstReal(r->e->f32, -INFINITY), zero = LLVMConstReal(r->e->f32, 0);
     LLVMValueRef before[GROUP],
@@ -373,36 +347,13 @@ static void update_maxima(tm_region *r, const attention *a, group *g, const LLVM
     }
 }
 
-static void finish_small(tm_region *r, const attention *a, const group *g, LLVMValueRef (*mixed)[SMALLEST]) {
-    LLVMBuilderRef b = r->e->builder;
-    for (int q = 0; q < a->group; q++)
-        for (int d = 0; d < a->value_size; d++) {
-            LLVMValueRef total = tm_reduce_add(r, value_of(r, mixed[q][d]));
-            put(r, LLVMBuildFDiv(b, total, g->sum[q], ""), a->out,
-                tm_add(r, out_start(r, a, g->query[q]), tm_int(r, d)));
-        }
-}
-
 /* One tile of keys for a group of queries. */
-static void group_step(tm_region *r, const attention *a, group *g, LLVMValueRef first) {
+static void group_step(tm_region *r, const tm_attention *a, group *g, LLVMValueRef first) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef best[GROUP], mixed[GROUP][SMALLEST];
+    LLVMValueRef best[GROUP];
     score(r, a, g, first, best);
     update_maxima(r, a, g, best);
-    for (int q = 0; a->small && q < a->group; q++)
-        for (int d = 0; d < a->value_size; d++) {
-            mixed[q][d] = zeroed(r, 0);
-            if (a->single)
-                continue;
-            LLVMValueRef old =
-                tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial, partial_index(r, a, g->slot[q], d));
-            LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), mixed[q][d]);
-        }
-    weigh(r, a, g, first, mixed);
-    if (a->single && a->small) {
-        finish_small(r, a, g, mixed);
-        return;
-    }
+    weigh(r, a, g, first);
     /* As with the maxima: read before any is written. */
     LLVMValueRef sums[GROUP];
     for (int q = 0; q < a->group; q++)
@@ -413,20 +364,13 @@ static void group_step(tm_region *r, const attention *a, group *g, LLVMValueRef 
                                 g->sum[q], "");
     for (int q = 0; q < a->group; q++)
         put(r, sums[q], a->sum, g->slot[q]);
-    for (int q = 0; a->small && q < a->group; q++)
-        for (int d = 0; d < a->value_size; d++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, mixed[q][d]), a->partial,
-                            partial_index(r, a, g->slot[q], d));
-    if (!a->small)
-        mix_wide(r, a, g, first);
+    mix(r, a, g, first);
 }
 
 /* One tile of keys for all queries of the unit. */
-static void tile(tm_region *r, const attention *a, LLVMValueRef first) {
+static void tile(tm_region *r, const tm_attention *a, LLVMValueRef first) {
     LLVMValueRef count = keys_in_tile(r, a, first);
     turn(r, a, 1, first, count, a->turned_k);
-    if (a->small)
-        turn(r, a, 2, first, count, a->turned_v);
     tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->group);
     LLVMValueRef last = tm_sub(r, a->query_count, tm_int(r, 1));
     group g = {0};
@@ -439,22 +383,16 @@ static void tile(tm_region *r, const attention *a, LLVMValueRef first) {
 }
 
 /* Divides by the sums; rows that saw no key are NaN, as Softmax of nothing but -inf is. */
-static void finish(tm_region *r, const attention *a) {
+static void finish(tm_region *r, const tm_attention *a) {
     LLVMBuilderRef b = r->e->builder;
     tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
     LLVMValueRef sum = get(r, r->e->f32, a->sum, q.index);
     /* Of no keys at all the answer is 0, a product over an empty axis. */
     LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
     sum = LLVMBuildSelect(b, none, LLVMConstReal(r->e->f32, 1), sum, "");
-    LLVMValueRef out = out_start(r, a, tm_add(r, a->first_query, q.index));
-    for (int64_t column = 0; column < a->value_size; column += a->small ? 1 : r->lanes) {
+    LLVMValueRef out = tm_attention_out(r, a, tm_add(r, a->first_query, q.index));
+    for (int64_t column = 0; column < a->value_size; column += r->lanes) {
         LLVMValueRef at = tm_add(r, out, tm_int(r, column));
-        if (a->small) {
-            LLVMValueRef total = tm_reduce_add(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->partial,
-                                                                 partial_index(r, a, q.index, (int)column)));
-            put(r, LLVMBuildFDiv(b, total, sum, ""), a->out, at);
-            continue;
-        }
         r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
         LLVMValueRef total = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, at);
         tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildFDiv(b, total, tm_splat(r, sum), ""), a->out, at);
@@ -463,27 +401,38 @@ static void finish(tm_region *r, const attention *a) {
     tm_loop_end(r, &q);
 }
 
-static void clear(tm_region *r, const attention *a) {
+static void clear(tm_region *r, const tm_attention *a) {
     tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
     put(r, LLVMConstReal(r->e->f32, -INFINITY), a->maximum, q.index);
     put(r, LLVMConstReal(r->e->f32, 0), a->sum, q.index);
     LLVMValueRef zero = tm_splat_f32(r, 0);
-    if (a->small)
-        for (int d = 0; d < a->value_size; d++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->partial, partial_index(r, a, q.index, d));
-    else
-        for (int64_t column = 0; column < a->value_size; column += r->lanes) {
-            r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
-            LLVMValueRef at =
-                tm_add(r, out_start(r, a, tm_add(r, a->first_query, q.index)), tm_int(r, column));
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->out, at);
-            r->mask = NULL;
-        }
+    for (int64_t column = 0; column < a->value_size; column += r->lanes) {
+        r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
+        LLVMValueRef at =
+            tm_add(r, tm_attention_out(r, a, tm_add(r, a->first_query, q.index)), tm_int(r, column));
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->out, at);
+        r->mask = NULL;
+    }
     tm_loop_end(r, &q);
 }
 
+static void block(tm_region *r, tm_attention *a) {
+    a->turned_k = tm_region_alloca(r, r->e->f32, a->size * a->tile, 64);
+    a->weights = tm_region_alloca(r, r->e->f32, (int64_t)a->group * (a->tile + r->lanes), 64);
+    a->maximum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
+    a->sum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
+    clear(r, a);
+    LLVMValueRef last = a->keys;
+    if (a->causal)
+        last = tm_min(r, last, tm_add(r, a->first_query, a->query_count));
+    tm_loop keys = tm_loop_begin(r, tm_int(r, 0), last, a->tile);
+    tile(r, a, keys.index);
+    tm_loop_end(r, &keys);
+    finish(r, a);
+}
+
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
-    attention a = {0};
+    tm_attention a = {0};
     set_up(r, &a);
     LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
     *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, QUERIES));
@@ -494,19 +443,12 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
-    attention a = {0};
+    tm_attention a = {0};
     LLVMBuilderRef b = r->e->builder;
     set_up(r, &a);
     for (int i = 0; i < 4; i++)
         a.data[i] = a.inputs[i] >= 0 ? tm_operand_data(r, a.inputs[i]) : NULL;
     a.out = tm_operand_data(r, r->node->input_count);
-    a.turned_k = tm_region_alloca(r, r->e->f32, a.size * a.tile, 64);
-    a.turned_v = a.small ? tm_region_alloca(r, r->e->f32, a.value_size * a.tile, 64) : NULL;
-    a.partial =
-        a.small ? tm_region_alloca(r, r->e->f32, (int64_t)QUERIES * a.value_size * r->lanes, 64) : NULL;
-    a.weights = tm_region_alloca(r, r->e->f32, (int64_t)a.group * (a.tile + r->lanes), 64);
-    a.maximum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
-    a.sum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
     LLVMValueRef blocks = tm_ceildiv(r, a.queries, QUERIES);
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
     LLVMValueRef plane = LLVMBuildUDiv(b, unit.index, blocks, "");
@@ -516,16 +458,10 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
     a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
     set_mask(r, &a);
-    if (!(a.single && a.small))
-        clear(r, &a);
-    LLVMValueRef last = a.keys;
-    if (a.causal)
-        last = tm_min(r, last, tm_add(r, a.first_query, a.query_count));
-    tm_loop keys = tm_loop_begin(r, tm_int(r, 0), last, a.tile);
-    tile(r, &a, keys.index);
-    tm_loop_end(r, &keys);
-    if (!(a.single && a.small))
-        finish(r, &a);
+    if (tm_attention_is_small(r, &a))
+        tm_attention_small_block(r, &a);
+    else
+        block(r, &a);
     tm_loop_end(r, &unit);
     return TM_OK;
 }

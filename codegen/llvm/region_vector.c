@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * region_vector.c: vectors of `lanes` elements: loads and stores under a mask, reductions, math.
+ * region_vector.c: vectors of `lanes` elements: loads and stores under a mask or far apart, reductions, math.
  *
  * exp, tanh and the like are runtime/math/vector_math.c, the same polynomials as in the C kernels, linked as
  * bitcode of the level and inlined.
@@ -53,23 +53,20 @@ LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVM
 LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count) {
     if (LLVMIsConstant(count) && LLVMConstIntGetSExtValue(count) >= r->lanes)
         return NULL;
-    LLVMValueRef lane[64];
-    for (int i = 0; i < r->lanes; i++)
-        lane[i] = tm_emit_i32(r->e, i);
-    LLVMValueRef lanes = LLVMConstVector(lane, (unsigned)r->lanes);
     LLVMValueRef most = tm_min(r, count, tm_int(r, r->lanes));
     LLVMValueRef limit = tm_splat(r, LLVMBuildTrunc(r->e->builder, most, r->e->i32, ""));
-    return LLVMBuildICmp(r->e->builder, LLVMIntSLT, lanes, limit, "");
+    return LLVMBuildICmp(r->e->builder, LLVMIntSLT, tm_lane_numbers(r), limit, "");
 }
 
 static LLVMValueRef address(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index) {
     return LLVMBuildInBoundsGEP2(r->e->builder, tm_element_type(r, type), data, &index, 1, "");
 }
 
-/* llvm.masked.load and store are overloaded on the vector and the pointer. */
-static LLVMValueRef masked(tm_region *r, const char *name, LLVMTypeRef vector, LLVMValueRef *arguments) {
+/* llvm.masked.load and its kin are overloaded on the vector and the pointer, or vector of pointers. */
+static LLVMValueRef masked(tm_region *r, const char *name, LLVMTypeRef vector, LLVMTypeRef pointer,
+                           LLVMValueRef *arguments) {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    LLVMTypeRef types[2] = {vector, r->e->ptr};
+    LLVMTypeRef types[2] = {vector, pointer};
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, types, 2);
     return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, types, 2), function,
                           arguments, 4, "");
@@ -88,7 +85,7 @@ LLVMValueRef tm_load_vector(tm_region *r, tamis_type type, LLVMValueRef data, LL
     } else {
         LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, element_bytes(type)), r->mask,
                                      LLVMConstNull(vector)};
-        value = masked(r, "llvm.masked.load", vector, arguments);
+        value = masked(r, "llvm.masked.load", vector, r->e->ptr, arguments);
     }
     return type == TAMIS_TYPE_BOOL ? LLVMBuildICmp(r->e->builder, LLVMIntNE, value, LLVMConstNull(vector), "")
                                    : value;
@@ -105,7 +102,7 @@ void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValu
         return;
     }
     LLVMValueRef arguments[4] = {value, at, tm_emit_i32(r->e, element_bytes(type)), r->mask};
-    masked(r, "llvm.masked.store", vector, arguments);
+    masked(r, "llvm.masked.store", vector, r->e->ptr, arguments);
 }
 
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index) {
@@ -114,6 +111,46 @@ LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLV
     if (type == TAMIS_TYPE_BOOL)
         scalar = LLVMBuildICmp(r->e->builder, LLVMIntNE, scalar, LLVMConstNull(r->e->i8), "");
     return tm_splat(r, scalar);
+}
+
+LLVMValueRef tm_lane_numbers(tm_region *r) {
+    LLVMValueRef lane[64];
+    for (int i = 0; i < r->lanes; i++)
+        lane[i] = tm_emit_i32(r->e, i);
+    return LLVMConstVector(lane, (unsigned)r->lanes);
+}
+
+/* &data[index + lane * step]: offsets of 32 bits where the step is known, since those gather faster. */
+static LLVMValueRef addresses(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index, LLVMValueRef lane,
+                              LLVMValueRef step) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMTypeRef wide = LLVMVectorType(r->e->i64, (unsigned)r->lanes);
+    LLVMValueRef offset;
+    if (LLVMIsConstant(step) && LLVMConstIntGetSExtValue(step) <= INT32_MAX / 64) {
+        LLVMValueRef narrow = tm_splat(r, LLVMBuildTrunc(b, step, r->e->i32, ""));
+        offset = LLVMBuildSExt(b, LLVMBuildNSWMul(b, lane, narrow, ""), wide, "");
+    } else
+        offset = LLVMBuildNSWMul(b, LLVMBuildSExt(b, lane, wide, ""), tm_splat(r, step), "");
+    return LLVMBuildInBoundsGEP2(b, tm_element_type(r, type), address(r, type, data, index), &offset, 1, "");
+}
+
+LLVMValueRef tm_gather(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index, LLVMValueRef lane,
+                       LLVMValueRef step) {
+    LLVMTypeRef vector = LLVMVectorType(tm_element_type(r, type), (unsigned)r->lanes);
+    LLVMValueRef all = LLVMConstAllOnes(LLVMVectorType(r->e->i1, (unsigned)r->lanes));
+    LLVMValueRef at = addresses(r, type, data, index, lane, step);
+    LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, element_bytes(type)), all, LLVMGetPoison(vector)};
+    LLVMValueRef value = masked(r, "llvm.masked.gather", vector, LLVMTypeOf(at), arguments);
+    return type == TAMIS_TYPE_BOOL ? LLVMBuildICmp(r->e->builder, LLVMIntNE, value, LLVMConstNull(vector), "")
+                                   : value;
+}
+
+void tm_scatter(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index,
+                LLVMValueRef lane, LLVMValueRef step) {
+    LLVMValueRef all = LLVMConstAllOnes(LLVMVectorType(r->e->i1, (unsigned)r->lanes));
+    LLVMValueRef at = addresses(r, type, data, index, lane, step);
+    LLVMValueRef arguments[4] = {value, at, tm_emit_i32(r->e, element_bytes(type)), all};
+    masked(r, "llvm.masked.scatter", LLVMTypeOf(value), LLVMTypeOf(at), arguments);
 }
 
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {

@@ -72,6 +72,7 @@ class Graph:
             self.constants = profile.get("constants", 0.4)
             self.symbolic = profile.get("symbolic", 0.0)
             self.ops, self.names, self.by_reference, self.ours_only = {}, 0, False, False
+            self.least_size = 0  # of a symbolic dim: 1 where nothing has no defined answer
             self.functions, self.forced = [], []
         else:
             known = [v for v in parent.pool if v.sample is not None]
@@ -266,6 +267,8 @@ class Graph:
         if not ours:
             samples = {name: v.sample for name, v in reads.items()}
             results = oracle.evaluate(node, self.opsets, samples, reference, self.root.functions)
+        if op == "Loop" and any(isinstance(r, numpy.ndarray) and r.ndim > 1 and len(r) == 0 for r in results.values()):
+            raise Refused("dims of items that no iteration made")
         exact = self._check(op, reads.values(), results.values(), exact) and not ours
         self.nodes.append(node)
         for value in reads.values():

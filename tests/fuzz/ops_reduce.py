@@ -34,8 +34,10 @@ def reduce(g, op):
     if not x.small(3 if op == "ReduceProd" else 1000):
         raise Refused("sums that overflow")
     operands, attributes = reduce_axes(g, x, 13 if op == "ReduceSum" else 18)
-    if x.size == 0 and op in ("ReduceMax", "ReduceMin", "ReduceMean"):
-        raise Refused("an extreme of nothing")
+    if op in ("ReduceMax", "ReduceMin", "ReduceMean"):
+        if x.size == 0:
+            raise Refused("an extreme of nothing")
+        g.root.least_size = 1
     g.node(op, [x, *operands], **attributes)
 
 

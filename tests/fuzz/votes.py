@@ -57,6 +57,7 @@ def differ(have, want, exact, flushed=False, magnitude=0.0):
     if isinstance(want, list) or isinstance(have, list):
         if not (isinstance(want, list) and isinstance(have, list)) or len(have) != len(want):
             return f"{len(have)} items, not {len(want)}"
+        magnitude = max([magnitude, *(largest(item) for item in want if is_rounded(item))])
         return next((f"item {i}: {text}" for i, pair in enumerate(zip(have, want))
                      if (text := differ(*pair, exact, flushed, magnitude)) is not None), None)
     if isinstance(want, dict):
