@@ -24,22 +24,23 @@ static bool transforms(const tm_resize_plan *plan, const char *text) {
 }
 
 static double coordinate(const tm_resize_plan *plan, const tm_resize_axis *axis, int64_t position) {
-    const double x = (double)position, in = (double)axis->in, length = axis->scale * in;
+    const double x = (double)position, in = (double)axis->in, out = (double)axis->out;
+    const double length = axis->scale * in; /* may be fractional, as the official cases have it */
     if (transforms(plan, "align_corners"))
         return length == 1 ? 0 : x * (in - 1) / (length - 1);
     if (transforms(plan, "asymmetric"))
         return x / axis->scale;
     if (plan->crop) {
         const double extent = (axis->end - axis->start) * (in - 1);
-        return (length == 1 ? extent / 2 : x * extent / (length - 1)) + axis->start * (in - 1);
+        return (axis->out == 1 ? extent / 2 : x * extent / (out - 1)) + axis->start * (in - 1);
     }
-    if (transforms(plan, "pytorch_half_pixel") && length == 1)
+    if (transforms(plan, "pytorch_half_pixel") && axis->out == 1)
         return 0;
     if (transforms(plan, "tf_half_pixel_for_nn"))
         return (x + 0.5) / axis->scale;
     const double centered = (x + 0.5) / axis->scale - 0.5;
     if (transforms(plan, "half_pixel_symmetric"))
-        return in / 2 * (1 - (double)axis->out / length) + centered;
+        return in / 2 * (1 - out / length) + centered;
     return centered;
 }
 

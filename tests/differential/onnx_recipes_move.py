@@ -188,6 +188,9 @@ row("Resize", 11, 12, [f(1, 1, 4, 4), f32(), f32(1, 1, 0.6, 1.5)], constants=(1,
     coordinate_transformation_mode="tf_half_pixel_for_nn", answer="ort")
 row("Resize", 13, LAST, [f(1, 1, 4, 4), None, f32(1, 1, 0.8, 1.5)], constants=(2,), mode="nearest")
 row("Resize", 18, LAST, [f(1, 1, 6, 6), None, f32(0.5, 0.7)], constants=(2,), mode="linear", antialias=1, axes=[2, 3])
+row("Resize", 11, LAST, [f(1, 1, 3, 3), f32(), f32(1, 1, 0.5, 1)], constants=(1, 2), mode="nearest",
+    nearest_mode="round_prefer_ceil", coordinate_transformation_mode="pytorch_half_pixel",
+    answer=lambda x, *_, **a: x[:, :, :1])  # a result of length one stands at 0
 row("Resize", 19, LAST, [f(1, 1, 6, 6), None, f32(0.5, 0.7)], constants=(2,), mode="linear", axes=[2, 3],
     coordinate_transformation_mode="half_pixel_symmetric")
 GRID = unit(1, 3, 2, 2)

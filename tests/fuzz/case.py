@@ -145,7 +145,8 @@ def other_sizes(g, model, inputs, symbols):
             for d, size in zip(infos[value.name].type.tensor_type.shape.dim, value.shape):
                 names.setdefault(size, set()).add(d.dim_param)
     free = {next(iter(n)) for size, n in names.items() if len(n) == 1 and size not in numbers} - {""}
-    sizes = {name: max(g.root.least_size, size + g.integer(-2, 3)) if name in free else size for name, size in symbols.items()}
+    least = g.root.least_size
+    sizes = {name: max(least, size + g.integer(-2, 3)) if name in free else size for name, size in symbols.items()}
     if sizes == symbols:
         return None
     samples = {}

@@ -267,7 +267,7 @@ class Graph:
         if not ours:
             samples = {name: v.sample for name, v in reads.items()}
             results = oracle.evaluate(node, self.opsets, samples, reference, self.root.functions)
-        if op == "Loop" and any(isinstance(r, numpy.ndarray) and r.ndim > 1 and len(r) == 0 for r in results.values()):
+        if op == "Loop" and any(isinstance(r, numpy.ndarray) and r.ndim > 0 and len(r) == 0 for r in results.values()):
             raise Refused("dims of items that no iteration made")
         exact = self._check(op, reads.values(), results.values(), exact) and not ours
         self.nodes.append(node)

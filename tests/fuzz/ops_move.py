@@ -283,7 +283,10 @@ def scatter_elements(g):
         places = g.random.integers(0, x.shape[axis], size=shape)
     if g.chance(0.3) and g.opset >= 11:
         places = numpy.where(g.random.random(shape) < 0.5, places - x.shape[axis], places)
-    updates = g.fresh(x.type, shape)
+    extreme = reduction in ("max", "min")  # whether NaN is one is not defined
+    if extreme and not x.finite():
+        raise Refused("an extreme of NaN")
+    updates = g.fresh(x.type, shape, special=0.0 if extreme else None)
     g.node(op, [x, g.place(places), updates], axis=axis, reduction=reduction,
            exact=reduction not in ("add", "mul"))
 
@@ -305,7 +308,10 @@ def scatter_nd(g):
     chosen = places[g.random.choice(len(places), count, replace=repeated)]
     if count % 2 == 0 and g.chance(0.4):
         chosen = chosen.reshape(2, count // 2, depth)
-    updates = g.fresh(x.type, list(chosen.shape[:-1]) + x.shape[depth:])
+    extreme = reduction in ("max", "min")  # whether NaN is one is not defined
+    if extreme and not x.finite():
+        raise Refused("an extreme of NaN")
+    updates = g.fresh(x.type, list(chosen.shape[:-1]) + x.shape[depth:], special=0.0 if extreme else None)
     g.node("ScatterND", [x, g.fixed(g.place(chosen)), updates], reduction=reduction, exact=reduction not in ("add", "mul"))
 
 
