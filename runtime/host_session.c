@@ -187,7 +187,7 @@ int tamis_session_prepare(tamis_session *session, tamis_error *out_error) {
                                 artifact->inputs[i].name);
     session->run.code = 0;
     session->bound = false;
-    if (artifact->prepare(&session->run) != 0)
+    if (tm_slices_prepare(&session->run, artifact, &session->slice) != 0)
         return tm_host_fail_run(out_error, session);
     session->prepared = true;
     return 0;
@@ -319,7 +319,9 @@ int tamis_session_run(tamis_session *session, tamis_error *out_error) {
     bool flush = (session->run.flags & TM_RUN_STRICT) == 0;
     uint64_t mode = flush ? tm_float_mode_enter() : 0;
     session->run.code = 0;
-    int32_t failed = session->model->artifact->execute(&session->run);
+    const tamis_artifact *artifact = session->model->artifact;
+    int32_t failed = session->slice > 0 ? tm_slices_execute(&session->run, artifact, session->slice)
+                                        : artifact->execute(&session->run);
     if (flush)
         tm_float_mode_set(mode);
     if (failed != 0)

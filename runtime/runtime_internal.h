@@ -87,6 +87,7 @@ struct tamis_session {
     size_t bytes; /* of this allocation: the session and all its tables */
     tm_bound_input *inputs;
     tm_bound_output *outputs;
+    int64_t slice; /* samples that are run at once, 0: all */
     bool prepared; /* dims are computed for the bound inputs */
     bool bound;    /* data pointers of all values are set */
     void *own_workspace;

@@ -54,7 +54,8 @@ int64_t tm_direct_bytes(const tamis_artifact *artifact, const int64_t *dims) {
         return -TM_RUN_MEMORY;
     tm_run_init(&run, artifact, memory, &serial_host);
     set_input_dims(&run, artifact, dims);
-    int32_t code = artifact->prepare(&run);
+    int64_t length;
+    int32_t code = tm_slices_prepare(&run, artifact, &length);
     free(memory);
     return code != 0 ? -(int64_t)code : bytes + run.workspace_bytes;
 }
@@ -68,20 +69,21 @@ int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const
     tm_run_init(&run, artifact, memory, &serial_host);
     run.level = level;
     set_input_dims(&run, artifact, dims);
-    int32_t code = artifact->prepare(&run);
+    int64_t length;
+    int32_t code = tm_slices_prepare(&run, artifact, &length);
     if (code != 0)
         return code;
     run.workspace = (uint8_t *)memory + tm_run_bytes(artifact);
     for (int32_t i = 0; i < artifact->input_count; i++)
         run.values[artifact->inputs[i].value].data = (void *)(uintptr_t)inputs[i];
-    for (int32_t i = 0; i < artifact->output_count; i++)
-        if (!artifact->outputs[i].late)
-            run.values[artifact->outputs[i].value].data = outputs[i];
+    for (int32_t i = 0; i < artifact->value_count; i++)
+        if (artifact->value_infos[i].storage == TM_STORAGE_OUTPUT)
+            run.values[i].data = outputs[artifact->value_infos[i].argument];
     tm_run_bind(&run, artifact);
     uint64_t mode = tm_float_mode_get();
     if ((run.flags & TM_RUN_STRICT) == 0)
         (void)tm_float_mode_enter();
-    code = artifact->execute(&run);
+    code = length > 0 ? tm_slices_execute(&run, artifact, length) : artifact->execute(&run);
     tm_float_mode_set(mode);
     tm_run_deinit(&run, artifact);
     return code;

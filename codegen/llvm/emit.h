@@ -57,6 +57,7 @@ typedef struct tm_emit {
     tm_emit_index index;
     TM_VECTOR(const char *) node_names;
     int32_t call_count;
+    const tm_symbol *batch; /* see codegen/slices.h, or NULL */
 } tm_emit;
 
 /* Stretches of a long function in functions of their own: what LLVM does to a function takes more than twice

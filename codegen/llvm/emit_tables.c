@@ -7,6 +7,8 @@
  */
 #include "codegen/llvm/emit.h"
 
+#include "codegen/slices.h"
+
 #include "tamis/compiler.h"
 
 #include <stdio.h>
@@ -75,7 +77,8 @@ static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
                               i8(e, late),
                               i8(e, (int)value->item),
                               i8(e, (int)value->key),
-                              i8(e, 0),
+                              i8(e, e->batch != NULL && rank > 0 && value->dims[0]->kind == TM_DIM_SYMBOL &&
+                                        value->dims[0]->symbol == e->batch),
                               i8(e, 0),
                               i8(e, 0),
                               rank > 0 ? tm_emit_bytes(e, "", dims, (size_t)rank * 8, 8)
@@ -172,6 +175,7 @@ static void artifact_function(tm_emit *e, const char *name, LLVMValueRef artifac
 tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
     const tm_graph *graph = e->model->main;
     const tm_target_choice *target = &e->options->target;
+    e->batch = tm_find_slices(e->model);
     const char *levels[4];
     for (int i = 0; i < target->level_count; i++)
         levels[i] = target->levels[i].name;

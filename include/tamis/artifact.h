@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define TAMIS_ABI_VERSION 3u
+#define TAMIS_ABI_VERSION 4u
 #define TAMIS_MAGIC 0x31534d54u /* "TMS1" */
 #define TAMIS_MAX_RANK 16       /* import refuses more */
 #define TAMIS_ALIGNMENT 64      /* of workspace, constants, and buffers that tamis allocates */
@@ -190,7 +190,8 @@ typedef struct tamis_port {
     uint8_t late; /* output whose dims are known only after execute(); its data belong to the run */
     uint8_t item; /* as in tamis_tensor */
     uint8_t key;
-    uint8_t reserved[3];
+    uint8_t sliced; /* dim 0 counts samples, which may be computed slice by slice: all outputs have it, or none */
+    uint8_t reserved[2];
     const int64_t *dims;          /* a constant, or -1 */
     const char *const *dim_texts; /* the expressions: "batch", "2*seq+1", "100"; "?" where items may differ */
 } tamis_port;
