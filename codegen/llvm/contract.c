@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * contract.c: operands and epilogue of products by packed constants; see contract.h.
+ *
+ * The epilogue is one loop over the rows and vectors of a tile: emitted once however many shapes of tiles a
+ * generator has, while the sums are still in the nearest cache.
+ */
+#include "codegen/llvm/contract.h"
+
+static int input_number(const tm_region *r, const tm_value *value) {
+    for (size_t i = 0; i < r->body->inputs.count; i++)
+        if (r->body->inputs.items[i] == value)
+            return (int)i;
+    return -1;
+}
+
+void tm_contract_set_up(tm_region *r, tm_contract *c) {
+    for (const tm_node *n = r->body->first; n != NULL; n = n->next)
+        if (n->op == TM_OP_MatMul)
+            c->product = n;
+    c->a = input_number(r, c->product->inputs[0]);
+    c->b = input_number(r, c->product->inputs[1]);
+    int rank = r->node->inputs[c->a]->rank;
+    c->m = tm_operand_product(r, c->a, 0, rank - 1);
+    /* Not a constant: layers of other depth share the code. */
+    c->k = tm_operand_dim_loaded(r, c->a, rank - 1);
+    c->n = tm_operand_dim(r, c->b, 1);
+    c->width = r->node->inputs[c->b]->constant->panel;
+}
+
+/* Operands of the epilogue walk along the last of the leading dims (all of them, some, or none) and repeat
+ * over the first: bias[n], positions[seq, n] under [batch, seq, n], a full residual. Rows then count modulo a
+ * period. */
+static LLVMValueRef epilogue_index(tm_region *r, const tm_contract *c, const tm_value *value,
+                                   bool *out_walks) {
+    const tm_value *out = c->product->outputs[0];
+    bool columns = value->rank > 0 && !tm_dim_is(value->dims[value->rank - 1], 1);
+    int first = 0; /* of the value's leading dims that walks */
+    while (first + 1 < value->rank && tm_dim_is(value->dims[first], 1))
+        first++;
+    *out_walks = columns;
+    LLVMValueRef index = columns ? c->column : tm_int(r, 0);
+    if (first + 1 >= value->rank)
+        return index;
+    LLVMValueRef row = c->row;
+    int axis = out->rank - value->rank + first;
+    bool whole = true; /* only unit dims stand before it */
+    for (int i = 0; i < axis; i++)
+        whole = whole && tm_dim_is(out->dims[i], 1);
+    if (!whole)
+        row = LLVMBuildURem(r->e->builder, row,
+                            tm_operand_product(r, r->node->input_count, axis, out->rank - 1), "");
+    return tm_add(r, index, columns ? tm_mul(r, row, c->n) : row);
+}
+
+static LLVMValueRef load(tm_region *r, int input) {
+    const tm_contract *c = r->kind;
+    const tm_value *value = r->node->inputs[input];
+    bool walks;
+    LLVMValueRef index = epilogue_index(r, c, value, &walks);
+    return walks ? tm_load_vector(r, value->type, c->data[input], index)
+                 : tm_load_splat(r, value->type, c->data[input], index);
+}
+
+void tm_contract_begin(tm_region *r, tm_contract *c) {
+    r->kind = c;
+    r->load = load;
+    int operands = r->node->input_count + r->node->output_count;
+    c->data = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operands);
+    for (int o = 0; o < operands; o++)
+        c->data[o] = tm_operand_data(r, o);
+}
+
+static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMValueRef tile_row,
+                          LLVMValueRef offset) {
+    tm_region_new_point(r);
+    c->column = tm_add(r, tile->column, offset);
+    bool whole = LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % c->width == 0;
+    r->mask = NULL;
+    LLVMValueRef at = tm_add(r, tm_mul(r, tile_row, tm_int(r, tile->stride)), offset);
+    LLVMValueRef sum = tm_load_vector(r, TAMIS_TYPE_FLOAT, tile->sums, at);
+    r->mask = whole ? NULL : tm_tail_mask(r, tm_max(r, tm_sub(r, c->n, c->column), tm_int(r, 0)));
+    tm_region_set(r, c->product->outputs[0], sum);
+    for (int o = 0; o < r->node->output_count; o++) {
+        LLVMValueRef index = tm_add(r, tm_mul(r, c->row, c->n), c->column);
+        tm_store_vector(r, r->node->outputs[o]->type, tm_region_value(r, r->body->outputs.items[o]),
+                        c->data[r->node->input_count + o], index);
+    }
+}
+
+void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
+    tm_loop row = tm_loop_begin(r, tm_int(r, 0), tile->rows, 1);
+    c->row = tm_add(r, tile->row, row.index);
+    tm_loop vector = tm_loop_begin(r, tm_int(r, 0), tm_int(r, tile->columns), r->lanes);
+    finish_vector(r, c, tile, row.index, vector.index);
+    r->mask = NULL;
+    tm_loop_end(r, &vector);
+    tm_loop_end(r, &row);
+}

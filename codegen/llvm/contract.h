@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * contract.h: what all generators of a product by a packed constant share: its operands and its epilogue.
+ *
+ *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
+ *
+ * A generator makes the sums of a tile as f32 in a buffer, row after row, and hands the buffer to
+ * tm_contract_finish(), which emits everything elementwise behind the product for them and stores the
+ * outputs. Leading dims of A are one: m counts all its rows.
+ */
+#ifndef TM_CODEGEN_LLVM_CONTRACT_H
+#define TM_CODEGEN_LLVM_CONTRACT_H
+
+#include "codegen/llvm/region.h"
+
+typedef struct tm_contract {
+    const tm_node *product;   /* the MatMul in the body */
+    int a, b;                 /* its operands, as inputs of the region */
+    int width;                /* columns of a panel of B */
+    LLVMValueRef m, k, n;     /* sizes, i64 */
+    LLVMValueRef *data;       /* pointers of the region's operands; not in the count of units */
+    LLVMValueRef row, column; /* of the current point of the epilogue */
+} tm_contract;
+
+/* Sums that wait for the epilogue. */
+typedef struct tm_contract_tile {
+    LLVMValueRef sums;   /* f32 [rows][stride], 64-byte aligned */
+    int64_t stride;      /* columns from row to row */
+    LLVMValueRef row;    /* of y, where the tile starts */
+    LLVMValueRef rows;   /* how many */
+    LLVMValueRef column; /* of y */
+    int columns;         /* a multiple of lanes; those from n on are not stored */
+} tm_contract_tile;
+
+/* Finds the product and its sizes. Also for the count of units. */
+void tm_contract_set_up(tm_region *r, tm_contract *c);
+/* Loads the operands' pointers and makes `c` the source of the body's inputs. */
+void tm_contract_begin(tm_region *r, tm_contract *c);
+/* Rows of the tile through the epilogue to the outputs. */
+void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile);
+
+#endif
