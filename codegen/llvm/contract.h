@@ -20,6 +20,9 @@ typedef struct tm_contract {
     LLVMValueRef m, k, n;     /* sizes, i64 */
     LLVMValueRef *data;       /* pointers of the region's operands; not in the count of units */
     LLVMValueRef row, column; /* of the current point of the epilogue */
+    LLVMValueRef finish;      /* the epilogue's function, once it was needed */
+    int64_t finish_stride;    /* the form of tiles that it is for */
+    int finish_columns;
 } tm_contract;
 
 /* Sums that wait for the epilogue. */
@@ -36,7 +39,7 @@ typedef struct tm_contract_tile {
 void tm_contract_set_up(tm_region *r, tm_contract *c);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */
 void tm_contract_begin(tm_region *r, tm_contract *c);
-/* Rows of the tile through the epilogue to the outputs. */
+/* Rows of the tile through the epilogue to the outputs, by a call of a function made for it. */
 void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile);
 
 #endif

@@ -142,13 +142,17 @@ static LLVMValueRef begin_function(tm_region *r, const char *name, LLVMTypeRef t
     return function;
 }
 
+LLVMValueRef tm_region_function(tm_region *r, const char *name, LLVMTypeRef type) {
+    LLVMValueRef function = begin_function(r, name, type), argument = LLVMGetParam(function, 0);
+    r->run = tm_emit_load(r->e, r->e->ptr, argument, 0);
+    r->call = tm_emit_load(r->e, r->e->ptr, argument, 8);
+    return function;
+}
+
 static tm_code emit_body(tm_region *r, const tm_region_kind *kind, const char *name) {
     tm_emit *e = r->e;
     LLVMTypeRef type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){e->ptr, e->i64, e->i64}, 3, 0);
-    LLVMValueRef body = begin_function(r, name, type);
-    LLVMValueRef argument = LLVMGetParam(body, 0);
-    r->run = tm_emit_load(e, e->ptr, argument, 0);
-    r->call = tm_emit_load(e, e->ptr, argument, 8);
+    LLVMValueRef body = tm_region_function(r, name, type);
     TM_TRY(kind->body(r, LLVMGetParam(body, 1), LLVMGetParam(body, 2)));
     LLVMBuildRet(e->builder, tm_emit_i32(e, 0));
     return TM_OK;

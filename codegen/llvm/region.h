@@ -52,6 +52,9 @@ extern const tm_region_kind tm_region_kind_contract;
 extern const tm_region_kind tm_region_kind_attention;
 extern const tm_region_kind tm_region_kind_scan;
 
+/* Starts another function of the region's level, whose first parameter is that of its body: run and call. */
+LLVMValueRef tm_region_function(tm_region *r, const char *name, LLVMTypeRef type);
+
 /* Emits the functions of all regions of the model; node->region becomes the dispatcher's name. */
 TM_MUST_USE tm_code tm_emit_regions(tm_emit *e);
 /* After all functions: links the vector math that was called, from the level's bitcode. */
