@@ -35,6 +35,10 @@ typedef struct tm_target_choice {
     int level_count;
 } tm_target_choice;
 
+/* Floats in a vector; without vectors, in the arrays that stand for them. */
+static inline int tm_level_lanes(const tm_level *level) {
+    return level->vector_bits >= 128 ? level->vector_bits / 32 : 4;
+}
 const tm_target *tm_target_at(size_t i);             /* NULL at the end */
 const tm_target *tm_target_find(const char *triple); /* NULL: none; NULL triple: this machine */
 /* `cpu`: comma-separated level names, or NULL for the default list. Files E_UNSUPPORTED_TARGET. */

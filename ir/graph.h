@@ -46,11 +46,12 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     const int64_t *dims;
     const void *data;  /* borrowed from the mapped file or the arena; aligned to the element's size */
     int64_t bytes;
-    /* Not 0 (TM_PANEL_COLUMNS or half of it) for an f32 matrix [K, N] that the weights section holds packed: panels of so many columns
-     * (the last filled up with zeros), in each panel row after row. `data` and `bytes` are unpacked. */
+    /* Not 0 (TM_PANEL_COLUMNS at most) for an f32 matrix [K, N] that the weights section holds packed: panels
+     * of so many columns (the last filled up with zeros), in each panel row after row. `data` and `bytes` are
+     * unpacked. */
     int panel;
 } tm_constant;
-#define TM_PANEL_COLUMNS 32
+#define TM_PANEL_COLUMNS 64
 int64_t tm_constant_count(const tm_constant *constant);
 tm_constant *tm_constant_create(tm_arena *arena, tamis_type type, int rank, const int64_t *dims, const void *data); /* data is borrowed */
 tm_constant *tm_constant_create_i64(tm_arena *arena, int rank, const int64_t *dims, const int64_t *values);   /* copies */

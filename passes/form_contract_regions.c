@@ -15,6 +15,7 @@
 
 #define MOST_NODES 24
 #define LEAST_COLUMNS 4
+#define DEEP 256
 
 static bool is_weights(const tm_value *value) {
     return tm_value_is_constant(value) && value->type == TAMIS_TYPE_FLOAT && value->rank == 2 &&
@@ -55,6 +56,25 @@ static bool epilogue_fits(const tm_node *node, const tm_value *running) {
     return true;
 }
 
+/* Columns of a panel. The widths have tiles of their own (codegen/llvm/schedule.c) that are not equally fast,
+ * and the zeros that fill up the last panel take time too. The tile for the widest is large, so short sums do
+ * without. */
+static int panel_columns(int64_t depth, int64_t columns) {
+    static const struct {
+        int columns, cost; /* of a column */
+    } forms[] = {{48, 100}, {32, 108}, {16, 125}, {TM_PANEL_COLUMNS, 101}};
+    int64_t least = INT64_MAX;
+    int best = 0;
+    for (int i = 0; i < (depth < DEEP ? 3 : 4); i++) {
+        int64_t panels = (columns + forms[i].columns - 1) / forms[i].columns;
+        int64_t cost = panels * forms[i].columns * forms[i].cost;
+        if (cost < least)
+            best = forms[i].columns;
+        least = cost < least ? cost : least;
+    }
+    return best;
+}
+
 /* The packed form of the weights: one for all products by them. */
 static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
     for (size_t i = 0; i < model->values.count; i++) {
@@ -66,7 +86,7 @@ static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *w
             return known;
     }
     tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
-    packed->panel = packed->dims[1] <= TM_PANEL_COLUMNS / 2 ? TM_PANEL_COLUMNS / 2 : TM_PANEL_COLUMNS;
+    packed->panel = panel_columns(packed->dims[0], packed->dims[1]);
     return tm_value_create_constant(graph, weights->name, packed);
 }
 

@@ -9,19 +9,35 @@
  */
 #include "codegen/llvm/contract.h"
 
-static int input_number(const tm_region *r, const tm_value *value) {
-    for (size_t i = 0; i < r->body->inputs.count; i++)
-        if (r->body->inputs.items[i] == value)
+static int input_number(const tm_graph *body, const tm_value *value) {
+    for (size_t i = 0; i < body->inputs.count; i++)
+        if (body->inputs.items[i] == value)
             return (int)i;
     return -1;
 }
 
+static const tm_node *find_product(const tm_graph *body) {
+    const tm_node *found = body->first;
+    while (found != NULL && found->op != TM_OP_MatMul)
+        found = found->next;
+    return found;
+}
+
+void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
+    const tm_graph *body = tm_node_graph(region, "body");
+    const tm_node *product = find_product(body);
+    const tm_value *b = region->inputs[input_number(body, product->inputs[1])];
+    for (int i = 0; i < e->options->target.level_count; i++) {
+        tm_schedule schedule = tm_schedule_choose(&e->options->target.levels[i], b);
+        tm_text_add(text, " ");
+        tm_schedule_print(&schedule, text);
+    }
+}
+
 void tm_contract_set_up(tm_region *r, tm_contract *c) {
-    for (const tm_node *n = r->body->first; n != NULL; n = n->next)
-        if (n->op == TM_OP_MatMul)
-            c->product = n;
-    c->a = input_number(r, c->product->inputs[0]);
-    c->b = input_number(r, c->product->inputs[1]);
+    c->product = find_product(r->body);
+    c->a = input_number(r->body, c->product->inputs[0]);
+    c->b = input_number(r->body, c->product->inputs[1]);
     int rank = r->node->inputs[c->a]->rank;
     c->m = tm_operand_product(r, c->a, 0, rank - 1);
     /* Not a constant: layers of other depth share the code. */

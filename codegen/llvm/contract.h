@@ -12,6 +12,7 @@
 #define TM_CODEGEN_LLVM_CONTRACT_H
 
 #include "codegen/llvm/region.h"
+#include "codegen/llvm/schedule.h"
 
 typedef struct tm_contract {
     const tm_node *product;   /* the MatMul in the body */
@@ -35,6 +36,8 @@ typedef struct tm_contract_tile {
     int columns;         /* a multiple of lanes; those from n on are not stored */
 } tm_contract_tile;
 
+/* The schedules of a region at the levels of the target: what tells its code apart beside body and dims. */
+void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text);
 /* Finds the product and its sizes. Also for the count of units. */
 void tm_contract_set_up(tm_region *r, tm_contract *c);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */

@@ -6,7 +6,7 @@
  * in order and dims as constants or "the k-th distinct expression", because generated code reads other dims
  * from the frame. Twelve equal layers are emitted once.
  */
-#include "codegen/llvm/region.h"
+#include "codegen/llvm/contract.h"
 
 #include "ir/text.h"
 
@@ -25,8 +25,7 @@ typedef struct key {
     TM_VECTOR(const tm_value *) values;
 } key;
 
-/* The depth of a product is read at run time, so it does not tell regions apart (its parity does, see
- * unroll). */
+/* The depth of a product is read at run time, so it does not tell regions apart (the schedule does). */
 static bool is_depth(const tm_value *value, int axis) {
     for (size_t i = 0; i < value->uses.count; i++) {
         const tm_node *node = value->uses.items[i].node;
@@ -41,8 +40,7 @@ static void add_type(key *k, const tm_value *value) {
     tm_text_add(&k->text, "%s[", tm_type_text(value->type));
     for (int i = 0; i < value->rank; i++) {
         if (k->contract && value->dims[i]->kind == TM_DIM_CONST && is_depth(value, i)) {
-            tm_text_add(&k->text, "depth%d%d,", (int)(value->dims[i]->constant % 2),
-                        tm_region_shallow(value));
+            tm_text_add(&k->text, "depth,");
             continue;
         }
         if (value->dims[i]->kind == TM_DIM_CONST) {
@@ -118,6 +116,8 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
         if (tm_value_is_constant(node->inputs[i]))
             tm_text_add(&k.text, "c%dp%d", i, node->inputs[i]->constant->panel);
     add_graph(&k, tm_node_graph(node, "body"));
+    if (k.contract)
+        tm_contract_add_key(e, node, &k.text);
     return tm_text_get(&k.text);
 }
 
@@ -220,7 +220,7 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
                         .first_id = high < 0 ? 0 : low,
                         .id_count = high < 0 ? 0 : high - low + 1,
                         .fast = !e->options->strict_math};
-        r.lanes = r.level->vector_bits >= 128 ? r.level->vector_bits / 32 : 4;
+        r.lanes = tm_level_lanes(r.level);
         const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->folder);
         TM_TRY(emit_body(&r, kind, level_name));
         bodies[i] = LLVMGetNamedFunction(e->module, level_name);

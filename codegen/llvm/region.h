@@ -9,8 +9,9 @@
  *                                             run->level, and runs it, in parallel when there are many
  *     i32 tm_region_K_LEVEL(arg, begin, end)  the loops for units begin..end; arg holds run and call
  *
- * The count is the same for all levels. Inside the loops, values of the body graph are vectors of `lanes`
- * elements at the current point (tm_region_value); inputs are loaded by the kind's callback.
+ * A kind whose units differ between levels picks their number by run->level too. Inside the loops, values
+ * of the body graph are vectors of `lanes` elements at the current point (tm_region_value); inputs are
+ * loaded by the kind's callback.
  */
 #ifndef TM_CODEGEN_LLVM_REGION_H
 #define TM_CODEGEN_LLVM_REGION_H
@@ -40,7 +41,8 @@ struct tm_region {
 /* One kind of loops. */
 typedef struct tm_region_kind {
     const char *name;
-    /* Number of independent units of work, and how many are worth a task (both i64). */
+    /* Number of independent units of work, and how many are worth a task (both i64). r->level is the lowest
+     * one. */
     tm_code (*count)(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain);
     /* Loops over units begin..end. */
     tm_code (*body)(tm_region *r, LLVMValueRef begin, LLVMValueRef end);
@@ -59,9 +61,6 @@ LLVMValueRef tm_region_function(tm_region *r, const char *name, LLVMTypeRef type
 TM_MUST_USE tm_code tm_emit_regions(tm_emit *e);
 /* After all functions: links the vector math that was called, from the level's bitcode. */
 TM_MUST_USE tm_code tm_link_math(tm_emit *e);
-
-/* Is the depth of a product (the last dim of its left operand) known to be small? */
-bool tm_region_shallow(const tm_value *a);
 
 /* ---- loops ---- */
 typedef struct tm_loop {
@@ -118,6 +117,8 @@ LLVMValueRef tm_gather(tm_region *r, tamis_type type, LLVMValueRef data, LLVMVal
                        LLVMValueRef step);
 void tm_scatter(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index,
                 LLVMValueRef lane, LLVMValueRef step);
+/* Brings the line of the f32 at data[index] near the processor, some time before it is read. */
+void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index);
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
                           unsigned count);

@@ -153,6 +153,13 @@ void tm_scatter(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef 
     masked(r, "llvm.masked.scatter", LLVMTypeOf(value), LLVMTypeOf(at), arguments);
 }
 
+/* Into the second cache: the first one is full of what is in use. */
+void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
+    LLVMValueRef arguments[4] = {address(r, TAMIS_TYPE_FLOAT, data, index), tm_emit_i32(r->e, 0),
+                                 tm_emit_i32(r->e, 2), tm_emit_i32(r->e, 1)};
+    (void)tm_intrinsic(r, "llvm.prefetch", r->e->ptr, arguments, 4);
+}
+
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
     return tm_intrinsic(r, "llvm.fma", LLVMTypeOf(c), (LLVMValueRef[]){a, b, c}, 3);
 }
