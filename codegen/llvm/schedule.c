@@ -52,7 +52,7 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_value *b) {
     }
     s.units = UNITS;
     s.small_rows = s.rows >= 8 ? 4 : s.rows * s.vectors >= 16 ? 2 : 0;
-    s.depth = s.vectors == 4 || level->vector_bits < 512 ? 128 : s.vectors == 3 ? 384 : 256;
+    s.depth = s.vectors == 4 || level->vector_bits < 512 ? 128 : s.vectors == 3 ? 192 : 256;
     s.block_rows = SUMS_BYTES / 4 / (s.vectors * lanes) / s.rows * s.rows;
     if (k * 4 % (WAY / 2) == 0 && s.rows > 8)
         s.copy = COPY;
