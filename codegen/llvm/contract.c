@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * contract.c: operands and epilogue of products by packed constants; see contract.h.
+ * contract.c: operands and epilogue of products; see contract.h.
  *
  * The epilogue is one loop over the rows and vectors of a tile, in a function of its own, called while the
  * sums are in the nearest cache. It is emitted once however many shapes of tiles a generator has. Were it
@@ -23,12 +23,39 @@ static const tm_node *find_product(const tm_graph *body) {
     return found;
 }
 
-void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
+/* Product of dims from..to; 0: not known. */
+static int64_t known_product(const tm_value *value, int from, int to) {
+    int64_t product = 1;
+    for (int i = from; i < to; i++)
+        product *= value->dims[i]->kind == TM_DIM_CONST ? value->dims[i]->constant : 0;
+    return product;
+}
+
+/* One B for all rows of A, which are one matrix then. */
+static bool is_shared(const tm_value *b) {
+    for (int i = 0; i + 2 < b->rank; i++)
+        if (!tm_dim_is(b->dims[i], 1))
+            return false;
+    return true;
+}
+
+tm_product_shape tm_contract_shape(const tm_node *region) {
     const tm_graph *body = tm_node_graph(region, "body");
     const tm_node *product = find_product(body);
+    const tm_value *a = region->inputs[input_number(body, product->inputs[0])];
     const tm_value *b = region->inputs[input_number(body, product->inputs[1])];
+    return (tm_product_shape){.m = known_product(a, is_shared(b) ? 0 : a->rank - 2, a->rank - 1),
+                              .n = known_product(b, b->rank - 1, b->rank),
+                              .k = known_product(b, b->rank - 2, b->rank - 1),
+                              .panel = b->constant != NULL ? b->constant->panel : 0};
+}
+
+void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
+    tm_product_shape shape = tm_contract_shape(region);
+    if (shape.panel == 0)
+        tm_text_add(text, " k%lld", (long long)shape.k);
     for (int i = 0; i < e->options->target.level_count; i++) {
-        tm_schedule schedule = tm_schedule_choose(&e->options->target.levels[i], b);
+        tm_schedule schedule = tm_schedule_choose(&e->options->target.levels[i], &shape);
         tm_text_add(text, " ");
         tm_schedule_print(&schedule, text);
     }
@@ -36,14 +63,42 @@ void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text)
 
 void tm_contract_set_up(tm_region *r, tm_contract *c) {
     c->product = find_product(r->body);
+    c->shape = tm_contract_shape(r->node);
     c->a = input_number(r->body, c->product->inputs[0]);
     c->b = input_number(r->body, c->product->inputs[1]);
-    int rank = r->node->inputs[c->a]->rank;
-    c->m = tm_operand_product(r, c->a, 0, rank - 1);
-    /* Not a constant: layers of other depth share the code. */
-    c->k = tm_operand_dim_loaded(r, c->a, rank - 1);
-    c->n = tm_operand_dim(r, c->b, 1);
-    c->width = r->node->inputs[c->b]->constant->panel;
+    const tm_value *a = r->node->inputs[c->a], *b = r->node->inputs[c->b];
+    bool shared = is_shared(b);
+    int out = r->node->input_count; /* has the product's dims */
+    c->matrices = shared ? tm_int(r, 1) : tm_operand_product(r, out, 0, r->node->outputs[0]->rank - 2);
+    c->m = tm_operand_product(r, c->a, shared ? 0 : a->rank - 2, a->rank - 1);
+    c->n = tm_operand_dim(r, c->b, b->rank - 1);
+    /* With packed weights not a constant: layers of other depth share the code. */
+    c->k = c->shape.panel > 0 ? tm_operand_dim_loaded(r, c->a, a->rank - 1)
+                              : tm_operand_dim(r, c->a, a->rank - 1);
+}
+
+/* The first of a value's leading dims that walks, as an axis of `out`; -1: the value repeats over all.
+ * `count` of the last dims are not looked at. */
+static int first_walking(const tm_value *value, const tm_value *out, int count) {
+    for (int i = 0; i + count < value->rank; i++)
+        if (!tm_dim_is(value->dims[i], 1))
+            return out->rank - value->rank + i;
+    return -1;
+}
+
+/* `number` counts all leading dims of `out`; the same without those before `axis`. */
+static LLVMValueRef within(tm_region *r, const tm_value *out, int axis, int count, LLVMValueRef number) {
+    for (int i = 0; i < axis; i++)
+        if (!tm_dim_is(out->dims[i], 1))
+            return LLVMBuildURem(r->e->builder, number,
+                                 tm_operand_product(r, r->node->input_count, axis, out->rank - count), "");
+    return number;
+}
+
+LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number) {
+    const tm_value *out = r->node->outputs[0], *value = r->node->inputs[operand];
+    int axis = first_walking(value, out, 2);
+    return axis < 0 ? tm_int(r, 0) : within(r, out, axis, 2, number);
 }
 
 /* Operands of the epilogue walk along the last of the leading dims (all of them, some, or none) and repeat
@@ -52,23 +107,13 @@ void tm_contract_set_up(tm_region *r, tm_contract *c) {
 static LLVMValueRef epilogue_index(tm_region *r, const tm_contract *c, const tm_value *value,
                                    bool *out_walks) {
     const tm_value *out = c->product->outputs[0];
-    bool columns = value->rank > 0 && !tm_dim_is(value->dims[value->rank - 1], 1);
-    int first = 0; /* of the value's leading dims that walks */
-    while (first + 1 < value->rank && tm_dim_is(value->dims[first], 1))
-        first++;
-    *out_walks = columns;
-    LLVMValueRef index = columns ? c->column : tm_int(r, 0);
-    if (first + 1 >= value->rank)
+    *out_walks = value->rank > 0 && !tm_dim_is(value->dims[value->rank - 1], 1);
+    LLVMValueRef index = *out_walks ? c->column : tm_int(r, 0);
+    int axis = first_walking(value, out, 1);
+    if (axis < 0)
         return index;
-    LLVMValueRef row = c->row;
-    int axis = out->rank - value->rank + first;
-    bool whole = true; /* only unit dims stand before it */
-    for (int i = 0; i < axis; i++)
-        whole = whole && tm_dim_is(out->dims[i], 1);
-    if (!whole)
-        row = LLVMBuildURem(r->e->builder, row,
-                            tm_operand_product(r, r->node->input_count, axis, out->rank - 1), "");
-    return tm_add(r, index, columns ? tm_mul(r, row, c->n) : row);
+    LLVMValueRef row = within(r, out, axis, 1, c->row);
+    return tm_add(r, index, *out_walks ? tm_mul(r, row, c->n) : row);
 }
 
 static LLVMValueRef load(tm_region *r, int input) {
@@ -93,11 +138,11 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
                           LLVMValueRef offset) {
     tm_region_new_point(r);
     c->column = tm_add(r, tile->column, offset);
-    bool whole = LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % c->width == 0;
+    bool whole = LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % r->lanes == 0;
     r->mask = NULL;
     LLVMValueRef at = tm_add(r, tm_mul(r, tile_row, tm_int(r, tile->stride)), offset);
     LLVMValueRef sum = tm_load_vector(r, TAMIS_TYPE_FLOAT, tile->sums, at);
-    r->mask = whole ? NULL : tm_tail_mask(r, tm_max(r, tm_sub(r, c->n, c->column), tm_int(r, 0)));
+    r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, c->n, c->column));
     tm_region_set(r, c->product->outputs[0], sum);
     for (int o = 0; o < r->node->output_count; o++) {
         LLVMValueRef index = tm_add(r, tm_mul(r, c->row, c->n), c->column);
@@ -107,9 +152,10 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
 }
 
 static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
+    LLVMValueRef columns = tm_min(r, tm_int(r, tile->columns), tm_sub(r, c->n, tile->column));
     tm_loop row = tm_loop_begin(r, tm_int(r, 0), tile->rows, 1);
     c->row = tm_add(r, tile->row, row.index);
-    tm_loop vector = tm_loop_begin(r, tm_int(r, 0), tm_int(r, tile->columns), r->lanes);
+    tm_loop vector = tm_loop_begin(r, tm_int(r, 0), columns, r->lanes);
     finish_vector(r, c, tile, row.index, vector.index);
     r->mask = NULL;
     tm_loop_end(r, &vector);

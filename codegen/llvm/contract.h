@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * contract.h: what all generators of a product by a packed constant share: its operands and its epilogue.
+ * contract.h: what all generators of a product share: its operands and its epilogue.
  *
  *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
  *
@@ -17,8 +17,9 @@
 typedef struct tm_contract {
     const tm_node *product;   /* the MatMul in the body */
     int a, b;                 /* its operands, as inputs of the region */
-    int width;                /* columns of a panel of B */
-    LLVMValueRef m, k, n;     /* sizes, i64 */
+    tm_product_shape shape;   /* what is known of m, n and k */
+    LLVMValueRef matrices;    /* products side by side, i64; 1 where one B is for all rows of A */
+    LLVMValueRef m, k, n;     /* sizes of one, i64 */
     LLVMValueRef *data;       /* pointers of the region's operands; not in the count of units */
     LLVMValueRef row, column; /* of the current point of the epilogue */
     LLVMValueRef finish;      /* the epilogue's function, once it was needed */
@@ -30,7 +31,7 @@ typedef struct tm_contract {
 typedef struct tm_contract_tile {
     LLVMValueRef sums;   /* f32 [rows][stride], 64-byte aligned */
     int64_t stride;      /* columns from row to row */
-    LLVMValueRef row;    /* of y, where the tile starts */
+    LLVMValueRef row;    /* of y, where the tile starts, counted through all matrices */
     LLVMValueRef rows;   /* how many */
     LLVMValueRef column; /* of y */
     int columns;         /* a multiple of lanes; those from n on are not stored */
@@ -38,6 +39,10 @@ typedef struct tm_contract_tile {
 
 /* The schedules of a region at the levels of the target: what tells its code apart beside body and dims. */
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text);
+/* What is known of the product of a region: its B is packed, or lies row after row. */
+tm_product_shape tm_contract_shape(const tm_node *region);
+/* Number of the matrix of operand a or b that takes part in product `number`. */
+LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number);
 /* Finds the product and its sizes. Also for the count of units. */
 void tm_contract_set_up(tm_region *r, tm_contract *c);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */

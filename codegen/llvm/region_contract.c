@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * region_contract.c: MatMul by a constant matrix, with everything elementwise after it.
+ * region_contract.c: MatMul with everything elementwise after it.
  *
- *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
+ *     y[.., m, n] = f(sum over k of A[.., m, k] * B[.., k, n], bias[n], residual[.., m, n], ...)
  *
- * B was packed when it was written: panels of 32 columns, in each panel row after row, so that it is read in
- * one stream. A unit of work is a block of rows times one panel:
+ * A constant B was packed when it was written: panels of columns, in each panel row after row, so that it is
+ * read in one stream. Another B is read in place, row after row: most are small and near. A unit of work is a
+ * block of rows times some columns (a panel, or a few tiles) of one product:
  *
- *     for each block of k                        (one block when k is small)
- *         for each tile of rows                  the block of B stays in the nearest cache
- *             sums += A[rows, block] * B[block]  rows x vectors accumulators in registers
- *             after the last block: epilogue
+ *     for each tile of columns
+ *         for each block of k                        (one block when k is small)
+ *             for each tile of rows                  the block of B stays in the nearest cache
+ *                 sums += A[rows, block] * B[block]  rows x vectors accumulators in registers
+ *                 after the last block: epilogue
  *
  * Between blocks the sums wait in a buffer on the stack. Units of one block of rows follow each other, so A
- * stays in the second cache while B streams by, and the tiles of a block fetch the next one ahead.
+ * stays in the second cache while B streams by, and the tiles of a block of a panel fetch the next one ahead.
  *
  * An element is one sum over k in ascending order, whatever the sizes of tiles, blocks and units.
  */
@@ -21,28 +23,41 @@
 #include "codegen/llvm/schedule.h"
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
-#define LINE 16     /* floats of a cache line */
+#define MOST_ROWS 16
+#define MOST_VECTORS 4
 
 typedef struct contract {
     tm_contract shared;
     tm_schedule schedule;
+    LLVMValueRef number;   /* of the product, when there are many */
     LLVMValueRef from, to; /* rows of the unit */
-    LLVMValueRef column;   /* first one of the tiles */
+    LLVMValueRef a;        /* A of the product */
     LLVMValueRef
         sums; /* stack buffer: rows of a block (without blocks of k: of a tile) x columns of a tile */
-    LLVMValueRef copy;     /* stack buffer: rows of a tile x schedule.copy */
-    LLVMValueRef k, k_end; /* the block of k */
-    LLVMValueRef b;        /* B[k, column] */
-    LLVMValueRef pace;     /* floats of B to be fetched ahead while a tile does one k */
+    LLVMValueRef copy; /* stack buffer: rows of a tile x schedule.copy */
+    LLVMValueRef line; /* floats from one k of B to the next */
+    /* the tiles of columns that are worked on */
+    LLVMValueRef column;             /* first one */
+    LLVMValueRef b_column;           /* B[0, column] */
+    int vectors;                     /* of schedule.vectors; fewer where the columns end */
+    LLVMValueRef mask[MOST_VECTORS]; /* columns that exist, or NULL: all */
+    /* the block of k */
+    LLVMValueRef k, k_end;
+    LLVMValueRef b;    /* B[k, column] */
+    LLVMValueRef pace; /* floats of B to be fetched ahead while a tile does one k */
 } contract;
 
 static void set_up(tm_region *r, contract *c) {
     tm_contract_set_up(r, &c->shared);
-    c->schedule = tm_schedule_choose(r->level, r->node->inputs[c->shared.b]);
+    c->schedule = tm_schedule_choose(r->level, &c->shared.shape);
 }
 
 static int tile_columns(const tm_region *r, const contract *c) {
     return c->schedule.vectors * r->lanes;
+}
+
+static bool is_packed(const contract *c) {
+    return c->shared.shape.panel > 0;
 }
 
 static LLVMValueRef pointer(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
@@ -53,33 +68,37 @@ static LLVMValueRef divide(tm_region *r, LLVMValueRef a, LLVMValueRef b) {
     return LLVMBuildUDiv(r->e->builder, a, b, "");
 }
 
-static LLVMValueRef round_up(tm_region *r, LLVMValueRef a, int64_t b) {
-    return tm_mul(r, tm_ceildiv(r, a, b), tm_int(r, b));
+static LLVMValueRef divide_up(tm_region *r, LLVMValueRef a, LLVMValueRef b) {
+    return divide(r, tm_sub(r, tm_add(r, a, b), tm_int(r, 1)), b);
 }
+
+/* ---- units ---- */
 
 /* Rows of a unit: as even as whole tiles allow, and fewer than block_rows where that gives too few units. */
 static LLVMValueRef block_rows(tm_region *r, const contract *c) {
     const tm_schedule *s = &c->schedule;
     if (s->units == 0)
         return tm_int(r, s->block_rows);
-    LLVMValueRef panels = tm_max(r, tm_ceildiv(r, c->shared.n, c->shared.width), tm_int(r, 1));
+    LLVMValueRef groups = tm_max(r, tm_ceildiv(r, c->shared.n, s->columns), tm_int(r, 1));
     LLVMValueRef least = tm_ceildiv(r, c->shared.m, s->block_rows);
-    LLVMValueRef wanted = divide(r, tm_int(r, s->units), panels);
-    LLVMValueRef most = tm_ceildiv(r, c->shared.m, 2 * s->rows);
+    LLVMValueRef wanted = divide(r, tm_int(r, s->units), groups);
+    LLVMValueRef most = tm_ceildiv(r, c->shared.m, 2 * (int64_t)s->rows);
     LLVMValueRef blocks = tm_max(r, tm_max(r, least, tm_min(r, wanted, most)), tm_int(r, 1));
-    LLVMValueRef rows = divide(r, tm_sub(r, tm_add(r, c->shared.m, blocks), tm_int(r, 1)), blocks);
-    return tm_max(r, round_up(r, rows, s->rows), tm_int(r, s->rows));
+    LLVMValueRef rows = tm_ceildiv(r, divide_up(r, c->shared.m, blocks), s->rows);
+    return tm_mul(r, tm_max(r, rows, tm_int(r, 1)), tm_int(r, s->rows));
 }
 
 static void count_at_level(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     contract c = {0};
     set_up(r, &c);
-    LLVMValueRef block = block_rows(r, &c);
-    LLVMValueRef blocks = divide(r, tm_sub(r, tm_add(r, c.shared.m, block), tm_int(r, 1)), block);
-    *out_units = tm_mul(r, tm_ceildiv(r, c.shared.n, c.shared.width), blocks);
-    LLVMValueRef rows = tm_min(r, c.shared.m, block);
-    LLVMValueRef work = tm_mul(r, tm_mul(r, rows, c.shared.k), tm_int(r, c.shared.width));
-    *out_grain = tm_add(r, divide(r, tm_int(r, WORK), tm_max(r, work, tm_int(r, 1))), tm_int(r, 1));
+    LLVMValueRef block = block_rows(r, &c), one = tm_int(r, 1);
+    LLVMValueRef groups = tm_ceildiv(r, c.shared.n, c.schedule.columns);
+    *out_units = tm_mul(r, tm_mul(r, groups, divide_up(r, c.shared.m, block)), c.shared.matrices);
+    LLVMValueRef columns = tm_int(r, c.schedule.columns);
+    if (!is_packed(&c))
+        columns = tm_min(r, columns, c.shared.n);
+    LLVMValueRef work = tm_mul(r, tm_mul(r, tm_min(r, c.shared.m, block), c.shared.k), columns);
+    *out_grain = tm_add(r, divide(r, tm_int(r, WORK), tm_max(r, work, one)), one);
 }
 
 /* Tiles of the levels differ in rows, and so do the blocks that are made of whole ones. */
@@ -107,34 +126,59 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 
 typedef struct tile {
     int rows;
-    LLVMValueRef sums[16][4]; /* slots that become registers */
-    LLVMValueRef a[16];       /* rows of A, from k = 0 */
-    LLVMValueRef ahead;       /* what to fetch while k runs, or NULL */
+    LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]; /* slots that become registers */
+    LLVMValueRef a[MOST_ROWS];                  /* rows of A, from the block's k on */
+    LLVMValueRef ahead;                         /* what to fetch while k runs, or NULL */
 } tile;
+
+/* Columns that do not exist are not read. Where a target has no masked loads, the last column stands in for
+ * them, lane by lane. */
+static LLVMValueRef load_columns(tm_region *r, const contract *c, LLVMValueRef line, int v) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef first = tm_int(r, (int64_t)v * r->lanes), result;
+    if (c->mask[v] == NULL || r->level->vector_bits >= 256) {
+        r->mask = c->mask[v];
+        result = tm_load_vector(r, TAMIS_TYPE_FLOAT, c->b, tm_add(r, line, first));
+        r->mask = NULL;
+        return result;
+    }
+    LLVMValueRef last = tm_sub(r, tm_sub(r, c->shared.n, tm_int(r, 1)), c->column);
+    result = LLVMGetPoison(tm_vector_type(r, TAMIS_TYPE_FLOAT));
+    for (int i = 0; i < r->lanes; i++) {
+        LLVMValueRef column = tm_min(r, tm_add(r, first, tm_int(r, i)), last);
+        LLVMValueRef x = LLVMBuildLoad2(b, r->e->f32, pointer(r, c->b, tm_add(r, line, column)), "");
+        result = LLVMBuildInsertElement(b, result, x, tm_emit_i32(r->e, i), "");
+    }
+    return result;
+}
 
 /* sums += A[.., k] * B[k, ..], where a_k is the place of k in the rows `a`. */
 static void multiply(tm_region *r, contract *c, tile *t, LLVMValueRef *a, LLVMValueRef a_k,
                      LLVMValueRef b_k) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef columns[4];
-    LLVMValueRef line = tm_mul(r, b_k, tm_int(r, c->shared.width));
-    for (int v = 0; v < c->schedule.vectors; v++)
-        columns[v] =
-            tm_load_vector(r, TAMIS_TYPE_FLOAT, c->b, tm_add(r, line, tm_int(r, (int64_t)v * r->lanes)));
+    LLVMValueRef columns[MOST_VECTORS];
+    LLVMValueRef line = tm_mul(r, b_k, c->line);
+    for (int v = 0; v < c->vectors; v++)
+        columns[v] = load_columns(r, c, line, v);
     for (int i = 0; i < t->rows; i++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a[i], a_k);
-        for (int v = 0; v < c->schedule.vectors; v++) {
+        for (int v = 0; v < c->vectors; v++) {
             LLVMValueRef sum = LLVMBuildLoad2(b, vector, t->sums[i][v], "");
             LLVMBuildStore(b, tm_fma(r, x, columns[v], sum), t->sums[i][v]);
         }
     }
 }
 
-/* A chunk of k at a time is copied to where its rows do not share sets, 4 lines of a row after another. */
+static void fetch_ahead(tm_region *r, const contract *c, const tile *t, LLVMValueRef k) {
+    if (t->ahead != NULL)
+        tm_prefetch(r, t->ahead, tm_mul(r, k, c->pace));
+}
+
+/* A chunk of k at a time is copied to where its rows do not share sets. */
 static void multiply_copied(tm_region *r, contract *c, tile *t, LLVMValueRef depth) {
     int chunk = c->schedule.copy;
-    LLVMValueRef rows[16];
+    LLVMValueRef rows[MOST_ROWS];
     for (int i = 0; i < t->rows; i++)
         rows[i] = pointer(r, c->copy, tm_int(r, (int64_t)i * chunk));
     tm_loop loop = tm_loop_begin(r, tm_int(r, 0), depth, chunk);
@@ -145,11 +189,32 @@ static void multiply_copied(tm_region *r, contract *c, tile *t, LLVMValueRef dep
             tm_store_vector(r, TAMIS_TYPE_FLOAT, x, rows[i], tm_int(r, at));
         }
     tm_loop inner = tm_loop_begin(r, tm_int(r, 0), tm_int(r, chunk), 1);
-    multiply(r, c, t, rows, inner.index, tm_add(r, loop.index, inner.index));
-    if (t->ahead != NULL)
-        tm_prefetch(r, t->ahead, tm_mul(r, tm_add(r, loop.index, inner.index), c->pace));
+    LLVMValueRef k = tm_add(r, loop.index, inner.index);
+    multiply(r, c, t, rows, inner.index, k);
+    fetch_ahead(r, c, t, k);
     tm_loop_end(r, &inner);
     tm_loop_end(r, &loop);
+}
+
+static void multiply_in_place(tm_region *r, contract *c, tile *t, LLVMValueRef depth) {
+    int unroll = c->schedule.unroll;
+    tm_loop loop = tm_loop_begin(r, tm_int(r, 0), depth, unroll);
+    for (int u = 0; u < unroll; u++) {
+        LLVMValueRef k = tm_add(r, loop.index, tm_int(r, u));
+        multiply(r, c, t, t->a, k, k);
+    }
+    fetch_ahead(r, c, t, loop.index);
+    tm_loop_end(r, &loop);
+}
+
+/* The tiles of the unit share the fetching of the next block of the panel, or of the next panel's first. */
+static LLVMValueRef find_ahead(tm_region *r, const contract *c, LLVMValueRef row) {
+    const tm_schedule *s = &c->schedule;
+    if (s->depth == 0 || !is_packed(c))
+        return NULL;
+    LLVMValueRef number = divide(r, tm_sub(r, row, c->from), tm_int(r, s->rows));
+    LLVMValueRef begin = tm_mul(r, tm_mul(r, number, tm_int(r, s->depth)), c->pace);
+    return pointer(r, c->b, tm_add(r, begin, tm_int(r, (int64_t)s->depth * c->shared.shape.panel)));
 }
 
 /* sums[i][v] += A[row + i][k] * B[k][columns of v] over the block of k, rows known at compile time. */
@@ -158,42 +223,28 @@ static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
     tile t = {.rows = rows};
     bool blocks = c->schedule.depth > 0;
-    LLVMValueRef first =
-        blocks ? tm_mul(r, tm_sub(r, row, c->from), tm_int(r, tile_columns(r, c))) : tm_int(r, 0);
-    LLVMValueRef place[16][4];
+    LLVMValueRef first = tm_int(r, 0), place[MOST_ROWS][MOST_VECTORS];
+    if (blocks)
+        first = tm_mul(r, tm_sub(r, row, c->from), tm_int(r, tile_columns(r, c)));
     for (int i = 0; i < rows; i++)
-        for (int v = 0; v < c->schedule.vectors; v++) {
-            place[i][v] =
-                tm_add(r, first, tm_int(r, (int64_t)i * tile_columns(r, c) + (int64_t)v * r->lanes));
+        for (int v = 0; v < c->vectors; v++) {
+            int64_t within = (int64_t)i * tile_columns(r, c) + (int64_t)v * r->lanes;
+            place[i][v] = tm_add(r, first, tm_int(r, within));
             t.sums[i][v] = tm_region_alloca(r, vector, 1, 64);
             LLVMBuildStore(
                 b, blocks ? tm_load_vector(r, TAMIS_TYPE_FLOAT, c->sums, place[i][v]) : LLVMConstNull(vector),
                 t.sums[i][v]);
         }
     for (int i = 0; i < rows; i++)
-        t.a[i] = pointer(r, c->shared.data[c->shared.a],
-                         tm_add(r, tm_mul(r, tm_add(r, row, tm_int(r, i)), c->shared.k), c->k));
+        t.a[i] = pointer(r, c->a, tm_add(r, tm_mul(r, tm_add(r, row, tm_int(r, i)), c->shared.k), c->k));
     LLVMValueRef depth = tm_sub(r, c->k_end, c->k);
-    if (blocks) {
-        LLVMValueRef number = divide(r, tm_sub(r, row, c->from), tm_int(r, c->schedule.rows));
-        LLVMValueRef begin = tm_mul(r, tm_mul(r, number, tm_int(r, c->schedule.depth)), c->pace);
-        t.ahead = pointer(r, c->b, tm_add(r, begin, tm_int(r, (int64_t)c->schedule.depth * c->shared.width)));
-    }
+    t.ahead = find_ahead(r, c, row);
     if (c->schedule.copy > 0)
         multiply_copied(r, c, &t, depth);
-    else {
-        int unroll = c->schedule.unroll;
-        tm_loop loop = tm_loop_begin(r, tm_int(r, 0), depth, unroll);
-        for (int u = 0; u < unroll; u++) {
-            LLVMValueRef k = tm_add(r, loop.index, tm_int(r, u));
-            multiply(r, c, &t, t.a, k, k);
-        }
-        if (t.ahead != NULL)
-            tm_prefetch(r, t.ahead, tm_mul(r, loop.index, c->pace));
-        tm_loop_end(r, &loop);
-    }
+    else
+        multiply_in_place(r, c, &t, depth);
     for (int i = 0; i < rows; i++)
-        for (int v = 0; v < c->schedule.vectors; v++)
+        for (int v = 0; v < c->vectors; v++)
             tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, t.sums[i][v], ""), c->sums,
                             place[i][v]);
 }
@@ -208,7 +259,7 @@ static void finish_tile(tm_region *r, contract *c, LLVMValueRef row, LLVMValueRe
         after = tm_if_begin(r, LLVMBuildICmp(r->e->builder, LLVMIntEQ, c->k_end, c->shared.k, ""));
     const tm_contract_tile tile = {.sums = blocks ? pointer(r, c->sums, first) : c->sums,
                                    .stride = tile_columns(r, c),
-                                   .row = row,
+                                   .row = tm_add(r, tm_mul(r, c->number, c->shared.m), row),
                                    .rows = rows,
                                    .column = c->column,
                                    .columns = tile_columns(r, c)};
@@ -222,8 +273,12 @@ static void finish_tile(tm_region *r, contract *c, LLVMValueRef row, LLVMValueRe
 static void emit_rows(tm_region *r, contract *c) {
     LLVMBuilderRef b = r->e->builder;
     const tm_schedule *s = &c->schedule;
-    const int shapes[] = {s->rows, s->small_rows > 0 ? s->small_rows : 1, 1};
-    int shape_count = s->small_rows > 0 ? 3 : 2;
+    int shapes[3], shape_count = 0;
+    shapes[shape_count++] = s->rows;
+    if (s->small_rows > 0)
+        shapes[shape_count++] = s->small_rows;
+    if (s->single_rows)
+        shapes[shape_count++] = 1;
     LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), step = tm_region_alloca(r, r->e->i64, 1, 8);
     LLVMBuildStore(b, c->from, at);
     LLVMBasicBlockRef head = tm_emit_block(r->e, "head"), done = tm_emit_block(r->e, "done"),
@@ -251,24 +306,76 @@ static void emit_rows(tm_region *r, contract *c) {
 }
 
 /* The unit's rows against the columns of a tile, block of k by block of k. */
-static void emit_columns(tm_region *r, contract *c, LLVMValueRef panel_data) {
-    if (c->schedule.depth == 0) {
+static void emit_columns(tm_region *r, contract *c) {
+    const tm_schedule *s = &c->schedule;
+    if (s->depth == 0) {
         c->k = tm_int(r, 0);
         c->k_end = c->shared.k;
-        c->b = panel_data;
+        c->b = c->b_column;
         emit_rows(r, c);
         return;
     }
-    LLVMValueRef bytes = tm_mul(r, tm_sub(r, c->to, c->from), tm_int(r, 4 * (int64_t)tile_columns(r, c)));
+    LLVMValueRef rows = tm_sub(r, c->to, c->from);
+    LLVMValueRef bytes = tm_mul(r, rows, tm_int(r, 4 * (int64_t)tile_columns(r, c)));
     LLVMBuildMemSet(r->e->builder, c->sums, LLVMConstNull(r->e->i8), bytes, 64);
-    tm_loop block = tm_loop_begin(r, tm_int(r, 0), c->shared.k, c->schedule.depth);
+    c->pace = divide_up(r, tm_int(r, c->schedule.columns), tm_ceildiv(r, rows, s->rows));
+    /* Also without any k there is one block: the epilogue follows it. */
+    tm_loop block = tm_loop_begin(r, tm_int(r, 0), tm_max(r, c->shared.k, tm_int(r, 1)), s->depth);
     c->k = block.index;
-    LLVMValueRef tiles = tm_ceildiv(r, tm_sub(r, c->to, c->from), c->schedule.rows);
-    c->pace = divide(r, tm_add(r, tm_sub(r, tiles, tm_int(r, 1)), tm_int(r, c->shared.width)), tiles);
-    c->k_end = tm_min(r, tm_add(r, block.index, tm_int(r, c->schedule.depth)), c->shared.k);
-    c->b = pointer(r, panel_data, tm_mul(r, block.index, tm_int(r, c->shared.width)));
+    c->k_end = tm_min(r, tm_add(r, block.index, tm_int(r, s->depth)), c->shared.k);
+    c->b = pointer(r, c->b_column, tm_mul(r, block.index, c->line));
     emit_rows(r, c);
     tm_loop_end(r, &block);
+}
+
+/* A panel has all its columns. */
+static void emit_panel(tm_region *r, contract *c, LLVMValueRef group) {
+    int width = c->shared.shape.panel;
+    LLVMValueRef first = tm_mul(r, group, tm_int(r, width));
+    LLVMValueRef data = pointer(r, c->shared.data[c->shared.b], tm_mul(r, first, c->shared.k));
+    c->line = tm_int(r, width);
+    c->vectors = c->schedule.vectors;
+    tm_loop columns = tm_loop_begin(r, tm_int(r, 0), tm_int(r, width), tile_columns(r, c));
+    c->column = tm_add(r, first, columns.index);
+    c->b_column = pointer(r, data, columns.index);
+    LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, c->column, c->shared.n));
+    emit_columns(r, c);
+    tm_if_end(r, inside);
+    tm_loop_end(r, &columns);
+}
+
+/* Whole tiles of columns, and a last one with those that are left. */
+static void emit_in_place(tm_region *r, contract *c, LLVMValueRef group) {
+    LLVMValueRef n = c->shared.n, size = tm_mul(r, c->shared.k, n);
+    LLVMValueRef data = pointer(r, c->shared.data[c->shared.b],
+                                tm_mul(r, tm_contract_matrix(r, c->shared.b, c->number), size));
+    int64_t known = c->shared.shape.n;
+    int width = tile_columns(r, c), rest = known > 0 ? (int)(known % width) : width - 1;
+    LLVMValueRef from = tm_mul(r, group, tm_int(r, c->schedule.columns));
+    LLVMValueRef end = tm_min(r, tm_add(r, from, tm_int(r, c->schedule.columns)), n);
+    LLVMValueRef whole = tm_sub(r, n, LLVMBuildURem(r->e->builder, n, tm_int(r, width), ""));
+    c->line = n;
+    if (known == 0 || known >= width) {
+        c->vectors = c->schedule.vectors;
+        tm_loop columns = tm_loop_begin(r, from, tm_min(r, end, whole), width);
+        c->column = columns.index;
+        c->b_column = pointer(r, data, columns.index);
+        emit_columns(r, c);
+        tm_loop_end(r, &columns);
+    }
+    if (rest == 0)
+        return;
+    LLVMBasicBlockRef after = tm_if_begin(r, tm_less(r, whole, end));
+    c->column = whole;
+    c->b_column = pointer(r, data, whole);
+    c->vectors = (rest + r->lanes - 1) / r->lanes;
+    for (int v = 0; v < c->vectors; v++)
+        c->mask[v] = tm_tail_mask(
+            r, tm_max(r, tm_sub(r, tm_sub(r, n, whole), tm_int(r, (int64_t)v * r->lanes)), tm_int(r, 0)));
+    emit_columns(r, c);
+    for (int v = 0; v < c->vectors; v++)
+        c->mask[v] = NULL;
+    tm_if_end(r, after);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
@@ -276,24 +383,29 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     set_up(r, &c);
     tm_contract_begin(r, &c.shared);
     const tm_schedule *s = &c.schedule;
-    int step = tile_columns(r, &c);
-    c.sums = tm_region_alloca(r, r->e->f32, (int64_t)(s->depth > 0 ? s->block_rows : s->rows) * step, 64);
+    int64_t rows = s->depth > 0 ? s->block_rows : s->rows;
+    c.sums = tm_region_alloca(r, r->e->f32, rows * tile_columns(r, &c), 64);
     if (s->copy > 0)
         c.copy = tm_region_alloca(r, r->e->f32, (int64_t)s->rows * s->copy, 64);
-    LLVMValueRef block = block_rows(r, &c), panels = tm_ceildiv(r, c.shared.n, c.shared.width);
+    LLVMValueRef block = block_rows(r, &c), blocks = divide_up(r, c.shared.m, block);
+    LLVMValueRef groups = tm_ceildiv(r, c.shared.n, s->columns);
     tm_loop loop = tm_loop_begin(r, begin, end, 1);
-    LLVMValueRef number = divide(r, loop.index, panels);
-    LLVMValueRef panel = tm_sub(r, loop.index, tm_mul(r, number, panels));
+    LLVMValueRef number = divide(r, loop.index, groups);
+    LLVMValueRef group = tm_sub(r, loop.index, tm_mul(r, number, groups));
+    c.number = tm_int(r, 0);
+    c.a = c.shared.data[c.shared.a];
+    if (c.shared.matrices != tm_int(r, 1)) {
+        c.number = divide(r, number, blocks);
+        number = tm_sub(r, number, tm_mul(r, c.number, blocks));
+        LLVMValueRef size = tm_mul(r, c.shared.m, c.shared.k);
+        c.a = pointer(r, c.a, tm_mul(r, tm_contract_matrix(r, c.shared.a, c.number), size));
+    }
     c.from = tm_mul(r, number, block);
     c.to = tm_min(r, tm_add(r, c.from, block), c.shared.m);
-    LLVMValueRef first_column = tm_mul(r, panel, tm_int(r, c.shared.width));
-    LLVMValueRef panel_data = pointer(r, c.shared.data[c.shared.b], tm_mul(r, first_column, c.shared.k));
-    tm_loop columns = tm_loop_begin(r, tm_int(r, 0), tm_int(r, c.shared.width), step);
-    c.column = tm_add(r, first_column, columns.index);
-    LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, c.column, c.shared.n));
-    emit_columns(r, &c, pointer(r, panel_data, columns.index));
-    tm_if_end(r, inside);
-    tm_loop_end(r, &columns);
+    if (is_packed(&c))
+        emit_panel(r, &c, group);
+    else
+        emit_in_place(r, &c, group);
     tm_loop_end(r, &loop);
     return TM_OK;
 }

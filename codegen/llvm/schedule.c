@@ -5,12 +5,12 @@
  * A tile is as large as the registers allow. Of n rows and v vectors, one k costs n broadcasts and v loads
  * for n*v multiply-adds, so tiles near the square are the cheapest: with 32 registers of 512 bits 8 x 3 (11
  * loads for 24 multiply-adds) and 6 x 4, each for panels of its width; 14 x 2 is what a panel of 32 columns
- * leaves.
+ * leaves. Where m is known, it is shared out evenly: 33 rows are four tiles of 7 and one of 5.
  *
  * Where k is large, B is cut in blocks of `depth` along k. All rows of a unit pass a block before the next
  * one, so that a block comes from memory once and while it is used the next one is fetched; the sums wait in
  * a buffer on the stack. The depths are what measured best on a first cache of 48 KiB and a second one of 2
- * MiB; levels with smaller caches take half. Small k is one block.
+ * MiB, beside other load. Small k is one block.
  *
  * Rows of A whose distance is a multiple of half the size of a way of the first cache (4 KiB) fall in one or
  * two of its sets, and 14 rows push each other out of 12 ways. They are copied side by side then, some k at a
@@ -23,42 +23,65 @@
 #define COPY 64          /* divides WAY / 2 */
 #define SUMS_BYTES 24576 /* of the buffer of sums */
 #define UNITS 8          /* enough to share among some threads evenly */
+#define UNROLLED 128     /* multiply-adds of a tile's loop without rounds */
 
-static void choose_tile(tm_schedule *s, const tm_level *level, int panel, int lanes) {
-    s->rows = 4, s->vectors = 1;
-    if (level->vector_bits == 512 && panel % (3 * lanes) == 0)
-        s->rows = 8, s->vectors = 3;
-    else if (level->vector_bits == 512 && panel % (4 * lanes) == 0)
-        s->rows = 6, s->vectors = 4;
-    else if (level->vector_bits == 512)
-        s->rows = 14, s->vectors = 2;
-    else if (level->vector_bits == 256)
-        s->rows = 6, s->vectors = 2;
-    else if (level->vector_bits == 128)
-        s->rows = 6, s->vectors = 4;
-    if (s->vectors * lanes > panel)
-        s->vectors = panel / lanes;
+/* Rows of a tile of 1, 2, 3 and 4 vectors. */
+static const int rows_512[] = {16, 14, 8, 6}, rows_256[] = {10, 6, 4, 0}, rows_128[] = {16, 12, 8, 6};
+
+static void choose_vectors(tm_schedule *s, const tm_level *level, const tm_product_shape *shape, int lanes) {
+    const int *rows = level->vector_bits == 512 ? rows_512 : level->vector_bits == 256 ? rows_256 : rows_128;
+    s->vectors = level->vector_bits == 512 ? 3 : level->vector_bits == 256 ? 2 : 4;
+    s->rows = 4;
+    if (level->vector_bits == 0) {
+        s->vectors = 1;
+        return;
+    }
+    if (shape->panel > 0 && level->vector_bits == 512)
+        s->vectors = shape->panel / lanes;
+    else if (shape->panel > 0 && s->vectors * lanes > shape->panel)
+        s->vectors = shape->panel / lanes;
+    else if (shape->panel == 0 && shape->n > 0 && shape->n <= 4 * lanes && rows[(shape->n - 1) / lanes] > 0)
+        s->vectors = (int)((shape->n - 1) / lanes) + 1;
+    s->rows = rows[s->vectors - 1];
 }
 
-tm_schedule tm_schedule_choose(const tm_level *level, const tm_value *b) {
+/* Known rows in tiles as even as can be, and one for the rest; else full ones, smaller ones, single rows. */
+static void choose_rows(tm_schedule *s, int64_t m, bool deep) {
+    if (m > 0) {
+        int64_t tiles = (m + s->rows - 1) / s->rows;
+        s->rows = (int)((m + tiles - 1) / tiles);
+        s->small_rows = (int)(m % s->rows);
+        return;
+    }
+    s->single_rows = s->rows > 1;
+    if (deep)
+        s->small_rows = s->rows >= 8 ? 4 : s->rows * s->vectors >= 16 ? 2 : 0;
+}
+
+tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *shape) {
     tm_schedule s = {.unroll = 1, .block_rows = 84};
     int lanes = tm_level_lanes(level);
-    int64_t k = b->constant->dims[0];
-    choose_tile(&s, level, b->constant->panel, lanes);
-    if (k < SHALLOW) {
+    int64_t k = shape->k;
+    bool deep = k == 0 || k >= SHALLOW;
+    choose_vectors(&s, level, shape, lanes);
+    int vectors = s.vectors, most = s.rows;
+    choose_rows(&s, shape->m, deep);
+    s.columns = shape->panel > 0 ? shape->panel : 4 * vectors * lanes;
+    if (!deep) {
         s.block_rows -= s.block_rows % s.rows;
-        s.unroll = s.rows * s.vectors <= 8 && k % 2 == 0 ? 2 : 1;
+        s.unroll = s.rows * vectors <= 8 && k % 2 == 0 ? 2 : 1;
+        if (shape->panel == 0 && k * s.rows * vectors <= UNROLLED)
+            s.unroll = (int)k;
         return s;
     }
     s.units = UNITS;
-    s.small_rows = s.rows >= 8 ? 4 : s.rows * s.vectors >= 16 ? 2 : 0;
-    s.depth = s.vectors == 4 || level->vector_bits < 512 ? 128 : s.vectors == 3 ? 192 : 256;
-    s.block_rows = SUMS_BYTES / 4 / (s.vectors * lanes) / s.rows * s.rows;
-    if (k * 4 % (WAY / 2) == 0 && s.rows > 8)
+    s.depth = vectors == 4 || level->vector_bits < 512 ? 128 : vectors == 3 ? 192 : 256;
+    s.block_rows = SUMS_BYTES / 4 / (vectors * lanes) / s.rows * s.rows;
+    if (k > 0 && k * 4 % (WAY / 2) == 0 && most > 8)
         s.copy = COPY;
     /* More would not fit in the registers that hold addresses. */
-    if (k % 4 == 0 && s.copy == 0)
-        s.unroll = s.vectors == 4 ? 2 : 4;
+    if (k > 0 && k % 4 == 0 && s.copy == 0)
+        s.unroll = vectors == 4 ? 2 : 4;
     return s;
 }
 
@@ -66,7 +89,9 @@ void tm_schedule_print(const tm_schedule *s, tm_text *text) {
     tm_text_add(text, "tile %dx%d", s->rows, s->vectors);
     if (s->small_rows > 0)
         tm_text_add(text, " then %d", s->small_rows);
-    tm_text_add(text, ", unroll %d, block %d rows", s->unroll, s->block_rows);
+    if (s->single_rows)
+        tm_text_add(text, " then 1");
+    tm_text_add(text, ", unroll %d, unit %dx%d", s->unroll, s->block_rows, s->columns);
     if (s->depth > 0)
         tm_text_add(text, ", depth %d", s->depth);
     if (s->copy > 0)
