@@ -2,6 +2,7 @@
 """Latency of compiled models, with ONNX Runtime beside it. `./dev bench` builds and runs it.
 
     python bench/bench.py [--only T2] [--rounds 15] [--threads 1] [--json FILE]
+    python bench/bench.py --zoo ../shared/zoo [--only 'bert*'] [--rounds 7]     many models, see zoo.py
 
 Prints a Markdown table and writes JSON (build/bench.json): for each case the median seconds of a call and
 the ratio to tamis, taken round by round (see rounds.py). Models: the project's T2, T2 with the published
@@ -20,13 +21,17 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent
-sys.path[:0] = [str(HERE), str(SOURCE / "examples" / "minilm")]
 BUILD = pathlib.Path(os.environ.get("TAMIS_BUILD", SOURCE / "build"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(BUILD / "python"), os.environ.get("PYTHONPATH")])
+)
+sys.path[:0] = [str(HERE), str(BUILD / "python"), str(SOURCE / "examples" / "minilm")]
 TAMIS = os.environ.get("TAMIS", str(BUILD / "bin" / "tamis"))
 PUBLISHED = SOURCE.parent / "shared" / "models" / "t2"
 
 import export as minilm  # noqa: E402
 import rounds  # noqa: E402
+import zoo  # noqa: E402
 
 
 def t2_cases(name, model, x):
@@ -78,13 +83,32 @@ def cpu():
         )
 
 
+def run_zoo(options):
+    rows = []
+    for row in zoo.measure(options.zoo, options.only, options.rounds or 7):
+        rows.append(row)
+        figure = f"{row['ratio']:.2f}" if "ratio" in row else row["why"]
+        print(f"{row['model']}: {figure}", file=sys.stderr, flush=True)
+    totals = zoo.summary(rows)
+    text = zoo.markdown(rows, totals)
+    print(text)
+    folder = BUILD / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "zoo.json").write_text(json.dumps({"summary": totals, "models": rows}, indent=1))
+    (folder / "zoo.md").write_text(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Latency of tamis and ONNX Runtime.")
-    parser.add_argument("--only", choices=["T2", "MiniLM"])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", help="T2 or MiniLM; with --zoo a pattern of names")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--zoo", type=pathlib.Path, help="a folder of models with recorded answers")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=pathlib.Path, default=BUILD / "bench.json")
     options = parser.parse_args()
+    if options.zoo:
+        return run_zoo(options)
+    options.rounds = options.rounds or 15
     print(f"{cpu()}, {options.threads} thread(s), median of {options.rounds} rounds;", end=" ")
     print("in brackets: times as long as tamis\n")
     print("| model | case | tamis | ONNX Runtime | ONNX Runtime, denormals as zero |")
