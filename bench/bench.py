@@ -1,79 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency of compiled models, with ONNX Runtime beside it. `./dev bench` builds and runs it.
+"""Latency of compiled models against other engines. `./dev bench` builds, installs the engines and runs it.
 
-    python bench/bench.py [--only T2] [--rounds 15] [--threads 1] [--json FILE]
-    python bench/bench.py --zoo ../shared/zoo [--only 'bert*'] [--rounds 7]     many models, see zoo.py
+    python bench/bench.py [--only bert-base --only 'gemm/*'] [--threads 1,2] [--rounds 15]
+    python bench/bench.py --list
+    python bench/bench.py --zoo ../shared/zoo [--only 'bert*']          every folder against ONNX Runtime
 
-Prints a Markdown table and writes JSON (build/bench.json): for each case the median seconds of a call and
-the ratio to tamis, taken round by round (see rounds.py). Models: the project's T2, T2 with the published
-weights where ../shared/models/t2 is present, and MiniLM, whose weights are fetched once.
+Writes bench.json, bench.md and bench.html (zoo.json and zoo.md) into build/bench and prints the Markdown.
+docs/benchmarks.md says how to read it.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-import subprocess
 import sys
-
-import numpy as np
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent
 BUILD = pathlib.Path(os.environ.get("TAMIS_BUILD", SOURCE / "build"))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(BUILD / "python"), os.environ.get("PYTHONPATH")])
-)
-sys.path[:0] = [str(HERE), str(BUILD / "python"), str(SOURCE / "examples" / "minilm")]
-TAMIS = os.environ.get("TAMIS", str(BUILD / "bin" / "tamis"))
-PUBLISHED = SOURCE.parent / "shared" / "models" / "t2"
+FOLDERS = [HERE, BUILD / "python", SOURCE / "examples", SOURCE / "examples" / "minilm"]
+sys.path[:0] = map(str, FOLDERS)
+os.environ["PYTHONPATH"] = os.pathsep.join(map(str, FOLDERS))  # of the engines' processes
 
-import export as minilm  # noqa: E402
-import rounds  # noqa: E402
+import engines  # noqa: E402
+import measure  # noqa: E402
+import models  # noqa: E402
+import peaks  # noqa: E402
+import report  # noqa: E402
 import zoo  # noqa: E402
-
-
-def t2_cases(name, model, x):
-    for batch in (1, 256):
-        yield name, f"batch {batch}", model, {"x": x[:batch]}
-
-
-def minilm_cases():
-    folder = BUILD / "examples" / "minilm"
-    model, tokenizer = minilm.prepare(folder)
-    sentences = (SOURCE / "examples" / "minilm" / "sentences.txt").read_text().splitlines()
-    yield "MiniLM", "1 sentence", model, minilm.tokenize(sentences[:1], tokenizer, folder)
-    yield "MiniLM", "32 sentences", model, minilm.tokenize(sentences[:32], tokenizer, folder)
-    yield "MiniLM", "256 tokens", model, minilm.tokenize([" ".join(sentences)], tokenizer, folder)
-
-
-def cases(only):
-    if only in (None, "T2"):
-        yield from t2_cases(
-            "T2",
-            SOURCE / "examples" / "t2" / "t2.onnx",
-            np.load(SOURCE / "examples" / "t2" / "eval.npz")["x"],
-        )
-        if PUBLISHED.is_dir():
-            for name in ("t2_clean", "t2_tf", "t2_clean_dyn", "t2_clean_qdq"):
-                yield from t2_cases(
-                    f"T2 published, {name}", PUBLISHED / f"{name}.onnx", np.load(PUBLISHED / "x.npy")
-                )
-    if only in (None, "MiniLM"):
-        yield from minilm_cases()
-
-
-def measure(options):
-    artifacts = {}
-    for name, case, model, inputs in cases(options.only):
-        if model not in artifacts:
-            artifacts[model] = BUILD / "bench" / f"{model.stem}-{len(artifacts)}.so"
-            artifacts[model].parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run([TAMIS, "compile", str(model), "-o", str(artifacts[model])], check=True)
-        paths = {rounds.TAMIS: artifacts[model], rounds.ORT: model, rounds.FLUSHED: model}
-        medians, ratios = rounds.compare(paths, inputs, options.threads, options.rounds)
-        yield {"model": name, "case": case, "seconds": medians, "ratio": ratios}
+from worker import EngineError  # noqa: E402
 
 
 def cpu():
@@ -83,49 +41,112 @@ def cpu():
         )
 
 
+def versions(chosen):
+    libraries = {engine.library for engine in chosen} - {"tamis"}
+    return {name: importlib.metadata.version(name) for name in sorted(libraries)}
+
+
+def choose(names):
+    """The engines that take part, and why others do not."""
+    wanted = [name.strip().lower() for name in names.split(",")] if names else None
+    chosen, left_out = [], {}
+    for engine in engines.ENGINES:
+        if wanted is not None and engine.name.lower() not in wanted:
+            continue
+        why = engines.missing(engine)
+        if why is None:
+            chosen.append(engine)
+        else:
+            left_out[engine.name] = why
+    return chosen, left_out
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def write(folder, name, data, text, page=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(data, indent=1, default=str))
+    (folder / f"{name}.md").write_text(text)
+    if page is not None:
+        (folder / f"{name}.html").write_text(page)
+    return text
+
+
 def run_zoo(options):
     rows = []
-    for row in zoo.measure(options.zoo, options.only, options.rounds or 7):
+    for row in zoo.measure(options.zoo, options.only, options.rounds or 7, options.clock):
         rows.append(row)
-        figure = f"{row['ratio']:.2f}" if "ratio" in row else row["why"]
-        print(f"{row['model']}: {figure}", file=sys.stderr, flush=True)
+        say(f"{row['model']}: " + (f"{row['ratio']:.2f}" if "ratio" in row else row["why"]))
     totals = zoo.summary(rows)
-    text = zoo.markdown(rows, totals)
-    print(text)
-    folder = BUILD / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "zoo.json").write_text(json.dumps({"summary": totals, "models": rows}, indent=1))
-    (folder / "zoo.md").write_text(text)
+    print(write(options.output, "zoo", {"summary": totals, "models": rows}, zoo.markdown(rows, totals)))
+
+
+def run_cases(options):
+    chosen, left_out = choose(options.engines)
+    for name, why in left_out.items():
+        say(f"bench: without {name}: {why}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    program = peaks.build(options.output)
+    found = {
+        "setup": {
+            "cpu": cpu(),
+            "rounds": options.rounds or 15,
+            "clock": options.clock,
+            "versions": versions(chosen),
+            "left_out": left_out,
+        },
+        "peaks": peaks.all_peaks(program) if program else {},
+        "cases": [],
+    }
+    threads = [int(number) for number in options.threads.split(",")]
+    with tempfile.TemporaryDirectory(prefix="tamis-bench-") as scratch:
+        for case in models.cases(options.only):
+            say(f"bench: {case.name}")
+            try:
+                result = measure.measure(
+                    case,
+                    chosen,
+                    threads,
+                    found["setup"]["rounds"],
+                    options.clock,
+                    pathlib.Path(scratch),
+                    (program, found["peaks"]),
+                )
+            except EngineError as error:
+                say(f"bench: {case.name}: {error}")
+                continue
+            for best in result["against_best"]:
+                say(f"    {best['engine']} / {best['best']}, {best['threads']} threads: {best['ratio']:.2f}")
+            found["cases"].append(result)
+            write(options.output, "bench", found, report.markdown(found), report.page(found))
+    print(report.markdown(found))
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Latency of tamis and ONNX Runtime.")
-    parser.add_argument("--only", help="T2 or MiniLM; with --zoo a pattern of names")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--zoo", type=pathlib.Path, help="a folder of models with recorded answers")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=pathlib.Path, default=BUILD / "bench.json")
-    options = parser.parse_args()
-    if options.zoo:
-        return run_zoo(options)
-    options.rounds = options.rounds or 15
-    print(f"{cpu()}, {options.threads} thread(s), median of {options.rounds} rounds;", end=" ")
-    print("in brackets: times as long as tamis\n")
-    print("| model | case | tamis | ONNX Runtime | ONNX Runtime, denormals as zero |")
-    print("| --- | --- | ---: | ---: | ---: |")
-    results = []
-    for row in measure(options):
-        results.append(row)
-        own, *others = row["seconds"]
-        text = [f"{1e6 * row['seconds'][own]:.1f} µs"]
-        text += [f"{1e6 * row['seconds'][other]:.1f} µs ({row['ratio'][other]:.2f})" for other in others]
-        print(f"| {row['model']} | {row['case']} | {' | '.join(text)} |", flush=True)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(
-        json.dumps(
-            {"cpu": cpu(), "threads": options.threads, "rounds": options.rounds, "cases": results}, indent=1
-        )
+    parser = argparse.ArgumentParser(description="Latency of tamis and other engines.")
+    parser.add_argument("--only", action="append", help="cases whose name matches this pattern (repeatable)")
+    parser.add_argument("--list", action="store_true", help="print the cases")
+    parser.add_argument("--engines", help="names, separated by commas (all that are installed)")
+    parser.add_argument("--threads", default="1", help="numbers of threads, as 1,2 (1)")
+    parser.add_argument("--rounds", type=int, help="turns of each engine (15; 7 with --zoo)")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: CPU time of the process, on a busy machine; for one thread",
     )
+    parser.add_argument("--zoo", type=pathlib.Path, help="a folder of models with recorded answers")
+    parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench", help="folder of the reports")
+    options = parser.parse_args()
+    if options.list:
+        for case in models.cases(options.only):
+            print(f"{case.name:24} {case.what}")
+    elif options.zoo:
+        run_zoo(options)
+    else:
+        run_cases(options)
 
 
 if __name__ == "__main__":

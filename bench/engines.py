@@ -130,8 +130,9 @@ def open_openvino(engine, path, threads, inputs):
     def answers():
         request.infer()
         return {
-            next(iter(port.names), str(index)): request.get_output_tensor(index).data.copy()
+            name: request.get_output_tensor(index).data.copy()
             for index, port in enumerate(model.outputs)
+            for name in port.names
         }
 
     return Session(request.infer, answers)

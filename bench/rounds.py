@@ -5,95 +5,116 @@ A machine gets faster and slower while one measures: other processes, clocks, te
 runs for a short while in turn, many rounds of that, and what counts is the median over the rounds. The ratio
 of two engines is the median of the ratios within the rounds, where both saw the same conditions.
 
-Each engine has a process of its own, because they share state otherwise: ONNX Runtime decides once a process
-whether subnormal numbers count as zero, whatever later sessions ask for. This file is that process too:
-`rounds.py ENGINE MODEL INPUTS.npz THREADS` reads numbers of calls and answers with seconds a call.
+    with Rounds(inputs) as rounds:
+        rounds.add(engines.TAMIS, "m.so", threads=1)
+        rounds.add(engines.ONNX_RUNTIME, "m.onnx", threads=1)
+        rounds.check()
+        rounds.run(15)
+        rounds.ratio((engines.TAMIS, 1), (engines.ONNX_RUNTIME, 1))
+
+Two clocks are kept. The wall's is what a user waits. On a machine that other work keeps busy, the CPU time of
+the process says more, for one thread: it leaves out the time in which the process did not run.
 """
 
 import contextlib
-import os
+import pathlib
+import pickle
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 
-import numpy as np
-
-TAMIS, ORT, FLUSHED = "tamis", "ONNX Runtime", "ONNX Runtime, denormals as zero"
-
-
-def open_session(engine, path, threads=1):
-    """FLUSHED counts subnormal numbers as zero, as tamis does by default."""
-    if engine == TAMIS:
-        import tamis
-
-        options = tamis.SessionOptions()
-        options.intra_op_num_threads = threads
-        return tamis.InferenceSession(str(path), options)
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = threads
-    options.log_severity_level = 3
-    if engine == FLUSHED:
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+import answers
+import engines
+from worker import EngineError, Worker
 
 
-def serve(engine, path, inputs_file, threads):
-    inputs = dict(np.load(inputs_file))
-    session = open_session(engine, path, int(threads))
-    session.run(None, inputs)
-    for line in sys.stdin:
-        repeats = int(line)
-        start = time.perf_counter()
-        for _ in range(repeats):
-            session.run(None, inputs)
-        print((time.perf_counter() - start) / repeats, flush=True)
+class Rounds:
+    """Contestants are pairs (engine, threads). Those that fail, or answer otherwise than the reference, are
+    in `failures` with the reason and have no times."""
 
+    def __init__(self, inputs, clock="wall", slice_seconds=0.03):
+        self.clock, self.slice_seconds = clock, slice_seconds
+        self.stack = contextlib.ExitStack()
+        folder = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="tamis-bench-"))
+        self.folder = pathlib.Path(folder)
+        (self.folder / "inputs.pickle").write_bytes(pickle.dumps(inputs))
+        self.workers, self.failures = {}, {}
+        self.opened, self.times, self.loads, self.distances = {}, {}, {}, {}
 
-class Engine:
-    def __init__(self, engine, path, inputs_file, threads):
-        command = [sys.executable, __file__, engine, str(path), inputs_file, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.repeats = 1
+    def __enter__(self):
+        return self
 
-    def seconds(self):
-        self.process.stdin.write(f"{self.repeats}\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+    def __exit__(self, *what):
+        self.stack.close()
 
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
+    def add(self, engine, path, threads=1):
+        worker = Worker()
+        self.stack.callback(worker.close)
+        try:
+            self.opened[engine, threads] = worker.open(engine, path, self.folder / "inputs.pickle", threads)
+            self.workers[engine, threads] = worker
+        except EngineError as error:
+            self.failures[engine, threads] = str(error).splitlines()[0][:300]
 
+    def watch(self, contestant, worker):
+        """Something else that is timed in every round."""
+        self.stack.callback(worker.close)
+        self.workers[contestant] = worker
 
-def compare(paths, inputs, threads=1, rounds=15, slice_seconds=0.03):
-    """paths: {engine: model or artifact}; the first is the reference of the ratios.
+    def fail(self, contestant, why):
+        self.failures[contestant] = why
+        self.workers.pop(contestant, None)
 
-    Returns {engine: median seconds of a call} and {engine: times as slow as the first}.
-    """
-    with contextlib.ExitStack() as stack:
-        file = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "inputs.npz")
-        np.savez(file, **inputs)
-        engines = {}
-        for name, path in paths.items():
-            engines[name] = Engine(name, path, file, threads)
-            stack.callback(engines[name].close)
-        for engine in engines.values():
-            engine.seconds()
-            engine.repeats = max(1, min(2000, int(slice_seconds / max(engine.seconds(), 1e-6))))
-        times = {name: [] for name in engines}
-        for _ in range(rounds):
-            for name, engine in engines.items():
-                times[name].append(engine.seconds())
-    first = next(iter(times.values()))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ratios = {name: statistics.median(a / b for a, b in zip(values, first)) for name, values in times.items()}
-    return medians, ratios
+    def answers(self, contestant):
+        return self.workers[contestant].answers(self.folder / "answers.pickle")
 
+    def check(self, reference=engines.ONNX_RUNTIME):
+        """Takes out who answers otherwise than the reference does (by outputs that both give)."""
+        source = next((key for key in self.workers if key[0] == reference), None)
+        if source is None:
+            raise EngineError(f"{reference.name} gives no answer to compare with: {self.failures}")
+        want = self.answers(source)
+        for contestant in list(self.workers):
+            try:
+                got = self.answers(contestant)
+            except EngineError as error:
+                self.fail(contestant, str(error).splitlines()[0][:300])
+                continue
+            names = [name for name in want if name in got]
+            far = answers.distance([got[name] for name in names], [want[name] for name in names])
+            self.distances[contestant] = far
+            if not names or not far <= answers.CLOSE[contestant[0].precision]:
+                self.fail(contestant, f"wrong answer (distance {far:.2g} from that of {reference.name})")
 
-if __name__ == "__main__":
-    serve(*sys.argv[1:])
+    def run(self, count):
+        repeats = {}
+        for contestant, worker in self.workers.items():
+            first = min(worker.ask("time", 1)[self.clock], worker.ask("time", 2)[self.clock])
+            repeats[contestant] = max(1, min(2000, int(self.slice_seconds / max(first, 1e-7))))
+            self.times[contestant] = []
+        for turn in range(count):
+            order = list(self.workers.items())
+            for contestant, worker in order if turn % 2 == 0 else reversed(order):
+                self.times[contestant].append(worker.ask("time", repeats[contestant])[self.clock])
+
+    def load(self, count):
+        """Sessions are made `count` times more, in turns."""
+        self.loads = {key: [] for key in self.workers if key[0].library not in ("torch", "peak")}
+        for _ in range(count):
+            for contestant in self.loads:
+                self.loads[contestant].append(self.workers[contestant].ask("load")["seconds"])
+
+    def median(self, contestant):
+        return statistics.median(self.times[contestant])
+
+    def spread(self, contestant):
+        """Half the distance between the quartiles, as a share of the median."""
+        times = self.times[contestant]
+        if len(times) < 2:
+            return 0.0
+        low, middle, high = statistics.quantiles(times, n=4)
+        return (high - low) / 2 / middle
+
+    def ratio(self, one, other, times=None):
+        """The median over the rounds of time of one / time of the other."""
+        times = times or self.times
+        return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))

@@ -55,8 +55,8 @@ def read_case(folder):
 class Zoo:
     """Two processes that are replaced when a model takes one down."""
 
-    def __init__(self, rounds, slice_seconds=0.01):
-        self.rounds, self.slice_seconds = rounds, slice_seconds
+    def __init__(self, rounds, clock, slice_seconds=0.01):
+        self.rounds, self.clock, self.slice_seconds = rounds, clock, slice_seconds
         self.workers = {}
         self.scratch = tempfile.TemporaryDirectory(prefix="tamis-zoo-")
 
@@ -84,13 +84,13 @@ class Zoo:
         """{engine: seconds of each round}"""
         repeats = {}
         for engine in PAIR:
-            first = self.workers[engine].ask("time", 1)["seconds"]
-            first = min(first, self.workers[engine].ask("time", 2)["seconds"])
+            first = self.workers[engine].ask("time", 1)[self.clock]
+            first = min(first, self.workers[engine].ask("time", 2)[self.clock])
             repeats[engine] = max(1, min(1000, int(self.slice_seconds / first)))
         times = {engine: [] for engine in PAIR}
         for turn in range(self.rounds):
             for engine in PAIR if turn % 2 == 0 else reversed(PAIR):
-                times[engine].append(self.workers[engine].ask("time", repeats[engine])["seconds"])
+                times[engine].append(self.workers[engine].ask("time", repeats[engine])[self.clock])
         return times
 
     def measure(self, folder):
@@ -121,12 +121,13 @@ class Zoo:
         return row
 
 
-def measure(folder, pattern=None, rounds=7):
+def measure(folder, patterns=None, rounds=7, clock="wall"):
     """A row for each folder; those that could not be timed have `why` instead of a ratio."""
-    zoo = Zoo(rounds)
+    zoo = Zoo(rounds, clock)
     try:
         for path in sorted(pathlib.Path(folder).iterdir()):
-            if (path / "model.onnx").exists() and (pattern is None or fnmatch.fnmatch(path.name, pattern)):
+            wanted = not patterns or any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+            if wanted and (path / "model.onnx").exists():
                 yield zoo.measure(path)
     finally:
         zoo.close()
@@ -165,7 +166,8 @@ def markdown(rows, totals):
             f"({1e3 * totals['compile_cpu_seconds']:.0f} ms of CPU); by CPU time above 1 s: "
             f"{totals['compile_above_1s']}, slowest {slowest}.",
         ]
-    lines += ["", "| model | tamis | ONNX Runtime | ratio | compile (CPU) |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += ["", "| model | tamis | ONNX Runtime | ratio | compile (CPU) |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
     for row in totals.get("worst", []):
         lines.append(
             f"| {row['model']} | {1e6 * row['tamis_seconds']:.1f} µs | "

@@ -12,8 +12,8 @@ class Graph:
     def __init__(self):
         self.nodes, self.initializers = [], []
 
-    def constant(self, array, dtype=None):
-        name = f"c{len(self.initializers)}"
+    def constant(self, array, dtype=None, name=None):
+        name = name or f"c{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.array(array, dtype, order="C"), name))
         return name
 
@@ -24,13 +24,14 @@ class Graph:
         )
         return output
 
-    def save(self, path, name, opset, inputs, outputs):
-        """inputs, outputs: {name: (element type, dims)}; a string as dim is a symbol."""
+    def save(self, path, name, opset, inputs, outputs, metadata=None):
+        """inputs, outputs: {name: (element type, dims)}; a string as dim is a symbol. metadata: {key: text}."""
         ports = [
             [helper.make_tensor_value_info(key, *value) for key, value in group.items()]
             for group in (inputs, outputs)
         ]
         graph = helper.make_graph(self.nodes, name, *ports, self.initializers)
         model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)])
+        helper.set_model_props(model, metadata or {})
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, path)

@@ -29,7 +29,13 @@ WORK = BUILD / "demo"
 BOUND = 1e-5
 
 import export as minilm  # noqa: E402
-from rounds import FLUSHED, ORT, TAMIS as OURS, compare, open_session  # noqa: E402
+from engines import ONNX_RUNTIME as ORT  # noqa: E402
+from engines import ONNX_RUNTIME_FLUSHED as FLUSHED  # noqa: E402
+from engines import TAMIS as OURS  # noqa: E402
+from engines import open_session  # noqa: E402
+from rounds import Rounds  # noqa: E402
+
+ROUNDS = 15
 
 # What a process holds with ONNX Runtime in it: less what Python with NumPy holds already.
 ORT_PROCESS = """
@@ -128,6 +134,17 @@ def print_table(rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
+def times_of(paths, inputs):
+    """{engine: seconds of a call}"""
+    with Rounds(inputs) as rounds:
+        for engine, path in paths.items():
+            rounds.add(engine, path)
+        for (engine, _), why in rounds.failures.items():
+            sys.exit(f"demo: {engine.name}: {why}")
+        rounds.run(ROUNDS)
+        return {engine: rounds.median((engine, 1)) for engine in paths}
+
+
 def rows_of(name, paths, program, batches, difference):
     """Table rows of one model: a row for each engine."""
     import onnxruntime
@@ -142,17 +159,17 @@ def rows_of(name, paths, program, batches, difference):
         ORT: [f"{size(model)} + {size(library)}", f"{ort_load:.2f} ms", memory(ort_resident), ""],
         FLUSHED: ["", "", "", ""],
     }
-    times = [compare(paths, inputs)[0] for inputs in batches]
+    times = [times_of(paths, inputs) for inputs in batches]
     rows = []
     for engine in paths:
         speed = [duration(t[engine]) for t in times] + [""] * (2 - len(times))
-        rows.append([name, engine, *known[engine][:3], *speed, known[engine][3]])
+        rows.append([name, engine.name, *known[engine][:3], *speed, known[engine][3]])
     return rows
 
 
 def answers(paths, inputs, output):
     """Of tamis and of ONNX Runtime, and their largest difference."""
-    found, wanted = (open_session(e, paths[e]).run([output], inputs)[0] for e in (OURS, ORT))
+    found, wanted = (open_session(e, paths[e], 1, inputs).answers()[output] for e in (OURS, ORT))
     return found, float(np.abs(found - wanted).max())
 
 

@@ -66,13 +66,19 @@ def read_weights(path):
 
 
 class Encoder(Graph):
-    def __init__(self, weights):
+    """weights: {name in Hugging Face's state: array}"""
+
+    def __init__(self, weights, heads, width):
         super().__init__()
-        self.weights = weights
+        self.weights, self.heads, self.width = weights, heads, width
+
+    def weight(self, name):
+        return self.constant(self.weights[name], name=name)
 
     def linear(self, x, name):
-        product = self.node("MatMul", x, self.constant(self.weights[name + ".weight"].T))
-        return self.node("Add", self.constant(self.weights[name + ".bias"]), product)
+        matrix = self.constant(self.weights[name + ".weight"].T, name=name + ".matrix")
+        product = self.node("MatMul", x, matrix)
+        return self.node("Add", self.weight(name + ".bias"), product)
 
     def norm(self, x, name):
         centred = self.node("Sub", x, self.node("ReduceMean", x, axes=[-1]))
@@ -81,8 +87,8 @@ class Encoder(Graph):
             "Add", self.node("ReduceMean", square, axes=[-1]), self.constant(1e-12, np.float32)
         )
         normal = self.node("Div", centred, self.node("Sqrt", variance))
-        scaled = self.node("Mul", normal, self.constant(self.weights[name + ".weight"]))
-        return self.node("Add", scaled, self.constant(self.weights[name + ".bias"]))
+        scaled = self.node("Mul", normal, self.weight(name + ".weight"))
+        return self.node("Add", scaled, self.weight(name + ".bias"))
 
     def gelu(self, x):
         bent = self.node("Erf", self.node("Div", x, self.constant(np.sqrt(2), np.float32)))
@@ -99,9 +105,11 @@ class Encoder(Graph):
         return self.node("Concat", *parts, *(self.constant([n], np.int64) for n in tail), axis=0)
 
     def attention(self, x, mask, name):
+        size = self.width // self.heads
+
         def heads(part, perm):
             projected = self.linear(x, f"{name}.self.{part}")
-            split = self.node("Reshape", projected, self.shape(projected, HEADS, WIDTH // HEADS))
+            split = self.node("Reshape", projected, self.shape(projected, self.heads, size))
             return self.node("Transpose", split, perm=perm)
 
         query, key, value = (
@@ -110,18 +118,18 @@ class Encoder(Graph):
             heads("value", [0, 2, 1, 3]),
         )
         scores = self.node(
-            "Div", self.node("MatMul", query, key), self.constant(np.sqrt(WIDTH // HEADS), np.float32)
+            "Div", self.node("MatMul", query, key), self.constant(np.sqrt(size), np.float32)
         )
         weights = self.node("Softmax", self.node("Add", scores, mask), axis=-1)
         joined = self.node("Transpose", self.node("MatMul", weights, value), perm=[0, 2, 1, 3])
-        joined = self.node("Reshape", joined, self.shape(joined, WIDTH))
+        joined = self.node("Reshape", joined, self.shape(joined, self.width))
         return self.norm(
             self.node("Add", self.linear(joined, name + ".output.dense"), x), name + ".output.LayerNorm"
         )
 
     def embed(self):
         table = {
-            name: self.constant(self.weights[f"embeddings.{name}_embeddings.weight"])
+            name: self.weight(f"embeddings.{name}_embeddings.weight")
             for name in ("word", "position", "token_type")
         }
         zero, one = self.constant([0], np.int64), self.constant([1], np.int64)
@@ -162,28 +170,36 @@ class Encoder(Graph):
         )
 
 
+    def encode(self, layers):
+        """The output of the last layer; the inputs are INPUTS."""
+        hidden, mask = self.embed(), self.mask()
+        for layer in range(layers):
+            name = f"encoder.layer.{layer}"
+            hidden = self.attention(hidden, mask, name + ".attention")
+            inner = self.gelu(self.linear(hidden, name + ".intermediate.dense"))
+            hidden = self.norm(
+                self.node("Add", self.linear(inner, name + ".output.dense"), hidden),
+                name + ".output.LayerNorm",
+            )
+        return hidden
+
+
+INPUTS = {
+    name: (TensorProto.INT64, ["batch", "sequence"])
+    for name in ("input_ids", "attention_mask", "token_type_ids")
+}
+
+
 def export(weights, path):
-    encoder = Encoder(weights)
-    hidden, mask = encoder.embed(), encoder.mask()
-    for layer in range(LAYERS):
-        name = f"encoder.layer.{layer}"
-        hidden = encoder.attention(hidden, mask, name + ".attention")
-        inner = encoder.gelu(encoder.linear(hidden, name + ".intermediate.dense"))
-        hidden = encoder.norm(
-            encoder.node("Add", encoder.linear(inner, name + ".output.dense"), hidden),
-            name + ".output.LayerNorm",
-        )
+    encoder = Encoder(weights, HEADS, WIDTH)
+    hidden = encoder.encode(LAYERS)
     encoder.sentence(hidden)
     encoder.node("Identity", hidden, output="last_hidden_state")
-    ids = {
-        name: (TensorProto.INT64, ["batch", "sequence"])
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-    }
     encoder.save(
         path,
         "minilm",
         14,
-        ids,
+        INPUTS,
         {
             "last_hidden_state": (TensorProto.FLOAT, ["batch", "sequence", WIDTH]),
             "sentence_embedding": (TensorProto.FLOAT, ["batch", WIDTH]),
