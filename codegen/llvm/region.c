@@ -238,7 +238,7 @@ static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {
         const char *k = make_key(e, node);
         char *name = tm_map_get(known, k);
         if (name == NULL) {
-            name = tm_arena_format(e->arena, "tm_region_%zu", known->count);
+            name = tm_arena_format(e->arena, "tm_region_%zu_%s", known->count, tm_node_string(node, "kind"));
             tm_map_set(known, k, name);
             TM_TRY(emit_region(e, node, name));
         }

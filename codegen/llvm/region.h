@@ -5,9 +5,9 @@
  * A region becomes one function, the kernel that the driver calls, and for each level a function with the
  * loops:
  *
- *     i32 tm_region_K(run, call)              counts the work units, picks the level's body by
- *                                             run->level, and runs it, in parallel when there are many
- *     i32 tm_region_K_LEVEL(arg, begin, end)  the loops for units begin..end; arg holds run and call
+ *     i32 tm_region_K_KIND(run, call)              counts the work units, picks the level's body by
+ *                                                  run->level, and runs it, in parallel when there are many
+ *     i32 tm_region_K_KIND_LEVEL(arg, begin, end)  the loops for units begin..end; arg holds run and call
  *
  * A kind whose units differ between levels picks their number by run->level too. Inside the loops, values
  * of the body graph are vectors of `lanes` elements at the current point (tm_region_value); inputs are
