@@ -87,6 +87,20 @@ int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
                            int32_t (*body)(void *arg, int64_t begin, int64_t end));
 
+/* ---- for attention regions (support_attention.c) ---- */
+
+/* to[c][lane] = scale * from[lane][c] for `width` lanes, of which those from `rows` on repeat the last row. */
+void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t width,
+                       float scale);
+/* to[r][c] = from[c][r]: the way back. */
+void tm_attention_return(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
+                         int64_t stride);
+/* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0: nothing but -inf. */
+int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
+                              int64_t keys, float *to, int64_t width, int64_t padding);
+int32_t tm_attention_mask_bool(const uint8_t *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
+                               int64_t keys, float *to, int64_t width, int64_t padding);
+
 #if defined(__cplusplus)
 }
 #endif

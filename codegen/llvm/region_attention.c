@@ -5,24 +5,65 @@
  *     Y[b, h, q, :] = sum over k of softmax_k(scale * Q[b, h, q, :] . K[b, h, k, :] + mask[b, h, q, k]) V[b,
  * h, k, :]
  *
- * A unit is one head and up to 32 queries. Keys are taken in tiles: a tile of K is turned round in a
- * stack buffer, so that scores of neighbouring keys are one vector; the softmax runs along (Milakov and
- * Gimelshein, "Online normalizer calculation for softmax", 2018): a running maximum and sum per query, and
- * the weighted sum of V scaled down when the maximum grows. No buffer grows with the square of the length.
+ * The lanes of all vectors are queries. A unit is one head and up to 32 queries, taken `width` at a time: their
+ * rows of Q are turned once (support_attention.c), and then nothing is: numbers of K and V are read where they lie
+ * and spread over the lanes,
  *
- * Heads of a few numbers have a loop of their own (region_attention_small.c).
+ *     score[key][lanes]  = sum over d of K[key][d] * turned Q[d][lanes]      `block` keys in registers
+ *     weight[key][lanes] = exp(score - shift)
+ *     mixed[d][lanes]   += V[key][d] * weight[key][lanes]                    `columns` of V in registers
+ *
+ * so maxima and sums of the softmax are per lane, no head size leaves lanes empty, and tails exist only beyond the
+ * last query. Keys come in tiles; between tiles runs the softmax of Milakov and Gimelshein, "Online
+ * normalizer calculation for softmax", 2018: a running maximum and sum per query, and the mixed values scaled
+ * down when the maximum grows. No buffer grows with the square of the length.
+ *
+ * Keys whose weights vanish for all lanes are not on the list that weights are made from, and tiles that a mask
+ * hides are left out whole. Small heads mix in the loop that makes the weights.
  *
  * Inputs: Q, K, V [batch, heads, length, size] or [batch, length, heads * size], optional mask (bool or f32,
- * broadcast). Queries of one group share the K and V head. Vectors of weights that all vanish are skipped.
+ * broadcast). Queries of one group share the K and V head.
  */
-#include "codegen/llvm/region_attention.h"
+#include "codegen/llvm/region.h"
 
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 32  /* of a unit */
-#define GROUP 4     /* queries at once, at most */
-#define TURNED 8192 /* floats of a turned tile */
+#define QUERIES 32   /* of a unit: the same for all levels */
+#define MOST 4       /* vectors of queries at once */
+#define BLOCK 8      /* keys, or columns of V, at once */
+#define FUSED 16     /* largest head that is mixed together with the weights */
+#define UNROLLED 4   /* head sizes without a loop */
+#define STACK 7168   /* floats of the buffers with tiles of 128 keys, if it can be */
+
+typedef struct attention {
+    const tm_node *node; /* in the body */
+    int inputs[4];       /* Q, K, V, mask in the region; -1: none */
+    int64_t heads, kv_heads;
+    int64_t size, value_size; /* of a head */
+    int vectors;              /* of queries at once */
+    int width;                /* lanes of these */
+    int block;                /* keys at once */
+    int columns;              /* of V at once */
+    bool fused;               /* the weights' loop mixes */
+    bool whole;               /* the keys are known to be whole blocks */
+    bool single;              /* all keys are known to fit one tile: no running maximum */
+    bool causal;
+    double scale;
+    int tile; /* keys */
+    LLVMValueRef data[4], out;
+    LLVMValueRef queries, keys;
+    LLVMValueRef batch, head, kv_head, first_query, query_count;
+    LLVMValueRef turned, scores, mixed; /* [size][width], [tile + block][width], [value_size][width] */
+    LLVMValueRef list;                  /* of keys with weights; then where their rows of V start */
+    LLVMValueRef mask_base, mask_query, mask_key; /* strides */
+    /* of the queries at hand */
+    LLVMValueRef query, lanes; /* the first, and how many */
+    LLVMValueRef number[MOST]; /* of the query in each lane, for causal attention */
+    LLVMValueRef maximum[MOST], sum[MOST], shift[MOST], down[MOST]; /* the first two are slots */
+    LLVMValueRef q[UNROLLED][MOST];                                 /* Q, of such small heads */
+    LLVMValueRef sums[FUSED][MOST];                                 /* slots of what is mixed in registers */
+} attention;
 
 static int input_of(const tm_region *r, const tm_value *value) {
     for (size_t i = 0; value != NULL && i < r->body->inputs.count; i++)
@@ -31,15 +72,56 @@ static int input_of(const tm_region *r, const tm_value *value) {
     return -1;
 }
 
-static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
+static const tm_value *operand(const tm_region *r, const attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
 }
 
-static int64_t head_count(const tm_attention *a, const tm_value *value, const char *attribute) {
+static int64_t head_count(const attention *a, const tm_value *value, const char *attribute) {
     return value->rank == 4 ? value->dims[1]->constant : tm_node_int(a->node, attribute);
 }
 
-static void set_up(tm_region *r, tm_attention *a) {
+/* The value of a length that is known, else `unknown`. */
+static int64_t known(LLVMValueRef length, int64_t unknown) {
+    return LLVMIsConstant(length) ? LLVMConstIntGetSExtValue(length) : unknown;
+}
+
+/* A size of blocks up to `most` that divides the whole if it can be, so that nothing is left over. */
+static int block_of(int64_t whole, int most) {
+    for (int block = most; block >= 4; block--)
+        if (whole % block == 0)
+            return block;
+    return whole < most ? (int)whole : most;
+}
+
+/* Shapes of the loops. Accumulators are 8 or 16: enough to hide the latency of multiply and add, and few
+ * enough to stay in registers. */
+static void choose_schedule(tm_region *r, attention *a) {
+    int64_t queries = known(a->queries, QUERIES / 2), keys = known(a->keys, INT64_MAX /* odd */);
+    bool many_registers = r->level->vector_registers >= 32;
+    int64_t half = QUERIES / 2, padded = (queries + half - 1) / half * half;
+    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
+    bool two = queries > half && (padded % QUERIES == 0 || padded >= 8 * half);
+    int64_t wide = r->lanes >= 16 && two && a->size + a->value_size <= 128 ? QUERIES : half;
+    wide = queries < wide ? queries : wide;
+    a->vectors = (int)(wide > 0 ? (wide + r->lanes - 1) / r->lanes : 1);
+    if (a->vectors * r->lanes < 8) /* squares of 8 by 8 are turned */
+        a->vectors = 8 / r->lanes;
+    a->vectors = a->vectors > MOST ? MOST : a->vectors;
+    a->width = a->vectors * r->lanes;
+    int accumulators = many_registers ? 16 : 8;
+    a->block = accumulators / a->vectors < BLOCK ? accumulators / a->vectors : BLOCK;
+    a->columns = block_of(a->value_size, a->block);
+    a->fused = a->value_size * a->vectors <= accumulators;
+    a->tile = (a->size + a->value_size + 128) * a->width <= STACK ? 128 : 64;
+    a->single = keys >= 1 && keys <= a->tile;
+    if (a->single) {
+        a->tile = (int)keys;
+        a->block = block_of(keys, a->block);
+    }
+    a->whole = a->tile % a->block == 0 && keys % a->block == 0;
+}
+
+static void set_up(tm_region *r, attention *a) {
     a->node = r->body->first;
     for (int i = 0; i < 4; i++)
         a->inputs[i] = i < a->node->input_count ? input_of(r, a->node->inputs[i]) : -1;
@@ -48,26 +130,29 @@ static void set_up(tm_region *r, tm_attention *a) {
     a->kv_heads = head_count(a, operand(r, a, 1), "kv_num_heads");
     a->size = q->rank == 4 ? q->dims[3]->constant : q->dims[2]->constant / a->heads;
     a->value_size = v->rank == 4 ? v->dims[3]->constant : v->dims[2]->constant / a->kv_heads;
-    a->group = r->level->vector_registers >= 32 ? GROUP : 2;
     a->causal = tm_node_int(a->node, "is_causal") != 0;
     double scale = tm_node_float(a->node, "scale");
     a->scale = isnan(scale) ? 1 / sqrt((double)a->size) : scale;
-    int64_t longest = a->size > a->value_size ? a->size : a->value_size;
-    a->tile = 128;
-    while (a->tile > r->lanes && a->tile * longest > TURNED)
-        a->tile /= 2;
     a->queries = tm_operand_dim(r, a->inputs[0], q->rank - 2);
     a->keys = tm_operand_dim(r, a->inputs[1], operand(r, a, 1)->rank - 2);
-    a->single = LLVMIsConstant(a->keys) && LLVMConstIntGetSExtValue(a->keys) >= 1 &&
-                LLVMConstIntGetSExtValue(a->keys) <= a->tile;
+    choose_schedule(r, a);
 }
 
-/* Both layouts have the length before last: [b, h, length, size], [b, length, h * size]. */
-LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMValueRef row) {
-    bool query = i == 0;
-    int64_t heads = query ? a->heads : a->kv_heads, size = i == 2 ? a->value_size : a->size;
-    LLVMValueRef length = query ? a->queries : a->keys, head = query ? a->head : a->kv_head;
-    if (operand(r, a, i)->rank == 4) {
+/* Elements from one row of an operand (3: of the output) to the next. Both layouts have the length before
+ * last: [b, h, length, size], [b, length, h * size]. */
+static int64_t row_stride(const tm_region *r, const attention *a, int i) {
+    int64_t size = i < 2 ? a->size : a->value_size, heads = i == 1 || i == 2 ? a->kv_heads : a->heads;
+    int rank = i == 3 ? r->node->outputs[0]->rank : operand(r, a, i)->rank;
+    return rank == 4 ? size : heads * size;
+}
+
+static LLVMValueRef row_start(tm_region *r, const attention *a, int i, LLVMValueRef row) {
+    int64_t size = i < 2 ? a->size : a->value_size;
+    bool of_keys = i == 1 || i == 2;
+    int64_t heads = of_keys ? a->kv_heads : a->heads;
+    LLVMValueRef length = of_keys ? a->keys : a->queries, head = of_keys ? a->kv_head : a->head;
+    int rank = i == 3 ? r->node->outputs[0]->rank : operand(r, a, i)->rank;
+    if (rank == 4) {
         LLVMValueRef plane = tm_add(r, tm_mul(r, a->batch, tm_int(r, heads)), head);
         return tm_mul(r, tm_add(r, tm_mul(r, plane, length), row), tm_int(r, size));
     }
@@ -75,58 +160,44 @@ LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMVa
     return tm_mul(r, tm_add(r, tm_mul(r, line, tm_int(r, heads)), head), tm_int(r, size));
 }
 
-LLVMValueRef tm_attention_out(tm_region *r, const tm_attention *a, LLVMValueRef row) {
-    if (r->node->outputs[0]->rank == 4) {
-        LLVMValueRef plane = tm_add(r, tm_mul(r, a->batch, tm_int(r, a->heads)), a->head);
-        return tm_mul(r, tm_add(r, tm_mul(r, plane, a->queries), row), tm_int(r, a->value_size));
-    }
-    LLVMValueRef line = tm_add(r, tm_mul(r, a->batch, a->queries), row);
-    return tm_mul(r, tm_add(r, tm_mul(r, line, tm_int(r, a->heads)), a->head), tm_int(r, a->value_size));
+static LLVMValueRef address(tm_region *r, LLVMTypeRef type, LLVMValueRef base, LLVMValueRef index) {
+    return LLVMBuildInBoundsGEP2(r->e->builder, type, base, &index, 1, "");
 }
 
-int64_t tm_attention_row_step(const tm_region *r, const tm_attention *a, int i) {
-    int64_t size = i == 2 ? a->value_size : a->size;
-    return operand(r, a, i)->rank == 4 ? size : size * (i == 0 ? a->heads : a->kv_heads);
+/* Vector j of row `row` in a buffer whose rows are `width` floats. */
+static LLVMValueRef place(tm_region *r, const attention *a, LLVMValueRef row, int j) {
+    return tm_add(r, tm_mul(r, row, tm_int(r, a->width)), tm_int(r, (int64_t)j * r->lanes));
 }
 
-int64_t tm_attention_out_step(const tm_region *r, const tm_attention *a) {
-    return r->node->outputs[0]->rank == 4 ? a->value_size : a->value_size * a->heads;
+static LLVMValueRef get(tm_region *r, const attention *a, LLVMValueRef buffer, LLVMValueRef row, int j) {
+    return tm_load_vector(r, TAMIS_TYPE_FLOAT, buffer, place(r, a, row, j));
 }
 
-static LLVMValueRef get(tm_region *r, LLVMTypeRef type, LLVMValueRef base, LLVMValueRef index) {
-    return LLVMBuildLoad2(r->e->builder, type,
-                          LLVMBuildInBoundsGEP2(r->e->builder, type, base, &index, 1, ""), "");
+static void put(tm_region *r, const attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
+                int j) {
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, value, buffer, place(r, a, row, j));
 }
 
-static void put(tm_region *r, LLVMValueRef value, LLVMValueRef base, LLVMValueRef index) {
-    LLVMTypeRef type = LLVMTypeOf(value);
-    LLVMBuildStore(r->e->builder, value, LLVMBuildInBoundsGEP2(r->e->builder, type, base, &index, 1, ""));
+static LLVMValueRef slot(tm_region *r, LLVMValueRef value) {
+    LLVMValueRef slot = tm_region_alloca(r, LLVMTypeOf(value), 1, 64);
+    LLVMBuildStore(r->e->builder, value, slot);
+    return slot;
 }
 
-/* turned[d][key] = source[key][d] for the tile's keys; the places of missing keys are zero. */
-static void turn(tm_region *r, const tm_attention *a, int i, LLVMValueRef first, LLVMValueRef count,
-                 LLVMValueRef turned) {
-    int64_t size = i == 2 ? a->value_size : a->size;
-    LLVMBuilderRef b = r->e->builder;
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->tile), 1);
-    LLVMValueRef known = tm_less(r, key.index, count);
-    LLVMValueRef row =
-        tm_attention_row(r, a, i, tm_add(r, first, LLVMBuildSelect(b, known, key.index, tm_int(r, 0), "")));
-    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, size), 1);
-    LLVMValueRef x = get(r, r->e->f32, a->data[i], tm_add(r, row, d.index));
-    x = LLVMBuildSelect(b, known, x, LLVMConstReal(r->e->f32, 0), "");
-    put(r, x, turned, tm_add(r, tm_mul(r, d.index, tm_int(r, a->tile)), key.index));
-    tm_loop_end(r, &d);
-    tm_loop_end(r, &key);
+static LLVMValueRef held(tm_region *r, LLVMValueRef slot) {
+    return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot, "");
 }
 
-static void set_mask(tm_region *r, tm_attention *a) {
+static LLVMValueRef multiply(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
+    return LLVMBuildFMul(r->e->builder, x, y, "");
+}
+
+static void set_mask(tm_region *r, attention *a) {
     if (a->inputs[3] < 0)
         return;
     const tm_value *m = operand(r, a, 3);
     LLVMValueRef stride = tm_int(r, 1);
-    a->mask_base = tm_int(r, 0);
-    a->mask_query = a->mask_key = NULL;
+    a->mask_base = a->mask_query = a->mask_key = tm_int(r, 0);
     for (int i = m->rank - 1; i >= 0; i--) {
         if (tm_dim_is(m->dims[i], 1))
             continue;
@@ -141,298 +212,300 @@ static void set_mask(tm_region *r, tm_attention *a) {
     }
 }
 
-/* Scores of `lanes` keys from `key` on: scaled, capped, masked; -inf where there is no key. */
-static LLVMValueRef bias_scores(tm_region *r, const tm_attention *a, LLVMValueRef scores, LLVMValueRef query,
-                                LLVMValueRef key) {
+/* Puts what the mask adds to the tile's scores into their places; is there any key to be seen? */
+static LLVMValueRef spread_mask(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef count) {
+    tamis_type type = operand(r, a, 3)->type;
+    LLVMValueRef at = tm_add(r, a->mask_base, tm_add(r, tm_mul(r, a->query, a->mask_query),
+                                                     tm_mul(r, first, a->mask_key)));
+    LLVMValueRef arguments[8] = {address(r, tm_element_type(r, type), a->data[3], at),
+                                 a->mask_query,
+                                 a->mask_key,
+                                 a->lanes,
+                                 count,
+                                 a->scores,
+                                 tm_int(r, a->width),
+                                 tm_int(r, a->block)};
+    LLVMValueRef any =
+        tm_emit_call(r->e, type == TAMIS_TYPE_BOOL ? "tm_attention_mask_bool" : "tm_attention_mask_f32", r->e->i32,
+                     arguments, 8);
+    return LLVMBuildICmp(r->e->builder, LLVMIntNE, any, tm_emit_i32(r->e, 0), "");
+}
+
+/* Adds K[key][d] * Q[d][lanes] for one d to the dots of a block of keys. */
+static void add_products(tm_region *r, const attention *a, const LLVMValueRef *rows,
+                         LLVMValueRef (*dots)[MOST], LLVMValueRef d, const LLVMValueRef *known_q) {
+    LLVMValueRef loaded[MOST];
+    for (int j = 0; known_q == NULL && j < a->vectors; j++)
+        loaded[j] = get(r, a, a->turned, d, j);
+    const LLVMValueRef *q = known_q != NULL ? known_q : loaded;
+    for (int i = 0; i < a->block; i++) {
+        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, rows[i], d);
+        for (int j = 0; j < a->vectors; j++)
+            LLVMBuildStore(r->e->builder, tm_fma(r, x, q[j], held(r, dots[i][j])), dots[i][j]);
+    }
+}
+
+/* Scores of a block of keys. Behind the last key it is repeated, which changes no maximum. */
+static void score_block(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef block,
+                        LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef lowest = tm_splat_f32(r, -INFINITY);
-    scores = LLVMBuildFMul(b, scores, tm_splat_f32(r, a->scale), "");
-    LLVMValueRef inside = tm_tail_mask(r, tm_max(r, tm_sub(r, a->keys, key), tm_int(r, 0)));
-    if (a->causal) {
-        LLVMValueRef last =
-            tm_tail_mask(r, tm_max(r, tm_add(r, tm_sub(r, query, key), tm_int(r, 1)), tm_int(r, 0)));
-        inside = LLVMBuildAnd(b, inside, last, "");
+    LLVMValueRef dots[BLOCK][MOST], rows[BLOCK];
+    LLVMValueRef last = tm_sub(r, a->keys, tm_int(r, 1));
+    for (int i = 0; i < a->block; i++) {
+        LLVMValueRef key = tm_add(r, tm_add(r, first, block), tm_int(r, i));
+        key = a->whole ? key : tm_min(r, key, last);
+        rows[i] = address(r, r->e->f32, a->data[1], row_start(r, a, 1, key));
+        for (int j = 0; j < a->vectors; j++)
+            dots[i][j] = slot(r, tm_splat_f32(r, 0));
     }
-    if (a->inputs[3] >= 0) {
-        tamis_type type = operand(r, a, 3)->type;
-        LLVMValueRef index = a->mask_base;
-        if (a->mask_query != NULL)
-            index = tm_add(r, index, tm_mul(r, query, a->mask_query));
-        LLVMValueRef kept = r->mask;
-        r->mask = inside;
-        LLVMValueRef mask = a->mask_key == NULL ? tm_load_splat(r, type, a->data[3], index)
-                                                : tm_load_vector(r, type, a->data[3], tm_add(r, index, key));
-        r->mask = kept;
-        if (type == TAMIS_TYPE_BOOL)
-            inside = LLVMBuildAnd(b, inside, mask, "");
-        else
-            scores = LLVMBuildFAdd(b, scores, mask, "");
-    }
-    return LLVMBuildSelect(b, inside, scores, lowest, "");
-}
-
-static LLVMValueRef maximum(tm_region *r, LLVMValueRef x, LLVMValueRef y) { /* NaN of x or y stays */
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef keep =
-        LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), "");
-    return LLVMBuildSelect(b, keep, x, y, "");
-}
-
-/* A group of queries shares each load of K and V, and its chains of dependent steps run side by side. Rows
- * beyond the last query repeat it: they compute and store the same answer. */
-typedef struct group {
-    LLVMValueRef slot[GROUP];  /* number within the unit */
-    LLVMValueRef query[GROUP]; /* row */
-    LLVMValueRef shift[GROUP], down[GROUP], sum[GROUP];
-} group;
-
-static LLVMValueRef keys_in_tile(tm_region *r, const tm_attention *a, LLVMValueRef first) {
-    return tm_min(r, tm_int(r, a->tile), tm_sub(r, a->keys, first));
-}
-
-static LLVMValueRef zeroed(tm_region *r, double value) {
-    LLVMValueRef slot = tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), 1, 64);
-    LLVMBuildStore(r->e->builder, tm_splat_f32(r, value), slot);
-    return slot;
-}
-
-static LLVMValueRef value_of(tm_region *r, LLVMValueRef slot) {
-    return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot, "");
-}
-
-static LLVMValueRef weight_index(tm_region *r, const tm_attention *a, int q, LLVMValueRef key) {
-    return tm_add(r, tm_int(r, (int64_t)q * (a->tile + r->lanes)), key);
-}
-
-/* Adds q[d] * K[d][key..] for one d to the dots of the group. */
-static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef *rows, LLVMValueRef *dots,
-                         LLVMValueRef d, LLVMValueRef key) {
-    LLVMValueRef k =
-        tm_load_vector(r, TAMIS_TYPE_FLOAT, a->turned_k, tm_add(r, tm_mul(r, d, tm_int(r, a->tile)), key));
-    for (int q = 0; q < a->group; q++) {
-        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[0], tm_add(r, rows[q], d));
-        LLVMBuildStore(r->e->builder, tm_fma(r, x, k, value_of(r, dots[q])), dots[q]);
-    }
-}
-
-/* Scores of the group against the tile into a->weights; their maxima, as scalars. */
-static void score(tm_region *r, const tm_attention *a, const group *g, LLVMValueRef first,
-                  LLVMValueRef *out_best) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef best[GROUP], dots[GROUP], rows[GROUP];
-    for (int q = 0; q < a->group; q++) {
-        best[q] = zeroed(r, -INFINITY);
-        dots[q] = zeroed(r, 0);
-        rows[q] = tm_attention_row(r, a, 0, g->query[q]);
-    }
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), r->lanes);
-    for (int q = 0; q < a->group; q++)
-        LLVMBuildStore(b, tm_splat_f32(r, 0), dots[q]);
-    if (a->size <= 4) {
+    if (a->size <= UNROLLED) {
         for (int d = 0; d < a->size; d++)
-            add_products(r, a, rows, dots, tm_int(r, d), key.index);
+            add_products(r, a, rows, dots, tm_int(r, d), a->q[d]);
     } else {
         tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->size), 1);
-        add_products(r, a, rows, dots, d.index, key.index);
+        add_products(r, a, rows, dots, d.index, NULL);
         tm_loop_end(r, &d);
     }
-    for (int q = 0; q < a->group; q++) {
-        LLVMValueRef scores =
-            bias_scores(r, a, value_of(r, dots[q]), g->query[q], tm_add(r, first, key.index));
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, scores, a->weights, weight_index(r, a, q, key.index));
-        LLVMBuildStore(b, maximum(r, scores, value_of(r, best[q])), best[q]);
-    }
-    tm_loop_end(r, &key);
-    for (int q = 0; q < a->group; q++)
-        out_best[q] = tm_reduce_max(r, value_of(r, best[q]));
-}
-
-/* Is any exponential of the group's vectors more than nothing? exp is 0 below -104, and below -87.4
- * subnormal. */
-static LLVMValueRef any_weight(tm_region *r, const tm_attention *a, const LLVMValueRef *x) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef lowest = tm_splat_f32(r, r->fast ? -87.5 : -104.5), any = NULL;
-    for (int q = 0; q < a->group; q++) {
-        LLVMValueRef seen = LLVMBuildFCmp(b, LLVMRealUGT, x[q], lowest, "");
-        any = any == NULL ? seen : LLVMBuildOr(b, any, seen, "");
-    }
-    LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
-    return LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, any, bits, ""), LLVMConstNull(bits), "");
-}
-
-/* Turns scores into weights exp(score - shift) and adds them up. */
-static void weigh(tm_region *r, const tm_attention *a, group *g, LLVMValueRef first) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef total[GROUP], x[GROUP];
-    for (int q = 0; q < a->group; q++)
-        total[q] = zeroed(r, 0);
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), r->lanes);
-    for (int q = 0; q < a->group; q++) {
-        x[q] = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
-        x[q] = LLVMBuildFSub(b, x[q], tm_splat(r, g->shift[q]), "");
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), a->weights, /* what the branch skips */
-                        weight_index(r, a, q, key.index));
-    }
-    LLVMBasicBlockRef after = tm_if_begin(r, any_weight(r, a, x));
-    for (int q = 0; q < a->group; q++) {
-        x[q] = tm_math(r, "exp", x[q]);
-        LLVMBuildStore(b, LLVMBuildFAdd(b, value_of(r, total[q]), x[q], ""), total[q]);
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, x[q], a->weights, weight_index(r, a, q, key.index));
-    }
-    tm_if_end(r, after);
-    tm_loop_end(r, &key);
-    for (int q = 0; q < a->group; q++)
-        g->sum[q] = tm_reduce_add(r, value_of(r, total[q]));
-}
-
-/* Y[q] = Y[q] * down + sum over keys of weight * V: vectors along the head, four at a time. */
-static void mix(tm_region *r, const tm_attention *a, const group *g, LLVMValueRef first) {
-    LLVMBuilderRef b = r->e->builder;
-    int at_once = a->group > 2 ? 4 : 2;
-    for (int64_t start = 0; start < a->value_size; start += at_once * r->lanes) {
-        LLVMValueRef sums[GROUP][4], masks[4];
-        int vectors = 0;
-        for (; vectors < at_once && start + vectors * r->lanes < a->value_size; vectors++) {
-            int64_t column = start + vectors * r->lanes;
-            r->mask = masks[vectors] = tm_tail_mask(r, tm_int(r, a->value_size - column));
-            for (int q = 0; q < a->group; q++) {
-                LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out,
-                                                  tm_add(r, tm_attention_out(r, a, g->query[q]), tm_int(r, column)));
-                sums[q][vectors] = zeroed(r, 0);
-                LLVMBuildStore(b, LLVMBuildFMul(b, old, tm_splat(r, g->down[q]), ""), sums[q][vectors]);
+    for (int i = 0; i < a->block; i++)
+        for (int j = 0; j < a->vectors; j++) {
+            LLVMValueRef row = tm_add(r, block, tm_int(r, i)), score = held(r, dots[i][j]);
+            if (a->inputs[3] >= 0)
+                score = LLVMBuildFAdd(b, score, get(r, a, a->scores, row, j), "");
+            if (a->causal) {
+                LLVMValueRef key = LLVMBuildTrunc(b, tm_add(r, first, row), r->e->i32, "");
+                LLVMValueRef seen = LLVMBuildICmp(b, LLVMIntSLE, tm_splat(r, key), a->number[j], "");
+                score = LLVMBuildSelect(b, seen, score, tm_splat_f32(r, -INFINITY), "");
             }
+            put(r, a, score, a->scores, row, j);
+            /* NaN passes the maximum over; its weight is NaN all the same. */
+            LLVMValueRef most = held(r, best[j]);
+            LLVMValueRef more = LLVMBuildFCmp(b, LLVMRealOGT, score, most, "");
+            LLVMBuildStore(b, LLVMBuildSelect(b, more, score, most, ""), best[j]);
         }
-        tm_loop key = tm_loop_begin(r, tm_int(r, 0), keys_in_tile(r, a, first), 1);
-        LLVMValueRef row = tm_attention_row(r, a, 2, tm_add(r, first, key.index));
-        for (int v = 0; v < vectors; v++) {
-            r->mask = masks[v];
-            LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[2],
-                                            tm_add(r, row, tm_int(r, start + v * r->lanes)));
-            r->mask = NULL;
-            for (int q = 0; q < a->group; q++) {
-                LLVMValueRef w =
-                    tm_load_splat(r, TAMIS_TYPE_FLOAT, a->weights, weight_index(r, a, q, key.index));
-                LLVMBuildStore(b, tm_fma(r, w, x, value_of(r, sums[q][v])), sums[q][v]);
-            }
-        }
-        tm_loop_end(r, &key);
-        for (int v = 0; v < vectors; v++) {
-            r->mask = masks[v];
-            for (int q = 0; q < a->group; q++)
-                tm_store_vector(r, TAMIS_TYPE_FLOAT, value_of(r, sums[q][v]), a->out,
-                                tm_add(r, tm_attention_out(r, a, g->query[q]), tm_int(r, start + v * r->lanes)));
-        }
-        r->mask = NULL;
-    }
 }
 
 /* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far
  * gets a finite shift, so that exp gives 0 and not NaN. */
-static void update_maxima(tm_region *r, const tm_attention *a, group *g, const LLVMValueRef *best) {
+static void update_maxima(tm_region *r, attention *a, const LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef lowest = LLVMConstReal(r->e->f32, -INFINITY), zero = LLVMConstReal(r->e->f32, 0);
-    LLVMValueRef before[GROUP],
-        now[GROUP]; /* all are read before any is written: a repeated row shares its slot */
-    for (int q = 0; q < a->group; q++)
-        before[q] = a->single ? lowest : get(r, r->e->f32, a->maximum, g->slot[q]);
-    for (int q = 0; q < a->group; q++) {
-        now[q] = a->single ? best[q] : maximum(r, best[q], before[q]);
-        g->shift[q] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now[q], lowest, ""), zero, now[q], "");
-        g->down[q] = zero;
+    LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), zero = tm_splat_f32(r, 0);
+    for (int j = 0; j < a->vectors; j++) {
+        LLVMValueRef now = held(r, best[j]), before = held(r, a->maximum[j]);
+        if (!a->single)
+            now = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, now, before, ""), now, before, "");
+        a->shift[j] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now, lowest, ""), zero, now, "");
         if (a->single)
             continue;
-        LLVMValueRef down = tm_math(r, "exp", tm_splat(r, LLVMBuildFSub(b, before[q], g->shift[q], "")));
-        g->down[q] = LLVMBuildExtractElement(b, down, tm_emit_i32(r->e, 0), "");
-        put(r, now[q], a->maximum, g->slot[q]);
+        a->down[j] = tm_math(r, r->fast ? "weight" : "exp", LLVMBuildFSub(b, before, a->shift[j], ""));
+        LLVMBuildStore(b, now, a->maximum[j]);
+        LLVMBuildStore(b, multiply(r, held(r, a->sum[j]), a->down[j]), a->sum[j]);
+        for (int64_t d = 0; a->fused && d < a->value_size; d++)
+            LLVMBuildStore(b, multiply(r, held(r, a->sums[d][j]), a->down[j]), a->sums[d][j]);
     }
 }
 
-/* One tile of keys for a group of queries. */
-static void group_step(tm_region *r, const tm_attention *a, group *g, LLVMValueRef first) {
+/* Lists the keys that have a weight for some lane: exp is 0 for the others. Nothing branches here, for which
+ * keys these are is as good as random when scores are far apart. */
+static LLVMValueRef list_keys(tm_region *r, const attention *a, LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef best[GROUP];
-    score(r, a, g, first, best);
-    update_maxima(r, a, g, best);
-    weigh(r, a, g, first);
-    /* As with the maxima: read before any is written. */
-    LLVMValueRef sums[GROUP];
-    for (int q = 0; q < a->group; q++)
-        sums[q] =
-            a->single
-                ? g->sum[q]
-                : LLVMBuildFAdd(b, LLVMBuildFMul(b, get(r, r->e->f32, a->sum, g->slot[q]), g->down[q], ""),
-                                g->sum[q], "");
-    for (int q = 0; q < a->group; q++)
-        put(r, sums[q], a->sum, g->slot[q]);
-    mix(r, a, g, first);
-}
-
-/* One tile of keys for all queries of the unit. */
-static void tile(tm_region *r, const tm_attention *a, LLVMValueRef first) {
-    LLVMValueRef count = keys_in_tile(r, a, first);
-    turn(r, a, 1, first, count, a->turned_k);
-    tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->group);
-    LLVMValueRef last = tm_sub(r, a->query_count, tm_int(r, 1));
-    group g = {0};
-    for (int i = 0; i < a->group; i++) {
-        g.slot[i] = tm_min(r, tm_add(r, q.index, tm_int(r, i)), last);
-        g.query[i] = tm_add(r, a->first_query, g.slot[i]);
+    LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
+    LLVMValueRef listed = slot(r, tm_int(r, 0)), lowest[MOST];
+    for (int j = 0; j < a->vectors; j++)
+        lowest[j] = LLVMBuildFAdd(b, a->shift[j], tm_splat_f32(r, r->fast ? -87 : -104.5), "");
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
+    LLVMValueRef any = NULL, here = LLVMBuildLoad2(b, r->e->i64, listed, "");
+    for (int j = 0; j < a->vectors; j++) {
+        LLVMValueRef seen =
+            LLVMBuildFCmp(b, LLVMRealUGE, get(r, a, a->scores, key.index, j), lowest[j], "");
+        any = any == NULL ? seen : LLVMBuildOr(b, any, seen, "");
     }
-    group_step(r, a, &g, first);
-    tm_loop_end(r, &q);
+    LLVMBuildStore(b, key.index, address(r, r->e->i64, a->list, here));
+    any = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, any, bits, ""), LLVMConstNull(bits), "");
+    LLVMBuildStore(b, tm_add(r, here, LLVMBuildZExt(b, any, r->e->i64, "")), listed);
+    tm_loop_end(r, &key);
+    return LLVMBuildLoad2(b, r->e->i64, listed, "");
 }
 
-/* Divides by the sums; rows that saw no key are NaN, as Softmax of nothing but -inf is. */
-static void finish(tm_region *r, const tm_attention *a) {
+static LLVMValueRef listed_key(tm_region *r, const attention *a, LLVMValueRef i) {
+    return LLVMBuildLoad2(r->e->builder, r->e->i64, address(r, r->e->i64, a->list, i), "");
+}
+
+/* Weights of a listed key, added up. */
+static void weigh(tm_region *r, const attention *a, LLVMValueRef key, LLVMValueRef *weights) {
     LLVMBuilderRef b = r->e->builder;
-    tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
-    LLVMValueRef sum = get(r, r->e->f32, a->sum, q.index);
-    /* Of no keys at all the answer is 0, a product over an empty axis. */
-    LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
-    sum = LLVMBuildSelect(b, none, LLVMConstReal(r->e->f32, 1), sum, "");
-    LLVMValueRef out = tm_attention_out(r, a, tm_add(r, a->first_query, q.index));
-    for (int64_t column = 0; column < a->value_size; column += r->lanes) {
-        LLVMValueRef at = tm_add(r, out, tm_int(r, column));
-        r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
-        LLVMValueRef total = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, at);
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildFDiv(b, total, tm_splat(r, sum), ""), a->out, at);
-        r->mask = NULL;
+    for (int j = 0; j < a->vectors; j++) {
+        LLVMValueRef x = LLVMBuildFSub(b, get(r, a, a->scores, key, j), a->shift[j], "");
+        weights[j] = tm_math(r, r->fast ? "weight" : "exp", x);
+        LLVMBuildStore(b, LLVMBuildFAdd(b, held(r, a->sum[j]), weights[j], ""), a->sum[j]);
     }
-    tm_loop_end(r, &q);
 }
 
-static void clear(tm_region *r, const tm_attention *a) {
-    tm_loop q = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
-    put(r, LLVMConstReal(r->e->f32, -INFINITY), a->maximum, q.index);
-    put(r, LLVMConstReal(r->e->f32, 0), a->sum, q.index);
-    LLVMValueRef zero = tm_splat_f32(r, 0);
-    for (int64_t column = 0; column < a->value_size; column += r->lanes) {
-        r->mask = tm_tail_mask(r, tm_int(r, a->value_size - column));
-        LLVMValueRef at =
-            tm_add(r, tm_attention_out(r, a, tm_add(r, a->first_query, q.index)), tm_int(r, column));
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, zero, a->out, at);
-        r->mask = NULL;
+/* The listed rows of V, each times its weights. */
+static void weigh_and_mix(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef count) {
+    tm_loop i = tm_loop_begin(r, tm_int(r, 0), count, 1);
+    LLVMValueRef weights[MOST], key = listed_key(r, a, i.index);
+    weigh(r, a, key, weights);
+    LLVMValueRef row = row_start(r, a, 2, tm_add(r, first, key));
+    for (int64_t d = 0; d < a->value_size; d++) {
+        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[2], tm_add(r, row, tm_int(r, d)));
+        for (int j = 0; j < a->vectors; j++)
+            LLVMBuildStore(r->e->builder, tm_fma(r, x, weights[j], held(r, a->sums[d][j])), a->sums[d][j]);
     }
-    tm_loop_end(r, &q);
+    tm_loop_end(r, &i);
 }
 
-static void block(tm_region *r, tm_attention *a) {
-    a->turned_k = tm_region_alloca(r, r->e->f32, a->size * a->tile, 64);
-    a->weights = tm_region_alloca(r, r->e->f32, (int64_t)a->group * (a->tile + r->lanes), 64);
-    a->maximum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
-    a->sum = tm_region_alloca(r, r->e->f32, QUERIES, 64);
-    clear(r, a);
-    LLVMValueRef last = a->keys;
-    if (a->causal)
-        last = tm_min(r, last, tm_add(r, a->first_query, a->query_count));
-    tm_loop keys = tm_loop_begin(r, tm_int(r, 0), last, a->tile);
-    tile(r, a, keys.index);
-    tm_loop_end(r, &keys);
-    finish(r, a);
+/* The same in two steps: weights in the order of the list, over the scores; then the columns of V in blocks. */
+static void weigh_listed(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef count) {
+    tm_loop i = tm_loop_begin(r, tm_int(r, 0), count, 1);
+    LLVMValueRef weights[MOST], key = listed_key(r, a, i.index);
+    weigh(r, a, key, weights);
+    for (int j = 0; j < a->vectors; j++)
+        put(r, a, weights[j], a->scores, i.index, j);
+    LLVMBuildStore(r->e->builder, row_start(r, a, 2, tm_add(r, first, key)),
+                   address(r, r->e->i64, a->list, i.index));
+    tm_loop_end(r, &i);
+}
+
+/* mixed[d] = mixed[d] * down + sum over listed keys of weight * V[d], for some columns d from `column` on. */
+static void mix_columns(tm_region *r, const attention *a, LLVMValueRef column, int columns,
+                        LLVMValueRef count) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef sums[BLOCK][MOST];
+    for (int i = 0; i < columns; i++)
+        for (int j = 0; j < a->vectors; j++) {
+            LLVMValueRef start = tm_splat_f32(r, 0);
+            if (!a->single)
+                start = multiply(r, get(r, a, a->mixed, tm_add(r, column, tm_int(r, i)), j), a->down[j]);
+            sums[i][j] = slot(r, start);
+        }
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
+    LLVMValueRef row = listed_key(r, a, key.index); /* where it starts, by now */
+    LLVMValueRef weights[MOST], from = address(r, r->e->f32, a->data[2], tm_add(r, row, column));
+    for (int j = 0; j < a->vectors; j++)
+        weights[j] = get(r, a, a->scores, key.index, j);
+    for (int i = 0; i < columns; i++) {
+        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, from, tm_int(r, i));
+        for (int j = 0; j < a->vectors; j++)
+            LLVMBuildStore(b, tm_fma(r, x, weights[j], held(r, sums[i][j])), sums[i][j]);
+    }
+    tm_loop_end(r, &key);
+    for (int i = 0; i < columns; i++)
+        for (int j = 0; j < a->vectors; j++)
+            put(r, a, held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
+}
+
+static void mix(tm_region *r, const attention *a, LLVMValueRef count) {
+    int64_t whole = a->value_size / a->columns * a->columns;
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, whole), a->columns);
+    mix_columns(r, a, column.index, a->columns, count);
+    tm_loop_end(r, &column);
+    if (whole < a->value_size)
+        mix_columns(r, a, tm_int(r, whole), (int)(a->value_size - whole), count);
+}
+
+/* One tile of keys, from `first` on. */
+static void tile(tm_region *r, attention *a, LLVMValueRef first, LLVMValueRef end) {
+    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, end, first)), best[MOST];
+    LLVMBasicBlockRef hidden = NULL;
+    if (a->inputs[3] >= 0) {
+        LLVMValueRef seen = spread_mask(r, a, first, count);
+        if (!a->single) /* without a running maximum, all has to be computed to be NaN */
+            hidden = tm_if_begin(r, seen);
+    }
+    for (int j = 0; j < a->vectors; j++)
+        best[j] = slot(r, tm_splat_f32(r, -INFINITY));
+    tm_loop block = tm_loop_begin(r, tm_int(r, 0), count, a->block);
+    score_block(r, a, first, block.index, best);
+    tm_loop_end(r, &block);
+    update_maxima(r, a, best);
+    LLVMValueRef listed = list_keys(r, a, count);
+    if (a->fused)
+        weigh_and_mix(r, a, first, listed);
+    else {
+        weigh_listed(r, a, first, listed);
+        mix(r, a, listed);
+    }
+    if (hidden != NULL)
+        tm_if_end(r, hidden);
+}
+
+/* Divides by the sums and hands the answers over; rows that saw no key are NaN, as Softmax of nothing but
+ * -inf is. */
+static void finish(tm_region *r, const attention *a) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef one = tm_splat_f32(r, 1), sums[MOST];
+    for (int j = 0; j < a->vectors; j++) {
+        sums[j] = held(r, a->sum[j]);
+        if (!a->single) { /* of no keys at all the answer is 0, a product over an empty axis */
+            LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
+            sums[j] = LLVMBuildSelect(b, none, one, sums[j], "");
+        }
+        if (r->fast)
+            sums[j] = LLVMBuildFDiv(b, one, sums[j], "");
+    }
+    if (a->fused) {
+        for (int d = 0; d < a->value_size; d++)
+            for (int j = 0; j < a->vectors; j++) {
+                LLVMValueRef x = held(r, a->sums[d][j]);
+                x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
+                put(r, a, x, a->mixed, tm_int(r, d), j);
+            }
+    } else {
+        tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), 1);
+        for (int j = 0; j < a->vectors; j++) {
+            LLVMValueRef x = get(r, a, a->mixed, d.index, j);
+            x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
+            put(r, a, x, a->mixed, d.index, j);
+        }
+        tm_loop_end(r, &d);
+    }
+    LLVMValueRef arguments[6] = {a->mixed,
+                                 tm_int(r, a->width),
+                                 a->lanes,
+                                 tm_int(r, a->value_size),
+                                 address(r, r->e->f32, a->out, row_start(r, a, 3, a->query)),
+                                 tm_int(r, row_stride(r, a, 3))};
+    tm_emit_call(r->e, "tm_attention_return", r->e->void_type, arguments, 6);
+}
+
+static void begin_queries(tm_region *r, attention *a) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef arguments[7] = {address(r, r->e->f32, a->data[0], row_start(r, a, 0, a->query)),
+                                 tm_int(r, row_stride(r, a, 0)),
+                                 a->lanes,
+                                 tm_int(r, a->size),
+                                 a->turned,
+                                 tm_int(r, a->width),
+                                 LLVMConstReal(r->e->f32, a->scale)};
+    tm_emit_call(r->e, "tm_attention_turn", r->e->void_type, arguments, 7);
+    for (int d = 0; a->size <= UNROLLED && d < a->size; d++)
+        for (int j = 0; j < a->vectors; j++)
+            a->q[d][j] = get(r, a, a->turned, tm_int(r, d), j);
+    LLVMValueRef last = tm_sub(r, tm_add(r, a->query, a->lanes), tm_int(r, 1));
+    for (int j = 0; j < a->vectors; j++) {
+        a->maximum[j] = slot(r, tm_splat_f32(r, -INFINITY));
+        a->sum[j] = slot(r, tm_splat_f32(r, 0));
+        for (int64_t d = 0; a->fused && d < a->value_size; d++)
+            a->sums[d][j] = slot(r, tm_splat_f32(r, 0));
+        LLVMValueRef lane[64];
+        for (int i = 0; i < r->lanes; i++)
+            lane[i] = LLVMBuildTrunc(
+                b, tm_min(r, tm_add(r, a->query, tm_int(r, (int64_t)j * r->lanes + i)), last), r->e->i32, "");
+        LLVMValueRef numbers = LLVMGetPoison(LLVMVectorType(r->e->i32, (unsigned)r->lanes));
+        for (int i = 0; a->causal && i < r->lanes; i++)
+            numbers = LLVMBuildInsertElement(b, numbers, lane[i], tm_emit_i32(r->e, i), "");
+        a->number[j] = numbers;
+    }
+    if (a->fused || a->single)
+        return;
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), 1);
+    for (int j = 0; j < a->vectors; j++)
+        put(r, a, tm_splat_f32(r, 0), a->mixed, d.index, j);
+    tm_loop_end(r, &d);
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
-    tm_attention a = {0};
+    attention a = {0};
     set_up(r, &a);
     LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
     *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, QUERIES));
@@ -442,27 +515,48 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     return TM_OK;
 }
 
+/* All queries of a unit, `width` at a time. */
+static void unit(tm_region *r, attention *a) {
+    tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
+    a->query = tm_add(r, a->first_query, part.index);
+    a->lanes = tm_min(r, tm_int(r, a->width), tm_sub(r, a->query_count, part.index));
+    begin_queries(r, a);
+    LLVMValueRef end = a->keys;
+    if (a->causal)
+        end = tm_min(r, end, tm_add(r, a->query, a->lanes));
+    if (a->single)
+        tile(r, a, tm_int(r, 0), end);
+    else {
+        tm_loop keys = tm_loop_begin(r, tm_int(r, 0), end, a->tile);
+        tile(r, a, keys.index, end);
+        tm_loop_end(r, &keys);
+    }
+    finish(r, a);
+    tm_loop_end(r, &part);
+}
+
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
-    tm_attention a = {0};
+    attention a = {0};
     LLVMBuilderRef b = r->e->builder;
     set_up(r, &a);
     for (int i = 0; i < 4; i++)
         a.data[i] = a.inputs[i] >= 0 ? tm_operand_data(r, a.inputs[i]) : NULL;
     a.out = tm_operand_data(r, r->node->input_count);
+    a.turned = tm_region_alloca(r, r->e->f32, a.size * a.width, 64);
+    a.scores = tm_region_alloca(r, r->e->f32, (int64_t)(a.tile + a.block) * a.width, 64);
+    a.mixed = tm_region_alloca(r, r->e->f32, a.value_size * a.width, 64);
+    a.list = tm_region_alloca(r, r->e->i64, a.tile, 64);
     LLVMValueRef blocks = tm_ceildiv(r, a.queries, QUERIES);
-    tm_loop unit = tm_loop_begin(r, begin, end, 1);
-    LLVMValueRef plane = LLVMBuildUDiv(b, unit.index, blocks, "");
-    a.first_query = tm_mul(r, tm_sub(r, unit.index, tm_mul(r, plane, blocks)), tm_int(r, QUERIES));
+    tm_loop units = tm_loop_begin(r, begin, end, 1);
+    LLVMValueRef plane = LLVMBuildUDiv(b, units.index, blocks, "");
+    a.first_query = tm_mul(r, tm_sub(r, units.index, tm_mul(r, plane, blocks)), tm_int(r, QUERIES));
     a.query_count = tm_min(r, tm_int(r, QUERIES), tm_sub(r, a.queries, a.first_query));
     a.batch = LLVMBuildUDiv(b, plane, tm_int(r, a.heads), "");
     a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
     a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
     set_mask(r, &a);
-    if (tm_attention_is_small(r, &a))
-        tm_attention_small_block(r, &a);
-    else
-        block(r, &a);
-    tm_loop_end(r, &unit);
+    unit(r, &a);
+    tm_loop_end(r, &units);
     return TM_OK;
 }
 

@@ -18,6 +18,12 @@
         (F)(0x1.6d5d1ap-10f), x, (F)(0x1.1233b6p-7f)), x, (F)(0x1.5554dap-5f)), x, \
         (F)(0x1.55549cp-3f)), x, (F)(0x1p-1f))
 
+/* (2^x - 1) / x for |x| <= 1/2 */
+#define TM_POLY_EXP2_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
+        (F)(0x1.5bba14p-10f), x, (F)(0x1.3cea88p-7f)), x, (F)(0x1.c6b752p-5f)), x, \
+        (F)(0x1.ebf9bcp-3f)), x, (F)(0x1.62e42ap-1f))
+
 /* (log(1 + x) - x + x^2/2) / x^3 for sqrt(1/2) <= 1 + x <= sqrt(2) */
 #define TM_POLY_LOG_F32(F, x) \
     TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \

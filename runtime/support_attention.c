@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * support_attention.c: the edges of attention regions: rows of memory to vectors over queries, and back.
+ *
+ * The loops of codegen/llvm/region_attention.c hold queries in the lanes of vectors. `width` queries lie side by side,
+ *
+ *     turned[d][lane] = scale * query[lane][d]
+ *
+ * and lanes beyond the last query repeat it, so that they compute and store the same answer. Squares of 8 by 8
+ * are turned in registers by three rounds of interleaving halves; at the end of a row the last square overlaps the
+ * one before it, which writes some numbers twice. It is the same work for all head sizes and levels, so it is
+ * a kernel and costs no time of compilation.
+ */
+#include "runtime/kernel.h"
+#include "runtime/support.h"
+
+#define SIDE 8
+
+typedef float row8 __attribute__((vector_size(32), aligned(4)));
+typedef int32_t bits8 __attribute__((vector_size(32)));
+typedef uint8_t bytes8 __attribute__((vector_size(8), aligned(1)));
+
+static inline void turn(row8 *a) {
+    for (int round = 1; round < SIDE; round *= 2) {
+        row8 b[SIDE];
+        for (int i = 0; i < SIDE / 2; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        for (int i = 0; i < SIDE; i++)
+            a[i] = b[i];
+    }
+}
+
+static inline int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* A column of eight rows from r on. */
+static inline void load_column(row8 *to, const float *from, int64_t stride, int64_t r, int64_t rows) {
+    const int64_t last = rows - 1;
+    *to = (row8){from[smaller(r, last) * stride],     from[smaller(r + 1, last) * stride],
+                 from[smaller(r + 2, last) * stride], from[smaller(r + 3, last) * stride],
+                 from[smaller(r + 4, last) * stride], from[smaller(r + 5, last) * stride],
+                 from[smaller(r + 6, last) * stride], from[smaller(r + 7, last) * stride]};
+}
+
+void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t width,
+                       float scale) {
+    if (columns < SIDE) {
+        for (int64_t r = 0; r < width; r += SIDE)
+            for (int64_t c = 0; c < columns; c++) {
+                row8 x;
+                load_column(&x, from + c, stride, r, rows);
+                *(row8 *)(void *)(to + c * width + r) = x * scale;
+            }
+        return;
+    }
+    for (int64_t r = 0; r < width; r += SIDE)
+        for (int64_t begin = 0; begin < columns; begin += SIDE) {
+            const int64_t c = smaller(begin, columns - SIDE);
+            row8 a[SIDE];
+            for (int i = 0; i < SIDE; i++)
+                a[i] = *(const row8 *)(const void *)(from + smaller(r + i, rows - 1) * stride + c) * scale;
+            turn(a);
+            for (int i = 0; i < SIDE; i++)
+                *(row8 *)(void *)(to + (c + i) * width + r) = a[i];
+        }
+}
+
+void tm_attention_return(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
+                         int64_t stride) {
+    if (columns < SIDE) {
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < columns; c++)
+                to[r * stride + c] = from[c * width + r];
+        return;
+    }
+    for (int64_t r = 0; r < rows; r += SIDE)
+        for (int64_t begin = 0; begin < columns; begin += SIDE) {
+            const int64_t c = smaller(begin, columns - SIDE);
+            row8 a[SIDE];
+            for (int i = 0; i < SIDE; i++)
+                a[i] = *(const row8 *)(const void *)(from + (c + i) * width + r);
+            turn(a);
+            for (int i = 0; i < SIDE; i++)
+                *(row8 *)(void *)(to + smaller(r + i, rows - 1) * stride + c) = a[i];
+        }
+}
+
+/* What a mask adds: its numbers, or -inf where a bool is false. */
+static inline float added(const void *mask, int64_t at, bool flags) {
+    return !flags ? ((const float *)mask)[at] : ((const uint8_t *)mask)[at] != 0 ? 0 : -__builtin_inff();
+}
+
+static inline void add8(row8 *to, const void *mask, int64_t at, bool flags) {
+    if (!flags) {
+        *to = *(const row8 *)(const void *)((const float *)mask + at);
+        return;
+    }
+    const bits8 wide =
+        __builtin_convertvector(*(const bytes8 *)(const void *)((const uint8_t *)mask + at), bits8);
+    const bits8 minus_infinity = (wide == 0) & (int32_t)0xff800000;
+    *to = (row8)minus_infinity;
+}
+
+static inline int32_t add_mask(const void *mask, bool flags, int64_t query_stride, int64_t key_stride,
+                               int64_t rows, int64_t keys, float *to, int64_t width, int64_t padding) {
+    const float lowest = -__builtin_inff();
+    int64_t key = 0;
+    bits8 alive = {0};
+    if (key_stride == 1 && query_stride != 0)
+        for (; key + SIDE <= keys; key += SIDE)
+            for (int64_t r = 0; r < width; r += SIDE) {
+                row8 a[SIDE];
+                for (int i = 0; i < SIDE; i++) {
+                    add8(&a[i], mask, smaller(r + i, rows - 1) * query_stride + key, flags);
+                    alive |= ~(a[i] <= lowest);
+                }
+                turn(a);
+                for (int i = 0; i < SIDE; i++)
+                    *(row8 *)(void *)(to + (key + i) * width + r) = a[i];
+            }
+    for (; key < keys; key++) {
+        float x = 0;
+        for (int64_t r = 0; r < width; r++) {
+            if (r == 0 || (query_stride != 0 && r < rows))
+                x = added(mask, r * query_stride + key * key_stride, flags);
+            alive[0] |= !(x <= lowest);
+            to[key * width + r] = x;
+        }
+    }
+    for (int64_t i = 0; i < padding * width; i++)
+        to[keys * width + i] = lowest;
+    int32_t any = 0;
+    for (int i = 0; i < SIDE; i++)
+        any |= alive[i];
+    return any != 0;
+}
+
+int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
+                              int64_t keys, float *to, int64_t width, int64_t padding) {
+    return add_mask(mask, false, query_stride, key_stride, rows, keys, to, width, padding);
+}
+
+int32_t tm_attention_mask_bool(const uint8_t *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
+                               int64_t keys, float *to, int64_t width, int64_t padding) {
+    return add_mask(mask, true, query_stride, key_stride, rows, keys, to, width, padding);
+}
