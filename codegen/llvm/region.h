@@ -110,13 +110,6 @@ void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValu
                      LLVMValueRef index);
 /* One element, in all lanes. */
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
-/* 0, 1, 2, ...: <lanes x i32> */
-LLVMValueRef tm_lane_numbers(tm_region *r);
-/* data[index + lane * step] for <lanes x i32> `lane`. Lanes may name one element; a scatter then needs equal values. */
-LLVMValueRef tm_gather(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index, LLVMValueRef lane,
-                       LLVMValueRef step);
-void tm_scatter(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index,
-                LLVMValueRef lane, LLVMValueRef step);
 /* Brings the line of the f32 at data[index] near the processor, some time before it is read. */
 void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index);
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);

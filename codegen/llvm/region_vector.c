@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * region_vector.c: vectors of `lanes` elements: loads and stores under a mask or far apart, reductions, math.
+ * region_vector.c: vectors of `lanes` elements: loads and stores under a mask, reductions, math.
  *
  * exp, tanh and the like are runtime/math/vector_math.c, the same polynomials as in the C kernels, linked as
  * bitcode of the level and inlined.
@@ -53,9 +53,12 @@ LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVM
 LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count) {
     if (LLVMIsConstant(count) && LLVMConstIntGetSExtValue(count) >= r->lanes)
         return NULL;
+    LLVMValueRef lane[64];
+    for (int i = 0; i < r->lanes; i++)
+        lane[i] = tm_emit_i32(r->e, i);
     LLVMValueRef most = tm_min(r, count, tm_int(r, r->lanes));
     LLVMValueRef limit = tm_splat(r, LLVMBuildTrunc(r->e->builder, most, r->e->i32, ""));
-    return LLVMBuildICmp(r->e->builder, LLVMIntSLT, tm_lane_numbers(r), limit, "");
+    return LLVMBuildICmp(r->e->builder, LLVMIntSLT, LLVMConstVector(lane, (unsigned)r->lanes), limit, "");
 }
 
 static LLVMValueRef address(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index) {
@@ -111,46 +114,6 @@ LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLV
     if (type == TAMIS_TYPE_BOOL)
         scalar = LLVMBuildICmp(r->e->builder, LLVMIntNE, scalar, LLVMConstNull(r->e->i8), "");
     return tm_splat(r, scalar);
-}
-
-LLVMValueRef tm_lane_numbers(tm_region *r) {
-    LLVMValueRef lane[64];
-    for (int i = 0; i < r->lanes; i++)
-        lane[i] = tm_emit_i32(r->e, i);
-    return LLVMConstVector(lane, (unsigned)r->lanes);
-}
-
-/* &data[index + lane * step]: offsets of 32 bits where the step is known, since those gather faster. */
-static LLVMValueRef addresses(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index, LLVMValueRef lane,
-                              LLVMValueRef step) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef wide = LLVMVectorType(r->e->i64, (unsigned)r->lanes);
-    LLVMValueRef offset;
-    if (LLVMIsConstant(step) && LLVMConstIntGetSExtValue(step) <= INT32_MAX / 64) {
-        LLVMValueRef narrow = tm_splat(r, LLVMBuildTrunc(b, step, r->e->i32, ""));
-        offset = LLVMBuildSExt(b, LLVMBuildNSWMul(b, lane, narrow, ""), wide, "");
-    } else
-        offset = LLVMBuildNSWMul(b, LLVMBuildSExt(b, lane, wide, ""), tm_splat(r, step), "");
-    return LLVMBuildInBoundsGEP2(b, tm_element_type(r, type), address(r, type, data, index), &offset, 1, "");
-}
-
-LLVMValueRef tm_gather(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index, LLVMValueRef lane,
-                       LLVMValueRef step) {
-    LLVMTypeRef vector = LLVMVectorType(tm_element_type(r, type), (unsigned)r->lanes);
-    LLVMValueRef all = LLVMConstAllOnes(LLVMVectorType(r->e->i1, (unsigned)r->lanes));
-    LLVMValueRef at = addresses(r, type, data, index, lane, step);
-    LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, element_bytes(type)), all, LLVMGetPoison(vector)};
-    LLVMValueRef value = masked(r, "llvm.masked.gather", vector, LLVMTypeOf(at), arguments);
-    return type == TAMIS_TYPE_BOOL ? LLVMBuildICmp(r->e->builder, LLVMIntNE, value, LLVMConstNull(vector), "")
-                                   : value;
-}
-
-void tm_scatter(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data, LLVMValueRef index,
-                LLVMValueRef lane, LLVMValueRef step) {
-    LLVMValueRef all = LLVMConstAllOnes(LLVMVectorType(r->e->i1, (unsigned)r->lanes));
-    LLVMValueRef at = addresses(r, type, data, index, lane, step);
-    LLVMValueRef arguments[4] = {value, at, tm_emit_i32(r->e, element_bytes(type)), all};
-    masked(r, "llvm.masked.scatter", LLVMTypeOf(value), LLVMTypeOf(at), arguments);
 }
 
 /* Into the second cache: the first one is full of what is in use. */
