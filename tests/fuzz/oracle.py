@@ -130,7 +130,9 @@ def evaluate(node, opsets, samples, reference=False, functions=()):
     model, feeds = node_model(node, opsets, samples, functions)
     if reference:
         results = evaluate_reference(model, feeds)
-        if not any(isinstance(s, numpy.ndarray) and s.dtype == numpy.float64 for s in samples.values()):
+        wide = node.op_type == "BitCast" or any(
+            isinstance(s, numpy.ndarray) and s.dtype == numpy.float64 for s in samples.values())
+        if not wide:
             results = [r.astype(numpy.float32) if r.dtype == numpy.float64 else r for r in results]  # NumPy widens
         return dict(zip(names, results))
     return dict(zip(names, map(tidy, _run(model, feeds))))
