@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * form_contract_regions.c: MatMul by constant weights takes the elementwise nodes after it along.
+ * form_contract_regions.c: MatMul takes the elementwise nodes after it along.
  *
  *     MatMul(x, W), Add bias, Gelu, Add residual  ->  Region "contract"; W is packed when it is written
  *
  * The epilogue follows the single reader of the running value as long as dims stay the same. The rows are one
  * loop, so its other operands walk along all of the last leading dims or none: bias[n], positions[seq, n],
- * residuals. The weights become a constant of their own that the region alone reads, marked as packed.
+ * residuals. Constant weights become a constant of their own that the region alone reads, marked as packed.
+ * Any other B is read where it lies.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -16,6 +17,9 @@
 #define MOST_NODES 24
 #define LEAST_COLUMNS 4
 #define DEEP 256
+#define ROW_COLUMNS 64
+#define FEW_COLUMNS 8
+#define SHORT 16
 
 static bool is_weights(const tm_value *value) {
     return tm_value_is_constant(value) && value->type == TAMIS_TYPE_FLOAT && value->rank == 2 &&
@@ -23,10 +27,38 @@ static bool is_weights(const tm_value *value) {
            value->constant->dims[0] >= 1;
 }
 
+static int64_t known(tm_dim dim) {
+    return dim->kind == TM_DIM_CONST ? dim->constant : 0;
+}
+
+/* Which matrix of the operand takes part follows from the number of the product, when leading dims repeat up
+ * to some axis and walk from there on. */
+static bool matrices_fit(const tm_value *operand, const tm_value *out) {
+    bool walking = false;
+    for (int i = 0; i + 2 < operand->rank; i++) {
+        tm_dim whole = out->dims[out->rank - operand->rank + i];
+        bool walks = !tm_dim_is(operand->dims[i], 1);
+        if (walks ? operand->dims[i] != whole : walking && !tm_dim_is(whole, 1))
+            return false;
+        walking = walking || walks;
+    }
+    return true;
+}
+
+/* A product of computed matrices reads B in place. The library's kernel is the better one for a single row by
+ * a wide B, which it reads in longer pieces, and for few columns, which it sums along k. */
+static bool is_in_place(const tm_node *node) {
+    const tm_value *a = node->inputs[0], *b = node->inputs[1], *out = node->outputs[0];
+    if (b->rank < 2 || !matrices_fit(a, out) || !matrices_fit(b, out))
+        return false;
+    int64_t m = known(a->dims[a->rank - 2]), k = known(b->dims[b->rank - 2]), n = known(b->dims[b->rank - 1]);
+    return !(m == 1 && (n == 0 || n > ROW_COLUMNS)) && !(n > 0 && n < FEW_COLUMNS && (k == 0 || k > SHORT));
+}
+
 static bool is_candidate(const tm_node *node) {
     return node->op == TM_OP_MatMul && node->inputs[0]->type == TAMIS_TYPE_FLOAT &&
-           node->inputs[0]->rank >= 2 && !tm_value_is_constant(node->inputs[0]) &&
-           is_weights(node->inputs[1]);
+           node->inputs[0]->rank >= 2 &&
+           ((is_weights(node->inputs[1]) && !tm_value_is_constant(node->inputs[0])) || is_in_place(node));
 }
 
 /* Leading dims repeat up to some axis and walk from there on; unit dims of the output do not matter. */
@@ -102,7 +134,8 @@ static tm_code form(tm_pass_context *context, tm_node *matmul, tm_node **out_reg
         running = next->outputs[0];
     }
     /* x * x reads one value twice: the chain above ends there, since it has no single reader. */
-    tm_node_set_input(matmul, 1, packed_copy(context->model, matmul->graph, matmul->inputs[1]));
+    if (is_weights(matmul->inputs[1]))
+        tm_node_set_input(matmul, 1, packed_copy(context->model, matmul->graph, matmul->inputs[1]));
     return tm_region_build(context->model, "contract", nodes, count, out_region);
 }
 
