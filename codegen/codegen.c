@@ -90,9 +90,10 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
     const char *symbol = tm_arena_format(model->arena, "tamis_weights_%s", options->name);
     bool hollow = options->emit == TM_EMIT_SO && plan->weights_bytes >= TM_LARGE_WEIGHTS;
     TM_TRY(tm_write_weights(plan, options->target.target, symbol, hollow, f->weights, &hash));
-    TM_TRY(tm_emit_module(model, plan, options, hash, text ? f->partial : f->module));
+    int objects = 0;
+    TM_TRY(tm_emit_module(model, plan, options, hash, text ? f->partial : f->module, &objects));
     if (!text)
-        TM_TRY(tm_link(model, options, f->module, f->weights, hollow, f->partial));
+        TM_TRY(tm_link(model, options, f->module, objects, f->weights, hollow, f->partial));
     if (hollow)
         TM_TRY(tm_fill_weights(plan, f->partial));
     if (options->emit == TM_EMIT_OBJ || options->emit == TM_EMIT_LIB) {

@@ -44,11 +44,12 @@ TM_MUST_USE tm_code tm_fill_weights(const struct tm_plan *plan, const char *path
 TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen_options *options,
                                     const char *path);
 /* link.c */
+const char *tm_object_path(tm_arena *arena, const char *module, int number); /* of the module's objects */
 TM_MUST_USE tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module,
-                            const char *weights, bool hollow, const char *output);
-/* llvm/module.c: writes an object file (or asm, llvm text) of the module. */
+                            int objects, const char *weights, bool hollow, const char *output);
+/* llvm/module.c: writes the module as object files (tm_object_path), or as one text of asm or LLVM. */
 TM_MUST_USE tm_code tm_emit_module(tm_model *model, const struct tm_plan *plan,
                                    const tm_codegen_options *options, uint64_t weights_hash,
-                                   const char *path);
+                                   const char *path, int *out_objects);
 
 #endif

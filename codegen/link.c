@@ -97,10 +97,37 @@ static tm_code write_layout(tm_model *model, const char *path) {
                   : TM_OK;
 }
 
-static tm_code link_shared(tm_model *model, const tm_codegen_options *options, const char *archive,
-                           const char *module, const char *weights, bool hollow, const char *log,
-                           const char *output) {
-    const char *script = tm_arena_format(model->arena, "%s.ld", module);
+const char *tm_object_path(tm_arena *arena, const char *module, int number) {
+    return number == 0 ? module : tm_arena_format(arena, "%s.%d", module, number);
+}
+
+/* What is linked: the objects of the module, the archive, the weights. */
+typedef struct parts {
+    const char *module, *archive, *weights;
+    int objects;
+} parts;
+
+/* `count` arguments, then the parts, then what of `more` is not NULL. */
+static const char **join(tm_arena *arena, const char *const *arguments, size_t count, const parts *p,
+                         const char *const *more) {
+    const char **all = TM_NEW_ARRAY(arena, const char *, count + (size_t)p->objects + 8);
+    size_t at = 0;
+    while (at < count) {
+        all[at] = arguments[at];
+        at++;
+    }
+    for (int i = 0; i < p->objects; i++)
+        all[at++] = tm_object_path(arena, p->module, i);
+    all[at++] = p->archive;
+    all[at++] = p->weights;
+    while (more != NULL && *more != NULL)
+        all[at++] = *more++;
+    return all;
+}
+
+static tm_code link_shared(tm_model *model, const tm_codegen_options *options, const parts *p, bool hollow,
+                           const char *log, const char *output) {
+    const char *script = tm_arena_format(model->arena, "%s.ld", p->module);
     const char *soname = tm_arena_format(model->arena, "%s.so", options->name);
     const char *arguments[] = {NULL,
                                "-shared",
@@ -120,24 +147,21 @@ static tm_code link_shared(tm_model *model, const tm_codegen_options *options, c
                                "-soname",
                                soname,
                                "-o",
-                               output,
-                               module,
-                               archive,
-                               weights,
-                               hollow ? "-T" : NULL,
-                               script,
-                               NULL};
+                               output};
+    const char *const with_layout[] = {"-T", script, NULL};
     if (hollow)
         TM_TRY(write_layout(model, script));
-    tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
+    const char **all = join(model->arena, arguments, sizeof(arguments) / sizeof(arguments[0]), p,
+                            hollow ? with_layout : NULL);
+    tm_code code = run_tool(model, all, "ld.lld-19", "ld.lld", log);
     if (hollow)
         unlink(script);
     return code;
 }
 
-static tm_code link_object(tm_model *model, const tm_codegen_options *options, const char *archive,
-                           const char *module, const char *weights, const char *log, const char *output) {
-    const char *joined = tm_arena_format(model->arena, "%s.joined", module);
+static tm_code link_object(tm_model *model, const tm_codegen_options *options, const parts *p, const char *log,
+                           const char *output) {
+    const char *joined = tm_arena_format(model->arena, "%s.joined", p->module);
     const char *keep = tm_arena_format(model->arena, "--keep-global-symbol=%s_run", options->name);
     const char *keep_bytes =
         tm_arena_format(model->arena, "--keep-global-symbol=%s_workspace_bytes", options->name);
@@ -147,9 +171,9 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
     const char *run_root = tm_arena_format(model->arena, "%s_run", options->name);
     const char *bytes_root = tm_arena_format(model->arena, "%s_workspace_bytes", options->name);
     const char *arguments[] = {NULL,    "-r",       "--gc-sections",   "-e", root,   "-u",   run_root,
-                               "-u",    bytes_root, "--build-id=none", "-o", joined, module, archive,
-                               weights, NULL};
-    tm_code code = run_tool(model, arguments, "ld.lld-19", "ld.lld", log);
+                               "-u",    bytes_root, "--build-id=none", "-o", joined};
+    const char **all = join(model->arena, arguments, sizeof(arguments) / sizeof(arguments[0]), p, NULL);
+    tm_code code = run_tool(model, all, "ld.lld-19", "ld.lld", log);
     if (code == TM_OK) {
         const char *localize[] = {NULL, keep, keep_bytes, keep_artifact, joined, output, NULL};
         code = run_tool(model, localize, "llvm-objcopy-19", "llvm-objcopy", log);
@@ -158,8 +182,8 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
     return code;
 }
 
-tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, const char *weights,
-                bool hollow, const char *output) {
+tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, int objects,
+                const char *weights, bool hollow, const char *output) {
     const tm_target_choice *target = &options->target;
     const char *archive = tm_arena_format(model->arena, "%s/%s/%s/libkernels.a", options->data_folder,
                                           target->target->triple, target->levels[0].folder);
@@ -168,14 +192,15 @@ tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *
                          "this tamis was built without the target's kernels", "no kernel archive %s",
                          archive);
     const char *log = tm_arena_format(model->arena, "%s.log", module);
+    parts p = {.module = module, .objects = objects, .archive = archive, .weights = weights};
     tm_code code;
     if (options->emit == TM_EMIT_SO)
-        code = link_shared(model, options, archive, module, weights, hollow, log, output);
+        code = link_shared(model, options, &p, hollow, log, output);
     else if (options->emit == TM_EMIT_OBJ)
-        code = link_object(model, options, archive, module, weights, log, output);
+        code = link_object(model, options, &p, log, output);
     else {
         const char *object = tm_arena_format(model->arena, "%s.%s.o", module, options->name);
-        code = link_object(model, options, archive, module, weights, log, object);
+        code = link_object(model, options, &p, log, object);
         if (code == TM_OK) {
             const char *arguments[] = {NULL, "rcsD", output, object, NULL};
             code = run_tool(model, arguments, "llvm-ar-19", "llvm-ar", log);

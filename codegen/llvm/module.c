@@ -8,6 +8,7 @@
  */
 #include "codegen/llvm/region.h"
 #include "codegen/llvm/library.h"
+#include "codegen/llvm/objects.h"
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Target.h>
@@ -67,13 +68,12 @@ static tm_code build(tm_emit *e, uint64_t weights_hash) {
     return TM_OK;
 }
 
-static tm_code optimize_and_write(tm_emit *e, LLVMTargetMachineRef machine, const char *path) {
-    char *message = NULL;
+static tm_code optimize(tm_emit *e, LLVMTargetMachineRef machine) {
 #ifndef NDEBUG
+    char *message = NULL;
     if (LLVMVerifyModule(e->module, LLVMReturnStatusAction, &message))
         return llvm_error(e, "the module is not valid", message);
     LLVMDisposeMessage(message);
-    message = NULL;
 #endif
     const char *pipeline =
         e->options->level == 0
@@ -82,41 +82,21 @@ static tm_code optimize_and_write(tm_emit *e, LLVMTargetMachineRef machine, cons
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
     LLVMErrorRef error = LLVMRunPasses(e->module, pipeline, machine, options);
     LLVMDisposePassBuilderOptions(options);
-    if (error != NULL) {
-        char *text = LLVMGetErrorMessage(error);
-        tm_code code = tm_report(e->diagnostics, TM_E_LLVM, NULL, NULL, "passes: %s", text);
-        LLVMDisposeErrorMessage(text);
-        return code;
-    }
-    bool failed;
-    if (e->options->emit == TM_EMIT_LLVM)
-        failed = LLVMPrintModuleToFile(e->module, path, &message);
-    else
-        failed = LLVMTargetMachineEmitToFile(
-            machine, e->module, (char *)(uintptr_t)path,
-            e->options->emit == TM_EMIT_ASM ? LLVMAssemblyFile : LLVMObjectFile, &message);
-    return failed ? llvm_error(e, "emission", message) : TM_OK;
+    if (error == NULL)
+        return TM_OK;
+    char *text = LLVMGetErrorMessage(error);
+    tm_code code = tm_report(e->diagnostics, TM_E_LLVM, NULL, NULL, "passes: %s", text);
+    LLVMDisposeErrorMessage(text);
+    return code;
 }
 
-static LLVMTargetMachineRef create_machine(tm_emit *e) {
-    const tm_target *target = e->options->target.target;
-    LLVMTargetRef found;
+static tm_code write_text(tm_emit *e, LLVMTargetMachineRef machine, const char *path) {
     char *message = NULL;
-    if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
-        (void)llvm_error(e, target->triple, message);
-        return NULL;
-    }
-    LLVMTargetMachineOptionsRef options = LLVMCreateTargetMachineOptions();
-    LLVMTargetMachineOptionsSetCPU(options, e->options->target.levels[0].cpu);
-    LLVMTargetMachineOptionsSetFeatures(options, e->options->target.levels[0].features);
-    if (target->abi != NULL)
-        LLVMTargetMachineOptionsSetABI(options, target->abi);
-    LLVMTargetMachineOptionsSetCodeGenOptLevel(options, e->options->level == 0 ? LLVMCodeGenLevelNone
-                                                                               : LLVMCodeGenLevelDefault);
-    LLVMTargetMachineOptionsSetRelocMode(options, LLVMRelocPIC);
-    LLVMTargetMachineRef machine = LLVMCreateTargetMachineWithOptions(found, target->triple, options);
-    LLVMDisposeTargetMachineOptions(options);
-    return machine;
+    bool failed = e->options->emit == TM_EMIT_LLVM
+                      ? LLVMPrintModuleToFile(e->module, path, &message)
+                      : LLVMTargetMachineEmitToFile(machine, e->module, (char *)(uintptr_t)path,
+                                                    LLVMAssemblyFile, &message);
+    return failed ? llvm_error(e, "emission", message) : TM_OK;
 }
 
 static void ignore_diagnostic(LLVMDiagnosticInfoRef info, void *context) {
@@ -145,7 +125,7 @@ static void dispose(void *argument) {
 }
 
 tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options,
-                       uint64_t weights_hash, const char *path) {
+                       uint64_t weights_hash, const char *path, int *out_objects) {
     const char *missing = tm_llvm_load();
     if (missing != NULL)
         return tm_report(model->diagnostics, TM_E_LLVM, NULL,
@@ -164,9 +144,10 @@ tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_op
     h->module = e.module = LLVMModuleCreateWithNameInContext(options->name, e.context);
     LLVMSetSourceFileName(e.module, options->name, strlen(options->name));
     h->builder = e.builder = LLVMCreateBuilderInContext(e.context);
-    h->machine = create_machine(&e);
+    char *message = NULL;
+    h->machine = tm_create_machine(&options->target, options->level, &message);
     if (h->machine == NULL)
-        return TM_E_LLVM;
+        return llvm_error(&e, options->target.target->triple, message);
     LLVMSetTarget(e.module, options->target.target->triple);
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(h->machine);
     LLVMSetModuleDataLayout(e.module, layout);
@@ -182,7 +163,14 @@ tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_op
     e.kernel_type = LLVMFunctionType(e.i32, (LLVMTypeRef[]){e.ptr, e.ptr}, 2, 0);
     tm_code code = build(&e, weights_hash);
     if (code == TM_OK)
-        code = optimize_and_write(&e, h->machine, path);
+        code = optimize(&e, h->machine);
+    if (code == TM_OK && (options->emit == TM_EMIT_ASM || options->emit == TM_EMIT_LLVM))
+        code = write_text(&e, h->machine, path);
+    else if (code == TM_OK) {
+        *out_objects = tm_write_objects(e.module, h->machine, options, e.arena, path, &message);
+        if (*out_objects == 0)
+            code = llvm_error(&e, "emission", message);
+    }
     dispose(h);
     return code;
 }

@@ -14,6 +14,7 @@ import subprocess
 import warnings
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tamis
@@ -118,16 +119,45 @@ def test_batch_and_threads_do_not_change_a_bit(artifacts, tmp_path, curves):
     assert answers(threaded, x, 64).tobytes() == whole.tobytes()
 
 
+def large_model():
+    """So many different regions that their code is written as several objects, by several threads."""
+    nodes, outputs = [], []
+    for n in range(16):
+        weights = onnx.helper.make_tensor(f"w{n}", 1, [8, 5 + n], np.full(8 * (5 + n), 0.1 + n, np.float32))
+        nodes += [onnx.helper.make_node("Constant", [], [f"w{n}"], value=weights),
+                  onnx.helper.make_node("MatMul", ["x", f"w{n}"], [f"p{n}"]),
+                  onnx.helper.make_node("Tanh", [f"p{n}"], [f"e{n}"]),
+                  onnx.helper.make_node("Softmax", [f"e{n}"], [f"y{n}"])]
+        outputs.append(onnx.helper.make_tensor_value_info(f"y{n}", 1, ["n", 5 + n]))
+    inputs = [onnx.helper.make_tensor_value_info("x", 1, ["n", 8])]
+    graph = onnx.helper.make_graph(nodes, "large", inputs, outputs)
+    return onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 21)])
+
+
+@pytest.mark.parametrize("name", ["t2", "large"])
 @pytest.mark.parametrize("form", ["so", "obj", "lib"])
-def test_two_compiles_give_the_same_bytes(tmp_path, form):
+def test_two_compiles_give_the_same_bytes(tmp_path, form, name):
     outputs = []
-    for folder in ("one", "another/one"):
+    one_cpu = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    for folder, before in (("one", []), ("another/one", one_cpu)):
         place = tmp_path / folder
         place.mkdir(parents=True)
-        shutil.copy(EXAMPLE / "t2.onnx", place / "t2.onnx")
-        run(TAMIS, "compile", f"--emit={form}", "t2.onnx", "-o", "t2.out", cwd=place)
-        outputs.append((place / "t2.out").read_bytes())
+        if name == "t2":
+            shutil.copy(EXAMPLE / "t2.onnx", place / "t2.onnx")
+        else:
+            onnx.save(large_model(), place / "large.onnx")
+        run(*before, TAMIS, "compile", f"--emit={form}", f"{name}.onnx", "-o", f"{name}.out", cwd=place)
+        outputs.append((place / f"{name}.out").read_bytes())
     assert outputs[0] == outputs[1]
+
+
+def test_code_of_several_objects_runs(tmp_path):
+    onnx.save(large_model(), tmp_path / "large.onnx")
+    x = np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32)
+    found = session(compile_model(tmp_path / "large.onnx", tmp_path / "large.so")).run(None, {"x": x})
+    for n, y in enumerate(found):
+        e = np.exp(np.tanh(x.astype(float) @ np.full((8, 5 + n), 0.1 + n)))
+        np.testing.assert_allclose(y, e / e.sum(-1, keepdims=True), rtol=1e-5)
 
 
 RUNNERS = {
