@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * tamis inspect MODEL.onnx|OUT.so: what is in it. Of a model: inputs, outputs, nodes by op (those of
- * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header.
- * Both are built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
+ * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header. With
+ * --schedule how its products are cut, and nothing else: those of an artifact stand in its manifest. Both are
+ * built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
  */
 #include "tools/tool.h"
 
+#include "codegen/llvm/schedule.h"
 #include "ir/evaluate.h"
 #include "ir/infer.h"
+#include "passes/passes.h"
 
 #include <json-c/json.h>
 #include <stdlib.h>
@@ -135,8 +138,8 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
     json_object_object_add(root, "cpu_level", json_object_new_string(a->levels[a->cpu_level()]));
     json_object_object_add(root, "inputs",
                            ports_json(tool_artifact_ports(tool, a->inputs, a->input_count), a->input_count));
-    json_object_object_add(root, "outputs",
-                           ports_json(tool_artifact_ports(tool, a->outputs, a->output_count), a->output_count));
+    json_object_object_add(
+        root, "outputs", ports_json(tool_artifact_ports(tool, a->outputs, a->output_count), a->output_count));
     json_object_object_add(root, "values", json_object_new_int64(a->value_count));
     json_object_object_add(root, "calls", json_object_new_int64(a->node_count));
     json_object_object_add(root, "allocates", json_object_new_boolean(a->allocates != 0));
@@ -147,6 +150,48 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
     if (manifest != NULL)
         json_object_object_add(root, "manifest", manifest);
     tamis_model_destroy(loaded);
+    return TM_OK;
+}
+
+/* ---- schedules ---- */
+
+/* As JSON, of a model as it would be compiled. */
+static tm_code model_schedules(tool *tool, const char *path, tool_compile *compile, const char **out_json) {
+    tm_model *model;
+    tm_target_choice target;
+    TM_TRY(tool_import(tool, path, compile, &model));
+    const tamis_compile_options *given = tool_compile_get(compile);
+    tm_pass_options options = {.level = given->level,
+                               .strict_math = given->strict_math,
+                               .disabled = given->disabled_passes,
+                               .disabled_count = given->disabled_pass_count,
+                               .bisect_limit = given->bisect_limit,
+                               .print_after = given->print_after};
+    tm_text text;
+    tm_text_init(&text, &tool->arena);
+    TM_TRY(tm_passes_run(model, &options, &text));
+    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu, &target));
+    tm_text_init(&text, &tool->arena);
+    tm_schedule_list(model, &target, &text);
+    *out_json = tm_text_get(&text);
+    return TM_OK;
+}
+
+static tm_code inspect_schedules(tool *tool, const char *path, tool_compile *compile, json_object *root) {
+    json_object *list = NULL;
+    if (tool_is_artifact(path)) {
+        json_object *facts = json_object_new_object(), *manifest = NULL;
+        tm_code code = inspect_artifact(tool, path, facts);
+        if (json_object_object_get_ex(facts, "manifest", &manifest))
+            list = json_object_get(json_object_object_get(manifest, "schedules"));
+        json_object_put(facts);
+        TM_TRY(code);
+    } else {
+        const char *json;
+        TM_TRY(model_schedules(tool, path, compile, &json));
+        list = json_tokener_parse(json);
+    }
+    json_object_object_add(root, "schedules", list);
     return TM_OK;
 }
 
@@ -209,18 +254,22 @@ static void print_text(tool *tool, json_object *root) {
 }
 
 int tool_inspect_main(tool *tool, int argc, char **argv) {
-    enum { JSON = 1 };
-    static const tool_option options_table[] = {
-        {"--json", TOOL_FLAG, JSON}, TOOL_COMPILE_OPTIONS, {NULL, TOOL_FLAG, 0}};
+    enum { JSON = 1, SCHEDULE };
+    static const tool_option options_table[] = {{"--json", TOOL_FLAG, JSON},
+                                                {"--schedule", TOOL_FLAG, SCHEDULE},
+                                                TOOL_COMPILE_OPTIONS,
+                                                {NULL, TOOL_FLAG, 0}};
     tool_compile compile;
     tool_compile_init(&compile);
     tool_arguments arguments;
     tool_arguments_init(&arguments, tool, argc, argv, options_table);
-    bool json = false;
+    bool json = false, schedule = false;
     int id;
     while ((id = tool_arguments_next(&arguments)) > 0) {
         if (id == JSON)
             json = true;
+        else if (id == SCHEDULE)
+            schedule = true;
         else if (tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
@@ -230,8 +279,9 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
         return tool_fail(tool);
     const char *path = arguments.names.items[0];
     json_object *root = json_object_new_object();
-    tm_code code = tool_is_artifact(path) ? inspect_artifact(tool, path, root)
-                                          : inspect_model(tool, path, &compile, root);
+    tm_code code = schedule                 ? inspect_schedules(tool, path, &compile, root)
+                   : tool_is_artifact(path) ? inspect_artifact(tool, path, root)
+                                            : inspect_model(tool, path, &compile, root);
     if (code == TM_OK && json)
         puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     else if (code == TM_OK)

@@ -54,7 +54,8 @@ const tool_verb tool_verbs[] = {
      "  --threads N           (1)                       --json\n\n" COMPILE_HELP},
     {"inspect", "show what is in a model or artifact", tool_inspect_main,
      "tamis inspect MODEL.onnx|OUT.so         inputs, outputs, ops, weights, header\n\n"
-     "  --json                as JSON\n\n" COMPILE_HELP},
+     "  --json                as JSON\n"
+     "  --schedule            how its products are cut\n\n" COMPILE_HELP},
     {"opt", "run passes and print the IR", tool_opt_main,
      "tamis opt FILE.ir|MODEL.onnx            runs passes, prints the IR\n\n"
      "  --pass NAME           only this pass; repeated, in order\n"

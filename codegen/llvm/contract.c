@@ -16,42 +16,8 @@ static int input_number(const tm_graph *body, const tm_value *value) {
     return -1;
 }
 
-static const tm_node *find_product(const tm_graph *body) {
-    const tm_node *found = body->first;
-    while (found != NULL && found->op != TM_OP_MatMul)
-        found = found->next;
-    return found;
-}
-
-/* Product of dims from..to; 0: not known. */
-static int64_t known_product(const tm_value *value, int from, int to) {
-    int64_t product = 1;
-    for (int i = from; i < to; i++)
-        product *= value->dims[i]->kind == TM_DIM_CONST ? value->dims[i]->constant : 0;
-    return product;
-}
-
-/* One B for all rows of A, which are one matrix then. */
-static bool is_shared(const tm_value *b) {
-    for (int i = 0; i + 2 < b->rank; i++)
-        if (!tm_dim_is(b->dims[i], 1))
-            return false;
-    return true;
-}
-
-tm_product_shape tm_contract_shape(const tm_node *region) {
-    const tm_graph *body = tm_node_graph(region, "body");
-    const tm_node *product = find_product(body);
-    const tm_value *a = region->inputs[input_number(body, product->inputs[0])];
-    const tm_value *b = region->inputs[input_number(body, product->inputs[1])];
-    return (tm_product_shape){.m = known_product(a, is_shared(b) ? 0 : a->rank - 2, a->rank - 1),
-                              .n = known_product(b, b->rank - 1, b->rank),
-                              .k = known_product(b, b->rank - 2, b->rank - 1),
-                              .panel = b->constant != NULL ? b->constant->panel : 0};
-}
-
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
-    tm_product_shape shape = tm_contract_shape(region);
+    tm_product_shape shape = tm_product_shape_of(region);
     if (shape.panel == 0)
         tm_text_add(text, " k%lld", (long long)shape.k);
     for (int i = 0; i < e->options->target.level_count; i++) {
@@ -62,12 +28,12 @@ void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text)
 }
 
 void tm_contract_set_up(tm_region *r, tm_contract *c) {
-    c->product = find_product(r->body);
-    c->shape = tm_contract_shape(r->node);
+    c->product = tm_region_product(r->node);
+    c->shape = tm_product_shape_of(r->node);
     c->a = input_number(r->body, c->product->inputs[0]);
     c->b = input_number(r->body, c->product->inputs[1]);
     const tm_value *a = r->node->inputs[c->a], *b = r->node->inputs[c->b];
-    bool shared = is_shared(b);
+    bool shared = tm_product_is_shared(b);
     int out = r->node->input_count; /* has the product's dims */
     c->matrices = shared ? tm_int(r, 1) : tm_operand_product(r, out, 0, r->node->outputs[0]->rank - 2);
     c->m = tm_operand_product(r, c->a, shared ? 0 : a->rank - 2, a->rank - 1);

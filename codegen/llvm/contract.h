@@ -39,8 +39,6 @@ typedef struct tm_contract_tile {
 
 /* The schedules of a region at the levels of the target: what tells its code apart beside body and dims. */
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text);
-/* What is known of the product of a region: its B is packed, or lies row after row. */
-tm_product_shape tm_contract_shape(const tm_node *region);
 /* Number of the matrix of operand a or b that takes part in product `number`. */
 LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number);
 /* Finds the product and its sizes. Also for the count of units. */

@@ -6,6 +6,7 @@
  * sizeof, so a change of include/tamis/artifact.h that was not made here is found at once.
  */
 #include "codegen/llvm/emit.h"
+#include "codegen/llvm/schedule.h"
 
 #include "codegen/slices.h"
 
@@ -151,8 +152,10 @@ static const char *manifest(tm_emit *e) {
                 e->options->target.target->triple);
     for (int i = 0; i < e->options->target.level_count; i++)
         tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
-    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\"}", e->options->level,
+    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"schedules\": ", e->options->level,
                 e->options->strict_math ? "strict" : "fast");
+    tm_schedule_list(e->model, &e->options->target, &text);
+    tm_text_add(&text, "}");
     return tm_text_get(&text);
 }
 

@@ -197,7 +197,7 @@ static void multiply_copied(tm_region *r, contract *c, tile *t, LLVMValueRef dep
 }
 
 static void multiply_in_place(tm_region *r, contract *c, tile *t, LLVMValueRef depth) {
-    int unroll = c->schedule.unroll;
+    int unroll = t->rows < c->schedule.rows ? 1 : c->schedule.unroll;
     tm_loop loop = tm_loop_begin(r, tm_int(r, 0), depth, unroll);
     for (int u = 0; u < unroll; u++) {
         LLVMValueRef k = tm_add(r, loop.index, tm_int(r, u));

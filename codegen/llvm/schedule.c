@@ -18,6 +18,8 @@
  */
 #include "codegen/llvm/schedule.h"
 
+#include <string.h>
+
 #define SHALLOW 256      /* k below this is one block */
 #define WAY 4096         /* bytes: 64 sets of 64 bytes */
 #define COPY 64          /* divides WAY / 2 */
@@ -55,7 +57,7 @@ static void choose_rows(tm_schedule *s, int64_t m, bool deep) {
     }
     s->single_rows = s->rows > 1;
     if (deep)
-        s->small_rows = s->rows >= 8 ? 4 : s->rows * s->vectors >= 16 ? 2 : 0;
+        s->small_rows = s->rows >= 8 ? 4 : s->rows * s->vectors >= 12 ? 2 : 0;
 }
 
 tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *shape) {
@@ -86,14 +88,116 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
 }
 
 void tm_schedule_print(const tm_schedule *s, tm_text *text) {
-    tm_text_add(text, "tile %dx%d", s->rows, s->vectors);
+    tm_text_add(text, "%dx%d", s->rows, s->vectors);
     if (s->small_rows > 0)
-        tm_text_add(text, " then %d", s->small_rows);
+        tm_text_add(text, "+%d", s->small_rows);
     if (s->single_rows)
-        tm_text_add(text, " then 1");
-    tm_text_add(text, ", unroll %d, unit %dx%d", s->unroll, s->block_rows, s->columns);
+        tm_text_add(text, "+1");
+    tm_text_add(text, " u%d %dx%d", s->unroll, s->block_rows, s->columns);
     if (s->depth > 0)
-        tm_text_add(text, ", depth %d", s->depth);
+        tm_text_add(text, " d%d", s->depth);
     if (s->copy > 0)
-        tm_text_add(text, ", copy %d", s->copy);
+        tm_text_add(text, " c%d", s->copy);
+}
+
+/* ---- the products of a model ---- */
+
+const tm_node *tm_region_product(const tm_node *region) {
+    const tm_node *found = tm_node_graph(region, "body")->first;
+    while (found != NULL && found->op != TM_OP_MatMul)
+        found = found->next;
+    return found;
+}
+
+bool tm_product_is_shared(const tm_value *b) {
+    for (int i = 0; i + 2 < b->rank; i++)
+        if (!tm_dim_is(b->dims[i], 1))
+            return false;
+    return true;
+}
+
+/* Product of dims from..to; 0: not known. */
+static int64_t known_product(const tm_value *value, int from, int to) {
+    int64_t product = 1;
+    for (int i = from; i < to; i++)
+        product *= value->dims[i]->kind == TM_DIM_CONST ? value->dims[i]->constant : 0;
+    return product;
+}
+
+/* The region's input that is an operand of its product. */
+static const tm_value *operand(const tm_node *region, int number) {
+    const tm_graph *body = tm_node_graph(region, "body");
+    const tm_value *inner = tm_region_product(region)->inputs[number];
+    for (size_t i = 0; i < body->inputs.count; i++)
+        if (body->inputs.items[i] == inner)
+            return region->inputs[i];
+    return inner;
+}
+
+tm_product_shape tm_product_shape_of(const tm_node *region) {
+    const tm_value *a = operand(region, 0), *b = operand(region, 1);
+    return (tm_product_shape){.m = known_product(a, tm_product_is_shared(b) ? 0 : a->rank - 2, a->rank - 1),
+                              .n = known_product(b, b->rank - 1, b->rank),
+                              .k = known_product(b, b->rank - 2, b->rank - 1),
+                              .panel = b->constant != NULL ? b->constant->panel : 0};
+}
+
+typedef struct entry {
+    const char *product, *schedules;
+    int count;
+} entry;
+
+typedef struct list {
+    tm_arena *arena;
+    const tm_target_choice *target;
+    TM_VECTOR(entry) entries;
+} list;
+
+static void add_region(list *l, const tm_node *region) {
+    tm_product_shape shape = tm_product_shape_of(region);
+    const int64_t sizes[3] = {shape.m, shape.k, shape.n};
+    tm_text product, schedules;
+    tm_text_init(&product, l->arena);
+    tm_text_init(&schedules, l->arena);
+    for (int i = 0; i < 3; i++)
+        tm_text_add(&product, sizes[i] > 0 ? "%s%lld" : "%s?", i > 0 ? "x" : "", (long long)sizes[i]);
+    for (int i = 0; i < l->target->level_count; i++) {
+        tm_schedule schedule = tm_schedule_choose(&l->target->levels[i], &shape);
+        tm_text_add(&schedules, " %s ", l->target->levels[i].folder);
+        tm_schedule_print(&schedule, &schedules);
+    }
+    entry made = {tm_text_get(&product), tm_text_get(&schedules), 1};
+    for (size_t i = 0; i < l->entries.count; i++)
+        if (strcmp(l->entries.items[i].product, made.product) == 0 &&
+            strcmp(l->entries.items[i].schedules, made.schedules) == 0) {
+            l->entries.items[i].count++;
+            return;
+        }
+    tm_push(l->arena, &l->entries, made);
+}
+
+static void add_graph(list *l, const tm_graph *graph) {
+    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
+        if (node->op == TM_OP_Region) {
+            if (strcmp(tm_node_string(node, "kind"), "contract") == 0)
+                add_region(l, node);
+            continue;
+        }
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            add_graph(l, tm_node_subgraph(node, i));
+    }
+}
+
+void tm_schedule_list(const tm_model *model, const tm_target_choice *target, tm_text *text) {
+    list l = {.arena = model->arena, .target = target};
+    add_graph(&l, model->main);
+    tm_text_add(text, "[");
+    for (size_t i = 0; i < l.entries.count; i++) {
+        const entry *e = &l.entries.items[i];
+        tm_text_add(text, "%s\"%s", i > 0 ? ", " : "", e->product);
+        if (e->count > 1)
+            tm_text_add(text, " *%d", e->count);
+        tm_text_add(text, "%s\"", e->schedules);
+    }
+    tm_text_add(text, "]");
 }

@@ -28,7 +28,18 @@ typedef struct tm_schedule {
 } tm_schedule;
 
 tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *shape);
-/* "tile 8x3 then 4 then 1, unroll 4, unit 128x48, depth 192". */
+/* "8x3+4+1 u4 128x48 d192": tile and smaller tiles, unroll, unit, depth; c64: copy. docs/command.md explains
+ * it. */
 void tm_schedule_print(const tm_schedule *schedule, tm_text *text);
+
+/* The MatMul of a contract region. */
+const tm_node *tm_region_product(const tm_node *region);
+/* Is there one B for all rows of A, which are one matrix then? */
+bool tm_product_is_shared(const tm_value *b);
+/* What is known of the product of a contract region. */
+tm_product_shape tm_product_shape_of(const tm_node *region);
+/* JSON: a list with a text for each different product of a model whose regions are formed:
+ * "?x384x1536 *6 v3 6x2+2+1 u4 384x48 d128 v4 8x3+4+1 u4 128x48 d192". */
+void tm_schedule_list(const tm_model *model, const tm_target_choice *target, tm_text *text);
 
 #endif
