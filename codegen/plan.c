@@ -122,14 +122,6 @@ static int32_t buffers(planner *p, int count) {
     return first;
 }
 
-/* Bytes of a constant in the weights section. */
-static int64_t stored_bytes(const tm_constant *constant) {
-    if (constant->panel == 0)
-        return constant->bytes;
-    int64_t panels = (constant->dims[1] + constant->panel - 1) / constant->panel;
-    return panels * constant->panel * constant->dims[0] * (int64_t)sizeof(float);
-}
-
 static void number_constant(planner *p, tm_value *value) {
     tm_plan *plan = p->plan;
     if (plan->frame[value->id] >= 0)
@@ -141,10 +133,10 @@ static void number_constant(planner *p, tm_value *value) {
         entry->unfixed = true;
         return;
     }
-    int64_t alignment = stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
+    int64_t alignment = tm_constant_stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
     plan->weights_bytes = (plan->weights_bytes + alignment - 1) & ~(alignment - 1);
     entry->argument = plan->weights_bytes;
-    plan->weights_bytes += stored_bytes(value->constant);
+    plan->weights_bytes += tm_constant_stored_bytes(value->constant);
 }
 
 static void number_graph(planner *p, tm_graph *graph);

@@ -8,7 +8,8 @@
  * output's type and dims, so that both are walked alike, and
  *
  *   map       always
- *   contract  when the input is not a factor of the product, which other elements need too
+ *   contract, convolution, window
+ *             when the input is not a factor of the product, which other elements need too
  *   row       when no later walk reads the input: what is computed before the normalisation is written in the
  *             first walk, and the row of the main output holds what is between walks (region_row.c)
  *
@@ -61,10 +62,15 @@ static bool row_allows(const tm_graph *body, int output, const tm_value *input) 
     return norm != NULL && (output == 0 || norm->inputs[0] != input);
 }
 
+static bool is_product(const tm_node *node) {
+    return node->op == TM_OP_MatMul || node->op == TM_OP_Conv || node->op == TM_OP_MaxPool ||
+           node->op == TM_OP_AveragePool;
+}
+
 static bool contract_allows(const tm_graph *body, const tm_value *input) {
     search s = {.input = input};
     for (const tm_node *node = body->first; node != NULL; node = node->next)
-        for (int i = 0; node->op == TM_OP_MatMul && i < node->input_count; i++)
+        for (int i = 0; is_product(node) && i < node->input_count; i++)
             if (reads(&s, node->inputs[i]))
                 return false;
     return true;
@@ -96,7 +102,7 @@ bool tm_plan_may_reuse(const tm_value *output, const tm_value *root) {
     const char *kind = tm_node_string(node, "kind");
     if (strcmp(kind, "map") == 0)
         return true;
-    if (strcmp(kind, "contract") == 0)
+    if (strcmp(kind, "contract") == 0 || strcmp(kind, "convolution") == 0 || strcmp(kind, "window") == 0)
         return contract_allows(body, body->inputs.items[found]);
     return strcmp(kind, "row") == 0 && row_allows(body, output->output_index, body->inputs.items[found]);
 }

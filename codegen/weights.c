@@ -50,19 +50,36 @@ static void pad_section(writer *w, int64_t to) {
     }
 }
 
-/* Panels of columns, row after row; the last panel's missing columns are zero. */
-static void put_packed(writer *w, const tm_constant *constant) {
+/* `width` neighbours of row `row`, from column `first` of a group on. */
+static void gather_line(const tm_constant *constant, tm_panels panels, int64_t group, int64_t first,
+                        int64_t row, int64_t width, float *line) {
     const float *data = constant->data;
-    int64_t rows = constant->dims[0], columns = constant->dims[1];
-    float line[TM_PANEL_COLUMNS];
-    for (int64_t first = 0; first < columns; first += constant->panel) {
-        int64_t width = columns - first < constant->panel ? columns - first : constant->panel;
-        for (int64_t row = 0; row < rows; row++) {
-            memcpy(line, data + row * columns + first, (size_t)width * sizeof(float));
-            memset(line + width, 0, (size_t)(constant->panel - width) * sizeof(float));
-            put_section(w, line, constant->panel * (int64_t)sizeof(float));
-        }
+    if (constant->rank == 2) {
+        memcpy(line, data + row * panels.columns + first, (size_t)width * sizeof(float));
+        return;
     }
+    int64_t channels = constant->dims[1], taps = channels > 0 ? panels.rows / channels : 0;
+    if (constant->panel_channels_last)
+        row = row % channels * taps + row / channels;
+    data += (group * panels.columns + first) * panels.rows + row;
+    for (int64_t i = 0; i < width; i++)
+        line[i] = data[i * panels.rows];
+}
+
+/* Panels of columns, row after row; missing columns of a group's last panel are zero. */
+static void put_packed(writer *w, const tm_constant *constant) {
+    tm_panels panels = tm_constant_panels(constant);
+    float line[TM_PANEL_COLUMNS];
+    for (int64_t group = 0; group < panels.groups; group++)
+        for (int64_t first = 0; first < panels.columns; first += constant->panel) {
+            int64_t width = panels.columns - first;
+            width = width < constant->panel ? width : constant->panel;
+            memset(line + width, 0, (size_t)(constant->panel - width) * sizeof(float));
+            for (int64_t row = 0; row < panels.rows; row++) {
+                gather_line(constant, panels, group, first, row, width, line);
+                put_section(w, line, constant->panel * (int64_t)sizeof(float));
+            }
+        }
 }
 
 static void put_constants(writer *w, const tm_plan *plan) {

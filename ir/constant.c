@@ -272,3 +272,22 @@ bool tm_constant_double(const tm_constant *constant, int64_t i, double *out_valu
     *out_value = (double)integer;
     return true;
 }
+
+tm_panels tm_constant_panels(const tm_constant *constant) {
+    if (constant->rank == 2)
+        return (tm_panels){.groups = 1, .columns = constant->dims[1], .rows = constant->dims[0]};
+    tm_panels panels = {.groups = constant->panel_groups,
+                        .columns = constant->dims[0] / constant->panel_groups,
+                        .rows = 1};
+    for (int i = 1; i < constant->rank; i++)
+        panels.rows *= constant->dims[i];
+    return panels;
+}
+
+int64_t tm_constant_stored_bytes(const tm_constant *constant) {
+    if (constant->panel == 0)
+        return constant->bytes;
+    tm_panels panels = tm_constant_panels(constant);
+    int64_t count = (panels.columns + constant->panel - 1) / constant->panel;
+    return panels.groups * count * constant->panel * panels.rows * (int64_t)sizeof(float);
+}

@@ -46,12 +46,21 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     const int64_t *dims;
     const void *data;  /* borrowed from the mapped file or the arena; aligned to the element's size */
     int64_t bytes;
-    /* Not 0 (TM_PANEL_COLUMNS at most) for an f32 matrix [K, N] that the weights section holds packed: panels
-     * of so many columns (the last filled up with zeros), in each panel row after row. `data` and `bytes` are
-     * unpacked. */
+    /* Not 0 (TM_PANEL_COLUMNS at most) for f32 weights that the weights section holds packed: columns of a panel. `data`
+     * and `bytes` are unpacked. A matrix [K, N] has N columns of K rows. Weights of a convolution [M, C, kernel...] have
+     * M columns in `panel_groups` groups with panels of their own; their rows are C*kernel, channels next to each other
+     * or as they stand. In a panel row stands after row; the last panel of a group is filled up with zeros. */
     int panel;
+    int panel_groups;         /* of a convolution */
+    bool panel_channels_last; /* rows [kernel..., C], else [C, kernel...] */
 } tm_constant;
 #define TM_PANEL_COLUMNS 64
+/* The packed form: `groups` times as many panels as `columns` need, of `rows` rows each. */
+typedef struct tm_panels {
+    int64_t groups, columns, rows;
+} tm_panels;
+tm_panels tm_constant_panels(const tm_constant *constant);
+int64_t tm_constant_stored_bytes(const tm_constant *constant); /* in the weights section */
 int64_t tm_constant_count(const tm_constant *constant);
 tm_constant *tm_constant_create(tm_arena *arena, tamis_type type, int rank, const int64_t *dims, const void *data); /* data is borrowed */
 tm_constant *tm_constant_create_i64(tm_arena *arena, int rank, const int64_t *dims, const int64_t *values);   /* copies */

@@ -61,33 +61,6 @@ static bool is_candidate(const tm_node *node) {
            ((is_weights(node->inputs[1]) && !tm_value_is_constant(node->inputs[0])) || is_in_place(node));
 }
 
-/* Leading dims repeat up to some axis and walk from there on; unit dims of the output do not matter. */
-static bool rows_fit(const tm_value *operand, const tm_value *out) {
-    if (!tm_region_broadcasts(operand, out))
-        return false;
-    bool walking = false;
-    for (int i = 0; i + 1 < operand->rank; i++) {
-        bool walks = !tm_dim_is(operand->dims[i], 1);
-        if (walking && !walks && !tm_dim_is(out->dims[out->rank - operand->rank + i], 1))
-            return false;
-        walking = walking || walks;
-    }
-    return true;
-}
-
-static bool epilogue_fits(const tm_node *node, const tm_value *running) {
-    if (!tm_region_can_hold(node) || !tm_region_same_dims(node->outputs[0], running))
-        return false;
-    for (int i = 0; i < node->input_count; i++) {
-        const tm_value *input = node->inputs[i];
-        if (input == NULL || input == running || (tm_region_is_scalar(input) && input->rank <= running->rank))
-            continue;
-        if (!rows_fit(input, running))
-            return false;
-    }
-    return true;
-}
-
 /* Columns of a panel. The widths have tiles of their own (codegen/llvm/schedule.c) that are not equally fast,
  * and the zeros that fill up the last panel take time too. The tile for the widest is large, so short sums do
  * without. */
@@ -111,7 +84,7 @@ static int panel_columns(int64_t depth, int64_t columns) {
 static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *known = model->values.items[i];
-        if (known->constant != NULL && known->constant->panel != 0 &&
+        if (known->constant != NULL && known->constant->panel != 0 && known->constant->rank == 2 &&
             known->constant->data == weights->constant->data &&
             memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
             tm_graph_contains(known->graph, graph))
@@ -124,16 +97,7 @@ static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *w
 
 static tm_code form(tm_pass_context *context, tm_node *matmul, tm_node **out_region) {
     tm_node *nodes[MOST_NODES] = {matmul};
-    int count = 1;
-    tm_value *running = matmul->outputs[0];
-    while (count < MOST_NODES) {
-        tm_node *next = tm_value_single_user(running);
-        if (next == NULL || next->graph != matmul->graph || !epilogue_fits(next, running))
-            break;
-        nodes[count++] = next;
-        running = next->outputs[0];
-    }
-    /* x * x reads one value twice: the chain above ends there, since it has no single reader. */
+    int count = tm_region_epilogue(nodes, 1, MOST_NODES);
     if (is_weights(matmul->inputs[1]))
         tm_node_set_input(matmul, 1, packed_copy(context->model, matmul->graph, matmul->inputs[1]));
     return tm_region_build(context->model, "contract", nodes, count, out_region);

@@ -101,6 +101,8 @@ bool tm_region_can_hold(const tm_node *node) {
     case TM_OP_LeakyRelu:
     case TM_OP_Swish:
     case TM_OP_HardSigmoid:
+    case TM_OP_HardSwish:
+    case TM_OP_PRelu:
     case TM_OP_Gelu:
     case TM_OP_Clip:
         return all_types(node, is_f32);
@@ -124,6 +126,47 @@ bool tm_region_can_hold(const tm_node *node) {
     }
 }
 
+/* Leading dims repeat up to some axis and walk from there on; unit dims of the output do not matter. */
+static bool rows_fit(const tm_value *operand, const tm_value *out) {
+    if (!tm_region_broadcasts(operand, out))
+        return false;
+    bool walking = false;
+    for (int i = 0; i + 1 < operand->rank; i++) {
+        bool walks = !tm_dim_is(operand->dims[i], 1);
+        if (walking && !walks && !tm_dim_is(out->dims[out->rank - operand->rank + i], 1))
+            return false;
+        walking = walking || walks;
+    }
+    return true;
+}
+
+static bool epilogue_fits(const tm_node *node, const tm_value *running) {
+    if (!tm_region_can_hold(node) || !tm_region_same_dims(node->outputs[0], running))
+        return false;
+    for (int i = 0; i < node->input_count; i++) {
+        const tm_value *input = node->inputs[i];
+        if (input == NULL || input == running || (tm_region_is_scalar(input) && input->rank <= running->rank))
+            continue;
+        if (!rows_fit(input, running))
+            return false;
+    }
+    return true;
+}
+
+int tm_region_epilogue(tm_node **nodes, int count, int capacity) {
+    tm_value *running = nodes[count - 1]->outputs[0];
+    const tm_graph *graph = nodes[0]->graph;
+    while (count < capacity) {
+        /* x * x reads one value twice: the chain ends there, since it has no single reader. */
+        tm_node *next = tm_value_single_user(running);
+        if (next == NULL || next->graph != graph || !epilogue_fits(next, running))
+            break;
+        nodes[count++] = next;
+        running = next->outputs[0];
+    }
+    return count;
+}
+
 typedef struct builder {
     tm_model *model;
     tm_graph *body;
@@ -141,12 +184,21 @@ bool tm_region_is_among(tm_node *const *nodes, int count, const tm_node *node) {
     return false;
 }
 
+/* A region stands where its last node stood, so candidates between its nodes come before it: they are found
+ * first and then formed. */
 tm_code tm_region_form_each(tm_pass_context *context, tm_graph *graph,
                             bool (*is_candidate)(const tm_node *node), tm_region_form form) {
+    TM_VECTOR(tm_node *) found = {0};
     for (tm_node *node = graph->first; node != NULL; node = node->next) {
         for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
             TM_TRY(tm_region_form_each(context, tm_node_subgraph(node, i), is_candidate, form));
-        if (!is_candidate(node))
+        if (is_candidate(node))
+            tm_push(context->model->arena, &found, node);
+    }
+    for (size_t i = 0; i < found.count; i++) {
+        tm_node *node = found.items[i];
+        bool removed = node->outputs[0]->graph == NULL;
+        if (removed || !is_candidate(node))
             continue;
         if (!tm_pass_allow(context))
             return TM_OK;

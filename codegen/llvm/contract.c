@@ -9,12 +9,7 @@
  */
 #include "codegen/llvm/contract.h"
 
-static int input_number(const tm_graph *body, const tm_value *value) {
-    for (size_t i = 0; i < body->inputs.count; i++)
-        if (body->inputs.items[i] == value)
-            return (int)i;
-    return -1;
-}
+#define MOST_LIGHT_NODES 9 /* the product's own among them */
 
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
     tm_product_shape shape = tm_product_shape_of(region);
@@ -30,8 +25,8 @@ void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text)
 void tm_contract_set_up(tm_region *r, tm_contract *c) {
     c->product = tm_region_product(r->node);
     c->shape = tm_product_shape_of(r->node);
-    c->a = input_number(r->body, c->product->inputs[0]);
-    c->b = input_number(r->body, c->product->inputs[1]);
+    c->a = tm_region_input_number(r->body, c->product->inputs[0]);
+    c->b = tm_region_input_number(r->body, c->product->inputs[1]);
     const tm_value *a = r->node->inputs[c->a], *b = r->node->inputs[c->b];
     bool shared = tm_product_is_shared(b);
     int out = r->node->input_count; /* has the product's dims */
@@ -100,25 +95,48 @@ void tm_contract_begin(tm_region *r, tm_contract *c) {
         c->data[o] = tm_operand_data(r, o);
 }
 
+LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum, const tm_value *value) {
+    tm_region_new_point(r);
+    tm_region_set(r, c->product->outputs[0], sum);
+    return tm_region_value(r, value);
+}
+
+static void store(tm_region *r, tm_contract *c, int output, LLVMValueRef value) {
+    LLVMValueRef index = tm_add(r, tm_mul(r, c->row, c->n), c->column);
+    tm_store_vector(r, r->node->outputs[output]->type, value, c->data[r->node->input_count + output], index);
+}
+
+void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result) {
+    store(r, c, 0, result);
+}
+
+bool tm_contract_is_light(const tm_region *r) {
+    int nodes = 0;
+    for (const tm_node *n = r->body->first; n != NULL; n = n->next, nodes++)
+        if (n->op == TM_OP_Gelu || n->op == TM_OP_Swish || n->op == TM_OP_Sigmoid || n->op == TM_OP_Tanh ||
+            n->op == TM_OP_Erf || n->op == TM_OP_Exp || n->op == TM_OP_Log || n->op == TM_OP_Sin ||
+            n->op == TM_OP_Cos)
+            return false;
+    return nodes <= MOST_LIGHT_NODES && r->node->output_count == 1;
+}
+
 static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMValueRef tile_row,
                           LLVMValueRef offset) {
     tm_region_new_point(r);
     c->column = tm_add(r, tile->column, offset);
-    bool whole = LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % r->lanes == 0;
+    bool whole = tile->end == NULL && LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % r->lanes == 0;
     r->mask = NULL;
     LLVMValueRef at = tm_add(r, tm_mul(r, tile_row, tm_int(r, tile->stride)), offset);
     LLVMValueRef sum = tm_load_vector(r, TAMIS_TYPE_FLOAT, tile->sums, at);
-    r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, c->n, c->column));
+    r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, tile->end != NULL ? tile->end : c->n, c->column));
     tm_region_set(r, c->product->outputs[0], sum);
-    for (int o = 0; o < r->node->output_count; o++) {
-        LLVMValueRef index = tm_add(r, tm_mul(r, c->row, c->n), c->column);
-        tm_store_vector(r, r->node->outputs[o]->type, tm_region_value(r, r->body->outputs.items[o]),
-                        c->data[r->node->input_count + o], index);
-    }
+    for (int o = 0; o < r->node->output_count; o++)
+        store(r, c, o, tm_region_value(r, r->body->outputs.items[o]));
 }
 
 static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
-    LLVMValueRef columns = tm_min(r, tm_int(r, tile->columns), tm_sub(r, c->n, tile->column));
+    LLVMValueRef end = tile->end != NULL ? tile->end : c->n;
+    LLVMValueRef columns = tm_min(r, tm_int(r, tile->columns), tm_sub(r, end, tile->column));
     tm_loop row = tm_loop_begin(r, tm_int(r, 0), tile->rows, 1);
     c->row = tm_add(r, tile->row, row.index);
     tm_loop vector = tm_loop_begin(r, tm_int(r, 0), columns, r->lanes);
@@ -128,7 +146,7 @@ static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_loop_end(r, &row);
 }
 
-/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column). */
+/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end). */
 static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMTypeRef type) {
     tm_emit *e = r->e;
     tm_region outer = *r;
@@ -137,14 +155,18 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     c->finish = tm_region_function(r, "tm_finish", type);
     c->finish_stride = tile->stride;
     c->finish_columns = tile->columns;
-    tm_contract_set_up(r, &inner);
+    if (inner.set_up != NULL)
+        inner.set_up(r, &inner);
+    else
+        tm_contract_set_up(r, &inner);
     tm_contract_begin(r, &inner);
     tm_contract_tile own = {.sums = LLVMGetParam(c->finish, 1),
                             .stride = tile->stride,
                             .row = LLVMGetParam(c->finish, 2),
                             .rows = LLVMGetParam(c->finish, 3),
                             .column = LLVMGetParam(c->finish, 4),
-                            .columns = tile->columns};
+                            .columns = tile->columns,
+                            .end = tile->end != NULL ? LLVMGetParam(c->finish, 5) : NULL};
     finish_rows(r, &inner, &own);
     LLVMBuildRetVoid(e->builder);
     *r = outer;
@@ -155,11 +177,12 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
 void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
     tm_emit *e = r->e;
     LLVMTypeRef type =
-        LLVMFunctionType(e->void_type, (LLVMTypeRef[]){e->ptr, e->ptr, e->i64, e->i64, e->i64}, 5, 0);
+        LLVMFunctionType(e->void_type, (LLVMTypeRef[]){e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64}, 6, 0);
     if (c->finish == NULL || c->finish_stride != tile->stride || c->finish_columns != tile->columns)
         emit_finish(r, c, tile, type);
     LLVMBuildCall2(
         e->builder, type, c->finish,
-        (LLVMValueRef[]){LLVMGetParam(r->function, 0), tile->sums, tile->row, tile->rows, tile->column}, 5,
-        "");
+        (LLVMValueRef[]){LLVMGetParam(r->function, 0), tile->sums, tile->row, tile->rows, tile->column,
+                         tile->end != NULL ? tile->end : c->n},
+        6, "");
 }

@@ -15,13 +15,15 @@
 #include "codegen/llvm/schedule.h"
 
 typedef struct tm_contract {
-    const tm_node *product;   /* the MatMul in the body */
+    const tm_node *product;   /* the node of the body whose result the sums are */
     int a, b;                 /* its operands, as inputs of the region */
     tm_product_shape shape;   /* what is known of m, n and k */
     LLVMValueRef matrices;    /* products side by side, i64; 1 where one B is for all rows of A */
     LLVMValueRef m, k, n;     /* sizes of one, i64 */
     LLVMValueRef *data;       /* pointers of the region's operands; not in the count of units */
     LLVMValueRef row, column; /* of the current point of the epilogue */
+    /* Finds product and sizes, in each function that needs them; NULL: tm_contract_set_up. */
+    void (*set_up)(tm_region *r, struct tm_contract *c);
     LLVMValueRef finish;      /* the epilogue's function, once it was needed */
     int64_t finish_stride;    /* the form of tiles that it is for */
     int finish_columns;
@@ -34,7 +36,8 @@ typedef struct tm_contract_tile {
     LLVMValueRef row;    /* of y, where the tile starts, counted through all matrices */
     LLVMValueRef rows;   /* how many */
     LLVMValueRef column; /* of y */
-    int columns;         /* a multiple of lanes; those from n on are not stored */
+    int columns;         /* a multiple of lanes; those from `end` on are not stored */
+    LLVMValueRef end;    /* NULL: n */
 } tm_contract_tile;
 
 /* The schedules of a region at the levels of the target: what tells its code apart beside body and dims. */
@@ -45,6 +48,13 @@ LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number);
 void tm_contract_set_up(tm_region *r, tm_contract *c);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */
 void tm_contract_begin(tm_region *r, tm_contract *c);
+/* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and c->column under the
+ * mask of `r`; and the output's store. Operands are read once for many vectors when all are computed before the first is
+ * stored. */
+LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum, const tm_value *value);
+void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result);
+/* Is the epilogue short enough to stand behind each vector of a tile? */
+bool tm_contract_is_light(const tm_region *r);
 /* Rows of the tile through the epilogue to the outputs, by a call of a function made for it. */
 void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile);
 

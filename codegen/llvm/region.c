@@ -14,7 +14,8 @@
 
 static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row,
                                               &tm_region_kind_contract, &tm_region_kind_attention,
-                                              &tm_region_kind_scan};
+                                              &tm_region_kind_scan, &tm_region_kind_convolution,
+                                              &tm_region_kind_window, &tm_region_kind_bottleneck};
 
 /* ---- key ---- */
 

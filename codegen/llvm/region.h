@@ -53,6 +53,9 @@ extern const tm_region_kind tm_region_kind_row;
 extern const tm_region_kind tm_region_kind_contract;
 extern const tm_region_kind tm_region_kind_attention;
 extern const tm_region_kind tm_region_kind_scan;
+extern const tm_region_kind tm_region_kind_convolution;
+extern const tm_region_kind tm_region_kind_window;
+extern const tm_region_kind tm_region_kind_bottleneck;
 
 /* Starts another function of the region's level, whose first parameter is that of its body: run and call. */
 LLVMValueRef tm_region_function(tm_region *r, const char *name, LLVMTypeRef type);
@@ -89,7 +92,17 @@ LLVMValueRef tm_max(tm_region *r, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef tm_ceildiv(tm_region *r, LLVMValueRef a, int64_t b);
 LLVMValueRef tm_less(tm_region *r, LLVMValueRef a, LLVMValueRef b);
 
+/* The number when it is known at compile time, else -1. */
+int64_t tm_known(LLVMValueRef value);
+
+/* The same number or pointer, of which LLVM does not see what it is made of. Addresses of a tile that start from one
+ * are cheap to compile: else all loops around have a part in each of them, and strength reduction weighs all ways
+ * to compute them. */
+LLVMValueRef tm_opaque(tm_region *r, LLVMValueRef value);
+
 /* ---- the region's operands: input i, or output i counted after the inputs ---- */
+/* The input that a value of the body is; -1: it is none. */
+int tm_region_input_number(const tm_graph *body, const tm_value *value);
 LLVMValueRef tm_operand_data(tm_region *r, int operand);          /* pointer */
 LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis); /* i64: constant or read from the frame */
 LLVMValueRef tm_operand_dim_loaded(tm_region *r, int operand,

@@ -98,6 +98,24 @@ LLVMValueRef tm_region_grain(tm_region *r, LLVMValueRef elements) {
     return tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TM_TASK_ELEMENTS), divisor, ""), tm_int(r, 1));
 }
 
+int64_t tm_known(LLVMValueRef value) {
+    return LLVMIsConstant(value) ? LLVMConstIntGetSExtValue(value) : -1;
+}
+
+LLVMValueRef tm_opaque(tm_region *r, LLVMValueRef value) {
+    LLVMTypeRef operand = LLVMTypeOf(value), type = LLVMFunctionType(operand, &operand, 1, 0);
+    LLVMValueRef nothing =
+        LLVMGetInlineAsm(type, "", 0, "=r,0", 4, 0, 0, LLVMInlineAsmDialectATT, 0);
+    return LLVMBuildCall2(r->e->builder, type, nothing, &value, 1, "");
+}
+
+int tm_region_input_number(const tm_graph *body, const tm_value *value) {
+    for (size_t i = 0; i < body->inputs.count; i++)
+        if (body->inputs.items[i] == value)
+            return (int)i;
+    return -1;
+}
+
 static const tm_value *operand(const tm_region *r, int number) {
     return number < r->node->input_count ? r->node->inputs[number]
                                          : r->node->outputs[number - r->node->input_count];

@@ -122,6 +122,19 @@ static LLVMValueRef e_hard_sigmoid(tm_region *r, const tm_node *n, LLVMValueRef 
     return pick(r, pick(r, y, constant(r, y, 0), true), constant(r, y, 1), false);
 }
 
+/* x max(0, min(1, x / 6 + 1/2)) */
+static LLVMValueRef e_hard_swish(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    (void)n;
+    LLVMValueRef y = add2(r, mul2(r, x[0], constant(r, x[0], (double)(1 / 6.0f))), constant(r, x[0], 0.5));
+    return mul2(r, x[0], pick(r, pick(r, y, constant(r, y, 0), true), constant(r, y, 1), false));
+}
+
+static LLVMValueRef e_prelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    (void)n;
+    LLVMValueRef negative = LLVMBuildFCmp(B, LLVMRealOLT, x[0], constant(r, x[0], 0), "");
+    return LLVMBuildSelect(B, negative, mul2(r, x[0], x[1]), x[0], "");
+}
+
 /* 0.5 x (1 + erf(x / sqrt 2)), or the tanh form. */
 static LLVMValueRef e_gelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     LLVMValueRef half = mul2(r, x[0], constant(r, x[0], 0.5)), inner;
@@ -210,6 +223,8 @@ static const emitter emitters[TM_OP_COUNT] = {
     [TM_OP_LeakyRelu] = e_leaky_relu,
     [TM_OP_Swish] = e_swish,
     [TM_OP_HardSigmoid] = e_hard_sigmoid,
+    [TM_OP_HardSwish] = e_hard_swish,
+    [TM_OP_PRelu] = e_prelu,
     [TM_OP_Gelu] = e_gelu,
     [TM_OP_Clip] = e_clip,
     [TM_OP_Pow] = e_pow,

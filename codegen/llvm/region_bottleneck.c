@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_bottleneck.c: a convolution whose result only a depthwise convolution reads, without that result in
+ * memory.
+ *
+ *     v[n, h, w, c] = f(sum over k of x[n, h.., k] * w1[k, c] ...)        wide: six times the channels of x
+ *     y[n, p, q, c] = g(sum over taps i, j of v[n, p*s + i - head, q*s + j - head, c] * w2[i, j, c])
+ *
+ * Both go over the same channels c, so a unit of work is some channels of one sample: for one vector of them the
+ * rows of v that a row of y needs are kept in a ring as long as the window is high, on the stack, near the core.
+ * Each row of v is made once, padding is zeros in the ring that stay there. The wide tensor, which would go out
+ * to memory and back, is never written.
+ */
+#include "codegen/llvm/convolution.h"
+
+#define CHANNELS 16   /* of a unit: a multiple of all vectors, and the panels of both weights */
+#define WORK 400000   /* multiply-adds worth a task of their own */
+#define MOST_HELD 9   /* weights of the window that stay in registers, where there are 32 */
+#define MOST_TERMS 126 /* of a tile of the depthwise part */
+
+typedef struct bottleneck {
+    tm_convolution inner; /* makes v */
+    tm_space space;       /* of the depthwise part */
+    tm_contract outer;    /* its epilogue */
+    const tm_value *v;
+    int64_t high, wide;         /* of v */
+    int64_t out_high, out_wide; /* of y */
+    int64_t line;               /* elements of a line of the ring */
+    LLVMValueRef ring, x, column, sample;
+    LLVMValueRef mask;                      /* of the channels */
+    LLVMValueRef panel, weights;            /* of the vector, of both convolutions */
+    LLVMValueRef held[MOST_HELD];
+} bottleneck;
+
+static int64_t taps_of(const tm_space *s) {
+    return s->kernel[0] * s->kernel[1];
+}
+
+static void set_up(tm_region *r, bottleneck *b) {
+    tm_convolution_set_up(r, &b->inner);
+    tm_space_set_up(r, &b->space, tm_space_window(r, true));
+    const tm_space *s = &b->space;
+    b->v = s->window->inputs[0]->producer->inputs[0];
+    b->high = tm_known(s->in[0]), b->wide = tm_known(s->in[1]);
+    b->out_high = tm_known(s->out[0]), b->out_wide = tm_known(s->out[1]);
+    b->outer.product = s->product;
+    b->outer.b = tm_region_input_number(r->body, s->window->inputs[1]);
+    b->outer.n = s->channels;
+    int64_t reach = (b->out_wide - 1) * s->stride[1] + s->kernel[1], inside = s->head[1] + b->wide;
+    b->line = (reach > inside ? reach : inside) * r->lanes;
+}
+
+static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
+    bottleneck b = {0};
+    set_up(r, &b);
+    *out_units = tm_mul(r, b.space.samples, tm_int(r, (b.inner.filters + CHANNELS - 1) / CHANNELS));
+    int64_t work = b.high * b.wide * b.inner.depth * CHANNELS;
+    *out_grain = tm_int(r, WORK / (work > 0 ? work : 1) + 1);
+    return TM_OK;
+}
+
+static LLVMValueRef element(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
+    return LLVMBuildGEP2(r->e->builder, r->e->f32, data, &index, 1, "");
+}
+
+/* The line of the ring for row `row` of the padded image. */
+static LLVMValueRef ring_line(tm_region *r, const bottleneck *b, LLVMValueRef row) {
+    LLVMValueRef slot = LLVMBuildURem(r->e->builder, row, tm_int(r, b->space.kernel[0]), "");
+    return tm_opaque(r, element(r, b->ring, tm_mul(r, slot, tm_int(r, b->line))));
+}
+
+/* ---- rows of v ---- */
+
+static void make_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef x, LLVMValueRef to) {
+    tm_tile t = {.shape = {size, 1}, .x = x, .panel = b->panel};
+    LLVMValueRef results[TM_TILE_ROWS];
+    tm_convolution_sum(r, &b->inner, &t);
+    r->kind = &b->inner.shared;
+    r->mask = b->mask;
+    for (int i = 0; i < size; i++)
+        results[i] = tm_contract_compute(r, &b->inner.shared, tm_convolution_load_sum(r, &t, i, 0), b->v);
+    r->mask = NULL;
+    for (int i = 0; i < size; i++)
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, results[i], to, tm_int(r, (int64_t)i * r->lanes));
+}
+
+/* Tiles of `size` positions from..to of a row. */
+static void make_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, int size, LLVMValueRef x,
+                       LLVMValueRef line) {
+    const tm_space *s = &b->inner.space;
+    if (from >= to)
+        return;
+    tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
+    LLVMValueRef step = tm_mul(r, s->step[1], tm_int(r, s->stride[1]));
+    LLVMValueRef place = tm_add(r, loop.index, tm_int(r, b->space.head[1]));
+    make_tile(r, b, size, tm_opaque(r, element(r, x, tm_mul(r, loop.index, step))),
+              tm_opaque(r, element(r, line, tm_mul(r, place, tm_int(r, r->lanes)))));
+    tm_loop_end(r, &loop);
+}
+
+/* Row `row` of v, or zeros where it is behind the image. */
+static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
+    const tm_space *s = &b->inner.space;
+    LLVMValueRef line = ring_line(r, b, tm_add(r, row, tm_int(r, b->space.head[0])));
+    LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, row, tm_int(r, b->high)));
+    int size = (int)tm_even_part(b->wide, tm_convolution_most_rows(r, 1));
+    int64_t whole = b->wide / size * size;
+    LLVMValueRef x = element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
+    make_tiles(r, b, 0, whole, size, x, line);
+    make_tiles(r, b, whole, b->wide, (int)(b->wide - whole > 0 ? b->wide - whole : 1), x, line);
+    tm_if_end(r, inside);
+    LLVMBasicBlockRef behind = tm_if_begin(
+        r, LLVMBuildICmp(r->e->builder, LLVMIntSGE, row, tm_int(r, b->high), ""));
+    tm_loop zero = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->line), r->lanes);
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), line, zero.index);
+    tm_loop_end(r, &zero);
+    tm_if_end(r, behind);
+}
+
+/* ---- rows of y ---- */
+
+static LLVMValueRef load_weight(tm_region *r, const bottleneck *b, int64_t tap) {
+    return tm_load_vector(r, TAMIS_TYPE_FLOAT, b->weights, tm_int(r, tap * CHANNELS));
+}
+
+static bool holds(const tm_region *r, const bottleneck *b) {
+    return taps_of(&b->space) <= MOST_HELD && r->level->vector_bits != 256;
+}
+
+/* Positions of a row, whose lines of v start at lines[0..]. */
+static void fold_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef *lines, LLVMValueRef row) {
+    const tm_space *s = &b->space;
+    LLVMValueRef results[TM_TILE_ROWS];
+    r->kind = &b->outer;
+    for (int i = 0; i < size; i++) {
+        LLVMValueRef sum = LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT));
+        r->mask = NULL;
+        for (int64_t k = 0; k < taps_of(s); k++) {
+            int64_t at = i * s->stride[1] + k % s->kernel[1];
+            LLVMValueRef v = tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[k / s->kernel[1]], tm_int(r, at * r->lanes));
+            sum = tm_fma(r, v, holds(r, b) ? b->held[k] : load_weight(r, b, k), sum);
+        }
+        r->mask = b->mask;
+        b->outer.row = tm_add(r, row, tm_int(r, i));
+        results[i] = tm_contract_compute(r, &b->outer, sum, r->body->outputs.items[0]);
+    }
+    for (int i = 0; i < size; i++) {
+        b->outer.row = tm_add(r, row, tm_int(r, i));
+        tm_contract_store_result(r, &b->outer, results[i]);
+    }
+    r->mask = NULL;
+}
+
+static void fold_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, int size, LLVMValueRef *lines,
+                       LLVMValueRef row) {
+    const tm_space *s = &b->space;
+    LLVMValueRef here[TM_TILE_ROWS];
+    if (from >= to)
+        return;
+    tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
+    for (int64_t k = 0; k < s->kernel[0]; k++)
+        here[k] = element(r, lines[k], tm_mul(r, loop.index, tm_int(r, s->stride[1] * r->lanes)));
+    fold_tile(r, b, size, here, tm_opaque(r, tm_add(r, row, loop.index)));
+    tm_loop_end(r, &loop);
+}
+
+static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
+    const tm_space *s = &b->space;
+    LLVMValueRef lines[TM_TILE_ROWS], first = tm_mul(r, row, tm_int(r, s->stride[0]));
+    for (int64_t k = 0; k < s->kernel[0]; k++)
+        lines[k] = ring_line(r, b, tm_add(r, first, tm_int(r, k)));
+    int64_t most = MOST_TERMS / taps_of(s), registers = r->level->vector_bits == 256 ? 8 : TM_TILE_ROWS;
+    most = most < 1 ? 1 : most < registers ? most : registers;
+    int size = (int)tm_even_part(b->out_wide, most);
+    int64_t whole = b->out_wide / size * size;
+    LLVMValueRef out = tm_mul(r, tm_add(r, tm_mul(r, b->sample, tm_int(r, b->out_high)), row), tm_int(r, b->out_wide));
+    fold_tiles(r, b, 0, whole, size, lines, out);
+    fold_tiles(r, b, whole, b->out_wide, (int)(b->out_wide - whole > 0 ? b->out_wide - whole : 1), lines, out);
+}
+
+/* ---- units ---- */
+
+/* All rows for the vector of channels at b->column. */
+static void walk_rows(tm_region *r, bottleneck *b) {
+    const tm_space *s = &b->space;
+    LLVMBuilderRef builder = r->e->builder;
+    LLVMValueRef next = tm_region_alloca(r, r->e->i64, 1, 8);
+    tm_loop zero = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->kernel[0] * b->line), r->lanes);
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), b->ring, zero.index);
+    tm_loop_end(r, &zero);
+    for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
+        b->held[k] = load_weight(r, b, k);
+    LLVMBuildStore(builder, tm_int(r, 0), next);
+    tm_loop y = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->out_high), 1);
+    LLVMValueRef row = tm_opaque(r, y.index);
+    LLVMValueRef end = tm_add(r, tm_mul(r, row, tm_int(r, s->stride[0])), tm_int(r, s->kernel[0] - s->head[0]));
+    tm_loop v = tm_loop_begin(r, LLVMBuildLoad2(builder, r->e->i64, next, ""), end, 1);
+    make_row(r, b, tm_opaque(r, v.index));
+    tm_loop_end(r, &v);
+    LLVMBuildStore(builder, tm_max(r, end, tm_int(r, 0)), next);
+    fold_row(r, b, row);
+    tm_loop_end(r, &y);
+}
+
+static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
+    int64_t blocks = (b->inner.filters + CHANNELS - 1) / CHANNELS;
+    LLVMBuilderRef builder = r->e->builder;
+    b->sample = LLVMBuildUDiv(builder, index, tm_int(r, blocks), "");
+    LLVMValueRef block = tm_sub(r, index, tm_mul(r, b->sample, tm_int(r, blocks)));
+    const tm_space *s = &b->inner.space;
+    b->x = element(r, b->inner.shared.data[b->inner.shared.a], tm_mul(r, b->sample, s->sample_step));
+    tm_loop vectors = tm_loop_begin(r, tm_int(r, 0), tm_int(r, CHANNELS), r->lanes);
+    b->column = tm_add(r, tm_mul(r, block, tm_int(r, CHANNELS)), vectors.index);
+    b->inner.shared.column = b->outer.column = b->column;
+    b->inner.shared.row = tm_int(r, 0); /* no operand there walks along rows */
+    LLVMValueRef left = tm_sub(r, tm_int(r, b->inner.filters), b->column);
+    b->mask = b->inner.filters % CHANNELS == 0 ? NULL : tm_tail_mask(r, tm_max(r, left, tm_int(r, 0)));
+    LLVMValueRef first = tm_mul(r, block, tm_int(r, b->inner.depth * CHANNELS));
+    b->panel = element(r, b->inner.shared.data[b->inner.shared.b], tm_add(r, first, vectors.index));
+    first = tm_mul(r, block, tm_int(r, taps_of(&b->space) * CHANNELS));
+    b->weights = element(r, b->inner.shared.data[b->outer.b], tm_add(r, first, vectors.index));
+    LLVMBasicBlockRef inside = tm_if_begin(r, LLVMBuildICmp(builder, LLVMIntSGT, left, tm_int(r, 0), ""));
+    walk_rows(r, b);
+    tm_if_end(r, inside);
+    tm_loop_end(r, &vectors);
+}
+
+static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
+    bottleneck b = {0};
+    set_up(r, &b);
+    tm_convolution_set_up_tiles(r, &b.inner);
+    b.inner.vectors = 1;
+    tm_contract_begin(r, &b.inner.shared);
+    b.outer.data = b.inner.shared.data;
+    b.ring = tm_region_alloca(r, r->e->f32, b.space.kernel[0] * b.line, 64);
+    tm_loop loop = tm_loop_begin(r, begin, end, 1);
+    unit(r, &b, loop.index);
+    tm_loop_end(r, &loop);
+    return TM_OK;
+}
+
+const tm_region_kind tm_region_kind_bottleneck = {"bottleneck", count, body};

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * window_form.c: convolutions and pools that have loops made for them; see window_form.h.
+ *
+ *     auto_pad SAME_UPPER, 3 taps, stride 2, 224 positions   ->   pads 0 and 1
+ *
+ * Padding that depends on dims which are not known has no form: such nodes stay with their kernels.
+ */
+#include "passes/window_form.h"
+
+#include "ir/ops/window.h"
+#include "passes/region_build.h"
+
+#include <string.h>
+
+#define LEAST_FILTERS 4 /* of a group: fewer would leave most of a vector idle */
+
+static bool resolve_axis(const tm_node *node, int axis, int64_t kernel, int64_t *head, int64_t *tail) {
+    const char *mode = tm_node_string(node, "auto_pad");
+    int axes = node->inputs[0]->rank - 2;
+    *head = *tail = 0;
+    if (strcmp(mode, "NOTSET") == 0) {
+        *head = tm_window_item(node, "pads", axis, 0);
+        *tail = tm_window_item(node, "pads", axis + axes, 0);
+    }
+    if (strcmp(mode, "NOTSET") == 0 || strcmp(mode, "VALID") == 0)
+        return true;
+    int64_t stride = tm_window_item(node, "strides", axis, 1);
+    int64_t extent = (kernel - 1) * tm_window_item(node, "dilations", axis, 1) + 1, all = extent - 1;
+    if (stride != 1) {
+        tm_dim in = node->inputs[0]->dims[2 + axis], out = node->outputs[0]->dims[2 + axis];
+        if (!tm_dim_is_constant(in) || !tm_dim_is_constant(out))
+            return false;
+        all = (out->constant - 1) * stride + extent - in->constant;
+        all = all < 0 ? 0 : all;
+    }
+    bool upper = strcmp(mode, "SAME_UPPER") == 0;
+    *head = upper ? all / 2 : all - all / 2;
+    *tail = all - *head;
+    return true;
+}
+
+static bool resolve(const tm_node *node, const int64_t *kernel, tm_window_form *out) {
+    int axes = node->inputs[0]->rank - 2;
+    for (int i = 0; i < axes; i++)
+        if (kernel[i] < 1 || !resolve_axis(node, i, kernel[i], &out->pads[i], &out->pads[axes + i]))
+            return false;
+    return true;
+}
+
+static bool has_space(const tm_node *node) {
+    const tm_value *x = node->inputs[0];
+    return x->type == TAMIS_TYPE_FLOAT && x->rank >= 3 && x->rank <= 2 + TM_WINDOW_FORM_AXES &&
+           !tm_value_is_constant(x);
+}
+
+bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
+    const tm_value *weights = node->inputs[1];
+    *out = (tm_window_form){.point = true};
+    if (!has_space(node) || !tm_value_is_constant(weights) || weights->constant->panel != 0 ||
+        tm_constant_count(weights->constant) == 0)
+        return false;
+    int64_t groups = tm_node_int(node, "group");
+    const int64_t *dims = weights->constant->dims;
+    if (groups < 1 || dims[0] % groups != 0 || !resolve(node, dims + 2, out))
+        return false;
+    int axes = weights->rank - 2;
+    out->depthwise = groups > 1 && dims[1] == 1 && dims[0] == groups;
+    out->point = groups == 1;
+    for (int i = 0; i < axes; i++)
+        out->point = out->point && dims[2 + i] == 1 && tm_window_item(node, "strides", i, 1) == 1 &&
+                     out->pads[i] == 0 && out->pads[axes + i] == 0;
+    return out->depthwise || dims[0] / groups >= LEAST_FILTERS;
+}
+
+bool tm_window_form_pool(const tm_node *node, tm_window_form *out) {
+    *out = (tm_window_form){.depthwise = true};
+    const tm_attribute *kernel = tm_node_attribute(node, "kernel_shape");
+    if (!has_space(node) || !kernel->present || (node->output_count > 1 && node->outputs[1] != NULL))
+        return false;
+    bool ceiling = tm_node_int(node, "ceil_mode") != 0;
+    if (ceiling && strcmp(tm_node_string(node, "auto_pad"), "NOTSET") != 0)
+        return false;
+    if (ceiling && node->op == TM_OP_AveragePool && tm_node_int(node, "count_include_pad") != 0)
+        return false;
+    return resolve(node, kernel->ints, out);
+}

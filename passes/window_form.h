@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * window_form.h: which convolutions and pools have loops made for them, and what their attributes come to.
+ */
+#ifndef TM_PASSES_WINDOW_FORM_H
+#define TM_PASSES_WINDOW_FORM_H
+
+#include "ir/graph.h"
+
+#define TM_WINDOW_FORM_AXES 3
+
+typedef struct tm_window_form {
+    int64_t pads[2 * TM_WINDOW_FORM_AXES]; /* at the heads, then at the tails; auto_pad resolved */
+    bool depthwise;                        /* each channel by itself */
+    bool point;                            /* kernel and strides of one, no padding, one group */
+} tm_window_form;
+
+/* float32, constant weights, up to three spatial axes, enough filters to fill vectors. */
+bool tm_window_form_convolution(const tm_node *node, tm_window_form *out);
+bool tm_window_form_pool(const tm_node *node, tm_window_form *out);
+
+#endif
