@@ -21,49 +21,19 @@
  * Keys whose weights vanish for all lanes are not on the list that weights are made from, and tiles that a mask
  * hides are left out whole. Small heads mix in the loop that makes the weights.
  *
+ * A single query has a loop of its own (region_attention_one.c).
+ *
  * Inputs: Q, K, V [batch, heads, length, size] or [batch, length, heads * size], optional mask (bool or f32,
  * broadcast). Queries of one group share the K and V head.
  */
-#include "codegen/llvm/region.h"
+#include "codegen/llvm/region_attention.h"
 
 #include <math.h>
 #include <string.h>
 
 #define QUERIES 32   /* of a unit: the same for all levels */
-#define MOST 4       /* vectors of queries at once */
 #define BLOCK 8      /* keys, or columns of V, at once */
-#define FUSED 16     /* largest head that is mixed together with the weights */
-#define UNROLLED 4   /* head sizes without a loop */
 #define STACK 7168   /* floats of the buffers with tiles of 128 keys, if it can be */
-
-typedef struct attention {
-    const tm_node *node; /* in the body */
-    int inputs[4];       /* Q, K, V, mask in the region; -1: none */
-    int64_t heads, kv_heads;
-    int64_t size, value_size; /* of a head */
-    int vectors;              /* of queries at once */
-    int width;                /* lanes of these */
-    int block;                /* keys at once */
-    int columns;              /* of V at once */
-    bool fused;               /* the weights' loop mixes */
-    bool whole;               /* the keys are known to be whole blocks */
-    bool single;              /* all keys are known to fit one tile: no running maximum */
-    bool causal;
-    double scale;
-    int tile; /* keys */
-    LLVMValueRef data[4], out;
-    LLVMValueRef queries, keys;
-    LLVMValueRef batch, head, kv_head, first_query, query_count;
-    LLVMValueRef turned, scores, mixed; /* [size][width], [tile + block][width], [value_size][width] */
-    LLVMValueRef list;                  /* of keys with weights; then where their rows of V start */
-    LLVMValueRef mask_base, mask_query, mask_key; /* strides */
-    /* of the queries at hand */
-    LLVMValueRef query, lanes; /* the first, and how many */
-    LLVMValueRef number[MOST]; /* of the query in each lane, for causal attention */
-    LLVMValueRef maximum[MOST], sum[MOST], shift[MOST], down[MOST]; /* the first two are slots */
-    LLVMValueRef q[UNROLLED][MOST];                                 /* Q, of such small heads */
-    LLVMValueRef sums[FUSED][MOST];                                 /* slots of what is mixed in registers */
-} attention;
 
 static int input_of(const tm_region *r, const tm_value *value) {
     for (size_t i = 0; value != NULL && i < r->body->inputs.count; i++)
@@ -72,11 +42,11 @@ static int input_of(const tm_region *r, const tm_value *value) {
     return -1;
 }
 
-static const tm_value *operand(const tm_region *r, const attention *a, int i) {
+static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
 }
 
-static int64_t head_count(const attention *a, const tm_value *value, const char *attribute) {
+static int64_t head_count(const tm_attention *a, const tm_value *value, const char *attribute) {
     return value->rank == 4 ? value->dims[1]->constant : tm_node_int(a->node, attribute);
 }
 
@@ -95,7 +65,7 @@ static int block_of(int64_t whole, int most) {
 
 /* Shapes of the loops. Accumulators are 8 or 16: enough to hide the latency of multiply and add, and few
  * enough to stay in registers. */
-static void choose_schedule(tm_region *r, attention *a) {
+static void choose_schedule(tm_region *r, tm_attention *a) {
     int64_t queries = known(a->queries, QUERIES / 2), keys = known(a->keys, INT64_MAX /* odd */);
     bool many_registers = r->level->vector_registers >= 32;
     int64_t half = QUERIES / 2, padded = (queries + half - 1) / half * half;
@@ -106,7 +76,7 @@ static void choose_schedule(tm_region *r, attention *a) {
     a->vectors = (int)(wide > 0 ? (wide + r->lanes - 1) / r->lanes : 1);
     if (a->vectors * r->lanes < 8) /* squares of 8 by 8 are turned */
         a->vectors = 8 / r->lanes;
-    a->vectors = a->vectors > MOST ? MOST : a->vectors;
+    a->vectors = a->vectors > TM_ATTENTION_VECTORS ? TM_ATTENTION_VECTORS : a->vectors;
     a->width = a->vectors * r->lanes;
     int accumulators = many_registers ? 16 : 8;
     a->block = accumulators / a->vectors < BLOCK ? accumulators / a->vectors : BLOCK;
@@ -121,7 +91,7 @@ static void choose_schedule(tm_region *r, attention *a) {
     a->whole = a->tile % a->block == 0 && keys % a->block == 0;
 }
 
-static void set_up(tm_region *r, attention *a) {
+static void set_up(tm_region *r, tm_attention *a) {
     a->node = r->body->first;
     for (int i = 0; i < 4; i++)
         a->inputs[i] = i < a->node->input_count ? input_of(r, a->node->inputs[i]) : -1;
@@ -140,13 +110,13 @@ static void set_up(tm_region *r, attention *a) {
 
 /* Elements from one row of an operand (3: of the output) to the next. Both layouts have the length before
  * last: [b, h, length, size], [b, length, h * size]. */
-static int64_t row_stride(const tm_region *r, const attention *a, int i) {
+static int64_t row_stride(const tm_region *r, const tm_attention *a, int i) {
     int64_t size = i < 2 ? a->size : a->value_size, heads = i == 1 || i == 2 ? a->kv_heads : a->heads;
     int rank = i == 3 ? r->node->outputs[0]->rank : operand(r, a, i)->rank;
     return rank == 4 ? size : heads * size;
 }
 
-static LLVMValueRef row_start(tm_region *r, const attention *a, int i, LLVMValueRef row) {
+LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMValueRef row) {
     int64_t size = i < 2 ? a->size : a->value_size;
     bool of_keys = i == 1 || i == 2;
     int64_t heads = of_keys ? a->kv_heads : a->heads;
@@ -165,15 +135,15 @@ static LLVMValueRef address(tm_region *r, LLVMTypeRef type, LLVMValueRef base, L
 }
 
 /* Vector j of row `row` in a buffer whose rows are `width` floats. */
-static LLVMValueRef place(tm_region *r, const attention *a, LLVMValueRef row, int j) {
+static LLVMValueRef place(tm_region *r, const tm_attention *a, LLVMValueRef row, int j) {
     return tm_add(r, tm_mul(r, row, tm_int(r, a->width)), tm_int(r, (int64_t)j * r->lanes));
 }
 
-static LLVMValueRef get(tm_region *r, const attention *a, LLVMValueRef buffer, LLVMValueRef row, int j) {
+static LLVMValueRef get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row, int j) {
     return tm_load_vector(r, TAMIS_TYPE_FLOAT, buffer, place(r, a, row, j));
 }
 
-static void put(tm_region *r, const attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
+static void put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
                 int j) {
     tm_store_vector(r, TAMIS_TYPE_FLOAT, value, buffer, place(r, a, row, j));
 }
@@ -192,7 +162,7 @@ static LLVMValueRef multiply(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
     return LLVMBuildFMul(r->e->builder, x, y, "");
 }
 
-static void set_mask(tm_region *r, attention *a) {
+static void set_mask(tm_region *r, tm_attention *a) {
     if (a->inputs[3] < 0)
         return;
     const tm_value *m = operand(r, a, 3);
@@ -213,7 +183,7 @@ static void set_mask(tm_region *r, attention *a) {
 }
 
 /* Puts what the mask adds to the tile's scores into their places; is there any key to be seen? */
-static LLVMValueRef spread_mask(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef count) {
+static LLVMValueRef spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
     tamis_type type = operand(r, a, 3)->type;
     LLVMValueRef at = tm_add(r, a->mask_base, tm_add(r, tm_mul(r, a->query, a->mask_query),
                                                      tm_mul(r, first, a->mask_key)));
@@ -232,9 +202,9 @@ static LLVMValueRef spread_mask(tm_region *r, const attention *a, LLVMValueRef f
 }
 
 /* Adds K[key][d] * Q[d][lanes] for one d to the dots of a block of keys. */
-static void add_products(tm_region *r, const attention *a, const LLVMValueRef *rows,
-                         LLVMValueRef (*dots)[MOST], LLVMValueRef d, const LLVMValueRef *known_q) {
-    LLVMValueRef loaded[MOST];
+static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef *rows,
+                         LLVMValueRef (*dots)[TM_ATTENTION_VECTORS], LLVMValueRef d, const LLVMValueRef *known_q) {
+    LLVMValueRef loaded[TM_ATTENTION_VECTORS];
     for (int j = 0; known_q == NULL && j < a->vectors; j++)
         loaded[j] = get(r, a, a->turned, d, j);
     const LLVMValueRef *q = known_q != NULL ? known_q : loaded;
@@ -246,19 +216,19 @@ static void add_products(tm_region *r, const attention *a, const LLVMValueRef *r
 }
 
 /* Scores of a block of keys. Behind the last key it is repeated, which changes no maximum. */
-static void score_block(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef block,
+static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef block,
                         LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef dots[BLOCK][MOST], rows[BLOCK];
+    LLVMValueRef dots[BLOCK][TM_ATTENTION_VECTORS], rows[BLOCK];
     LLVMValueRef last = tm_sub(r, a->keys, tm_int(r, 1));
     for (int i = 0; i < a->block; i++) {
         LLVMValueRef key = tm_add(r, tm_add(r, first, block), tm_int(r, i));
         key = a->whole ? key : tm_min(r, key, last);
-        rows[i] = address(r, r->e->f32, a->data[1], row_start(r, a, 1, key));
+        rows[i] = address(r, r->e->f32, a->data[1], tm_attention_row(r, a, 1, key));
         for (int j = 0; j < a->vectors; j++)
             dots[i][j] = slot(r, tm_splat_f32(r, 0));
     }
-    if (a->size <= UNROLLED) {
+    if (a->size <= TM_ATTENTION_UNROLLED) {
         for (int d = 0; d < a->size; d++)
             add_products(r, a, rows, dots, tm_int(r, d), a->q[d]);
     } else {
@@ -286,7 +256,7 @@ static void score_block(tm_region *r, const attention *a, LLVMValueRef first, LL
 
 /* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far
  * gets a finite shift, so that exp gives 0 and not NaN. */
-static void update_maxima(tm_region *r, attention *a, const LLVMValueRef *best) {
+static void update_maxima(tm_region *r, tm_attention *a, const LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), zero = tm_splat_f32(r, 0);
     for (int j = 0; j < a->vectors; j++) {
@@ -306,10 +276,10 @@ static void update_maxima(tm_region *r, attention *a, const LLVMValueRef *best) 
 
 /* Lists the keys that have a weight for some lane: exp is 0 for the others. Nothing branches here, for which
  * keys these are is as good as random when scores are far apart. */
-static LLVMValueRef list_keys(tm_region *r, const attention *a, LLVMValueRef count) {
+static LLVMValueRef list_keys(tm_region *r, const tm_attention *a, LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
-    LLVMValueRef listed = slot(r, tm_int(r, 0)), lowest[MOST];
+    LLVMValueRef listed = slot(r, tm_int(r, 0)), lowest[TM_ATTENTION_VECTORS];
     for (int j = 0; j < a->vectors; j++)
         lowest[j] = LLVMBuildFAdd(b, a->shift[j], tm_splat_f32(r, r->fast ? -87 : -104.5), "");
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
@@ -326,12 +296,12 @@ static LLVMValueRef list_keys(tm_region *r, const attention *a, LLVMValueRef cou
     return LLVMBuildLoad2(b, r->e->i64, listed, "");
 }
 
-static LLVMValueRef listed_key(tm_region *r, const attention *a, LLVMValueRef i) {
+static LLVMValueRef listed_key(tm_region *r, const tm_attention *a, LLVMValueRef i) {
     return LLVMBuildLoad2(r->e->builder, r->e->i64, address(r, r->e->i64, a->list, i), "");
 }
 
 /* Weights of a listed key, added up. */
-static void weigh(tm_region *r, const attention *a, LLVMValueRef key, LLVMValueRef *weights) {
+static void weigh(tm_region *r, const tm_attention *a, LLVMValueRef key, LLVMValueRef *weights) {
     LLVMBuilderRef b = r->e->builder;
     for (int j = 0; j < a->vectors; j++) {
         LLVMValueRef x = LLVMBuildFSub(b, get(r, a, a->scores, key, j), a->shift[j], "");
@@ -341,11 +311,11 @@ static void weigh(tm_region *r, const attention *a, LLVMValueRef key, LLVMValueR
 }
 
 /* The listed rows of V, each times its weights. */
-static void weigh_and_mix(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef count) {
+static void weigh_and_mix(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
     tm_loop i = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef weights[MOST], key = listed_key(r, a, i.index);
+    LLVMValueRef weights[TM_ATTENTION_VECTORS], key = listed_key(r, a, i.index);
     weigh(r, a, key, weights);
-    LLVMValueRef row = row_start(r, a, 2, tm_add(r, first, key));
+    LLVMValueRef row = tm_attention_row(r, a, 2, tm_add(r, first, key));
     for (int64_t d = 0; d < a->value_size; d++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[2], tm_add(r, row, tm_int(r, d)));
         for (int j = 0; j < a->vectors; j++)
@@ -355,22 +325,22 @@ static void weigh_and_mix(tm_region *r, const attention *a, LLVMValueRef first, 
 }
 
 /* The same in two steps: weights in the order of the list, over the scores; then the columns of V in blocks. */
-static void weigh_listed(tm_region *r, const attention *a, LLVMValueRef first, LLVMValueRef count) {
+static void weigh_listed(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
     tm_loop i = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef weights[MOST], key = listed_key(r, a, i.index);
+    LLVMValueRef weights[TM_ATTENTION_VECTORS], key = listed_key(r, a, i.index);
     weigh(r, a, key, weights);
     for (int j = 0; j < a->vectors; j++)
         put(r, a, weights[j], a->scores, i.index, j);
-    LLVMBuildStore(r->e->builder, row_start(r, a, 2, tm_add(r, first, key)),
+    LLVMBuildStore(r->e->builder, tm_attention_row(r, a, 2, tm_add(r, first, key)),
                    address(r, r->e->i64, a->list, i.index));
     tm_loop_end(r, &i);
 }
 
 /* mixed[d] = mixed[d] * down + sum over listed keys of weight * V[d], for some columns d from `column` on. */
-static void mix_columns(tm_region *r, const attention *a, LLVMValueRef column, int columns,
+static void mix_columns(tm_region *r, const tm_attention *a, LLVMValueRef column, int columns,
                         LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef sums[BLOCK][MOST];
+    LLVMValueRef sums[BLOCK][TM_ATTENTION_VECTORS];
     for (int i = 0; i < columns; i++)
         for (int j = 0; j < a->vectors; j++) {
             LLVMValueRef start = tm_splat_f32(r, 0);
@@ -380,7 +350,7 @@ static void mix_columns(tm_region *r, const attention *a, LLVMValueRef column, i
         }
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
     LLVMValueRef row = listed_key(r, a, key.index); /* where it starts, by now */
-    LLVMValueRef weights[MOST], from = address(r, r->e->f32, a->data[2], tm_add(r, row, column));
+    LLVMValueRef weights[TM_ATTENTION_VECTORS], from = address(r, r->e->f32, a->data[2], tm_add(r, row, column));
     for (int j = 0; j < a->vectors; j++)
         weights[j] = get(r, a, a->scores, key.index, j);
     for (int i = 0; i < columns; i++) {
@@ -394,7 +364,7 @@ static void mix_columns(tm_region *r, const attention *a, LLVMValueRef column, i
             put(r, a, held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
 }
 
-static void mix(tm_region *r, const attention *a, LLVMValueRef count) {
+static void mix(tm_region *r, const tm_attention *a, LLVMValueRef count) {
     int64_t whole = a->value_size / a->columns * a->columns;
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, whole), a->columns);
     mix_columns(r, a, column.index, a->columns, count);
@@ -404,8 +374,8 @@ static void mix(tm_region *r, const attention *a, LLVMValueRef count) {
 }
 
 /* One tile of keys, from `first` on. */
-static void tile(tm_region *r, attention *a, LLVMValueRef first, LLVMValueRef end) {
-    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, end, first)), best[MOST];
+static void tile(tm_region *r, tm_attention *a, LLVMValueRef first, LLVMValueRef end) {
+    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, end, first)), best[TM_ATTENTION_VECTORS];
     LLVMBasicBlockRef hidden = NULL;
     if (a->inputs[3] >= 0) {
         LLVMValueRef seen = spread_mask(r, a, first, count);
@@ -431,9 +401,9 @@ static void tile(tm_region *r, attention *a, LLVMValueRef first, LLVMValueRef en
 
 /* Divides by the sums and hands the answers over; rows that saw no key are NaN, as Softmax of nothing but
  * -inf is. */
-static void finish(tm_region *r, const attention *a) {
+static void finish(tm_region *r, const tm_attention *a) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef one = tm_splat_f32(r, 1), sums[MOST];
+    LLVMValueRef one = tm_splat_f32(r, 1), sums[TM_ATTENTION_VECTORS];
     for (int j = 0; j < a->vectors; j++) {
         sums[j] = held(r, a->sum[j]);
         if (!a->single) { /* of no keys at all the answer is 0, a product over an empty axis */
@@ -463,14 +433,14 @@ static void finish(tm_region *r, const attention *a) {
                                  tm_int(r, a->width),
                                  a->lanes,
                                  tm_int(r, a->value_size),
-                                 address(r, r->e->f32, a->out, row_start(r, a, 3, a->query)),
+                                 address(r, r->e->f32, a->out, tm_attention_row(r, a, 3, a->query)),
                                  tm_int(r, row_stride(r, a, 3))};
     tm_emit_call(r->e, "tm_attention_return", r->e->void_type, arguments, 6);
 }
 
-static void begin_queries(tm_region *r, attention *a) {
+static void begin_queries(tm_region *r, tm_attention *a) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef arguments[7] = {address(r, r->e->f32, a->data[0], row_start(r, a, 0, a->query)),
+    LLVMValueRef arguments[7] = {address(r, r->e->f32, a->data[0], tm_attention_row(r, a, 0, a->query)),
                                  tm_int(r, row_stride(r, a, 0)),
                                  a->lanes,
                                  tm_int(r, a->size),
@@ -478,7 +448,7 @@ static void begin_queries(tm_region *r, attention *a) {
                                  tm_int(r, a->width),
                                  LLVMConstReal(r->e->f32, a->scale)};
     tm_emit_call(r->e, "tm_attention_turn", r->e->void_type, arguments, 7);
-    for (int d = 0; a->size <= UNROLLED && d < a->size; d++)
+    for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
         for (int j = 0; j < a->vectors; j++)
             a->q[d][j] = get(r, a, a->turned, tm_int(r, d), j);
     LLVMValueRef last = tm_sub(r, tm_add(r, a->query, a->lanes), tm_int(r, 1));
@@ -505,7 +475,7 @@ static void begin_queries(tm_region *r, attention *a) {
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
-    attention a = {0};
+    tm_attention a = {0};
     set_up(r, &a);
     LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
     *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, QUERIES));
@@ -516,7 +486,11 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 }
 
 /* All queries of a unit, `width` at a time. */
-static void unit(tm_region *r, attention *a) {
+static void unit(tm_region *r, tm_attention *a) {
+    a->turned = tm_region_alloca(r, r->e->f32, a->size * a->width, 64);
+    a->scores = tm_region_alloca(r, r->e->f32, (int64_t)(a->tile + a->block) * a->width, 64);
+    a->mixed = tm_region_alloca(r, r->e->f32, a->value_size * a->width, 64);
+    a->list = tm_region_alloca(r, r->e->i64, a->tile, 64);
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
     a->query = tm_add(r, a->first_query, part.index);
     a->lanes = tm_min(r, tm_int(r, a->width), tm_sub(r, a->query_count, part.index));
@@ -536,16 +510,12 @@ static void unit(tm_region *r, attention *a) {
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
-    attention a = {0};
+    tm_attention a = {0};
     LLVMBuilderRef b = r->e->builder;
     set_up(r, &a);
     for (int i = 0; i < 4; i++)
         a.data[i] = a.inputs[i] >= 0 ? tm_operand_data(r, a.inputs[i]) : NULL;
     a.out = tm_operand_data(r, r->node->input_count);
-    a.turned = tm_region_alloca(r, r->e->f32, a.size * a.width, 64);
-    a.scores = tm_region_alloca(r, r->e->f32, (int64_t)(a.tile + a.block) * a.width, 64);
-    a.mixed = tm_region_alloca(r, r->e->f32, a.value_size * a.width, 64);
-    a.list = tm_region_alloca(r, r->e->i64, a.tile, 64);
     LLVMValueRef blocks = tm_ceildiv(r, a.queries, QUERIES);
     tm_loop units = tm_loop_begin(r, begin, end, 1);
     LLVMValueRef plane = LLVMBuildUDiv(b, units.index, blocks, "");
@@ -555,7 +525,10 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
     a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
     set_mask(r, &a);
-    unit(r, &a);
+    if (tm_attention_is_one(r, &a))
+        tm_attention_one(r, &a);
+    else
+        unit(r, &a);
     tm_loop_end(r, &units);
     return TM_OK;
 }
