@@ -335,6 +335,9 @@ def attention_case(m):
     causal = m.chance(0.3)
     if m.chance(0.4):
         keys = queries
+    if m.chance(0.3):  # so has the single query of a decoder's step, with heads of whole vectors
+        size, value_size, queries = m.pick([8, 16, 48, 64]), m.pick([16, 32, 128]), 1
+        keys = m.dim(70 if m.chance(0.7) else 700)
     attributes = {"is_causal": 1} if causal else {}
     if m.chance(0.4):
         attributes["scale"] = float(m.random.uniform(0.2, 1))
