@@ -49,6 +49,8 @@ def versions(chosen):
 def choose(names):
     """The engines that take part, and why others do not."""
     wanted = [name.strip().lower() for name in names.split(",")] if names else None
+    for name in set(wanted or []) - {engine.name.lower() for engine in engines.ENGINES}:
+        sys.exit(f"bench: no engine '{name}'; there are {', '.join(e.name for e in engines.ENGINES)}")
     chosen, left_out = [], {}
     for engine in engines.ENGINES:
         if wanted is not None and engine.name.lower() not in wanted:

@@ -32,14 +32,14 @@ class Engine:
     name: str
     library: str
     precision: str = "f32"
-    flushes: bool = False  # ONNX Runtime: subnormal numbers count as zero
+    flushes: bool = False  # ONNX Runtime: denormals as zero, as tamis and OpenVINO have them
     compiles: bool = False  # PyTorch: torch.compile
 
 
 TAMIS = Engine("tamis", "tamis")
 TAMIS_BF16 = Engine("tamis bf16", "tamis", "bf16")
 ONNX_RUNTIME = Engine("ONNX Runtime", "onnxruntime")
-ONNX_RUNTIME_FLUSHED = Engine("ONNX Runtime, denormals as zero", "onnxruntime", flushes=True)
+ONNX_RUNTIME_FLUSHED = Engine("ONNX Runtime DAZ", "onnxruntime", flushes=True)
 OPENVINO = Engine("OpenVINO", "openvino")
 OPENVINO_BF16 = Engine("OpenVINO bf16", "openvino", "bf16")
 PYTORCH = Engine("PyTorch", "torch")

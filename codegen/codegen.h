@@ -22,6 +22,7 @@ typedef struct tm_codegen_options {
     const char *data_folder; /* where the kernel archives are: <folder>/<triple>/<level>/libkernels.a */
     uint64_t model_hash;
     bool strict_math;
+    bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
 } tm_codegen_options;
 
 /* Writes the artifact (and for obj and lib the header beside it) whole or not at all. The model must be

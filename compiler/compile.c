@@ -148,6 +148,9 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
         return tm_report(model->diagnostics, TM_E_USAGE, NULL,
                          "symbols of the artifact have the name in them",
                          "--name: '%s' is not a C identifier", options->name);
+    if (options->profile && (options->emit == TAMIS_EMIT_OBJ || options->emit == TAMIS_EMIT_LIB))
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL, "compile to a shared object (.so)",
+                         "--profile: objects and archives have no profile");
     static const tm_emit_kind kinds[] = {TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM};
     tm_codegen_options codegen = {.emit = kinds[options->emit],
                                   .level = options->level,
@@ -155,7 +158,8 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                                                 : artifact_name(model->arena, output),
                                   .data_folder = tm_data_folder(model->arena),
                                   .model_hash = hash,
-                                  .strict_math = options->strict_math};
+                                  .strict_math = options->strict_math,
+                                  .profile = options->profile};
     TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu, &codegen.target));
     return tm_codegen(model, &codegen, output);
 }

@@ -67,7 +67,7 @@ static tm_node *copy_scan(move *m, const tm_node *scan) {
     for (int i = 0; i < scan->input_count; i++)
         inputs[i] = add_input(m, scan->inputs[i]);
     m->scanned = m->outer.count;
-    tm_node *copy = tm_node_create(m->body, NULL, TM_OP_Scan, NULL, scan->input_count, inputs);
+    tm_node *copy = tm_node_create(m->body, NULL, TM_OP_Scan, scan->name, scan->input_count, inputs);
     int attributes = tm_op_get(TM_OP_Scan)->attribute_count;
     memcpy(copy->attributes, scan->attributes, (size_t)attributes * sizeof(*scan->attributes));
     m->step->outer = m->body;

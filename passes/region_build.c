@@ -260,7 +260,7 @@ static void clone(builder *b, const tm_node *node) {
     tm_value *inputs[64];
     for (int i = 0; i < node->input_count; i++)
         inputs[i] = inner_value(b, node->inputs[i]);
-    tm_node *copy = tm_node_create(b->body, NULL, node->op, NULL, node->input_count, inputs);
+    tm_node *copy = tm_node_create(b->body, NULL, node->op, node->name, node->input_count, inputs);
     int attributes = tm_op_get(node->op)->attribute_count;
     if (attributes > 0)
         memcpy(copy->attributes, node->attributes, (size_t)attributes * sizeof(*node->attributes));

@@ -186,6 +186,9 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
     case 9:
         options->allow_links_in = value;
         return TM_OK;
+    case 17:
+        options->profile = true;
+        return TM_OK;
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 10, value);
     }

@@ -109,7 +109,8 @@ enum { TOOL_COMPILE_FIRST = 1000 };
         {"--limit-file-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 13},                                       \
         {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                     \
         {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
-        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16}
+        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                       \
+        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 17}
 
 typedef struct tool_compile {
     tamis_compile_options options;

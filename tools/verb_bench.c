@@ -2,19 +2,17 @@
  *
  * tamis bench MODEL|OUT.so: latency of one call, after a warm-up, over as many calls as fit in --seconds:
  * minimum, median, 90th and 99th percentile, with load time and memory. Minimum and median differ much on a
- * busy machine; compare medians of alternating runs.
+ * busy machine; compare medians of alternating runs. With --profile also of each step: profile.c.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "tools/tool.h"
+#include "tools/profile.h"
 
-#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { INPUTS = 1, SIZE, SEED, SECONDS, THREADS, JSON };
+enum { INPUTS = 1, SIZE, SEED, SECONDS, THREADS, JSON, TRACE };
 
 static const tool_option options_table[] = {{"--inputs", TOOL_VALUE, INPUTS},
                                             {"--size", TOOL_VALUE, SIZE},
@@ -22,11 +20,12 @@ static const tool_option options_table[] = {{"--inputs", TOOL_VALUE, INPUTS},
                                             {"--seconds", TOOL_VALUE, SECONDS},
                                             {"--threads", TOOL_VALUE, THREADS},
                                             {"--json", TOOL_FLAG, JSON},
+                                            {"--trace", TOOL_VALUE, TRACE},
                                             TOOL_COMPILE_OPTIONS,
                                             {NULL, TOOL_FLAG, 0}};
 
 typedef struct bench_options {
-    const char *inputs;
+    const char *inputs, *trace;
     tool_sizes sizes;
     int64_t seed, threads;
     double seconds;
@@ -40,27 +39,25 @@ typedef struct figures {
     int64_t workspace, weights;
 } figures;
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static tm_code measure(tool_engine *engine, const tool_value *inputs, double seconds, figures *out) {
+/* profile: NULL, or what takes the steps. */
+static tm_code measure(tool_engine *engine, const tool_value *inputs, double seconds, tool_profile *profile,
+                       figures *out) {
     tool *tool = engine->tool;
     TM_VECTOR(double) times = {0};
     tamis_error error;
     TM_TRY(tool_engine_bind(engine, inputs));
-    double end = now() + seconds * 1.1, warm = now() + seconds * 0.1;
-    for (double start = now(); start < end || times.count < 3; start = now()) {
+    double now = tool_profile_now(), end = now + seconds * 1.1, warm = now + seconds * 0.1;
+    for (double start = now; start < end || times.count < 3; start = tool_profile_now()) {
+        if (profile != NULL)
+            tool_profile_begin(profile);
         if (tamis_session_run(engine->session, &error) != 0)
             return tool_report(tool, (tm_code)error.code, NULL, NULL, "%s", error.message);
-        double stop = now();
+        double stop = tool_profile_now();
         if (stop > warm)
             tm_push(&tool->arena, &times, stop - start);
     }
@@ -75,13 +72,19 @@ static tm_code measure(tool_engine *engine, const tool_value *inputs, double sec
     return TM_OK;
 }
 
-static void print_figures(const figures *f, bool is_artifact, bool json) {
+static void print_figures(const figures *f, bool is_artifact, bool json, tool_profile *profile) {
     const char *created = is_artifact ? "load_ms" : "compile_and_load_ms";
     if (!json) {
         printf("%s %.3f\ncalls %zu\nmin_us %.2f\nmedian_us %.2f\np90_us %.2f\np99_us %.2f\nworkspace_bytes "
                "%lld\nweights_bytes %lld\n",
                created, f->create * 1e3, f->calls, f->minimum * 1e6, f->median * 1e6, f->p90 * 1e6,
                f->p99 * 1e6, (long long)f->workspace, (long long)f->weights);
+        if (profile != NULL) {
+            tm_text text;
+            tm_text_init(&text, &profile->tool->arena);
+            tool_profile_print(profile, &text);
+            fputs(tm_text_get(&text), stdout);
+        }
         return;
     }
     json_object *root = json_object_new_object();
@@ -93,6 +96,8 @@ static void print_figures(const figures *f, bool is_artifact, bool json) {
     json_object_object_add(root, "p99_us", json_object_new_double(f->p99 * 1e6));
     json_object_object_add(root, "workspace_bytes", json_object_new_int64(f->workspace));
     json_object_object_add(root, "weights_bytes", json_object_new_int64(f->weights));
+    if (profile != NULL)
+        json_object_object_add(root, "profile", tool_profile_json(profile));
     puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
     json_object_put(root);
 }
@@ -102,17 +107,28 @@ static tm_code bench(tool *tool, const char *path, tool_compile *compile, const 
     tool_engine_options engine_options = {.threads = (int)options->threads,
                                           .strict = compile->options.strict_math};
     figures f = {0};
-    double start = now();
+    tool_profile recorded, *profile = NULL;
+    if (options->trace != NULL) {
+        compile->options.profile = true;
+        TM_TRY(tool_can_create(tool, options->trace));
+    }
+    double start = tool_profile_now();
     TM_TRY(tool_engine_create(tool, path, compile, &engine_options, &engine));
-    f.create = now() - start;
+    f.create = tool_profile_now() - start;
     tool_value *inputs = TM_NEW_ARRAY(&tool->arena, tool_value, engine.input_count + 1);
     tm_code code =
         tool_make_inputs(&engine, options->inputs, &options->sizes, (uint64_t)options->seed, inputs);
+    if (code == TM_OK && compile->options.profile) {
+        profile = &recorded;
+        code = tool_profile_init(profile, &engine, options->threads > 0 ? (int)options->threads : 1);
+    }
     if (code == TM_OK)
-        code = measure(&engine, inputs, options->seconds, &f);
-    tool_engine_destroy(&engine);
+        code = measure(&engine, inputs, options->seconds, profile, &f);
+    if (code == TM_OK && options->trace != NULL)
+        code = tool_profile_write_trace(profile, options->trace);
     if (code == TM_OK)
-        print_figures(&f, tool_is_artifact(path), options->json);
+        print_figures(&f, tool_is_artifact(path), options->json, profile);
+    tool_engine_destroy(&engine); /* last: the records of the steps stand in the artifact */
     return code;
 }
 
@@ -130,6 +146,9 @@ static tm_code take_option(tool *tool, int id, const char *value, bench_options 
         return tool_parse_number(tool, "--seconds", value, &options->seconds);
     case THREADS:
         return tool_parse_integer(tool, "--threads", value, 1, 256, &options->threads);
+    case TRACE:
+        options->trace = value;
+        return TM_OK;
     case JSON:
         options->json = true;
         return TM_OK;

@@ -11,7 +11,7 @@
     "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"              \
     "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \
     "  --math=strict|fast    keep order and subnormals (fast)\n"        \
-    "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS\n"      \
+    "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 
 const tool_verb tool_verbs[] = {
@@ -51,7 +51,9 @@ const tool_verb tool_verbs[] = {
      "  --inputs DIR|F.npz    instead of random inputs\n"
      "  --size NAME=N | N     size of a symbolic dim, of all others (4)\n"
      "  --seconds X           how long to measure (2)   --seed N\n"
-     "  --threads N           (1)                       --json\n\n" COMPILE_HELP},
+     "  --threads N           (1)                       --json\n"
+     "  --profile             time, flops and bytes of each step\n"
+     "  --trace FILE          and the last run for chrome://tracing\n\n" COMPILE_HELP},
     {"inspect", "show what is in a model or artifact", tool_inspect_main,
      "tamis inspect MODEL.onnx|OUT.so         inputs, outputs, ops, weights, header\n\n"
      "  --json                as JSON\n"

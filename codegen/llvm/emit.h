@@ -58,6 +58,7 @@ typedef struct tm_emit {
     TM_VECTOR(const char *) node_names;
     int32_t call_count;
     const tm_symbol *batch; /* see codegen/slices.h, or NULL */
+    int32_t step_count; /* with --profile */
 } tm_emit;
 
 /* Stretches of a long function in functions of their own: what LLVM does to a function takes more than twice
@@ -125,6 +126,12 @@ TM_MUST_USE tm_code tm_emit_control(tm_emit *e, tm_node *node, int32_t number);
 TM_MUST_USE tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash);
 /* Address of values[frame].data. */
 LLVMValueRef tm_emit_data_slot(tm_emit *e, int32_t frame);
+
+/* emit_profile.c: nothing unless the options ask for a profile. First the functions; then around each call of a kernel,
+ * the end after the symbols that the node decides are bound. */
+void tm_emit_profile(tm_emit *e);
+LLVMValueRef tm_emit_step_begin(tm_emit *e, const tm_node *node, const char *function);
+void tm_emit_step_end(tm_emit *e, const tm_node *node, int32_t number, LLVMValueRef step);
 
 /* emit_entry.c: the typed functions of the generated header. Models with handles have none. */
 void tm_emit_entry(tm_emit *e);

@@ -48,7 +48,7 @@ static void emit_view(tm_emit *e, tm_node *node, int32_t number) {
     }
 }
 
-static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
+static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number, LLVMValueRef *out_step) {
     const char *symbol = node->op == TM_OP_Region ? node->region : tm_kernel_symbol(node);
     if (node->op != TM_OP_Region && !tm_kernel_exists(node)) {
         tm_place place = tm_node_place(node);
@@ -69,6 +69,7 @@ static tm_code emit_kernel(tm_emit *e, tm_node *node, int32_t number) {
     size_t bytes;
     const tm_call *record = tm_call_create(e->arena, node, number, frames, &bytes);
     LLVMValueRef call = tm_emit_bytes(e, "call", record, bytes, 8);
+    *out_step = tm_emit_step_begin(e, node, symbol);
     tm_emit_check(e, tm_emit_call(e, symbol, e->i32, (LLVMValueRef[]){e->run, call}, 2));
     return TM_OK;
 }
@@ -83,6 +84,7 @@ static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
 
 static tm_code emit_node(tm_emit *e, tm_node *node) {
     int32_t number = tm_emit_node_number(e, node);
+    LLVMValueRef step = NULL;
     emit_constraints(e, node, number);
     if (node->graph != e->model->main)
         tm_emit_check_results(e, node, number);
@@ -91,10 +93,11 @@ static tm_code emit_node(tm_emit *e, tm_node *node) {
     else if (tm_op_has(node->op, TM_CONTROL))
         TM_TRY(tm_emit_control(e, node, number));
     else
-        TM_TRY(emit_kernel(e, node, number));
+        TM_TRY(emit_kernel(e, node, number, &step));
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] != NULL)
             tm_emit_bind_symbols(e, node->outputs[i]);
+    tm_emit_step_end(e, node, number, step);
     return TM_OK;
 }
 

@@ -58,6 +58,7 @@ static void set_function_attributes(tm_emit *e) {
 static tm_code build(tm_emit *e, uint64_t weights_hash) {
     tm_emit_index_create(e);
     TM_TRY(tm_emit_regions(e));
+    tm_emit_profile(e);
     tm_emit_prepare(e);
     TM_TRY(tm_emit_execute(e));
     TM_TRY(tm_emit_tables(e, weights_hash));

@@ -48,6 +48,7 @@ typedef struct tamis_compile_options {
     const tamis_dim_fact *dims;
     size_t dim_count;
     bool strict_math;   /* --math=strict */
+    bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *const *disabled_passes;
     size_t disabled_pass_count;
     int64_t bisect_limit;    /* rewrites before the passes stop; -1: no limit */
