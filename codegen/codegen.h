@@ -22,6 +22,7 @@ typedef struct tm_codegen_options {
     const char *data_folder; /* where the kernel archives are: <folder>/<triple>/<level>/libkernels.a */
     uint64_t model_hash;
     bool strict_math;
+    bool symbols; /* -g: symbols stay; each region has functions of its own, named after its first node */
     bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
 } tm_codegen_options;
 

@@ -159,6 +159,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .data_folder = tm_data_folder(model->arena),
                                   .model_hash = hash,
                                   .strict_math = options->strict_math,
+                                  .symbols = options->symbols,
                                   .profile = options->profile};
     TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu, &codegen.target));
     return tm_codegen(model, &codegen, output);

@@ -189,6 +189,9 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
     case 17:
         options->profile = true;
         return TM_OK;
+    case 18:
+        options->symbols = true;
+        return TM_OK;
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 10, value);
     }

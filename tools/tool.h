@@ -110,7 +110,8 @@ enum { TOOL_COMPILE_FIRST = 1000 };
         {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                     \
         {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
         {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                       \
-        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 17}
+        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 17},                                                 \
+        {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}
 
 typedef struct tool_compile {
     tamis_compile_options options;

@@ -229,6 +229,15 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     return emit_entry(&r, kind, name, bodies, count);
 }
 
+/* With -g each region has functions of its own, named after its first node: what `perf report` shows. */
+static const char *region_name(tm_emit *e, const tm_node *node, size_t number) {
+    const tm_node *first = tm_node_graph(node, "body")->first;
+    const char *name = tm_arena_format(e->arena, "tm_region_%zu_%s", number, tm_node_string(node, "kind"));
+    if (!e->options->symbols || first == NULL || first->name == NULL)
+        return name;
+    return tm_arena_format(e->arena, "%s %s %s", name, tm_op_get(first->op)->name, first->name);
+}
+
 static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {
     for (tm_node *node = graph->first; node != NULL; node = node->next) {
         if (node->op != TM_OP_Region) {
@@ -237,13 +246,15 @@ static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {
             continue;
         }
         const char *k = make_key(e, node);
-        char *name = tm_map_get(known, k);
+        if (e->options->symbols)
+            k = tm_arena_format(e->arena, "%s %zu", k, known->count);
+        const char *name = tm_map_get(known, k);
         if (name == NULL) {
-            name = tm_arena_format(e->arena, "tm_region_%zu_%s", known->count, tm_node_string(node, "kind"));
-            tm_map_set(known, k, name);
+            name = region_name(e, node, known->count);
+            tm_map_set(known, k, (void *)(uintptr_t)name); /* a map has one type for all values */
             TM_TRY(emit_region(e, node, name));
         }
-        node->region = name;
+        node->region = (void *)(uintptr_t)name;
     }
     return TM_OK;
 }

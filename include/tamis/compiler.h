@@ -48,6 +48,7 @@ typedef struct tamis_compile_options {
     const tamis_dim_fact *dims;
     size_t dim_count;
     bool strict_math;   /* --math=strict */
+    bool symbols;       /* -g: symbols stay, regions are named after their nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *const *disabled_passes;
     size_t disabled_pass_count;

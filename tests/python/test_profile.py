@@ -133,3 +133,23 @@ def test_only_profiled_artifacts_have_it(model):
     for name in ("plain", "profiled"):
         tamis("run", f"{name}.so", "--inputs", "x.npz", "--outputs", f"{name}.npz")
     np.testing.assert_array_equal(np.load("plain.npz")["y"], np.load("profiled.npz")["y"])
+
+
+def test_symbols_name_nodes(tmp_path, monkeypatch):
+    """Two equal layers share a function, but not with -g, where each has the name of its node."""
+    monkeypatch.chdir(tmp_path)
+    names = ["/layer.0/MatMul", "/layer.1/MatMul"]
+    nodes = [helper.make_node("MatMul", [f"x{i}", "w"], [f"x{i + 1}"], name=names[i]) for i in range(2)]
+    weights = [("w", np.eye(32, dtype=np.float32))]
+    save("model.onnx", nodes, [port("x0", ["n", 32])], [port("x2", ["n", 32])], weights)
+    tamis("compile", "-g", "model.onnx", "-o", "named.so")
+    tamis("compile", "model.onnx", "-o", "plain.so")
+    with open("named.so", "rb") as file:
+        named = file.read()
+    for name in names:
+        assert f"MatMul {name}\0".encode() in named
+    with open("plain.so", "rb") as file:
+        assert b"tm_region" not in file.read()
+    np.savez("x.npz", x0=np.ones((3, 32), np.float32))
+    tamis("run", "named.so", "--inputs", "x.npz", "--outputs", "y.npz")
+    np.testing.assert_array_equal(np.load("y.npz")["x2"], np.ones((3, 32), np.float32))
