@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark itself: descriptions give the same file each time, wrong answers get no time, reports are whole."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(SOURCE / "bench"), str(SOURCE / "examples"), str(SOURCE / "examples" / "minilm")]
+
+import answers  # noqa: E402
+import model_convnet  # noqa: E402
+import model_decoder  # noqa: E402
+import model_encoder  # noqa: E402
+import model_vit  # noqa: E402
+import report  # noqa: E402
+import rounds  # noqa: E402
+
+needs_tamis = pytest.mark.skipif("TAMIS" not in os.environ, reason="TAMIS is not set")
+
+
+@pytest.mark.parametrize(
+    ("write", "sizes"),
+    [
+        (model_encoder.write, (1, 32, 4, 64)),
+        (model_vit.write, (1, 32, 4, 64, 32, 16)),
+        (model_convnet.write, (32,)),
+        (model_decoder.write, (1, 32, 4, 2, 64, 50)),
+    ],
+)
+def test_descriptions_are_valid_and_repeatable(write, sizes, tmp_path):
+    write(tmp_path / "a.onnx", *sizes)
+    write(tmp_path / "b.onnx", *sizes)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    onnx.checker.check_model(tmp_path / "a.onnx", full_check=True)
+
+
+def test_distance_tells_noise_from_a_wrong_answer():
+    right = np.random.default_rng(1).standard_normal((50, 20))
+    noise = right * (1 + 1e-6)
+    assert answers.distance([noise], [right]) < answers.CLOSE["f32"]
+    assert answers.distance([right[:, ::-1]], [right]) > answers.CLOSE["bf16"]
+    assert answers.distance([right[:10]], [right]) == float("inf")
+    broken = right.copy()
+    broken[0, 0] = np.nan
+    assert answers.distance([broken], [right]) == float("inf")
+    assert answers.differs([right], [right], 0, 0) is None
+    assert "differs" in answers.differs([right + 1], [right], 1e-3, 1e-3)
+    assert "shape" in answers.differs([right[:1]], [right], 1, 1)
+
+
+def test_ratios_are_taken_within_rounds():
+    with rounds.Rounds({}) as found:
+        found.times = {"a": [1.0, 2.0, 40.0], "b": [2.0, 4.0, 80.0]}  # the machine slowed down; the ratio stays
+        assert found.ratio("a", "b") == 0.5
+        assert found.median("a") == 2.0
+
+
+@needs_tamis
+def test_a_case_from_description_to_page(tmp_path):
+    command = [sys.executable, SOURCE / "bench" / "bench.py", "--only", "gemm/7x13x5", "--rounds", "2"]
+    command += ["--engines", "tamis,ONNX Runtime", "--output", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "bench.json").read_text())
+    (case,) = found["cases"]
+    assert [row["engine"] for row in case["rows"]] == ["tamis", "ONNX Runtime"]
+    assert all(row["seconds"] > 0 and row["distance"] < 1e-6 for row in case["rows"])
+    assert case["against_best"][0]["best"] == "ONNX Runtime" and case["compiled"]["tamis"]["bytes"] > 1000
+    page = (tmp_path / "bench.html").read_text()
+    assert page.count('class="bar') == 3 and "http" not in page and "src=" not in page
+    assert (tmp_path / "bench.md").read_text() == report.markdown(found)
+
+
+@needs_tamis
+def test_a_wrong_answer_has_no_time(tmp_path):
+    import engines
+    import model_gemm
+
+    model_gemm.write(tmp_path / "right.onnx", 7, 13, 5, 1)
+    model_gemm.write(tmp_path / "wrong.onnx", 7, 13, 5, 2)
+    with rounds.Rounds(model_gemm.inputs(7, 13)) as found:
+        found.add(engines.ONNX_RUNTIME, tmp_path / "right.onnx")
+        found.add(engines.ONNX_RUNTIME_FLUSHED, tmp_path / "wrong.onnx")
+        found.add(engines.TAMIS, tmp_path / "absent.so")
+        found.check()
+        found.run(1)
+    assert list(found.times) == [(engines.ONNX_RUNTIME, 1)]
+    assert "wrong answer" in found.failures[engines.ONNX_RUNTIME_FLUSHED, 1]
+    assert (engines.TAMIS, 1) in found.failures
