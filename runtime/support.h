@@ -87,7 +87,7 @@ int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
                            int32_t (*body)(void *arg, int64_t begin, int64_t end));
 
-/* ---- for attention regions (runtime/ops/attention_turn.c) ---- */
+/* ---- for attention regions (support_attention.c) ---- */
 
 /* to[c][lane] = scale * from[lane][c] for `width` lanes, of which those from `rows` on repeat the last row. */
 void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t width,

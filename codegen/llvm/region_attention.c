@@ -6,7 +6,7 @@
  * h, k, :]
  *
  * The lanes of all vectors are queries. A unit is one head and up to 32 queries, taken `width` at a time: their
- * rows of Q are turned once (runtime/ops/attention_turn.c), and then nothing is: numbers of K and V are read where they lie
+ * rows of Q are turned once (support_attention.c), and then nothing is: numbers of K and V are read where they lie
  * and spread over the lanes,
  *
  *     score[key][lanes]  = sum over d of K[key][d] * turned Q[d][lanes]      `block` keys in registers

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * attention_turn.c: the edges of attention regions: rows of memory to vectors over queries, and back.
+ * support_attention.c: the edges of attention regions: rows of memory to vectors over queries, and back.
  *
  * The loops of codegen/llvm/region_attention.c hold queries in the lanes of vectors. `width` queries lie side by side,
  *
