@@ -121,10 +121,18 @@ static inline int32_t add_mask(const void *mask, bool flags, int64_t query_strid
                 for (int i = 0; i < SIDE; i++)
                     *(row8 *)(void *)(to + (key + i) * width + r) = a[i];
             }
+    if (query_stride == 0)
+        for (; key < keys; key++) {
+            const float x = added(mask, key * key_stride, flags);
+            const row8 all = {x, x, x, x, x, x, x, x};
+            alive[0] |= !(x <= lowest);
+            for (int64_t r = 0; r < width; r += SIDE)
+                *(row8 *)(void *)(to + key * width + r) = all;
+        }
     for (; key < keys; key++) {
         float x = 0;
         for (int64_t r = 0; r < width; r++) {
-            if (r == 0 || (query_stride != 0 && r < rows))
+            if (r < rows)
                 x = added(mask, r * query_stride + key * key_stride, flags);
             alive[0] |= !(x <= lowest);
             to[key * width + r] = x;
