@@ -22,7 +22,7 @@ typedef int64_t (*work)(int64_t count); /* returns the flops that it did */
 
 #define MULTIPLY_ADD(name, lanes)                                                                            \
     static int64_t name(int64_t count) {                                                                     \
-        typedef float vector __attribute__((vector_size(4 * (lanes))));                                      \
+        _Pragma("clang fp contract(fast)") typedef float vector __attribute__((vector_size(4 * (lanes))));    \
         vector sum[CHAINS] = {{0}}, x = {0}, y = {0};                                                        \
         KEEP(x);                                                                                             \
         KEEP(y);                                                                                             \
