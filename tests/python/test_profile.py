@@ -96,6 +96,22 @@ def test_trace_holds_one_run(model):
     assert events[names.index("MatMul /up/MatMul")]["args"]["sources"][1] == "Relu /act/Relu"
 
 
+def test_models_of_several_objects(tmp_path, monkeypatch):
+    """Code of long models is written in parts, which all tell the same profiler."""
+    monkeypatch.chdir(tmp_path)
+    nodes, weights, widths = [], [], list(range(30, 54, 2))
+    for i, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
+        weights.append((f"w{i}", np.zeros((into, out), np.float32)))
+        nodes += [
+            helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], name=f"product {i}"),
+            helper.make_node("Softmax", [f"m{i}"], [f"x{i + 1}"], name=f"softmax {i}"),
+        ]
+    ends = [port("x0", ["n", widths[0]])], [port(f"x{len(widths) - 1}", ["n", widths[-1]])]
+    save("deep.onnx", nodes, *ends, weights)
+    found = profile("deep.onnx")["steps"]
+    assert sum(len(step["sources"]) for step in found) >= len(nodes)
+
+
 def test_steps_in_a_loop_are_counted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     body = helper.make_graph(
