@@ -99,7 +99,7 @@ def run_cases(options):
             "versions": versions(chosen),
             "left_out": left_out,
         },
-        "peaks": peaks.all_peaks(program) if program else {},
+        "peaks": peaks.all_peaks(program, options.clock) if program else {},
         "cases": [],
     }
     threads = [int(number) for number in options.threads.split(",")]

@@ -3,7 +3,7 @@
  * What one core of this machine can do at most: products a second in vectors and, where there are any, in
  * matrix units, and bytes a second from each cache and from memory.
  *
- *     peaks                  all of them, as JSON
+ *     peaks wall|cpu         all of them, as JSON, by that clock
  *     peaks --serve wall|cpu reads a name a line ("f32") and answers with one measurement of about 10 ms
  *
  * A kernel is judged by its share of these, and since a machine changes its clock with its load, the two must
@@ -200,10 +200,10 @@ int main(int argc, char **argv) {
     if (data == NULL)
         return 1;
     memset(data, 0, most); /* pages of its own: an untouched one is the kernel's single page of zeros */
-    if (argc == 3 && strcmp(argv[1], "--serve") == 0) {
-        clock_id = strcmp(argv[2], "cpu") == 0 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+    if (argc > 1 && strcmp(argv[argc - 1], "cpu") == 0)
+        clock_id = CLOCK_PROCESS_CPUTIME_ID;
+    if (argc > 1 && strcmp(argv[1], "--serve") == 0)
         return serve(peaks, count, data);
-    }
     for (int i = 0; i < count; i++)
         printf("%s\"%s\": {\"%s_per_second\": %.6g, \"array_bytes\": %zu}", i == 0 ? "{" : ", ",
                peaks[i].name, peaks[i].unit, measure(&peaks[i], data, 20e-3, 7), peaks[i].bytes);

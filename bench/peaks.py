@@ -22,8 +22,8 @@ def build(folder):
     return None
 
 
-def all_peaks(program):
-    return json.loads(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
+def all_peaks(program, clock):
+    return json.loads(subprocess.run([program, clock], capture_output=True, text=True, check=True).stdout)
 
 
 class Peak:
