@@ -93,6 +93,7 @@ elseif(kernel_sources)
     tm_kernel_archive(x86_64-linux-gnu v4 -march=x86-64-v4 -mprefer-vector-width=512)
     tm_kernel_archive(aarch64-linux-gnu generic -march=armv8-a)
     tm_kernel_archive(riscv64-linux-gnu generic -march=rv64gc -mabi=lp64d)
+    tm_kernel_archive(riscv64-linux-gnu v -march=rv64gcv -mabi=lp64d)
 endif()
 
 # ---- native kernels ----

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Bits of runtime/support_cpu.c. */
-enum { CPU_V3 = 1, CPU_V4 = 2 };
+enum { CPU_V3 = 1, CPU_V4 = 2, CPU_RVV = 4 };
 
 static const tm_target targets[] = {
     {.triple = "x86_64-linux-gnu",
@@ -32,9 +32,10 @@ static const tm_target targets[] = {
      .elf_flags = 5, /* RVC, double-float ABI */
      .abi = "lp64d",
      .initialize = "RISCV",
-     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, 0, "generic"}},
-     .level_count = 1,
-     .default_levels = 1},
+     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, 0, "generic"},
+                {"rv64gcv", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, CPU_RVV, "v"}},
+     .level_count = 2,
+     .default_levels = 2},
 };
 
 const tm_target *tm_target_at(size_t i) {

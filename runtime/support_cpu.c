@@ -8,6 +8,8 @@
  *
  *   bit 0  x86-64-v3: AVX2, FMA, F16C, BMI1/2, LZCNT, MOVBE, and the system saves YMM registers
  *   bit 1  x86-64-v4: AVX-512 F, BW, CD, DQ, VL, and the system saves ZMM registers
+ *   bit 2  rv64gcv: the vector extension, so that registers have 128 bits at least; the kernel tells it to programs
+ *          through the C library (where there is none, the base level runs)
  */
 #include "runtime/kernel.h"
 
@@ -53,6 +55,15 @@ BASE uint32_t tm_cpu_features(void) {
         (state & 0xe6) == 0xe6)
         features |= 2;
     return features;
+}
+#elif defined(__riscv)
+__attribute__((weak)) unsigned long getauxval(unsigned long type);
+
+uint32_t tm_cpu_features(void) {
+    enum { AT_HWCAP = 16 };
+    if (getauxval == NULL)
+        return 0;
+    return (getauxval(AT_HWCAP) >> ('v' - 'a') & 1) != 0 ? 4 : 0;
 }
 #else
 uint32_t tm_cpu_features(void) {

@@ -10,6 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#ifdef TELL_VECTORS /* in place of the C library's, which asks the kernel */
+unsigned long getauxval(unsigned long type) {
+    enum { AT_HWCAP = 16 };
+    return type == AT_HWCAP ? 1ul << ('v' - 'a') : 0;
+}
+#endif
+
 enum { INPUT = 100 * 2, OUTPUT = 14 };
 
 int main(int argc, char **argv) {

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import warnings
 
@@ -165,11 +166,17 @@ RUNNERS = {
     "aarch64-linux-gnu": (["aarch64-linux-gnu-gcc"], ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
     "riscv64-linux-gnu": (["riscv64-linux-gnu-gcc"], ["qemu-riscv64", "-L", "/usr/riscv64-linux-gnu"]),
 }
+# This emulator does not tell programs of its vectors, so the test does (runner.c).
+for bits in (128, 256):
+    RUNNERS[f"riscv64-linux-gnu {bits}"] = (
+        ["riscv64-linux-gnu-gcc", "-DTELL_VECTORS"],
+        ["qemu-riscv64", "-cpu", f"rv64,v=true,vext_spec=v1.0,vlen={bits}", "-L", "/usr/riscv64-linux-gnu"])
 
 
 @pytest.mark.parametrize("target", RUNNERS)
 def test_object_for_target(tmp_path, curves, target):
     compiler, emulator = RUNNERS[target]
+    target = target.split()[0]
     for tool in (compiler[0], *emulator[:1]):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool}")
@@ -197,6 +204,10 @@ def test_object_for_target(tmp_path, curves, target):
             run(*emulator, tmp_path / "runner", batch, tmp_path / "x.f32", tmp_path / "y.f32")
             found = np.fromfile(tmp_path / "y.f32", np.float32).reshape(batch, -1)
             assert np.abs(found - y[:batch]).max() <= BOUND
+    if "-DTELL_VECTORS" in compiler:  # without vectors it stops at the first instruction of theirs
+        without = ["qemu-riscv64", "-cpu", "rv64,v=false", *emulator[3:]]
+        done = subprocess.run([*without, tmp_path / "runner", "1", tmp_path / "x.f32", tmp_path / "y.f32"])
+        assert done.returncode == -signal.SIGILL
 
 
 def expected_failures():
