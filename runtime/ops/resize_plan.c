@@ -32,7 +32,7 @@ static double coordinate(const tm_resize_plan *plan, const tm_resize_axis *axis,
         return x / axis->scale;
     if (plan->crop) {
         const double extent = (axis->end - axis->start) * (in - 1);
-        return (axis->out == 1 ? extent / 2 : x * extent / (out - 1)) + axis->start * (in - 1);
+        return (length == 1 ? extent / 2 : x * extent / (length - 1)) + axis->start * (in - 1);
     }
     if (transforms(plan, "pytorch_half_pixel") && axis->out == 1)
         return 0;
