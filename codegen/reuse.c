@@ -9,7 +9,8 @@
  *
  *   map       always
  *   contract, convolution, window
- *             when the input is not a factor of the product, which other elements need too
+ *             when the input is not a factor of the product, which other elements need too, and there is one
+ *             product only: another may need it later
  *   row       when no later walk reads the input: what is computed before the normalisation is written in the
  *             first walk, and the row of the main output holds what is between walks (region_row.c)
  *
@@ -103,6 +104,6 @@ bool tm_plan_may_reuse(const tm_value *output, const tm_value *root) {
     if (strcmp(kind, "map") == 0)
         return true;
     if (strcmp(kind, "contract") == 0 || strcmp(kind, "convolution") == 0 || strcmp(kind, "window") == 0)
-        return contract_allows(body, body->inputs.items[found]);
+        return node->output_count == 1 && contract_allows(body, body->inputs.items[found]);
     return strcmp(kind, "row") == 0 && row_allows(body, output->output_index, body->inputs.items[found]);
 }

@@ -25,6 +25,7 @@ void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text)
 void tm_contract_set_up(tm_region *r, tm_contract *c) {
     c->product = tm_region_product(r->node);
     c->shape = tm_product_shape_of(r->node);
+    c->products = tm_region_product_count(r->node);
     c->a = tm_region_input_number(r->body, c->product->inputs[0]);
     c->b = tm_region_input_number(r->body, c->product->inputs[1]);
     const tm_value *a = r->node->inputs[c->a], *b = r->node->inputs[c->b];
@@ -90,9 +91,51 @@ void tm_contract_begin(tm_region *r, tm_contract *c) {
     r->kind = c;
     r->load = load;
     int operands = r->node->input_count + r->node->output_count;
-    c->data = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operands);
+    c->all = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operands);
     for (int o = 0; o < operands; o++)
-        c->data[o] = tm_operand_data(r, o);
+        c->all[o] = tm_operand_data(r, o);
+    c->data = tm_arena_copy(r->e->arena, c->all, (size_t)operands * sizeof(*c->all));
+}
+
+/* The node of product `which` that stands for a node of the first one. */
+static const tm_node *counterpart(const tm_region *r, const tm_contract *c, const tm_node *node, int which) {
+    int count = 0, number = 0;
+    const tm_node *found = r->body->first;
+    for (const tm_node *n = r->body->first; n != NULL; n = n->next, count++)
+        number = n == node ? count : number;
+    for (int i = 0; i < number + which * (count / c->products); i++)
+        found = found->next;
+    return found;
+}
+
+/* Replaces the pointer of an operand of the first product by that of product `which`. */
+static void select_operand(tm_region *r, tm_contract *c, int first, const int *others) {
+    LLVMValueRef data = c->all[first];
+    for (int p = 1; p < c->products; p++) {
+        LLVMValueRef is = LLVMBuildICmp(r->e->builder, LLVMIntEQ, c->which, tm_int(r, p), "");
+        if (others[p] != first)
+            data = LLVMBuildSelect(r->e->builder, is, c->all[others[p]], data, "");
+    }
+    c->data[first] = data;
+}
+
+void tm_contract_select(tm_region *r, tm_contract *c, LLVMValueRef which) {
+    c->which = which;
+    int count = 0, others[TM_MOST_PRODUCTS];
+    for (const tm_node *n = r->body->first; n != NULL; n = n->next)
+        count++;
+    const tm_node *node = r->body->first;
+    for (int i = 0; i < count / c->products; i++, node = node->next)
+        for (int k = 0; k < node->input_count; k++) {
+            int first = node->inputs[k] != NULL ? tm_region_input_number(r->body, node->inputs[k]) : -1;
+            for (int p = 1; p < c->products && first >= 0; p++)
+                others[p] = tm_region_input_number(r->body, counterpart(r, c, node, p)->inputs[k]);
+            if (first >= 0)
+                select_operand(r, c, first, others);
+        }
+    for (int p = 1; p < c->products; p++)
+        others[p] = r->node->input_count + p;
+    select_operand(r, c, r->node->input_count, others);
 }
 
 LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum, const tm_value *value) {
@@ -130,7 +173,7 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
     LLVMValueRef sum = tm_load_vector(r, TAMIS_TYPE_FLOAT, tile->sums, at);
     r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, tile->end != NULL ? tile->end : c->n, c->column));
     tm_region_set(r, c->product->outputs[0], sum);
-    for (int o = 0; o < r->node->output_count; o++)
+    for (int o = 0; o < (c->products > 1 ? 1 : r->node->output_count); o++)
         store(r, c, o, tm_region_value(r, r->body->outputs.items[o]));
 }
 
@@ -146,7 +189,7 @@ static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_loop_end(r, &row);
 }
 
-/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end). */
+/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end[, i64 which]). */
 static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMTypeRef type) {
     tm_emit *e = r->e;
     tm_region outer = *r;
@@ -160,6 +203,8 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     else
         tm_contract_set_up(r, &inner);
     tm_contract_begin(r, &inner);
+    if (c->products > 1)
+        tm_contract_select(r, &inner, LLVMGetParam(c->finish, 6));
     tm_contract_tile own = {.sums = LLVMGetParam(c->finish, 1),
                             .stride = tile->stride,
                             .row = LLVMGetParam(c->finish, 2),
@@ -176,13 +221,13 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
 
 void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
     tm_emit *e = r->e;
-    LLVMTypeRef type =
-        LLVMFunctionType(e->void_type, (LLVMTypeRef[]){e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64}, 6, 0);
+    unsigned count = c->products > 1 ? 7 : 6;
+    LLVMTypeRef type = LLVMFunctionType(
+        e->void_type, (LLVMTypeRef[]){e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, e->i64}, count, 0);
     if (c->finish == NULL || c->finish_stride != tile->stride || c->finish_columns != tile->columns)
         emit_finish(r, c, tile, type);
-    LLVMBuildCall2(
-        e->builder, type, c->finish,
-        (LLVMValueRef[]){LLVMGetParam(r->function, 0), tile->sums, tile->row, tile->rows, tile->column,
-                         tile->end != NULL ? tile->end : c->n},
-        6, "");
+    LLVMBuildCall2(e->builder, type, c->finish,
+                   (LLVMValueRef[]){LLVMGetParam(r->function, 0), tile->sums, tile->row, tile->rows,
+                                    tile->column, tile->end != NULL ? tile->end : c->n, c->which},
+                   count, "");
 }

@@ -7,6 +7,10 @@
  * A generator makes the sums of a tile as f32 in a buffer, row after row, and hands the buffer to
  * tm_contract_finish(), which emits everything elementwise behind the product for them and stores the
  * outputs. Leading dims of A are one: m counts all its rows.
+ *
+ * A region may hold several products of one A, equal but for their other operands (the queries, keys and
+ * values of attention). The body has them one after the other; code is made for the first, and
+ * tm_contract_select() puts the operands of another in its place.
  */
 #ifndef TM_CODEGEN_LLVM_CONTRACT_H
 #define TM_CODEGEN_LLVM_CONTRACT_H
@@ -14,13 +18,18 @@
 #include "codegen/llvm/region.h"
 #include "codegen/llvm/schedule.h"
 
+#define TM_MOST_PRODUCTS 4
+
 typedef struct tm_contract {
     const tm_node *product;   /* the node of the body whose result the sums are */
     int a, b;                 /* its operands, as inputs of the region */
     tm_product_shape shape;   /* what is known of m, n and k */
     LLVMValueRef matrices;    /* products side by side, i64; 1 where one B is for all rows of A */
     LLVMValueRef m, k, n;     /* sizes of one, i64 */
-    LLVMValueRef *data;       /* pointers of the region's operands; not in the count of units */
+    int products;             /* of one A, in this region */
+    LLVMValueRef which;       /* the one at hand, i64; NULL: there is only one */
+    LLVMValueRef *all;        /* pointers of the region's operands; not in the count of units */
+    LLVMValueRef *data;       /* the same, where those of the first product are those of the one at hand */
     LLVMValueRef row, column; /* of the current point of the epilogue */
     /* Finds product and sizes, in each function that needs them; NULL: tm_contract_set_up. */
     void (*set_up)(tm_region *r, struct tm_contract *c);
@@ -48,6 +57,8 @@ LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number);
 void tm_contract_set_up(tm_region *r, tm_contract *c);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */
 void tm_contract_begin(tm_region *r, tm_contract *c);
+/* From here on the operands are those of product `which`. */
+void tm_contract_select(tm_region *r, tm_contract *c, LLVMValueRef which);
 /* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and c->column under the
  * mask of `r`; and the output's store. Operands are read once for many vectors when all are computed before the first is
  * stored. */

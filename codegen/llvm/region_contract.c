@@ -81,7 +81,7 @@ static LLVMValueRef block_rows(tm_region *r, const contract *c) {
         return tm_int(r, s->block_rows);
     LLVMValueRef groups = tm_max(r, tm_ceildiv(r, c->shared.n, s->columns), tm_int(r, 1));
     LLVMValueRef least = tm_ceildiv(r, c->shared.m, s->block_rows);
-    LLVMValueRef wanted = divide(r, tm_int(r, s->units), groups);
+    LLVMValueRef wanted = divide(r, tm_int(r, s->units / c->shared.products), groups);
     LLVMValueRef most = tm_ceildiv(r, c->shared.m, 2 * (int64_t)s->rows);
     LLVMValueRef blocks = tm_max(r, tm_max(r, least, tm_min(r, wanted, most)), tm_int(r, 1));
     LLVMValueRef rows = tm_ceildiv(r, divide_up(r, c->shared.m, blocks), s->rows);
@@ -94,6 +94,7 @@ static void count_at_level(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *
     LLVMValueRef block = block_rows(r, &c), one = tm_int(r, 1);
     LLVMValueRef groups = tm_ceildiv(r, c.shared.n, c.schedule.columns);
     *out_units = tm_mul(r, tm_mul(r, groups, divide_up(r, c.shared.m, block)), c.shared.matrices);
+    *out_units = tm_mul(r, *out_units, tm_int(r, c.shared.products));
     LLVMValueRef columns = tm_int(r, c.schedule.columns);
     if (!is_packed(&c))
         columns = tm_min(r, columns, c.shared.n);
@@ -389,9 +390,15 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
         c.copy = tm_region_alloca(r, r->e->f32, (int64_t)s->rows * s->copy, 64);
     LLVMValueRef block = block_rows(r, &c), blocks = divide_up(r, c.shared.m, block);
     LLVMValueRef groups = tm_ceildiv(r, c.shared.n, s->columns);
+    LLVMValueRef row_units = tm_mul(r, groups, tm_int(r, c.shared.products));
     tm_loop loop = tm_loop_begin(r, begin, end, 1);
-    LLVMValueRef number = divide(r, loop.index, groups);
-    LLVMValueRef group = tm_sub(r, loop.index, tm_mul(r, number, groups));
+    LLVMValueRef number = divide(r, loop.index, row_units);
+    LLVMValueRef group = tm_sub(r, loop.index, tm_mul(r, number, row_units));
+    if (c.shared.products > 1) {
+        LLVMValueRef which = divide(r, group, groups);
+        group = tm_sub(r, group, tm_mul(r, which, groups));
+        tm_contract_select(r, &c.shared, which);
+    }
     c.number = tm_int(r, 0);
     c.a = c.shared.data[c.shared.a];
     if (c.shared.matrices != tm_int(r, 1)) {

@@ -109,6 +109,13 @@ const tm_node *tm_region_product(const tm_node *region) {
     return found;
 }
 
+int tm_region_product_count(const tm_node *region) {
+    int count = 0;
+    for (const tm_node *node = tm_node_graph(region, "body")->first; node != NULL; node = node->next)
+        count += node->op == TM_OP_MatMul;
+    return count;
+}
+
 bool tm_product_is_shared(const tm_value *b) {
     for (int i = 0; i + 2 < b->rank; i++)
         if (!tm_dim_is(b->dims[i], 1))
@@ -166,11 +173,11 @@ static void add_region(list *l, const tm_node *region) {
         tm_text_add(&schedules, " %s ", l->target->levels[i].folder);
         tm_schedule_print(&schedule, &schedules);
     }
-    entry made = {tm_text_get(&product), tm_text_get(&schedules), 1};
+    entry made = {tm_text_get(&product), tm_text_get(&schedules), tm_region_product_count(region)};
     for (size_t i = 0; i < l->entries.count; i++)
         if (strcmp(l->entries.items[i].product, made.product) == 0 &&
             strcmp(l->entries.items[i].schedules, made.schedules) == 0) {
-            l->entries.items[i].count++;
+            l->entries.items[i].count += made.count;
             return;
         }
     tm_push(l->arena, &l->entries, made);

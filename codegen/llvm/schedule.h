@@ -32,8 +32,10 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
  * it. */
 void tm_schedule_print(const tm_schedule *schedule, tm_text *text);
 
-/* The MatMul of a contract region. */
+/* The first MatMul of a contract region. */
 const tm_node *tm_region_product(const tm_node *region);
+/* How many a contract region holds: all of one A, and equal but for their other operands. */
+int tm_region_product_count(const tm_node *region);
 /* Is there one B for all rows of A, which are one matrix then? */
 bool tm_product_is_shared(const tm_value *b);
 /* What is known of the product of a contract region. */

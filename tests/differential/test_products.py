@@ -157,6 +157,36 @@ class Computed:
         check(self.name, found, a @ b, numpy.abs(a) @ numpy.abs(b), a.shape[-1], self.gelu)
 
 
+class Several(Product):
+    """Products of one x that are alike: y is their sum."""
+
+    def __init__(self, number, k, n, count, random):
+        super().__init__(number, k, n, random)
+        self.name, self.kind, self.batched = f"s{number}", "several", False
+        self.ws = [(random.standard_normal((k, n)) / k**0.5).astype(numpy.float32) for _ in range(count)]
+        self.bs = [random.standard_normal(n).astype(numpy.float32) for _ in range(count)]
+
+    def nodes(self):
+        made, sums = [], []
+        for i in range(len(self.ws)):
+            product, biased, end = (f"{letter}{i}{self.name}" for letter in "mqr")
+            made += [helper.make_node("MatMul", [f"x{self.name}", f"w{i}{self.name}"], [product]),
+                     helper.make_node("Add", [product, f"b{i}{self.name}"], [biased]),
+                     helper.make_node("Relu", [biased], [end])]
+            sums.append(end)
+        return made + [helper.make_node("Sum", sums, [f"y{self.name}"])]
+
+    def constants(self):
+        given = [(f"w{i}", w) for i, w in enumerate(self.ws)] + [(f"b{i}", b) for i, b in enumerate(self.bs)]
+        return [numpy_helper.from_array(array, name + self.name) for name, array in given]
+
+    def check(self, feeds, found):
+        x = feeds[f"x{self.name}"].astype(numpy.float64)
+        y = sum(numpy.maximum(x @ w + b, 0) for w, b in zip(self.ws, self.bs))
+        bound = sum(numpy.abs(x) @ numpy.abs(w) + numpy.abs(b) for w, b in zip(self.ws, self.bs))
+        check(self.name, found, y, bound, self.k, False)
+
+
 def make(products, rows):
     nodes = [node for p in products for node in p.nodes()]
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
@@ -184,6 +214,7 @@ def run(artifact, feeds, folder, threads):
 def products():
     random = numpy.random.default_rng(1)
     made = [Product(i, k, n, random) for i, (k, n) in enumerate(shapes())]
+    made += [Several(i, *form, random) for i, form in enumerate([(64, 48, 3), (300, 20, 2), (33, 100, 5)])]
     return made + [Computed(i, *form) for i, form in enumerate(COMPUTED)]
 
 
