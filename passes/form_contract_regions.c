@@ -34,17 +34,11 @@ static int64_t known(tm_dim dim) {
     return dim->kind == TM_DIM_CONST ? dim->constant : 0;
 }
 
-/* Which matrix of the operand takes part follows from the number of the product, when leading dims repeat up
- * to some axis and walk from there on. */
+/* Does each leading dim of the operand walk along that of the product, or repeat? */
 static bool matrices_fit(const tm_value *operand, const tm_value *out) {
-    bool walking = false;
-    for (int i = 0; i + 2 < operand->rank; i++) {
-        tm_dim whole = out->dims[out->rank - operand->rank + i];
-        bool walks = !tm_dim_is(operand->dims[i], 1);
-        if (walks ? operand->dims[i] != whole : walking && !tm_dim_is(whole, 1))
+    for (int i = 0; i + 2 < operand->rank; i++)
+        if (!tm_dim_is(operand->dims[i], 1) && operand->dims[i] != out->dims[out->rank - operand->rank + i])
             return false;
-        walking = walking || walks;
-    }
     return true;
 }
 

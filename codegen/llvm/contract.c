@@ -57,10 +57,32 @@ static LLVMValueRef within(tm_region *r, const tm_value *out, int axis, int coun
     return number;
 }
 
+/* Does the value walk along all leading dims of `out` from `axis` on? */
+static bool walks_on(const tm_value *value, const tm_value *out, int axis) {
+    for (int i = axis; i + 2 < out->rank; i++)
+        if (tm_dim_is(value->dims[i - (out->rank - value->rank)], 1) && !tm_dim_is(out->dims[i], 1))
+            return false;
+    return true;
+}
+
 LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number) {
     const tm_value *out = r->node->outputs[0], *value = r->node->inputs[operand];
     int axis = first_walking(value, out, 2);
-    return axis < 0 ? tm_int(r, 0) : within(r, out, axis, 2, number);
+    if (axis < 0)
+        return tm_int(r, 0);
+    if (walks_on(value, out, axis))
+        return within(r, out, axis, 2, number);
+    LLVMValueRef index = tm_int(r, 0), stride = tm_int(r, 1);
+    for (int i = out->rank - 3; i >= axis; i--) {
+        LLVMValueRef dim = tm_operand_dim(r, r->node->input_count, i);
+        LLVMValueRef outer = LLVMBuildUDiv(r->e->builder, number, dim, "");
+        if (!tm_dim_is(value->dims[i - (out->rank - value->rank)], 1)) {
+            index = tm_add(r, index, tm_mul(r, tm_sub(r, number, tm_mul(r, outer, dim)), stride));
+            stride = tm_mul(r, stride, dim);
+        }
+        number = outer;
+    }
+    return index;
 }
 
 /* Operands of the epilogue walk along the last of the leading dims (all of them, some, or none) and repeat
