@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float products over the class of shapes, at each level and on aarch64, against NumPy.
+"""Float products over the class of shapes, at each level and on other processors, against NumPy.
 
 The second operand is a constant, or computed: one matrix, one for each of the first, or broadcast.
 
@@ -27,7 +27,8 @@ LEVELS = {"both": [], "v3": ["-mcpu=x86-64-v3"], "v4": ["-mcpu=x86-64-v4"]}
 COMPUTED = [
     ((), (), -1, 3, 3), ((), (), -1, 10, 10), ((2,), (2,), -1, 17, 29), ((2,), (), -1, 64, 33),
     ((), (3,), -1, 8, 100), ((2, 3), (3,), -1, 5, 48), ((1, 3), (2, 1, 3), -1, 31, 65),
-    ((2,), (1,), -1, 1, 9), ((), (), -1, 300, 50), ((2,), (2,), -1, 257, 20), ((3,), (3,), 10, 10, 10), ((3,), (3,), 33, 17, 29),
+    ((2,), (1,), -1, 1, 9), ((), (), -1, 300, 50), ((2,), (2,), -1, 257, 20), ((3,), (3,), 10, 10, 10),
+    ((3,), (3,), 33, 17, 29),
     ((2,), (2,), 1, 64, 40), ((), (), 20, -1, 20), ((), (), 7, 40, -1), ((2,), (2,), -1, 300, -1),
     ((3, 1), (3, 2), -1, 4, 5), ((2, 1, 3), (1, 4, 1), -1, 6, 11), ((2, 3), (2, 1), 4, -1, 20),
     ((2,), (2,), -1, -1, -1), ((), (), 1, 30, 200), ((5,), (5,), 3, 3, 3), ((), (), 70, 512, 100),
@@ -249,8 +250,10 @@ def test_shapes(level, products, tmp_path):
                 assert y.tobytes() == part.tobytes(), (p.name, rows)
 
 
-def test_shapes_on_aarch64(products, tmp_path):
-    for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
+@pytest.mark.parametrize("processor", ["aarch64", "riscv64"])
+def test_shapes_elsewhere(processor, products, tmp_path):
+    compiler, emulator = f"{processor}-linux-gnu-gcc", f"qemu-{processor}"
+    for tool in (compiler, emulator):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool}")
     rows, some = 15, products[::2]
@@ -268,10 +271,10 @@ def test_shapes_on_aarch64(products, tmp_path):
         ends.append(f"    fwrite(y{p.name}, 4, {size}, stdout);")
     (tmp_path / "main.c").write_text(MAIN % ("\n".join(lines), ", ".join(names), "\n".join(ends)))
     command(TAMIS, "compile", tmp_path / "products.onnx", "-o", tmp_path / "products.o", "--emit=obj",
-            "--name=products", "--target=aarch64-linux-gnu")
-    command("aarch64-linux-gnu-gcc", "-std=c11", "-I", tmp_path, tmp_path / "main.c", tmp_path / "products.o",
+            "--name=products", f"--target={processor}-linux-gnu")
+    command(compiler, "-std=c11", "-I", tmp_path, tmp_path / "main.c", tmp_path / "products.o",
             "-o", tmp_path / "main")
-    done = subprocess.run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", tmp_path / "main"],
+    done = subprocess.run([emulator, "-L", f"/usr/{processor}-linux-gnu", tmp_path / "main"],
                           capture_output=True, timeout=600, check=True)
     data = numpy.frombuffer(done.stdout, numpy.float32)
     for p in some:
