@@ -4,7 +4,8 @@
  *
  * A plane (one channel of one sample) is pooled a row of the output at a time: for each position in the
  * window, the run of inputs that the row's columns see there is folded into a row of accumulators. So the
- * inner loop goes over columns, and the order of a sum is that of the window.
+ * inner loop goes over columns, and the order of a sum is that of the window. Positions of the window that no column
+ * finds inside of the data are left out: a window may be much larger than its data.
  *
  *     window 2x2, stride 2:   acc[j] = fold(fold(fold(x[0][2j], x[0][2j+1]), x[1][2j]), x[1][2j+1])
  *
@@ -60,13 +61,18 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
         C v = tm_load_##s(from[j * (step)]), a = acc[j]; \
         acc[j] = (C)(expression);                        \
     }
-#define FOLD_ROWS(s, S, C, name, start, expression)                                         \
+#define FOLD_ROWS(s, S, C, name, initial, expression)                                       \
     static void name##_##s(const pool *job, const S *restrict x, const tm_segment *segment, \
                            C *restrict acc) {                                               \
         const tm_window *window = &job->window;                                             \
-        int64_t at[TM_WINDOW_AXES] = {0}, stride = window->stride[window->axes - 1];        \
+        int64_t at[TM_WINDOW_AXES], low[TM_WINDOW_AXES], high[TM_WINDOW_AXES];              \
+        int64_t stride = window->stride[window->axes - 1];                                  \
         for (int64_t j = 0; j < segment->count; j++)                                        \
-            acc[j] = (start);                                                               \
+            acc[j] = (initial);                                                             \
+        if (!tm_window_reach(window, segment->start, segment->count, low, high))            \
+            return;                                                                         \
+        for (int32_t i = 0; i < window->axes; i++)                                          \
+            at[i] = low[i];                                                                 \
         do {                                                                                \
             int64_t first, end;                                                             \
             const S *from = x + tm_segment_row(window, segment, at, &first, &end);          \
@@ -76,7 +82,7 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
                 FOLD_RUN(s, C, 2, expression)                                               \
             else                                                                            \
                 FOLD_RUN(s, C, stride, expression)                                          \
-        } while (tm_window_next(window->axes, window->kernel, at));                         \
+        } while (tm_window_next_in(window->axes, low, high, at));                           \
     }
 
 /* All planes begin..end: `fold` the rows, then `finish` a row of accumulators (segment, acc). */

@@ -48,4 +48,32 @@ static inline bool tm_window_next(int32_t axes, const int64_t *dims, int64_t *at
     return false;
 }
 
+/* Positions of the kernel, [first, end) on each axis, that some column of a run may find inside of the data: the run
+ * starts at input position `start`, for `count` columns along the last axis. False when there are none. A kernel may
+ * be much larger than its data. */
+static inline bool tm_window_reach(const tm_window *window, const int64_t *start, int64_t count, int64_t *out_first,
+                                   int64_t *out_end) {
+    bool any = true;
+    for (int32_t i = 0; i < window->axes; i++) {
+        int64_t dilation = window->dilation[i], last = start[i]; /* where the last column starts */
+        if (i + 1 == window->axes && count > 0)
+            last += (count - 1) * window->stride[i];
+        int64_t end = start[i] < window->in[i] ? (window->in[i] - start[i] + dilation - 1) / dilation : 0;
+        out_first[i] = last < 0 ? (-last + dilation - 1) / dilation : 0;
+        out_end[i] = end < window->kernel[i] ? end : window->kernel[i];
+        any = any && out_first[i] < out_end[i];
+    }
+    return any;
+}
+
+/* Steps the odometer over those. */
+static inline bool tm_window_next_in(int32_t axes, const int64_t *first, const int64_t *end, int64_t *at) {
+    for (int32_t i = axes - 1; i >= 0; i--) {
+        if (++at[i] < end[i])
+            return true;
+        at[i] = first[i];
+    }
+    return false;
+}
+
 #endif
