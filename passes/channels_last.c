@@ -16,8 +16,8 @@
  * pools, reductions over space, Concat, Split, Slice, Pad, Resize and views follow their operands, so that
  * the transposes stay at the edges; the first layer of an image reads its few channels as they are.
  *
- * Padding of dense convolutions becomes a Pad of its own, and so does that of depthwise ones whose weights hold
- * an infinity or NaN: zeros there count, 0 * infinity is NaN.
+ * Padding of dense convolutions becomes a Pad of its own, and so does that of depthwise ones whose weights
+ * hold an infinity or NaN: zeros there count, 0 * infinity is NaN.
  *
  * Only for constant weights. Not bit-exact: the bias is added after the sum, not before.
  */
@@ -33,6 +33,8 @@
 #include <string.h>
 
 #define FEW_POSITIONS 4
+#define SHARED_SET \
+    512 /* channels: positions so many apart share a set of the first cache; products copy their rows */
 #define FEW_CHANNELS 4 /* so many are read where they are */
 
 static tm_code done(tm_layout *layout, tm_node *node, tm_value *twin) {
@@ -43,7 +45,8 @@ static tm_code done(tm_layout *layout, tm_node *node, tm_value *twin) {
 }
 
 static tm_value *integers(tm_graph *graph, const int64_t *values, int64_t count) {
-    return tm_value_create_constant(graph, NULL, tm_constant_create_i64(graph->model->arena, 1, &count, values));
+    return tm_value_create_constant(graph, NULL,
+                                    tm_constant_create_i64(graph->model->arena, 1, &count, values));
 }
 
 static void copy_attributes(tm_node *to, const tm_node *from) {
@@ -63,8 +66,8 @@ static tm_code copy_node(tm_node *node, int count, tm_value *const *inputs, tm_n
 /* ---- convolutions and pools ---- */
 
 /* Transpose, `node` with explicit pads, Transpose. */
-static tm_code between_transposes(tm_node *node, tm_value *x, bool last, tm_value *weights, const int64_t *pads,
-                                  tm_value **out) {
+static tm_code between_transposes(tm_node *node, tm_value *x, bool last, tm_value *weights,
+                                  const int64_t *pads, tm_value **out) {
     int spatial = node->inputs[0]->rank - 2;
     tm_value *inputs[2] = {x, weights};
     if (last) {
@@ -116,8 +119,7 @@ static tm_code product(tm_node *node, tm_value *x, tm_value **out) {
     const tm_constant *weights = node->inputs[1]->constant;
     tm_constant matrix = *weights;
     matrix.rank = 2;
-    tm_value *inputs[2] = {
-        x, tm_layout_transposed_constant(node->graph, &matrix, (const int64_t[]){1, 0})};
+    tm_value *inputs[2] = {x, tm_layout_transposed_constant(node->graph, &matrix, (const int64_t[]){1, 0})};
     return tm_match_make(node, TM_OP_MatMul, 2, inputs, out);
 }
 
@@ -140,10 +142,11 @@ static tm_code convolution(tm_layout *layout, tm_node *node) {
         return TM_OK;
     tm_value *x = node->inputs[0], *weights = node->inputs[1], *result;
     const tm_constant *constant = weights->constant;
-    bool last = tm_layout_twin(layout, x) != NULL || constant->dims[1] > FEW_CHANNELS || form.depthwise || form.point;
+    bool last =
+        tm_layout_twin(layout, x) != NULL || constant->dims[1] > FEW_CHANNELS || form.depthwise || form.point;
     if (last)
         TM_TRY(tm_layout_need_twin(layout, node, x, &x));
-    if (form.point && is_small(node->outputs[0])) {
+    if (form.point && (is_small(node->outputs[0]) || constant->dims[1] % SHARED_SET == 0)) {
         TM_TRY(product(node, x, &result));
     } else {
         if (!form.depthwise || !all_finite(constant))
@@ -243,7 +246,8 @@ static tm_code elementwise(tm_layout *layout, tm_node *node) {
     for (int i = 0; i < node->input_count; i++) {
         const tm_value *x = node->inputs[i];
         leads = leads || (x != NULL && tm_layout_twin(layout, x) != NULL && tm_region_same_dims(x, out));
-        if (x != NULL && (x->kind != TAMIS_KIND_TENSOR || x->rank > out->rank || x->type == TAMIS_TYPE_STRING))
+        if (x != NULL &&
+            (x->kind != TAMIS_KIND_TENSOR || x->rank > out->rank || x->type == TAMIS_TYPE_STRING))
             return TM_OK;
     }
     if (!leads || !tm_pass_allow(layout->context))
@@ -333,7 +337,8 @@ static tm_code along_axes(tm_layout *layout, tm_node *node, int axes_input, int6
 
 static int64_t known_length(const tm_node *node, int input) {
     const tm_value *value = node->input_count > input ? node->inputs[input] : NULL;
-    return value != NULL && value->rank == 1 && tm_dim_is_constant(value->dims[0]) ? value->dims[0]->constant : -1;
+    return value != NULL && value->rank == 1 && tm_dim_is_constant(value->dims[0]) ? value->dims[0]->constant
+                                                                                   : -1;
 }
 
 /* Numbers for each axis, by input or for the axes that are named. */

@@ -7,9 +7,9 @@
  *     the first with a depthwise Conv alone behind it              ->   Region "bottleneck"
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
- * Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is formed where
- * the tensor between the two is large, its rows fit on the stack, and what is elementwise there reads nothing but
- * numbers of channels.
+ * Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is
+ * formed where the tensor between the two is large, its rows fit on the stack, and what is elementwise there
+ * reads nothing but numbers of channels.
  */
 #include "ir/ops/window.h"
 #include "passes/layout.h"
@@ -23,7 +23,7 @@
 #define MOST_NODES 24
 #define WINDOW_PANEL 16
 #define MANY_POSITIONS 56
-#define RING_BYTES 24576   /* of the stack, for the rows of a vector of channels */
+#define RING_BYTES 24576 /* of the stack, for the rows of a vector of channels */
 #define MOST_LINES 14
 #define LARGE_BYTES 524288 /* of a tensor that does not stay near the core */
 
@@ -52,8 +52,8 @@ static bool is_candidate(const tm_node *node) {
     return form.depthwise ? before : is_plain(node, &form);
 }
 
-/* The width of panels that leaves the least work for tiles of a vector of 16 by up to 14 positions: cycles for one
- * term of all filters. */
+/* The width of panels that leaves the least work for tiles of a vector of 16 by up to 14 positions: cycles
+ * for one term of all filters. */
 static int panel_width(int64_t filters, int64_t positions) {
     static const int most[] = {14, 14, 9};
     int best = 16;
@@ -92,12 +92,14 @@ static tm_value *packed(tm_model *model, const tm_node *node, const tm_window_fo
     tm_constant *copy = tm_arena_copy(model->arena, weights->constant, sizeof(*copy));
     int64_t groups = depthwise ? 1 : tm_node_int(node, "group");
     copy->panel_groups = (int)groups;
-    copy->panel_channels_last = node->inputs[0]->producer != NULL && tm_layout_is_to_first(node->inputs[0]->producer);
-    copy->panel = depthwise || narrow ? WINDOW_PANEL : panel_width(copy->dims[0] / groups, row_length(node, form->point));
+    copy->panel_channels_last =
+        node->inputs[0]->producer != NULL && tm_layout_is_to_first(node->inputs[0]->producer);
+    copy->panel = depthwise || narrow ? WINDOW_PANEL
+                                      : panel_width(copy->dims[0] / groups, row_length(node, form->point));
     for (size_t i = 0; i < model->values.count; i++) { /* one for all convolutions by them */
         tm_value *known = model->values.items[i];
-        if (known->constant != NULL && known->constant->data == copy->data && known->constant->panel == copy->panel &&
-            known->constant->panel_groups == copy->panel_groups &&
+        if (known->constant != NULL && known->constant->data == copy->data &&
+            known->constant->panel == copy->panel && known->constant->panel_groups == copy->panel_groups &&
             known->constant->panel_channels_last == copy->panel_channels_last &&
             tm_rewrite_same_type(known, weights) && tm_graph_contains(known->graph, node->graph))
             return known;
@@ -149,8 +151,9 @@ static tm_node *depthwise_behind(tm_node *const *nodes, int first, int count, tm
     if (transpose == NULL || transpose->graph != nodes[0]->graph || !tm_layout_is_to_first(transpose))
         return NULL;
     tm_node *node = tm_value_single_user(transpose->outputs[0]);
-    if (node == NULL || node->op != TM_OP_Conv || !is_candidate(node) || !tm_window_form_convolution(node, out) ||
-        !out->depthwise || !ring_fits(value, node, out) || !reads_channels_only(nodes, first, count))
+    if (node == NULL || node->op != TM_OP_Conv || !is_candidate(node) ||
+        !tm_window_form_convolution(node, out) || !out->depthwise || !ring_fits(value, node, out) ||
+        !reads_channels_only(nodes, first, count))
         return NULL;
     return node;
 }
@@ -162,15 +165,18 @@ static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_regio
     bool convolution = node->op == TM_OP_Conv;
     (void)(convolution ? tm_window_form_convolution(node, &form) : tm_window_form_pool(node, &form));
     tm_node *before = node->inputs[0]->producer;
-    if (tm_layout_is_to_first(before) && before->graph == node->graph && tm_value_single_user(node->inputs[0]) == node)
+    if (tm_layout_is_to_first(before) && before->graph == node->graph &&
+        tm_value_single_user(node->inputs[0]) == node)
         nodes[count++] = before;
     nodes[count++] = node;
     nodes[count++] = tm_value_single_user(node->outputs[0]);
     first = count;
     count = tm_region_epilogue(nodes, count, MOST_NODES);
     const char *kind = form.depthwise ? "window" : "convolution";
-    bool dense = convolution && !form.depthwise && node->inputs[0]->rank == 4 && tm_node_int(node, "group") == 1;
-    tm_node *depthwise = dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind) : NULL;
+    bool dense =
+        convolution && !form.depthwise && node->inputs[0]->rank == 4 && tm_node_int(node, "group") == 1;
+    tm_node *depthwise =
+        dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind) : NULL;
     if (convolution)
         tm_node_set_input(node, 1, packed(context->model, node, &form, depthwise != NULL));
     if (depthwise != NULL) {

@@ -72,7 +72,8 @@ void tm_layout_set_twin(tm_layout *layout, const tm_value *value, tm_value *twin
     layout->twins[value->id] = twin;
 }
 
-static tm_code permute(tm_node *before, tm_value *value, bool point, const int64_t *perm, tm_value **out_value) {
+static tm_code permute(tm_node *before, tm_value *value, bool point, const int64_t *perm,
+                       tm_value **out_value) {
     if (!point)
         return tm_match_make_transpose(before, value, perm, out_value);
     tm_dim dims[TAMIS_MAX_RANK];

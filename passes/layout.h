@@ -15,7 +15,7 @@
 typedef struct tm_layout {
     tm_pass_context *context;
     tm_model *model;
-    tm_value **twins;   /* by id, for values that were there when the walk began */
+    tm_value **twins; /* by id, for values that were there when the walk began */
     int32_t twin_count;
     TM_VECTOR(tm_node *) replaced; /* nodes whose outputs all have twins: they go when the walk is over */
 } tm_layout;
@@ -28,7 +28,8 @@ TM_MUST_USE tm_code tm_layout_end(tm_layout *layout);
 tm_value *tm_layout_twin(const tm_layout *layout, const tm_value *value);
 void tm_layout_set_twin(tm_layout *layout, const tm_value *value, tm_value *twin);
 /* The twin, made before `before` when there is none. */
-TM_MUST_USE tm_code tm_layout_need_twin(tm_layout *layout, tm_node *before, tm_value *value, tm_value **out_twin);
+TM_MUST_USE tm_code tm_layout_need_twin(tm_layout *layout, tm_node *before, tm_value *value,
+                                        tm_value **out_twin);
 /* A transposed value, before `before`: to channels last, or back. */
 TM_MUST_USE tm_code tm_layout_to_last(tm_node *before, tm_value *value, tm_value **out_value);
 TM_MUST_USE tm_code tm_layout_to_first(tm_node *before, tm_value *value, tm_value **out_value);

@@ -18,9 +18,9 @@ bool tm_region_same_dims(const tm_value *a, const tm_value *b);
 /* Is the node one of these? */
 bool tm_region_is_among(tm_node *const *nodes, int count, const tm_node *node);
 
-/* Appends to the nodes what may stand behind the last one in its region, each the only reader of the one before: elementwise
- * over the same dims, with operands that walk along all of the last leading dims or none (codegen/llvm/contract.c). Returns
- * the new count. */
+/* Appends to the nodes what may stand behind the last one in its region, each the only reader of the one
+ * before: elementwise over the same dims, with operands that walk along all of the last leading dims or none
+ * (codegen/llvm/contract.c). Returns the new count. */
 int tm_region_epilogue(tm_node **nodes, int count, int capacity);
 
 /* Calls form(context, node) on each candidate of the graph and of the bodies in it (regions' bodies

@@ -59,9 +59,9 @@ void tm_contract_set_up(tm_region *r, tm_contract *c);
 void tm_contract_begin(tm_region *r, tm_contract *c);
 /* From here on the operands are those of product `which`. */
 void tm_contract_select(tm_region *r, tm_contract *c, LLVMValueRef which);
-/* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and c->column under the
- * mask of `r`; and the output's store. Operands are read once for many vectors when all are computed before the first is
- * stored. */
+/* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and c->column
+ * under the mask of `r`; and the output's store. Operands are read once for many vectors when all are computed
+ * before the first is stored. */
 LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum, const tm_value *value);
 void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result);
 /* Is the epilogue short enough to stand behind each vector of a tile? */

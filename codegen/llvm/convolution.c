@@ -2,8 +2,8 @@
  *
  * convolution.c: sums of a tile of a convolution by packed weights; see convolution.h.
  *
- * Loops of terms whose steps fit are merged, so that a row of taps is one loop over neighbours. The address of
- * a tile is opaque to LLVM (tm_opaque): all others are at constant distances from it where dims are known.
+ * Loops of terms whose steps fit are merged, so that a row of taps is one loop over neighbours. The address
+ * of a tile is opaque to LLVM (tm_opaque): all others are at constant distances from it where dims are known.
  */
 #include "codegen/llvm/convolution.h"
 
@@ -75,17 +75,14 @@ void tm_convolution_set_up_tiles(tm_region *r, tm_convolution *c) {
     set_up_depth(r, c);
 }
 
-static LLVMValueRef element(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
-    return LLVMBuildInBoundsGEP2(r->e->builder, r->e->f32, data, &index, 1, "");
-}
-
 static void add_term(tm_region *r, const tm_convolution *c, tm_tile *t, LLVMValueRef offset, LLVMValueRef k) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef columns[TM_TILE_VECTORS], x = element(r, t->x, offset);
+    LLVMValueRef columns[TM_TILE_VECTORS], x = tm_element(r, t->x, offset);
     LLVMValueRef row = tm_mul(r, k, tm_int(r, c->shared.shape.panel));
     for (int v = 0; v < c->vectors; v++)
-        columns[v] = tm_load_vector(r, TAMIS_TYPE_FLOAT, t->panel, tm_add(r, row, tm_int(r, (int64_t)v * r->lanes)));
+        columns[v] =
+            tm_load_vector(r, TAMIS_TYPE_FLOAT, t->panel, tm_add(r, row, tm_int(r, (int64_t)v * r->lanes)));
     for (int i = 0; i < t->shape.width * t->shape.height; i++) {
         LLVMValueRef a = tm_load_splat(r, TAMIS_TYPE_FLOAT, x, t->offsets[i]);
         for (int v = 0; v < c->vectors; v++) {
@@ -95,13 +92,15 @@ static void add_term(tm_region *r, const tm_convolution *c, tm_tile *t, LLVMValu
     }
 }
 
-static void add_terms(tm_region *r, const tm_convolution *c, tm_tile *t, int level, LLVMValueRef offset, LLVMValueRef k) {
+static void add_terms(tm_region *r, const tm_convolution *c, tm_tile *t, int level, LLVMValueRef offset,
+                      LLVMValueRef k) {
     const tm_depth_loop *loop = &c->loops[level];
     bool inner = level + 1 == c->loop_count;
     k = tm_mul(r, k, tm_int(r, loop->count));
     if (inner && loop->count <= UNROLL) {
         for (int64_t i = 0; i < loop->count; i++)
-            add_term(r, c, t, tm_add(r, offset, tm_mul(r, tm_int(r, i), loop->step)), tm_add(r, k, tm_int(r, i)));
+            add_term(r, c, t, tm_add(r, offset, tm_mul(r, tm_int(r, i), loop->step)),
+                     tm_add(r, k, tm_int(r, i)));
         return;
     }
     tm_loop l = tm_loop_begin(r, tm_int(r, 0), tm_int(r, loop->count), 1);
@@ -120,8 +119,8 @@ void tm_convolution_sum(tm_region *r, const tm_convolution *c, tm_tile *t) {
     for (int i = 0; i < width * t->shape.height; i++) {
         t->offsets[i] = tm_mul(r, s->step[last], tm_int(r, s->stride[last] * (i % width)));
         if (i >= width)
-            t->offsets[i] = tm_add(r, t->offsets[i],
-                                   tm_mul(r, s->step[last - 1], tm_int(r, s->stride[last - 1] * (i / width))));
+            t->offsets[i] = tm_add(
+                r, t->offsets[i], tm_mul(r, s->step[last - 1], tm_int(r, s->stride[last - 1] * (i / width))));
         for (int v = 0; v < c->vectors; v++) {
             t->sums[i][v] = tm_region_alloca(r, vector, 1, 64);
             LLVMBuildStore(r->e->builder, LLVMConstNull(vector), t->sums[i][v]);

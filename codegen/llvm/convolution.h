@@ -3,8 +3,8 @@
  * convolution.h: sums of a tile of a convolution by packed weights, for all generators of such regions.
  *
  * A tile is some neighbouring positions of the output by some vectors of filters, in registers. Rows of the
- * product are read where the image has them: position i of a tile lies at a fixed distance from the first, and
- * the terms are nested loops with a step in x each, in the order of the packed rows
+ * product are read where the image has them: position i of a tile lies at a fixed distance from the first,
+ * and the terms are nested loops with a step in x each, in the order of the packed rows
  *
  *     3x3, stride 1, 64 channels last:   for each row of taps (step: a row of x), 192 neighbours (step 1)
  */
@@ -38,10 +38,10 @@ typedef struct tm_convolution {
 
 typedef struct tm_tile {
     tm_shape shape;
-    LLVMValueRef x;                                 /* first position */
-    LLVMValueRef panel;                             /* the weights' columns */
+    LLVMValueRef x;                                   /* first position */
+    LLVMValueRef panel;                               /* the weights' columns */
     LLVMValueRef sums[TM_TILE_ROWS][TM_TILE_VECTORS]; /* slots of the vectors */
-    LLVMValueRef offsets[TM_TILE_ROWS];             /* of positions, in x */
+    LLVMValueRef offsets[TM_TILE_ROWS];               /* of positions, in x */
 } tm_tile;
 
 /* For the body's first convolution. Also for the count of units. */
@@ -53,11 +53,5 @@ int tm_convolution_most_rows(const tm_region *r, int vectors);
 /* Emits the sums of the tile whose shape, x and panel are given. */
 void tm_convolution_sum(tm_region *r, const tm_convolution *c, tm_tile *t);
 LLVMValueRef tm_convolution_load_sum(tm_region *r, const tm_tile *t, int position, int vector);
-
-/* The largest part of `count` that cuts it evenly in parts of at most `most`. */
-static inline int64_t tm_even_part(int64_t count, int64_t most) {
-    int64_t parts = (count + most - 1) / most;
-    return parts > 0 ? (count + parts - 1) / parts : most;
-}
 
 #endif

@@ -91,13 +91,17 @@ LLVMValueRef tm_min(tm_region *r, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef tm_max(tm_region *r, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef tm_ceildiv(tm_region *r, LLVMValueRef a, int64_t b);
 LLVMValueRef tm_less(tm_region *r, LLVMValueRef a, LLVMValueRef b);
+/* *index becomes the quotient; returns the rest. */
+LLVMValueRef tm_divide(tm_region *r, LLVMValueRef *index, LLVMValueRef by);
+/* Address of an f32; may be outside of the data as long as it is not read. */
+LLVMValueRef tm_element(tm_region *r, LLVMValueRef data, LLVMValueRef index);
 
 /* The number when it is known at compile time, else -1. */
 int64_t tm_known(LLVMValueRef value);
 
-/* The same number or pointer, of which LLVM does not see what it is made of. Addresses of a tile that start from one
- * are cheap to compile: else all loops around have a part in each of them, and strength reduction weighs all ways
- * to compute them. */
+/* The same number or pointer, of which LLVM does not see what it is made of. Addresses of a tile that start
+ * from one are cheap to compile: else all loops around have a part in each of them, and strength reduction
+ * weighs all ways to compute them. */
 LLVMValueRef tm_opaque(tm_region *r, LLVMValueRef value);
 
 /* ---- the region's operands: input i, or output i counted after the inputs ---- */

@@ -6,16 +6,16 @@
  *     v[n, h, w, c] = f(sum over k of x[n, h.., k] * w1[k, c] ...)        wide: six times the channels of x
  *     y[n, p, q, c] = g(sum over taps i, j of v[n, p*s + i - head, q*s + j - head, c] * w2[i, j, c])
  *
- * Both go over the same channels c, so a unit of work is some channels of one sample: for one vector of them the
- * rows of v that a row of y needs are kept in a ring as long as the window is high, on the stack, near the core.
- * Each row of v is made once, padding is zeros in the ring that stay there. The wide tensor, which would go out
- * to memory and back, is never written.
+ * Both go over the same channels c, so a unit of work is some channels of one sample: for one vector of them
+ * the rows of v that a row of y needs are kept in a ring as long as the window is high, on the stack, near
+ * the core. Each row of v is made once, padding is zeros in the ring that stay there. The wide tensor, which
+ * would go out to memory and back, is never written.
  */
 #include "codegen/llvm/convolution.h"
 
-#define CHANNELS 16   /* of a unit: a multiple of all vectors, and the panels of both weights */
-#define WORK 400000   /* multiply-adds worth a task of their own */
-#define MOST_HELD 9   /* weights of the window that stay in registers, where there are 32 */
+#define CHANNELS 16    /* of a unit: a multiple of all vectors, and the panels of both weights */
+#define WORK 400000    /* multiply-adds worth a task of their own */
+#define MOST_HELD 9    /* weights of the window that stay in registers, where there are 32 */
 #define MOST_TERMS 126 /* of a tile of the depthwise part */
 
 typedef struct bottleneck {
@@ -27,8 +27,8 @@ typedef struct bottleneck {
     int64_t out_high, out_wide; /* of y */
     int64_t line;               /* elements of a line of the ring */
     LLVMValueRef ring, x, column, sample;
-    LLVMValueRef mask;                      /* of the channels */
-    LLVMValueRef panel, weights;            /* of the vector, of both convolutions */
+    LLVMValueRef mask;           /* of the channels */
+    LLVMValueRef panel, weights; /* of the vector, of both convolutions */
     LLVMValueRef held[MOST_HELD];
 } bottleneck;
 
@@ -59,14 +59,10 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     return TM_OK;
 }
 
-static LLVMValueRef element(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
-    return LLVMBuildGEP2(r->e->builder, r->e->f32, data, &index, 1, "");
-}
-
 /* The line of the ring for row `row` of the padded image. */
 static LLVMValueRef ring_line(tm_region *r, const bottleneck *b, LLVMValueRef row) {
     LLVMValueRef slot = LLVMBuildURem(r->e->builder, row, tm_int(r, b->space.kernel[0]), "");
-    return tm_opaque(r, element(r, b->ring, tm_mul(r, slot, tm_int(r, b->line))));
+    return tm_opaque(r, tm_element(r, b->ring, tm_mul(r, slot, tm_int(r, b->line))));
 }
 
 /* ---- rows of v ---- */
@@ -93,8 +89,8 @@ static void make_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
     tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
     LLVMValueRef step = tm_mul(r, s->step[1], tm_int(r, s->stride[1]));
     LLVMValueRef place = tm_add(r, loop.index, tm_int(r, b->space.head[1]));
-    make_tile(r, b, size, tm_opaque(r, element(r, x, tm_mul(r, loop.index, step))),
-              tm_opaque(r, element(r, line, tm_mul(r, place, tm_int(r, r->lanes)))));
+    make_tile(r, b, size, tm_opaque(r, tm_element(r, x, tm_mul(r, loop.index, step))),
+              tm_opaque(r, tm_element(r, line, tm_mul(r, place, tm_int(r, r->lanes)))));
     tm_loop_end(r, &loop);
 }
 
@@ -105,14 +101,15 @@ static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, row, tm_int(r, b->high)));
     int size = (int)tm_even_part(b->wide, tm_convolution_most_rows(r, 1));
     int64_t whole = b->wide / size * size;
-    LLVMValueRef x = element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
+    LLVMValueRef x = tm_element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
     make_tiles(r, b, 0, whole, size, x, line);
     make_tiles(r, b, whole, b->wide, (int)(b->wide - whole > 0 ? b->wide - whole : 1), x, line);
     tm_if_end(r, inside);
-    LLVMBasicBlockRef behind = tm_if_begin(
-        r, LLVMBuildICmp(r->e->builder, LLVMIntSGE, row, tm_int(r, b->high), ""));
+    LLVMBasicBlockRef behind =
+        tm_if_begin(r, LLVMBuildICmp(r->e->builder, LLVMIntSGE, row, tm_int(r, b->high), ""));
     tm_loop zero = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->line), r->lanes);
-    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), line, zero.index);
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), line,
+                    zero.index);
     tm_loop_end(r, &zero);
     tm_if_end(r, behind);
 }
@@ -137,7 +134,8 @@ static void fold_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef *lines
         r->mask = NULL;
         for (int64_t k = 0; k < taps_of(s); k++) {
             int64_t at = i * s->stride[1] + k % s->kernel[1];
-            LLVMValueRef v = tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[k / s->kernel[1]], tm_int(r, at * r->lanes));
+            LLVMValueRef v =
+                tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[k / s->kernel[1]], tm_int(r, at * r->lanes));
             sum = tm_fma(r, v, holds(r, b) ? b->held[k] : load_weight(r, b, k), sum);
         }
         r->mask = b->mask;
@@ -159,7 +157,7 @@ static void fold_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
         return;
     tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
     for (int64_t k = 0; k < s->kernel[0]; k++)
-        here[k] = element(r, lines[k], tm_mul(r, loop.index, tm_int(r, s->stride[1] * r->lanes)));
+        here[k] = tm_element(r, lines[k], tm_mul(r, loop.index, tm_int(r, s->stride[1] * r->lanes)));
     fold_tile(r, b, size, here, tm_opaque(r, tm_add(r, row, loop.index)));
     tm_loop_end(r, &loop);
 }
@@ -173,9 +171,11 @@ static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     most = most < 1 ? 1 : most < registers ? most : registers;
     int size = (int)tm_even_part(b->out_wide, most);
     int64_t whole = b->out_wide / size * size;
-    LLVMValueRef out = tm_mul(r, tm_add(r, tm_mul(r, b->sample, tm_int(r, b->out_high)), row), tm_int(r, b->out_wide));
+    LLVMValueRef out =
+        tm_mul(r, tm_add(r, tm_mul(r, b->sample, tm_int(r, b->out_high)), row), tm_int(r, b->out_wide));
     fold_tiles(r, b, 0, whole, size, lines, out);
-    fold_tiles(r, b, whole, b->out_wide, (int)(b->out_wide - whole > 0 ? b->out_wide - whole : 1), lines, out);
+    fold_tiles(r, b, whole, b->out_wide, (int)(b->out_wide - whole > 0 ? b->out_wide - whole : 1), lines,
+               out);
 }
 
 /* ---- units ---- */
@@ -186,14 +186,16 @@ static void walk_rows(tm_region *r, bottleneck *b) {
     LLVMBuilderRef builder = r->e->builder;
     LLVMValueRef next = tm_region_alloca(r, r->e->i64, 1, 8);
     tm_loop zero = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->kernel[0] * b->line), r->lanes);
-    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), b->ring, zero.index);
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), b->ring,
+                    zero.index);
     tm_loop_end(r, &zero);
     for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
         b->held[k] = load_weight(r, b, k);
     LLVMBuildStore(builder, tm_int(r, 0), next);
     tm_loop y = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->out_high), 1);
     LLVMValueRef row = tm_opaque(r, y.index);
-    LLVMValueRef end = tm_add(r, tm_mul(r, row, tm_int(r, s->stride[0])), tm_int(r, s->kernel[0] - s->head[0]));
+    LLVMValueRef end =
+        tm_add(r, tm_mul(r, row, tm_int(r, s->stride[0])), tm_int(r, s->kernel[0] - s->head[0]));
     tm_loop v = tm_loop_begin(r, LLVMBuildLoad2(builder, r->e->i64, next, ""), end, 1);
     make_row(r, b, tm_opaque(r, v.index));
     tm_loop_end(r, &v);
@@ -208,7 +210,7 @@ static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
     b->sample = LLVMBuildUDiv(builder, index, tm_int(r, blocks), "");
     LLVMValueRef block = tm_sub(r, index, tm_mul(r, b->sample, tm_int(r, blocks)));
     const tm_space *s = &b->inner.space;
-    b->x = element(r, b->inner.shared.data[b->inner.shared.a], tm_mul(r, b->sample, s->sample_step));
+    b->x = tm_element(r, b->inner.shared.data[b->inner.shared.a], tm_mul(r, b->sample, s->sample_step));
     tm_loop vectors = tm_loop_begin(r, tm_int(r, 0), tm_int(r, CHANNELS), r->lanes);
     b->column = tm_add(r, tm_mul(r, block, tm_int(r, CHANNELS)), vectors.index);
     b->inner.shared.column = b->outer.column = b->column;
@@ -216,9 +218,9 @@ static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
     LLVMValueRef left = tm_sub(r, tm_int(r, b->inner.filters), b->column);
     b->mask = b->inner.filters % CHANNELS == 0 ? NULL : tm_tail_mask(r, tm_max(r, left, tm_int(r, 0)));
     LLVMValueRef first = tm_mul(r, block, tm_int(r, b->inner.depth * CHANNELS));
-    b->panel = element(r, b->inner.shared.data[b->inner.shared.b], tm_add(r, first, vectors.index));
+    b->panel = tm_element(r, b->inner.shared.data[b->inner.shared.b], tm_add(r, first, vectors.index));
     first = tm_mul(r, block, tm_int(r, taps_of(&b->space) * CHANNELS));
-    b->weights = element(r, b->inner.shared.data[b->outer.b], tm_add(r, first, vectors.index));
+    b->weights = tm_element(r, b->inner.shared.data[b->outer.b], tm_add(r, first, vectors.index));
     LLVMBasicBlockRef inside = tm_if_begin(r, LLVMBuildICmp(builder, LLVMIntSGT, left, tm_int(r, 0), ""));
     walk_rows(r, b);
     tm_if_end(r, inside);

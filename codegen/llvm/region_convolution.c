@@ -4,10 +4,10 @@
  *
  *     y[n, p, q, m] = f(sum over taps t and channels c of x[n, p*s + t, .., c] * W[t, c, m], bias[m], ...)
  *
- * A product of output positions and filters whose rows are read where the image has them: nothing is unfolded.
- * The weights were packed in panels of columns when they were written, rows in the order in which the image is
- * walked. A tile of positions x vectors of filters stays in registers; position i of a tile lies at a fixed
- * distance from the first, so that one address serves all of them:
+ * A product of output positions and filters whose rows are read where the image has them: nothing is
+ * unfolded. The weights were packed in panels of columns when they were written, rows in the order in which
+ * the image is walked. A tile of positions x vectors of filters stays in registers; position i of a tile lies
+ * at a fixed distance from the first, so that one address serves all of them:
  *
  *     3x3, stride 1, 64 channels:   for each row of taps, 192 neighbours of x; position i is 64*i further on
  *
@@ -17,9 +17,9 @@
  */
 #include "codegen/llvm/convolution.h"
 
-#define CHUNK 84            /* positions along the last axis of a unit, when there are more or it is not known */
-#define LONG_ROW 168        /* more than this are cut in chunks */
-#define WORK 400000         /* multiply-adds worth a task of their own */
+#define CHUNK 84     /* positions along the last axis of a unit, when there are more or it is not known */
+#define LONG_ROW 168 /* more than this are cut in chunks */
+#define WORK 400000  /* multiply-adds worth a task of their own */
 #define NEAR_WEIGHTS 524288 /* bytes of weights that stay in the second cache while positions change */
 
 typedef struct convolution {
@@ -34,14 +34,6 @@ typedef struct convolution {
     bool light; /* the epilogue */
 } convolution;
 
-static int64_t at_least(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-static int64_t at_most(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static void set_up_units(tm_region *r, convolution *c) {
     tm_space *s = &c->sums.space;
     int last = s->axes - 1;
@@ -49,10 +41,11 @@ static void set_up_units(tm_region *r, convolution *c) {
     bool whole = width >= 0 && width <= LONG_ROW;
     c->chunk = whole ? s->out[last] : tm_int(r, CHUNK);
     c->high = last > 0 ? s->out[last - 1] : tm_int(r, 1);
-    int64_t row = at_least(tm_known(c->chunk), 1), rows = tm_known(c->high);
-    int64_t work = at_least(row * c->sums.depth * c->sums.shared.shape.panel, 1);
-    c->block_rows = at_least((2 * TM_TILE_ROWS + row - 1) / row, WORK / work);
-    c->block_rows = rows >= 0 ? tm_even_part(at_least(rows, 1), at_least(c->block_rows, 1)) : c->block_rows;
+    int64_t row = tm_at_least(tm_known(c->chunk), 1), rows = tm_known(c->high);
+    int64_t work = tm_at_least(row * c->sums.depth * c->sums.shared.shape.panel, 1);
+    c->block_rows = tm_at_least((2 * TM_TILE_ROWS + row - 1) / row, WORK / work);
+    c->block_rows =
+        rows >= 0 ? tm_even_part(tm_at_least(rows, 1), tm_at_least(c->block_rows, 1)) : c->block_rows;
     c->images = s->samples;
     for (int i = 0; i + 1 < last; i++)
         c->images = tm_mul(r, c->images, s->out[i]);
@@ -60,8 +53,8 @@ static void set_up_units(tm_region *r, convolution *c) {
     c->chunks = whole ? tm_int(r, 1) : tm_ceildiv(r, s->out[last], CHUNK);
 }
 
-/* A kernel of one with steps of one looks at positions one by one: all of an image are one axis, and all images too
- * unless they are large and known, so that tiles divide them evenly. */
+/* A kernel of one with steps of one looks at positions one by one: all of an image are one axis, and all
+ * images too unless they are large and known, so that tiles divide them evenly. */
 static void merge_axes(tm_region *r, tm_space *s) {
     if (!s->channels_last || tm_node_int(s->window, "group") != 1)
         return;
@@ -91,7 +84,8 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     set_up(r, &c);
     *out_units = tm_mul(r, tm_mul(r, c.images, c.row_blocks),
                         tm_mul(r, c.chunks, tm_int(r, c.sums.groups * c.sums.panels)));
-    int64_t work = at_least(c.block_rows * tm_known(c.chunk) * c.sums.depth * c.sums.shared.shape.panel, 1);
+    int64_t work =
+        tm_at_least(c.block_rows * tm_known(c.chunk) * c.sums.depth * c.sums.shared.shape.panel, 1);
     *out_grain = tm_int(r, WORK / work + 1);
     return TM_OK;
 }
@@ -102,11 +96,11 @@ static void set_up_shapes(tm_region *r, convolution *c) {
     int64_t whole = c->block_rows;
     c->tall = width > 0 && 2 * width <= rows && whole > 1;
     if (c->tall) {
-        c->shapes[c->shape_count++] = (tm_shape){(int)width, (int)at_most(rows / width, whole)};
+        c->shapes[c->shape_count++] = (tm_shape){(int)width, (int)tm_at_most(rows / width, whole)};
         c->shapes[c->shape_count++] = (tm_shape){(int)width, 1};
         return;
     }
-    int64_t chunk = tm_known(c->chunk), even = tm_even_part(at_least(chunk, 1), rows);
+    int64_t chunk = tm_known(c->chunk), even = tm_even_part(tm_at_least(chunk, 1), rows);
     c->shapes[c->shape_count++] = (tm_shape){(int)even, 1};
     if (width >= 0 && width == chunk) {
         if (chunk % even != 0)
@@ -120,7 +114,7 @@ static void set_up_shapes(tm_region *r, convolution *c) {
 
 /* ---- a tile ---- */
 
-typedef struct strip { /* of the output: what a column of tiles is cut from */
+typedef struct strip {      /* of the output: what a column of tiles is cut from */
     LLVMValueRef from, end; /* positions on the last axis, or rows when tiles are tall */
     LLVMValueRef x, row;    /* element of x and row of the output for position or row 0 */
     LLVMValueRef panel, column, end_column;
@@ -128,7 +122,8 @@ typedef struct strip { /* of the output: what a column of tiles is cut from */
 } strip;
 
 /* A light epilogue is done where the sums are. */
-static void finish_light(tm_region *r, convolution *c, const tm_tile *t, const strip *strip, LLVMValueRef row) {
+static void finish_light(tm_region *r, convolution *c, const tm_tile *t, const strip *strip,
+                         LLVMValueRef row) {
     LLVMValueRef results[TM_TILE_ROWS][TM_TILE_VECTORS];
     const tm_value *value = r->body->outputs.items[0];
     tm_contract *shared = &c->sums.shared;
@@ -139,7 +134,8 @@ static void finish_light(tm_region *r, convolution *c, const tm_tile *t, const s
                 shared->row = tm_add(r, row, tm_int(r, i));
                 shared->column = tm_add(r, strip->column, tm_int(r, (int64_t)v * r->lanes));
                 if (pass == 0)
-                    results[i][v] = tm_contract_compute(r, shared, tm_convolution_load_sum(r, t, i, v), value);
+                    results[i][v] =
+                        tm_contract_compute(r, shared, tm_convolution_load_sum(r, t, i, v), value);
                 else
                     tm_contract_store_result(r, shared, results[i][v]);
             }
@@ -162,10 +158,6 @@ static void make_tile(tm_region *r, convolution *c, tm_shape shape, LLVMValueRef
 
 /* ---- units ---- */
 
-static LLVMValueRef element(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
-    return LLVMBuildInBoundsGEP2(r->e->builder, r->e->f32, data, &index, 1, "");
-}
-
 /* Full tiles while they last, then smaller ones. The epilogue stands once behind them. */
 static void walk_strip(tm_region *r, convolution *c, const strip *strip) {
     LLVMBuilderRef b = r->e->builder;
@@ -178,7 +170,8 @@ static void walk_strip(tm_region *r, convolution *c, const strip *strip) {
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, head);
     LLVMValueRef here = LLVMBuildLoad2(b, r->e->i64, at, ""), left = tm_sub(r, strip->end, here);
-    LLVMValueRef x = element(r, strip->x, tm_mul(r, here, tm_mul(r, s->step[axis], tm_int(r, s->stride[axis]))));
+    LLVMValueRef x =
+        tm_element(r, strip->x, tm_mul(r, here, tm_mul(r, s->step[axis], tm_int(r, s->stride[axis]))));
     x = tm_opaque(r, x);
     LLVMValueRef width = c->tall ? s->out[last] : tm_int(r, 1);
     LLVMValueRef row = tm_opaque(r, tm_add(r, strip->row, tm_mul(r, here, width)));
@@ -210,8 +203,8 @@ static void walk_strip(tm_region *r, convolution *c, const strip *strip) {
 }
 
 /* All columns of a panel over rows y0..y1 and positions x0..x1 of an image. */
-static void walk_block(tm_region *r, convolution *c, strip *s, LLVMValueRef y0, LLVMValueRef y1, LLVMValueRef x0,
-                       LLVMValueRef x1) {
+static void walk_block(tm_region *r, convolution *c, strip *s, LLVMValueRef y0, LLVMValueRef y1,
+                       LLVMValueRef x0, LLVMValueRef x1) {
     const tm_space *space = &c->sums.space;
     int last = space->axes - 1;
     LLVMValueRef x = s->x, row = s->row;
@@ -223,18 +216,12 @@ static void walk_block(tm_region *r, convolution *c, strip *s, LLVMValueRef y0, 
     s->from = x0, s->end = x1;
     tm_loop y = tm_loop_begin(r, y0, y1, 1);
     if (last > 0)
-        s->x = element(r, x, tm_mul(r, y.index, tm_mul(r, space->step[last - 1], tm_int(r, space->stride[last - 1]))));
+        s->x = tm_element(
+            r, x, tm_mul(r, y.index, tm_mul(r, space->step[last - 1], tm_int(r, space->stride[last - 1]))));
     s->row = tm_add(r, row, tm_mul(r, y.index, space->out[last]));
     walk_strip(r, c, s);
     tm_loop_end(r, &y);
     s->x = x, s->row = row;
-}
-
-static LLVMValueRef divide(tm_region *r, LLVMValueRef *index, LLVMValueRef by) {
-    LLVMValueRef quotient = LLVMBuildUDiv(r->e->builder, *index, by, "");
-    LLVMValueRef rest = tm_sub(r, *index, tm_mul(r, quotient, by));
-    *index = quotient;
-    return rest;
 }
 
 static void unit(tm_region *r, convolution *c, LLVMValueRef index) {
@@ -243,26 +230,26 @@ static void unit(tm_region *r, convolution *c, LLVMValueRef index) {
     LLVMValueRef all = tm_int(r, c->sums.groups * c->sums.panels), panel, x0, y0, image, group, sample, outer;
     bool near = c->sums.depth * c->sums.panels * c->sums.shared.shape.panel * 4 <= NEAR_WEIGHTS;
     if (near) /* all panels for a block of positions, else all positions for a panel */
-        panel = divide(r, &index, all);
-    x0 = divide(r, &index, c->chunks);
-    y0 = divide(r, &index, c->row_blocks);
+        panel = tm_divide(r, &index, all);
+    x0 = tm_divide(r, &index, c->chunks);
+    y0 = tm_divide(r, &index, c->row_blocks);
     if (near) {
         image = index;
     } else {
-        image = divide(r, &index, c->images);
+        image = tm_divide(r, &index, c->images);
         panel = index;
     }
     x0 = tm_mul(r, x0, c->chunk);
     y0 = tm_mul(r, y0, tm_int(r, c->block_rows));
     group = panel;
-    panel = divide(r, &group, tm_int(r, c->sums.panels));
+    panel = tm_divide(r, &group, tm_int(r, c->sums.panels));
     sample = image;
-    outer = last > 1 ? divide(r, &sample, s->out[0]) : tm_int(r, 0);
+    outer = last > 1 ? tm_divide(r, &sample, s->out[0]) : tm_int(r, 0);
     LLVMValueRef base = tm_mul(r, sample, s->sample_step);
     base = tm_add(r, base, tm_mul(r, group, tm_mul(r, tm_int(r, c->sums.channels), s->channel_step)));
     if (last > 1)
         base = tm_add(r, base, tm_mul(r, outer, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
-    strip st = {.x = element(r, c->sums.shared.data[c->sums.shared.a], base),
+    strip st = {.x = tm_element(r, c->sums.shared.data[c->sums.shared.a], base),
                 .row = tm_mul(r, tm_mul(r, image, c->high), s->out[last])};
     LLVMValueRef y1 = tm_min(r, tm_add(r, y0, tm_int(r, c->block_rows)), c->high);
     LLVMValueRef x1 = tm_min(r, tm_add(r, x0, c->chunk), s->out[last]);
@@ -275,7 +262,7 @@ static void unit(tm_region *r, convolution *c, LLVMValueRef index) {
     tm_loop columns = tm_loop_begin(r, tm_int(r, 0), tm_int(r, c->sums.shared.shape.panel), step);
     LLVMValueRef within = tm_add(r, tm_mul(r, panel, tm_int(r, c->sums.shared.shape.panel)), columns.index);
     st.column = tm_add(r, first, within);
-    st.panel = element(r, c->sums.shared.data[c->sums.shared.b], tm_add(r, packed, columns.index));
+    st.panel = tm_element(r, c->sums.shared.data[c->sums.shared.b], tm_add(r, packed, columns.index));
     for (int v = 0; v < c->sums.vectors && c->sums.filters % c->sums.shared.shape.panel != 0; v++) {
         LLVMValueRef left = tm_sub(r, tm_int(r, c->sums.filters - (int64_t)v * r->lanes), within);
         st.masks[v] = tm_tail_mask(r, tm_max(r, left, tm_int(r, 0)));

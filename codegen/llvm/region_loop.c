@@ -93,6 +93,17 @@ LLVMValueRef tm_ceildiv(tm_region *r, LLVMValueRef a, int64_t b) {
     return LLVMBuildUDiv(r->e->builder, tm_add(r, a, tm_int(r, b - 1)), tm_int(r, b), "");
 }
 
+LLVMValueRef tm_divide(tm_region *r, LLVMValueRef *index, LLVMValueRef by) {
+    LLVMValueRef quotient = LLVMBuildUDiv(r->e->builder, *index, by, "");
+    LLVMValueRef rest = tm_sub(r, *index, tm_mul(r, quotient, by));
+    *index = quotient;
+    return rest;
+}
+
+LLVMValueRef tm_element(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
+    return LLVMBuildGEP2(r->e->builder, r->e->f32, data, &index, 1, "");
+}
+
 LLVMValueRef tm_region_grain(tm_region *r, LLVMValueRef elements) {
     LLVMValueRef divisor = tm_max(r, elements, tm_int(r, 1));
     return tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, TM_TASK_ELEMENTS), divisor, ""), tm_int(r, 1));

@@ -6,10 +6,10 @@
  *     y[n, p, q, c] = f(sum over taps i, j of x[n, p*s + i - head, q*s + j - head, c] * w[i, j, c], ...)
  *     y[n, p, q, c] = f(max, or mean, over the same)
  *
- * Vectors run over channels, so every tap is one load whatever stride and dilation are. A tile of neighbouring
- * positions stays in registers while the taps go by; taps of the last axis are unrolled, so that a vector of x
- * is loaded once for all positions that see it. Taps outside of the image are left out: on the other axes by
- * the bounds of the loops, on the last one when the code is made, where the row is known
+ * Vectors run over channels, so every tap is one load whatever stride and dilation are. A tile of
+ * neighbouring positions stays in registers while the taps go by; taps of the last axis are unrolled, so that
+ * a vector of x is loaded once for all positions that see it. Taps outside of the image are left out: on the
+ * other axes by the bounds of the loops, on the last one when the code is made, where the row is known
  *
  *     row of 28, 3 taps, padding 1:   tile of positions 0..13 without tap 0 of position 0, tile of 14..27
  *                                     without tap 2 of position 27
@@ -25,11 +25,11 @@
 #include <math.h>
 
 #define MOST_POSITIONS 14
-#define MOST_TERMS 126     /* of the taps of the last axis, unrolled for a tile */
-#define MOST_STATIC 2048   /* terms of all tiles of a known row */
-#define BLOCK 256          /* positions of a unit */
-#define CHANNELS 64        /* channels of a unit, a multiple of all vectors and panels */
-#define WORK 100000        /* terms worth a task of their own */
+#define MOST_TERMS 126   /* of the taps of the last axis, unrolled for a tile */
+#define MOST_STATIC 2048 /* terms of all tiles of a known row */
+#define BLOCK 256        /* positions of a unit */
+#define CHANNELS 64      /* channels of a unit, a multiple of all vectors and panels */
+#define WORK 100000      /* terms worth a task of their own */
 
 typedef enum fold { FOLD_PRODUCT, FOLD_MAXIMUM, FOLD_MEAN } fold;
 
@@ -54,15 +54,6 @@ typedef struct window {
 
 /* ---- sizes ---- */
 
-static int64_t at_least(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-static int64_t even_part(int64_t count, int64_t most) {
-    int64_t parts = (count + most - 1) / most;
-    return parts > 0 ? (count + parts - 1) / parts : most;
-}
-
 static void set_up(tm_region *r, window *w) {
     tm_space *s = &w->space;
     tm_space_set_up(r, s, tm_space_window(r, true));
@@ -83,15 +74,17 @@ static void set_up(tm_region *r, window *w) {
     bool whole = width >= 0 && width <= BLOCK;
     w->chunk = whole ? s->out[last] : tm_int(r, BLOCK);
     w->high = last > 0 ? s->out[last - 1] : tm_int(r, 1);
-    int64_t rows = tm_known(w->high), most = at_least(BLOCK / at_least(tm_known(w->chunk), 1), 1);
-    w->block_rows = last == 0 ? 1 : rows >= 0 ? even_part(at_least(rows, 1), most) : at_least(most, 4);
+    int64_t rows = tm_known(w->high), most = tm_at_least(BLOCK / tm_at_least(tm_known(w->chunk), 1), 1);
+    w->block_rows = last == 0   ? 1
+                    : rows >= 0 ? tm_even_part(tm_at_least(rows, 1), most)
+                                : tm_at_least(most, 4);
     w->images = s->samples;
     for (int i = 0; i + 1 < last; i++)
         w->images = tm_mul(r, w->images, s->out[i]);
     w->row_blocks = tm_ceildiv(r, w->high, w->block_rows);
     w->chunks = whole ? tm_int(r, 1) : tm_ceildiv(r, s->out[last], BLOCK);
     w->channel_blocks = tm_ceildiv(r, s->channels, CHANNELS);
-    int64_t terms = MOST_TERMS / at_least(s->kernel[last], 1);
+    int64_t terms = MOST_TERMS / tm_at_least(s->kernel[last], 1);
     int registers = r->level->vector_bits == 256 ? 8 : r->level->vector_bits == 0 ? 4 : MOST_POSITIONS;
     w->most = (int)(terms < 4 ? 4 : terms < registers ? terms : registers);
 }
@@ -101,15 +94,11 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     set_up(r, &w);
     *out_units = tm_mul(r, tm_mul(r, w.images, w.row_blocks), tm_mul(r, w.chunks, w.channel_blocks));
     int64_t terms = w.block_rows * tm_known(w.chunk) * w.taps * w.space.kernel[w.space.axes - 1] * CHANNELS;
-    *out_grain = tm_int(r, WORK / at_least(terms, 1) + 1);
+    *out_grain = tm_int(r, WORK / tm_at_least(terms, 1) + 1);
     return TM_OK;
 }
 
 /* ---- taps ---- */
-
-static LLVMValueRef element(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
-    return LLVMBuildGEP2(r->e->builder, r->e->f32, data, &index, 1, "");
-}
 
 /* ceil(a / by) for a that may be negative and then counts as 0. */
 static LLVMValueRef steps(tm_region *r, LLVMValueRef a, int64_t by) {
@@ -170,7 +159,8 @@ static LLVMValueRef load_weight(tm_region *r, const window *w, LLVMValueRef tap,
     int64_t taps = w->space.kernel[w->space.axes - 1];
     LLVMValueRef mask = r->mask;
     r->mask = NULL;
-    LLVMValueRef index = tm_mul(r, tm_add(r, tm_mul(r, tap, tm_int(r, taps)), last_tap), tm_int(r, w->shared.shape.panel));
+    LLVMValueRef index =
+        tm_mul(r, tm_add(r, tm_mul(r, tap, tm_int(r, taps)), last_tap), tm_int(r, w->shared.shape.panel));
     LLVMValueRef weight = tm_load_vector(r, TAMIS_TYPE_FLOAT, w->weights, index);
     r->mask = mask;
     return weight;
@@ -182,7 +172,8 @@ static void fold_position(tm_region *r, const window *w, tile *t, int i, LLVMVal
     const tm_space *s = &w->space;
     int last = s->axes - 1;
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef position = tm_add(r, tm_int(r, i * s->stride[last]), tm_mul(r, tap, tm_int(r, s->dilation[last])));
+    LLVMValueRef position =
+        tm_add(r, tm_int(r, i * s->stride[last]), tm_mul(r, tap, tm_int(r, s->dilation[last])));
     LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, line, tm_mul(r, position, s->step[last]));
     LLVMValueRef sum = LLVMBuildLoad2(r->e->builder, vector, t->sums[i], "");
     LLVMBuildStore(r->e->builder, fold_term(r, w, sum, x, weight), t->sums[i]);
@@ -215,7 +206,7 @@ static void fold_axis(tm_region *r, const window *w, tile *t, int axis, LLVMValu
     }
     tm_loop loop = tm_loop_begin(r, w->first[axis], w->end[axis], 1);
     LLVMValueRef step = tm_mul(r, tm_mul(r, loop.index, tm_int(r, s->dilation[axis])), s->step[axis]);
-    fold_axis(r, w, t, axis + 1, element(r, line, step),
+    fold_axis(r, w, t, axis + 1, tm_element(r, line, step),
               tm_add(r, tm_mul(r, tap, tm_int(r, s->kernel[axis])), loop.index));
     tm_loop_end(r, &loop);
 }
@@ -227,19 +218,20 @@ static LLVMValueRef first_line(tm_region *r, const window *w, LLVMValueRef start
     LLVMValueRef index = tm_add(r, w->shared.column, tm_mul(r, start, s->step[last]));
     for (int i = 0; i < last; i++)
         index = tm_add(r, index, tm_mul(r, w->at[i], s->step[i]));
-    return tm_opaque(r, element(r, w->x, index));
+    return tm_opaque(r, tm_element(r, w->x, index));
 }
 
 /* The number of positions that a mean is of. */
 static LLVMValueRef divisor(tm_region *r, const window *w, const tile *t, int i) {
     const tm_space *s = &w->space;
     int last = s->axes - 1;
-    LLVMValueRef terms = w->count_padding          ? tm_int(r, s->kernel[last])
+    LLVMValueRef terms = w->count_padding         ? tm_int(r, s->kernel[last])
                          : t->first_value != NULL ? tm_sub(r, t->end_value, t->first_value)
                                                   : tm_int(r, t->end[i] - t->first[i]);
     for (int axis = 0; axis < last; axis++)
-        terms = tm_mul(r, terms,
-                       w->count_padding ? tm_int(r, s->kernel[axis]) : tm_sub(r, w->end[axis], w->first[axis]));
+        terms =
+            tm_mul(r, terms,
+                   w->count_padding ? tm_int(r, s->kernel[axis]) : tm_sub(r, w->end[axis], w->first[axis]));
     return terms;
 }
 
@@ -318,7 +310,7 @@ static bool clip_tile(const tm_space *s, tile *t, int64_t from) {
 
 /* A row that is known: tiles that lack taps are made one by one, those between them are a loop. */
 static void known_row(tm_region *r, window *w, int64_t width) {
-    int size = (int)even_part(width, w->most);
+    int size = (int)tm_even_part(width, w->most);
     for (int64_t from = 0; from < width;) {
         tile t = whole_tile(w, (int)(width - from < size ? width - from : size));
         int64_t end = from;
@@ -390,23 +382,16 @@ static void walk_rows(tm_region *r, window *w, LLVMValueRef image, LLVMValueRef 
     tm_loop_end(r, &y);
 }
 
-static LLVMValueRef divide(tm_region *r, LLVMValueRef *index, LLVMValueRef by) {
-    LLVMValueRef quotient = LLVMBuildUDiv(r->e->builder, *index, by, "");
-    LLVMValueRef rest = tm_sub(r, *index, tm_mul(r, quotient, by));
-    *index = quotient;
-    return rest;
-}
-
 static void unit(tm_region *r, window *w, LLVMValueRef index) {
     const tm_space *s = &w->space;
     int last = s->axes - 1;
-    LLVMValueRef channel = tm_mul(r, divide(r, &index, w->channel_blocks), tm_int(r, CHANNELS));
-    LLVMValueRef x0 = tm_mul(r, divide(r, &index, w->chunks), w->chunk);
-    LLVMValueRef y0 = tm_mul(r, divide(r, &index, w->row_blocks), tm_int(r, w->block_rows));
+    LLVMValueRef channel = tm_mul(r, tm_divide(r, &index, w->channel_blocks), tm_int(r, CHANNELS));
+    LLVMValueRef x0 = tm_mul(r, tm_divide(r, &index, w->chunks), w->chunk);
+    LLVMValueRef y0 = tm_mul(r, tm_divide(r, &index, w->row_blocks), tm_int(r, w->block_rows));
     LLVMValueRef image = index, sample = index;
     if (last > 1)
-        set_axis(r, w, 0, divide(r, &sample, s->out[0]));
-    w->x = element(r, w->shared.data[w->shared.a], tm_mul(r, sample, s->sample_step));
+        set_axis(r, w, 0, tm_divide(r, &sample, s->out[0]));
+    w->x = tm_element(r, w->shared.data[w->shared.a], tm_mul(r, sample, s->sample_step));
     LLVMValueRef end = tm_min(r, tm_add(r, channel, tm_int(r, CHANNELS)), s->channels);
     tm_loop vectors = tm_loop_begin(r, channel, end, r->lanes);
     w->shared.column = vectors.index;
@@ -415,9 +400,10 @@ static void unit(tm_region *r, window *w, LLVMValueRef index) {
     r->mask = w->mask;
     if (w->fold == FOLD_PRODUCT) {
         LLVMValueRef within = vectors.index, width = tm_int(r, w->shared.shape.panel);
-        within = divide(r, &within, width);
-        LLVMValueRef panel = tm_mul(r, tm_sub(r, vectors.index, within), tm_int(r, w->taps * s->kernel[last]));
-        w->weights = element(r, w->shared.data[w->shared.b], tm_add(r, panel, within));
+        within = tm_divide(r, &within, width);
+        LLVMValueRef panel =
+            tm_mul(r, tm_sub(r, vectors.index, within), tm_int(r, w->taps * s->kernel[last]));
+        w->weights = tm_element(r, w->shared.data[w->shared.b], tm_add(r, panel, within));
     }
     walk_rows(r, w, image, y0, x0);
     r->mask = NULL;

@@ -13,7 +13,8 @@ static bool is_window(const tm_node *node) {
     return node->op == TM_OP_Conv || node->op == TM_OP_MaxPool || node->op == TM_OP_AveragePool;
 }
 
-/* Dim `axis` of a value of the body; when it is not known, dim `own` of the region's operand that has it too. */
+/* Dim `axis` of a value of the body; when it is not known, dim `own` of the region's operand that has it too.
+ */
 static LLVMValueRef dim_of(tm_region *r, const tm_value *value, int axis, int operand, int own) {
     tm_dim dim = value->dims[axis];
     return dim->kind == TM_DIM_CONST ? tm_int(r, dim->constant) : tm_operand_dim(r, operand, own);
@@ -21,13 +22,13 @@ static LLVMValueRef dim_of(tm_region *r, const tm_value *value, int axis, int op
 
 static void set_up_axis(tm_region *r, tm_space *space, int axis) {
     const tm_node *window = space->window;
-    space->kernel[axis] = window->op == TM_OP_Conv
-                              ? window->inputs[1]->dims[2 + axis]->constant
-                              : tm_window_item(window, "kernel_shape", axis, 1);
+    space->kernel[axis] = window->op == TM_OP_Conv ? window->inputs[1]->dims[2 + axis]->constant
+                                                   : tm_window_item(window, "kernel_shape", axis, 1);
     space->stride[axis] = tm_window_item(window, "strides", axis, 1);
     space->dilation[axis] = tm_window_item(window, "dilations", axis, 1);
     space->head[axis] = tm_window_item(window, "pads", axis, 0);
-    space->in[axis] = dim_of(r, window->inputs[0], 2 + axis, space->x, space->channels_last ? 1 + axis : 2 + axis);
+    space->in[axis] =
+        dim_of(r, window->inputs[0], 2 + axis, space->x, space->channels_last ? 1 + axis : 2 + axis);
     space->out[axis] = dim_of(r, space->product->outputs[0], 1 + axis, r->node->input_count, 1 + axis);
 }
 

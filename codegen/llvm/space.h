@@ -26,7 +26,7 @@ typedef struct tm_space {
     bool channels_last;
     int axes;
     int64_t kernel[TM_SPACE_AXES], stride[TM_SPACE_AXES], dilation[TM_SPACE_AXES], head[TM_SPACE_AXES];
-    LLVMValueRef samples, channels;                   /* of the output, i64 */
+    LLVMValueRef samples, channels;                     /* of the output, i64 */
     LLVMValueRef in[TM_SPACE_AXES], out[TM_SPACE_AXES]; /* i64 */
     /* Elements of x from one position, channel or sample to the next. */
     LLVMValueRef step[TM_SPACE_AXES], channel_step, sample_step;
@@ -34,9 +34,22 @@ typedef struct tm_space {
 
 /* The first or the last convolution or pool of the body. */
 const tm_node *tm_space_window(const tm_region *r, bool last);
-/* For this node. Dims of values inside of the body are known, or those of the region's output. Also for the count of
- * units. */
+/* For this node. Dims of values inside of the body are known, or those of the region's output. Also for the
+ * count of units. */
 void tm_space_set_up(tm_region *r, tm_space *space, const tm_node *window);
+
+/* Sizes when code is made. */
+static inline int64_t tm_at_least(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static inline int64_t tm_at_most(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+/* The largest part of `count` that cuts it evenly in parts of at most `most`. */
+static inline int64_t tm_even_part(int64_t count, int64_t most) {
+    int64_t parts = (count + most - 1) / most;
+    return parts > 0 ? (count + parts - 1) / parts : most;
+}
 
 /* For tm_contract: the region's last convolution or pool. */
 void tm_space_set_up_contract(tm_region *r, tm_contract *c);
