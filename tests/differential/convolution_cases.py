@@ -2,7 +2,7 @@
 """Random convolutions and small ConvNets for test_convolution_regions.py, made with the Model of test_regions.py.
 
 Every case keeps its windows inside of the padded image for all sizes of its symbols: batches are from 0 on, spatial
-dims from 9 on.
+dims from 9 on. A Model with `fixed` set gets no symbols.
 """
 
 import numpy
@@ -14,7 +14,7 @@ LEAST_SPACE = 9
 
 
 def batch(m):
-    if m.chance(0.6):
+    if m.chance(0.6) or getattr(m, "fixed", False):
         return int(m.random.integers(1, 4))
     m.symbols.append(f"n{len(m.symbols)}")
     return m.symbols[-1]
@@ -23,7 +23,7 @@ def batch(m):
 def space(m, axes, symbolic=0.3):
     made = []
     for _ in range(axes):
-        if m.chance(symbolic):
+        if m.chance(symbolic) and not getattr(m, "fixed", False):
             m.symbols.append(f"s{len(m.symbols)}")
             made.append(m.symbols[-1])
         else:
