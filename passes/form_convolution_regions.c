@@ -86,7 +86,8 @@ static int64_t row_length(const tm_node *node, bool point) {
     return length;
 }
 
-static tm_value *packed(tm_model *model, const tm_node *node, const tm_window_form *form, bool narrow) {
+/* `panel` 0: the width that suits the convolution best. */
+static tm_value *packed(tm_model *model, const tm_node *node, const tm_window_form *form, int panel) {
     bool depthwise = form->depthwise;
     const tm_value *weights = node->inputs[1];
     tm_constant *copy = tm_arena_copy(model->arena, weights->constant, sizeof(*copy));
@@ -94,8 +95,9 @@ static tm_value *packed(tm_model *model, const tm_node *node, const tm_window_fo
     copy->panel_groups = (int)groups;
     copy->panel_channels_last =
         node->inputs[0]->producer != NULL && tm_layout_is_to_first(node->inputs[0]->producer);
-    copy->panel = depthwise || narrow ? WINDOW_PANEL
-                                      : panel_width(copy->dims[0] / groups, row_length(node, form->point));
+    if (panel == 0)
+        panel = panel_width(copy->dims[0] / groups, row_length(node, form->point));
+    copy->panel = depthwise ? WINDOW_PANEL : panel;
     for (size_t i = 0; i < model->values.count; i++) { /* one for all convolutions by them */
         tm_value *known = model->values.items[i];
         if (known->constant != NULL && known->constant->data == copy->data &&
@@ -130,38 +132,42 @@ static bool reads_channels_only(tm_node *const *nodes, int first, int count) {
     return true;
 }
 
-/* Does the value deserve that a depthwise `node` takes its rows from a ring? */
-static bool ring_fits(const tm_value *value, const tm_node *node, const tm_window_form *form) {
+/* Channels of a pass when a depthwise `node` takes the rows of the value from a ring; 0: it should not. */
+static int ring_panel(const tm_value *value, const tm_node *node, const tm_window_form *form) {
     const int64_t *kernel = node->inputs[1]->constant->dims + 2;
     if (value->rank != 4 || !known_dims(value, 1) || !known_dims(node->outputs[0], 1))
-        return false;
+        return 0;
     int64_t line = value->dims[2]->constant + form->pads[1] + form->pads[3];
     for (int i = 0; i < 2; i++)
         if (tm_window_item(node, "dilations", i, 1) != 1 || form->pads[i] < 0 || form->pads[2 + i] < 0)
-            return false;
-    return tm_window_item(node, "strides", 0, 1) <= kernel[0] && kernel[0] <= MOST_LINES &&
-           line * kernel[0] * WINDOW_PANEL * 4 <= RING_BYTES &&
-           value->dims[1]->constant * value->dims[2]->constant * value->dims[3]->constant * 4 >= LARGE_BYTES;
+            return 0;
+    int64_t channels = value->dims[3]->constant, bytes = line * kernel[0] * WINDOW_PANEL * 4;
+    if (tm_window_item(node, "strides", 0, 1) > kernel[0] || kernel[0] > MOST_LINES || bytes > RING_BYTES ||
+        value->dims[1]->constant * value->dims[2]->constant * channels * 4 < LARGE_BYTES)
+        return 0;
+    return channels % (2 * WINDOW_PANEL) == 0 && 2 * bytes <= RING_BYTES ? 2 * WINDOW_PANEL : WINDOW_PANEL;
 }
 
 /* The depthwise convolution that alone reads what the nodes make, if the two are a bottleneck. */
-static tm_node *depthwise_behind(tm_node *const *nodes, int first, int count, tm_window_form *out) {
+static tm_node *depthwise_behind(tm_node *const *nodes, int first, int count, tm_window_form *out,
+                                 int *out_panel) {
     const tm_value *value = nodes[count - 1]->outputs[0];
     tm_node *transpose = tm_value_single_user(value);
     if (transpose == NULL || transpose->graph != nodes[0]->graph || !tm_layout_is_to_first(transpose))
         return NULL;
     tm_node *node = tm_value_single_user(transpose->outputs[0]);
     if (node == NULL || node->op != TM_OP_Conv || !is_candidate(node) ||
-        !tm_window_form_convolution(node, out) || !out->depthwise || !ring_fits(value, node, out) ||
+        !tm_window_form_convolution(node, out) || !out->depthwise ||
         !reads_channels_only(nodes, first, count))
         return NULL;
-    return node;
+    *out_panel = ring_panel(value, node, out);
+    return *out_panel > 0 ? node : NULL;
 }
 
 static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_region) {
     tm_node *nodes[MOST_NODES];
     tm_window_form form, behind;
-    int count = 0, first;
+    int count = 0, first, panel = 0;
     bool convolution = node->op == TM_OP_Conv;
     (void)(convolution ? tm_window_form_convolution(node, &form) : tm_window_form_pool(node, &form));
     tm_node *before = node->inputs[0]->producer;
@@ -176,12 +182,12 @@ static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_regio
     bool dense =
         convolution && !form.depthwise && node->inputs[0]->rank == 4 && tm_node_int(node, "group") == 1;
     tm_node *depthwise =
-        dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind) : NULL;
+        dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind, &panel) : NULL;
     if (convolution)
-        tm_node_set_input(node, 1, packed(context->model, node, &form, depthwise != NULL));
+        tm_node_set_input(node, 1, packed(context->model, node, &form, depthwise != NULL ? panel : 0));
     if (depthwise != NULL) {
         nodes[count++] = depthwise->inputs[0]->producer;
-        tm_node_set_input(depthwise, 1, packed(context->model, depthwise, &behind, true));
+        tm_node_set_input(depthwise, 1, packed(context->model, depthwise, &behind, 0));
         nodes[count++] = depthwise;
         nodes[count++] = tm_value_single_user(depthwise->outputs[0]);
         count = tm_region_epilogue(nodes, count, MOST_NODES);

@@ -6,17 +6,17 @@
  *     v[n, h, w, c] = f(sum over k of x[n, h.., k] * w1[k, c] ...)        wide: six times the channels of x
  *     y[n, p, q, c] = g(sum over taps i, j of v[n, p*s + i - head, q*s + j - head, c] * w2[i, j, c])
  *
- * Both go over the same channels c, so a unit of work is some channels of one sample: for one vector of them
- * the rows of v that a row of y needs are kept in a ring as long as the window is high, on the stack, near
- * the core. Each row of v is made once, padding is zeros in the ring that stay there. The wide tensor, which
- * would go out to memory and back, is never written.
+ * Both go over the same channels c, so a unit of work is a panel of channels of one sample: for one pass of
+ * them (a vector or two) the rows of v that a row of y needs are kept in a ring as long as the window is
+ * high, on the stack, near the core. Each row of v is made once, padding is zeros in the ring that stay
+ * there. The wide tensor, which would go out to memory and back, is never written.
  */
 #include "codegen/llvm/convolution.h"
 
-#define CHANNELS 16    /* of a unit: a multiple of all vectors, and the panels of both weights */
-#define WORK 400000    /* multiply-adds worth a task of their own */
-#define MOST_HELD 9    /* weights of the window that stay in registers, where there are 32 */
-#define MOST_TERMS 126 /* of a tile of the depthwise part */
+#define WINDOW_PANEL 16 /* of the weights of the depthwise part: a multiple of all vectors */
+#define WORK 400000     /* multiply-adds worth a task of their own */
+#define MOST_HELD 9     /* weights of the window that stay in registers, where there are 32 */
+#define MOST_TERMS 126  /* of a tile of the depthwise part */
 
 typedef struct bottleneck {
     tm_convolution inner; /* makes v */
@@ -25,10 +25,11 @@ typedef struct bottleneck {
     const tm_value *v;
     int64_t high, wide;         /* of v */
     int64_t out_high, out_wide; /* of y */
-    int64_t line;               /* elements of a line of the ring */
-    LLVMValueRef ring, x, column, sample;
-    LLVMValueRef mask;           /* of the channels */
-    LLVMValueRef panel, weights; /* of the vector, of both convolutions */
+    int64_t positions, line;    /* of a line of the ring, and its elements */
+    int step;                   /* channels of a pass: vectors of v side by side in the ring */
+    LLVMValueRef ring, x, sample;
+    LLVMValueRef column, panel; /* of the pass */
+    LLVMValueRef mask, weights; /* of a vector of y */
     LLVMValueRef held[MOST_HELD];
 } bottleneck;
 
@@ -47,15 +48,15 @@ static void set_up(tm_region *r, bottleneck *b) {
     b->outer.b = tm_region_input_number(r->body, s->window->inputs[1]);
     b->outer.n = s->channels;
     int64_t reach = (b->out_wide - 1) * s->stride[1] + s->kernel[1], inside = s->head[1] + b->wide;
-    b->line = (reach > inside ? reach : inside) * r->lanes;
+    b->positions = tm_at_least(reach, inside);
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     bottleneck b = {0};
     set_up(r, &b);
-    *out_units = tm_mul(r, b.space.samples, tm_int(r, (b.inner.filters + CHANNELS - 1) / CHANNELS));
-    int64_t work = b.high * b.wide * b.inner.depth * CHANNELS;
-    *out_grain = tm_int(r, WORK / (work > 0 ? work : 1) + 1);
+    *out_units = tm_mul(r, b.space.samples, tm_int(r, b.inner.panels));
+    int64_t work = b.high * b.wide * b.inner.depth * b.inner.shared.shape.panel;
+    *out_grain = tm_int(r, WORK / tm_at_least(work, 1) + 1);
     return TM_OK;
 }
 
@@ -67,17 +68,29 @@ static LLVMValueRef ring_line(tm_region *r, const bottleneck *b, LLVMValueRef ro
 
 /* ---- rows of v ---- */
 
+static LLVMValueRef channel_mask(tm_region *r, const bottleneck *b, LLVMValueRef column) {
+    if (b->inner.filters % r->lanes == 0)
+        return NULL;
+    return tm_tail_mask(r, tm_max(r, tm_sub(r, tm_int(r, b->inner.filters), column), tm_int(r, 0)));
+}
+
 static void make_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef x, LLVMValueRef to) {
     tm_tile t = {.shape = {size, 1}, .x = x, .panel = b->panel};
-    LLVMValueRef results[TM_TILE_ROWS];
+    LLVMValueRef results[TM_TILE_ROWS][TM_TILE_VECTORS];
+    tm_contract *c = &b->inner.shared;
     tm_convolution_sum(r, &b->inner, &t);
-    r->kind = &b->inner.shared;
-    r->mask = b->mask;
-    for (int i = 0; i < size; i++)
-        results[i] = tm_contract_compute(r, &b->inner.shared, tm_convolution_load_sum(r, &t, i, 0), b->v);
+    r->kind = c;
+    for (int v = 0; v < b->inner.vectors; v++) {
+        c->column = tm_add(r, b->column, tm_int(r, (int64_t)v * r->lanes));
+        r->mask = channel_mask(r, b, c->column);
+        for (int i = 0; i < size; i++)
+            results[i][v] = tm_contract_compute(r, c, tm_convolution_load_sum(r, &t, i, v), b->v);
+    }
     r->mask = NULL;
     for (int i = 0; i < size; i++)
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, results[i], to, tm_int(r, (int64_t)i * r->lanes));
+        for (int v = 0; v < b->inner.vectors; v++)
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, results[i][v], to,
+                            tm_int(r, (int64_t)i * b->step + (int64_t)v * r->lanes));
 }
 
 /* Tiles of `size` positions from..to of a row. */
@@ -90,7 +103,7 @@ static void make_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
     LLVMValueRef step = tm_mul(r, s->step[1], tm_int(r, s->stride[1]));
     LLVMValueRef place = tm_add(r, loop.index, tm_int(r, b->space.head[1]));
     make_tile(r, b, size, tm_opaque(r, tm_element(r, x, tm_mul(r, loop.index, step))),
-              tm_opaque(r, tm_element(r, line, tm_mul(r, place, tm_int(r, r->lanes)))));
+              tm_opaque(r, tm_element(r, line, tm_mul(r, place, tm_int(r, b->step)))));
     tm_loop_end(r, &loop);
 }
 
@@ -99,7 +112,7 @@ static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     const tm_space *s = &b->inner.space;
     LLVMValueRef line = ring_line(r, b, tm_add(r, row, tm_int(r, b->space.head[0])));
     LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, row, tm_int(r, b->high)));
-    int size = (int)tm_even_part(b->wide, tm_convolution_most_rows(r, 1));
+    int size = (int)tm_even_part(b->wide, tm_convolution_most_rows(r, b->inner.vectors));
     int64_t whole = b->wide / size * size;
     LLVMValueRef x = tm_element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
     make_tiles(r, b, 0, whole, size, x, line);
@@ -117,7 +130,7 @@ static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
 /* ---- rows of y ---- */
 
 static LLVMValueRef load_weight(tm_region *r, const bottleneck *b, int64_t tap) {
-    return tm_load_vector(r, TAMIS_TYPE_FLOAT, b->weights, tm_int(r, tap * CHANNELS));
+    return tm_load_vector(r, TAMIS_TYPE_FLOAT, b->weights, tm_int(r, tap * WINDOW_PANEL));
 }
 
 static bool holds(const tm_region *r, const bottleneck *b) {
@@ -135,7 +148,7 @@ static void fold_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef *lines
         for (int64_t k = 0; k < taps_of(s); k++) {
             int64_t at = i * s->stride[1] + k % s->kernel[1];
             LLVMValueRef v =
-                tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[k / s->kernel[1]], tm_int(r, at * r->lanes));
+                tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[k / s->kernel[1]], tm_int(r, at * b->step));
             sum = tm_fma(r, v, holds(r, b) ? b->held[k] : load_weight(r, b, k), sum);
         }
         r->mask = b->mask;
@@ -157,30 +170,41 @@ static void fold_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
         return;
     tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
     for (int64_t k = 0; k < s->kernel[0]; k++)
-        here[k] = tm_element(r, lines[k], tm_mul(r, loop.index, tm_int(r, s->stride[1] * r->lanes)));
+        here[k] = tm_element(r, lines[k], tm_mul(r, loop.index, tm_int(r, s->stride[1] * b->step)));
     fold_tile(r, b, size, here, tm_opaque(r, tm_add(r, row, loop.index)));
     tm_loop_end(r, &loop);
 }
 
+/* Row `row` of y for the channels of the pass, a vector after the other. */
 static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     const tm_space *s = &b->space;
     LLVMValueRef lines[TM_TILE_ROWS], first = tm_mul(r, row, tm_int(r, s->stride[0]));
+    tm_loop vectors = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->step), r->lanes);
     for (int64_t k = 0; k < s->kernel[0]; k++)
-        lines[k] = ring_line(r, b, tm_add(r, first, tm_int(r, k)));
+        lines[k] = tm_element(r, ring_line(r, b, tm_add(r, first, tm_int(r, k))), vectors.index);
+    LLVMValueRef panel = tm_add(r, b->column, vectors.index);
+    b->outer.column = panel;
+    b->mask = channel_mask(r, b, panel);
+    LLVMValueRef within = tm_divide(r, &panel, tm_int(r, WINDOW_PANEL));
+    panel = tm_mul(r, panel, tm_int(r, taps_of(s) * WINDOW_PANEL));
+    LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, b->outer.column, tm_int(r, b->inner.filters)));
+    b->weights = tm_opaque(r, tm_element(r, b->outer.data[b->outer.b], tm_add(r, panel, within)));
+    for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
+        b->held[k] = load_weight(r, b, k);
     int64_t most = MOST_TERMS / taps_of(s), registers = r->level->vector_bits == 256 ? 8 : TM_TILE_ROWS;
-    most = most < 1 ? 1 : most < registers ? most : registers;
-    int size = (int)tm_even_part(b->out_wide, most);
+    int size = (int)tm_even_part(b->out_wide, tm_at_least(tm_at_most(most, registers), 1));
     int64_t whole = b->out_wide / size * size;
     LLVMValueRef out =
         tm_mul(r, tm_add(r, tm_mul(r, b->sample, tm_int(r, b->out_high)), row), tm_int(r, b->out_wide));
     fold_tiles(r, b, 0, whole, size, lines, out);
-    fold_tiles(r, b, whole, b->out_wide, (int)(b->out_wide - whole > 0 ? b->out_wide - whole : 1), lines,
-               out);
+    fold_tiles(r, b, whole, b->out_wide, (int)tm_at_least(b->out_wide - whole, 1), lines, out);
+    tm_if_end(r, inside);
+    tm_loop_end(r, &vectors);
 }
 
 /* ---- units ---- */
 
-/* All rows for the vector of channels at b->column. */
+/* All rows for the channels at b->column. */
 static void walk_rows(tm_region *r, bottleneck *b) {
     const tm_space *s = &b->space;
     LLVMBuilderRef builder = r->e->builder;
@@ -189,8 +213,6 @@ static void walk_rows(tm_region *r, bottleneck *b) {
     tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT)), b->ring,
                     zero.index);
     tm_loop_end(r, &zero);
-    for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
-        b->held[k] = load_weight(r, b, k);
     LLVMBuildStore(builder, tm_int(r, 0), next);
     tm_loop y = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->out_high), 1);
     LLVMValueRef row = tm_opaque(r, y.index);
@@ -205,33 +227,28 @@ static void walk_rows(tm_region *r, bottleneck *b) {
 }
 
 static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
-    int64_t blocks = (b->inner.filters + CHANNELS - 1) / CHANNELS;
-    LLVMBuilderRef builder = r->e->builder;
-    b->sample = LLVMBuildUDiv(builder, index, tm_int(r, blocks), "");
-    LLVMValueRef block = tm_sub(r, index, tm_mul(r, b->sample, tm_int(r, blocks)));
     const tm_space *s = &b->inner.space;
+    LLVMValueRef width = tm_int(r, b->inner.shared.shape.panel);
+    b->sample = index;
+    LLVMValueRef block = tm_divide(r, &b->sample, tm_int(r, b->inner.panels));
     b->x = tm_element(r, b->inner.shared.data[b->inner.shared.a], tm_mul(r, b->sample, s->sample_step));
-    tm_loop vectors = tm_loop_begin(r, tm_int(r, 0), tm_int(r, CHANNELS), r->lanes);
-    b->column = tm_add(r, tm_mul(r, block, tm_int(r, CHANNELS)), vectors.index);
-    b->inner.shared.column = b->outer.column = b->column;
+    tm_loop pass = tm_loop_begin(r, tm_int(r, 0), width, b->step);
+    b->column = tm_add(r, tm_mul(r, block, width), pass.index);
     b->inner.shared.row = tm_int(r, 0); /* no operand there walks along rows */
-    LLVMValueRef left = tm_sub(r, tm_int(r, b->inner.filters), b->column);
-    b->mask = b->inner.filters % CHANNELS == 0 ? NULL : tm_tail_mask(r, tm_max(r, left, tm_int(r, 0)));
-    LLVMValueRef first = tm_mul(r, block, tm_int(r, b->inner.depth * CHANNELS));
-    b->panel = tm_element(r, b->inner.shared.data[b->inner.shared.b], tm_add(r, first, vectors.index));
-    first = tm_mul(r, block, tm_int(r, taps_of(&b->space) * CHANNELS));
-    b->weights = tm_element(r, b->inner.shared.data[b->outer.b], tm_add(r, first, vectors.index));
-    LLVMBasicBlockRef inside = tm_if_begin(r, LLVMBuildICmp(builder, LLVMIntSGT, left, tm_int(r, 0), ""));
+    LLVMValueRef first = tm_mul(r, tm_mul(r, block, width), tm_int(r, b->inner.depth));
+    b->panel = tm_element(r, b->inner.shared.data[b->inner.shared.b], tm_add(r, first, pass.index));
+    LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, b->column, tm_int(r, b->inner.filters)));
     walk_rows(r, b);
     tm_if_end(r, inside);
-    tm_loop_end(r, &vectors);
+    tm_loop_end(r, &pass);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     bottleneck b = {0};
     set_up(r, &b);
     tm_convolution_set_up_tiles(r, &b.inner);
-    b.inner.vectors = 1;
+    b.step = b.inner.vectors * r->lanes;
+    b.line = b.positions * b.step;
     tm_contract_begin(r, &b.inner.shared);
     b.outer.data = b.inner.shared.data;
     b.ring = tm_region_alloca(r, r->e->f32, b.space.kernel[0] * b.line, 64);

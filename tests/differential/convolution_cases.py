@@ -232,7 +232,7 @@ def net_case(m):
 
 def bottleneck_case(m):
     """An image that is made wide and then convolved depthwise, large enough that the wide one is never stored."""
-    channels, wide = int(m.pick([3, 8, 17])), int(m.pick([40, 48, 67]))
+    channels, wide = int(m.pick([3, 8, 17])), int(m.pick([40, 48, 64, 67]))
     kernel = int(m.pick([1, 1, 3]))
     x = m.input("f", [batch(m), channels, int(m.pick([57, 64])), int(m.pick([60, 71]))])
     first = {"kernel_shape": [kernel] * 2, "strides": [1, 1], "dilations": [1, 1], "pads": [kernel // 2] * 4}
