@@ -285,6 +285,27 @@ static void pool_trial(kernel_test *t, int k) {
 }
 TRIALS(pool, 400)
 
+/* A window is walked where there are data, not where it could reach: this one has 2^62 positions. */
+static void huge_windows(void **state) {
+    (void)state;
+    static const int64_t dims[] = {1, 1, 2, 2}, kernel[] = {INT32_MAX, INT32_MAX};
+    static const float values[] = {1, 2, 3, 6};
+    for (int with_indices = 0; with_indices < 2; with_indices++) {
+        kernel_test t;
+        kernel_test_init(&t, 1);
+        const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 4, dims, values), *out[2] = {NULL, NULL};
+        tm_node *node = new_node(&t, with_indices ? TM_OP_MaxPool : TM_OP_AveragePool, with_indices ? 2 : 1, 1, &x);
+        tm_node_set_ints(node, "kernel_shape", kernel, 2);
+        tm_node_set_ints(node, "strides", kernel, 2);
+        tm_node_set_int(node, "ceil_mode", 1);
+        assert_int_equal(run_node(&t, node, out), TM_OK);
+        assert_true(*(const float *)out[0]->data == (with_indices ? 6 : 3));
+        if (with_indices)
+            assert_int_equal(*(const int64_t *)out[1]->data, 3);
+        kernel_test_deinit(&t);
+    }
+}
+
 static void global_pool_trial(kernel_test *t, int k) {
     static const tm_op ops[] = {TM_OP_GlobalMaxPool, TM_OP_GlobalAveragePool, TM_OP_GlobalLpPool};
     const tm_op op = ops[k % 3];
@@ -378,6 +399,7 @@ int main(void) {
         cmocka_unit_test(conv),          cmocka_unit_test(wide_conv),
         cmocka_unit_test(transpose),     cmocka_unit_test(integer),
         cmocka_unit_test(pool),          cmocka_unit_test(global_pool),
+        cmocka_unit_test(huge_windows),
         cmocka_unit_test(causal_pieces), cmocka_unit_test(empty_kernels_give_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
