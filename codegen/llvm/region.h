@@ -132,7 +132,7 @@ void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index);
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
                           unsigned count);
-/* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf", "log", "sigmoid", "sin", "cos". */
+/* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf", "gelu", "log", "sigmoid", "sin", "cos". */
 LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
 /* Sum or maximum over lanes, in a fixed order; a scalar f32. The maximum may pass a NaN over. */
 LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);

@@ -135,16 +135,13 @@ static LLVMValueRef e_prelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     return LLVMBuildSelect(B, negative, mul2(r, x[0], x[1]), x[0], "");
 }
 
-/* 0.5 x (1 + erf(x / sqrt 2)), or the tanh form. */
 static LLVMValueRef e_gelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
-    LLVMValueRef half = mul2(r, x[0], constant(r, x[0], 0.5)), inner;
-    if (strcmp(tm_node_string(n, "approximate"), "tanh") == 0) {
-        LLVMValueRef cube = mul2(r, mul2(r, x[0], x[0]), x[0]);
-        inner = add2(r, x[0], mul2(r, cube, constant(r, x[0], 0.044715)));
-        inner = tm_math(r, "tanh", mul2(r, inner, constant(r, x[0], 0.7978845608028654)));
-    } else
-        inner = tm_math(r, "erf", mul2(r, x[0], constant(r, x[0], 0.70710678118654752)));
-    return mul2(r, half, add2(r, inner, constant(r, x[0], 1)));
+    if (strcmp(tm_node_string(n, "approximate"), "tanh") != 0)
+        return tm_math(r, "gelu", x[0]);
+    LLVMValueRef cube = mul2(r, mul2(r, x[0], x[0]), x[0]);
+    LLVMValueRef inner = add2(r, x[0], mul2(r, cube, constant(r, x[0], 0.044715)));
+    inner = tm_math(r, "tanh", mul2(r, inner, constant(r, x[0], 0.7978845608028654)));
+    return mul2(r, mul2(r, x[0], constant(r, x[0], 0.5)), add2(r, inner, constant(r, x[0], 1)));
 }
 
 /* A missing bound is the lowest or the largest number. */

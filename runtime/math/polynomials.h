@@ -55,6 +55,13 @@
         (F)(0x1.18b20cp-8f)), x, (F)(-0x1.9fbf6cp-6f)), x, (F)(0x1.bcfeccp-4f)), x, \
         (F)(0x1.441d7ep-1f)), x, (F)(0x1.21318ap+0f)), x, (F)(-0x1.acfe6ep-13f))
 
+/* -log(2 (1 - Phi(x))) / x for x >= 0, Phi the normal distribution; fitted up to 6.5, and growing beyond */
+#define TM_POLY_NORMAL_LOG_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
+        (F)(0x1.b5cb74p-26f), x, (F)(-0x1.7f3ca8p-21f)), x, (F)(0x1.216432p-17f)), x, \
+        (F)(-0x1.e2b48p-15f)), x, (F)(0x1.ade5ep-13f)), x, (F)(-0x1.f147dep-17f)), x, \
+        (F)(-0x1.3af11ep-8f)), x, (F)(0x1.29c27ep-5f)), x, (F)(0x1.45f24ep-2f)), x, (F)(0x1.98845ap-1f))
+
 /* the same as EXP_F32 */
 #define TM_POLY_EXP_F64(F, x) \
     TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \

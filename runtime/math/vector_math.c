@@ -15,7 +15,7 @@
 
 /* Those that are one expression on any argument; sin and cos are not. */
 #define VECTOR_FUNCTIONS(X) \
-    X(exp) X(weight) X(log) X(sigmoid) X(tanh) X(erf)
+    X(exp) X(weight) X(log) X(sigmoid) X(tanh) X(erf) X(gelu)
 
 /* One lane, for targets without vectors, where a vector argument would not be one in the calling convention.
  */

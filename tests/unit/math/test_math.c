@@ -59,6 +59,10 @@ static long double mish_l(long double x) {
     return x * tanhl(softplus_l(x));
 }
 
+static long double gelu_l(long double x) {
+    return x * 0.5L * erfcl(-x * 0.70710678118654752440L);
+}
+
 static const function_f32 functions_f32[] = {
     {"exp", tm_exp_f32, expl, -104, 89, 2, false},
     {"expm1", tm_expm1_f32, expm1l, -20, 89, 2, false},
@@ -68,6 +72,8 @@ static const function_f32 functions_f32[] = {
     {"tanh", tm_tanh_f32, tanhl, -10, 10, 4, false},
     {"softplus", tm_softplus_f32, softplus_l, -104, 30, 4, false},
     {"erf", tm_erf_f32, erfl, -4.5f, 4.5f, 2, false},
+    {"gelu", tm_gelu_f32, gelu_l, -1, 30, 4, true},
+    {"gelu", tm_gelu_f32, gelu_l, -3, -1, 12, true},
     {"mish", tm_mish_f32, mish_l, -50, 30, 4, true},
     {"sin", tm_sin_f32, sinl, -1000, 1000, 2, false},
     {"cos", tm_cos_f32, cosl, -1000, 1000, 2, false},
