@@ -23,6 +23,7 @@ typedef struct tm_codegen_options {
     uint64_t model_hash;
     bool strict_math;
     bool symbols; /* -g: symbols stay; each region has functions of its own, named after its first node */
+    const char *precision; /* for the manifest: "f32", "bf16" */
     bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
 } tm_codegen_options;
 

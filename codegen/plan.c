@@ -20,6 +20,7 @@
 #include "codegen/plan.h"
 
 #include "ir/infer.h"
+#include "ir/tiles.h"
 
 #include <string.h>
 
@@ -294,6 +295,11 @@ static void live_graph(lifetimes *l, tm_graph *graph, int64_t end) {
 
 static int64_t hint_bytes(const tm_value *value, const int64_t *symbols) {
     int64_t count = 1, bytes = 0;
+    if (tm_value_is_tiled(value)) {
+        if (!tm_dim_evaluate(tm_value_stored_count(value), symbols, &count) || count < 0)
+            return INT64_MAX / 4;
+        return tm_type_size(value->type, count, &bytes) ? bytes : INT64_MAX / 4;
+    }
     for (int i = 0; i < value->rank; i++) {
         int64_t dim = 16;
         if (!tm_dim_evaluate(value->dims[i], symbols, &dim) || dim < 0)

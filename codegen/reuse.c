@@ -8,7 +8,7 @@
  * output's type and dims, so that both are walked alike, and
  *
  *   map       always
- *   contract, convolution, window
+ *   contract, tiles, convolution, window
  *             when the input is not a factor of the product, which other elements need too, and there is one
  *             product only: another may need it later
  *   row       when no later walk reads the input: what is computed before the normalisation is written in the
@@ -103,6 +103,8 @@ bool tm_plan_may_reuse(const tm_value *output, const tm_value *root) {
     const char *kind = tm_node_string(node, "kind");
     if (strcmp(kind, "map") == 0)
         return true;
+    if (strcmp(kind, "tiles") == 0)
+        return contract_allows(body, body->inputs.items[found]);
     if (strcmp(kind, "contract") == 0 || strcmp(kind, "convolution") == 0 || strcmp(kind, "window") == 0)
         return node->output_count == 1 && contract_allows(body, body->inputs.items[found]);
     return strcmp(kind, "row") == 0 && row_allows(body, output->output_index, body->inputs.items[found]);

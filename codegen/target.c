@@ -11,20 +11,28 @@
 #include <string.h>
 
 /* Bits of runtime/support_cpu.c. */
-enum { CPU_V3 = 1, CPU_V4 = 2, CPU_RVV = 4 };
+enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8 }; /* of x86-64 */
+enum { CPU_RVV = 4 };                                 /* of riscv64 */
+#define V4_FEATURES "-prefer-256-bit"
+#define DOT_FEATURES V4_FEATURES ",+avx512vnni,+avx512bf16"
+#define AMX_FEATURES DOT_FEATURES ",+amx-tile,+amx-bf16,+amx-int8"
 
 static const tm_target targets[] = {
     {.triple = "x86_64-linux-gnu",
      .elf_machine = 62,
      .initialize = "X86",
-     .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, CPU_V3, "v3"},
-                {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 512, 32, CPU_V3 | CPU_V4, "v4"}},
-     .level_count = 2,
+     .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, CPU_V3, 0, "v3", "v3"},
+                {"x86-64-v4", "x86-64-v4", V4_FEATURES, 512, 32, CPU_V3 | CPU_V4, 0, "v4", "v4"},
+                {"x86-64-v4-dot", "x86-64-v4", DOT_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_DOT,
+                 TM_UNIT_DOT, "v4", "v4_dot"},
+                {"x86-64-v4-amx", "x86-64-v4", AMX_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_DOT | CPU_AMX,
+                 TM_UNIT_DOT | TM_UNIT_TILES, "v4", "v4_amx"}},
+     .level_count = 4,
      .default_levels = 2},
     {.triple = "aarch64-linux-gnu",
      .elf_machine = 183,
      .initialize = "AArch64",
-     .levels = {{"armv8-a", "generic", "+neon,+fp-armv8", 128, 32, 0, "generic"}},
+     .levels = {{"armv8-a", "generic", "+neon,+fp-armv8", 128, 32, 0, 0, "generic", "generic"}},
      .level_count = 1,
      .default_levels = 1},
     {.triple = "riscv64-linux-gnu",
@@ -32,8 +40,8 @@ static const tm_target targets[] = {
      .elf_flags = 5, /* RVC, double-float ABI */
      .abi = "lp64d",
      .initialize = "RISCV",
-     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, 0, "generic"},
-                {"rv64gcv", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, CPU_RVV, "v"}},
+     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, 0, 0, "generic", "generic"},
+                {"rv64gcv", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, CPU_RVV, 0, "v", "v"}},
      .level_count = 2,
      .default_levels = 2},
 };
@@ -78,7 +86,7 @@ static const tm_level *find_level(const tm_target *target, const char *name, siz
     return NULL;
 }
 
-tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu,
+tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, bool units,
                          tm_target_choice *out_choice) {
     *out_choice = (tm_target_choice){.target = tm_target_find(triple)};
     if (out_choice->target == NULL)
@@ -86,7 +94,7 @@ tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const 
                          "no target '%s'", triple);
     const tm_target *target = out_choice->target;
     if (cpu == NULL) {
-        for (int i = 0; i < target->default_levels; i++)
+        for (int i = 0; i < (units ? target->level_count : target->default_levels); i++)
             out_choice->levels[out_choice->level_count++] = target->levels[i];
         return TM_OK;
     }

@@ -14,8 +14,13 @@ typedef struct tm_level {
     int vector_bits;      /* preferred width of a vector register; 0: scalar */
     int vector_registers;
     uint32_t cpu_bits;  /* what tm_cpu_features() must report, see runtime/support_cpu.c */
-    const char *folder; /* of its kernel archive: "v3" */
+    unsigned units;     /* TM_UNIT_*: products of narrow types */
+    const char *folder; /* of its kernel archive: "v3"; levels that differ in units only share one */
+    const char *suffix; /* of its functions */
 } tm_level;
+
+#define TM_UNIT_DOT 1u   /* dot products of bfloat16 pairs and of bytes in vectors (AVX512_BF16, AVX512_VNNI) */
+#define TM_UNIT_TILES 2u /* products of tiles of them (AMX) */
 
 typedef struct tm_target {
     const char *triple; /* "x86_64-linux-gnu" */
@@ -25,7 +30,7 @@ typedef struct tm_target {
     const char *initialize; /* LLVM back end: "X86", "AArch64", "RISCV" */
     tm_level levels[4];
     int level_count;
-    int default_levels; /* the first so many are the default list */
+    int default_levels; /* the first so many are the default list; all are for models that use units */
 } tm_target;
 
 /* The chosen target with the levels asked for. */
@@ -41,8 +46,9 @@ static inline int tm_level_lanes(const tm_level *level) {
 }
 const tm_target *tm_target_at(size_t i);             /* NULL at the end */
 const tm_target *tm_target_find(const char *triple); /* NULL: none; NULL triple: this machine */
-/* `cpu`: comma-separated level names, or NULL for the default list. Files E_UNSUPPORTED_TARGET. */
+/* `cpu`: comma-separated level names, or NULL for the default list; `units`: the model has products that use a
+ * level's units. Files E_UNSUPPORTED_TARGET. */
 TM_MUST_USE tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu,
-                                     tm_target_choice *out_choice);
+                                     bool units, tm_target_choice *out_choice);
 
 #endif

@@ -14,6 +14,7 @@
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
+#include "ir/tiles.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -48,6 +49,36 @@ static void pad_section(writer *w, int64_t to) {
         int64_t bytes = to - w->at < (int64_t)sizeof(zeros) ? to - w->at : (int64_t)sizeof(zeros);
         put_section(w, zeros, bytes);
     }
+}
+
+/* To nearest, ties to even; NaN stays NaN. */
+static uint16_t round_to_bf16(uint32_t bits) {
+    bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    return (uint16_t)(is_nan ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+static uint16_t bf16_element(const tm_constant *constant, int64_t i) {
+    if (constant->type == TAMIS_TYPE_BFLOAT16)
+        return ((const uint16_t *)constant->data)[i];
+    uint32_t bits;
+    memcpy(&bits, (const char *)constant->data + 4 * i, 4);
+    return round_to_bf16(bits);
+}
+
+/* Panels of columns as tiles, see ir/tiles.h; what the matrix does not have is zero. */
+static void put_tiles(writer *w, const tm_constant *constant) {
+    int64_t rows = constant->dims[0], columns = constant->dims[1], depth = tm_tile_depth(constant->stored);
+    uint16_t step[2 * TM_TILE_TOTAL / sizeof(uint16_t)];
+    for (int64_t first = 0; first < columns; first += TM_TILE_PANEL)
+        for (int64_t row = 0; row < rows; row += depth) {
+            memset(step, 0, sizeof(step));
+            for (int64_t k = 0; k < depth && row + k < rows; k++)
+                for (int64_t c = 0; c < TM_TILE_PANEL && first + c < columns; c++)
+                    step[c / TM_TILE_ROWS * (TM_TILE_TOTAL / 2) + k / 2 * (TM_TILE_BYTES / 2) +
+                         c % TM_TILE_ROWS * 2 + k % 2] =
+                        bf16_element(constant, (row + k) * columns + first + c);
+            put_section(w, step, sizeof(step));
+        }
 }
 
 /* `width` neighbours of row `row`, from column `first` of a group on. */
@@ -88,7 +119,9 @@ static void put_constants(writer *w, const tm_plan *plan) {
         if (entry->storage != TM_STORAGE_CONSTANT)
             continue;
         pad_section(w, entry->argument);
-        if (entry->value->constant->panel != 0)
+        if (entry->value->constant->stored == TAMIS_TYPE_BFLOAT16)
+            put_tiles(w, entry->value->constant);
+        else if (entry->value->constant->panel != 0)
             put_packed(w, entry->value->constant);
         else
             put_section(w, entry->value->constant->data, entry->value->constant->bytes);

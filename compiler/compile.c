@@ -111,6 +111,8 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
                               .disabled_count = options->disabled_pass_count,
                               .bisect_limit = options->bisect_limit,
                               .print_after = options->print_after,
+                              .factors = options->precision == TAMIS_PRECISION_BF16 ? TAMIS_TYPE_BFLOAT16
+                                                                                    : TAMIS_TYPE_UNDEFINED,
                               .strict_math = options->strict_math,
 #ifndef NDEBUG
                               .verify = true
@@ -134,6 +136,17 @@ static bool is_identifier(const char *name) {
         if (!isalnum((unsigned char)*c) && *c != '_')
             return false;
     return isalpha((unsigned char)name[0]) || name[0] == '_';
+}
+
+static bool has_region(const tm_graph *graph, const char *kind) {
+    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
+        if (node->op == TM_OP_Region && strcmp(tm_node_string(node, "kind"), kind) == 0)
+            return true;
+        for (int i = 0; node->op != TM_OP_Region && i < tm_node_subgraph_count(node); i++)
+            if (has_region(tm_node_subgraph(node, i), kind))
+                return true;
+    }
+    return false;
 }
 
 static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options,
@@ -160,8 +173,11 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .model_hash = hash,
                                   .strict_math = options->strict_math,
                                   .symbols = options->symbols,
+                                  .precision = options->precision == TAMIS_PRECISION_BF16 ? "bf16" : "f32",
                                   .profile = options->profile};
-    TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu, &codegen.target));
+    TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu,
+                            has_region(model->main, "tiles") || has_region(model->main, "attention_tiles"),
+                            &codegen.target));
     return tm_codegen(model, &codegen, output);
 }
 

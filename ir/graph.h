@@ -49,8 +49,10 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     /* Not 0 (TM_PANEL_COLUMNS at most) for f32 weights that the weights section holds packed: columns of a panel. `data`
      * and `bytes` are unpacked. A matrix [K, N] has N columns of K rows. Weights of a convolution [M, C, kernel...] have
      * M columns in `panel_groups` groups with panels of their own; their rows are C*kernel, channels next to each other
-     * or as they stand. In a panel row stands after row; the last panel of a group is filled up with zeros. */
+     * or as they stand. In a panel row stands after row; the last panel of a group is filled up with zeros.
+     * Matrices that are stored as bfloat16, rounded when they are written, are tiles (ir/tiles.h). */
     int panel;
+    tamis_type stored;        /* of a matrix: what the weights section holds */
     int panel_groups;         /* of a convolution */
     bool panel_channels_last; /* rows [kernel..., C], else [C, kernel...] */
 } tm_constant;

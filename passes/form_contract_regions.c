@@ -82,12 +82,14 @@ static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *w
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *known = model->values.items[i];
         if (known->constant != NULL && known->constant->panel != 0 && known->constant->rank == 2 &&
+            known->constant->stored == TAMIS_TYPE_FLOAT &&
             known->constant->data == weights->constant->data &&
             memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
             tm_graph_contains(known->graph, graph))
             return known;
     }
     tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
+    packed->stored = TAMIS_TYPE_FLOAT;
     packed->panel = panel_columns(packed->dims[0], packed->dims[1]);
     return tm_value_create_constant(graph, weights->name, packed);
 }

@@ -14,6 +14,7 @@ typedef struct tm_pass_options {
     int64_t bisect_limit;        /* -1: none */
     const char *print_after;     /* pass name or NULL */
     bool verify;                 /* run the verifier after each pass */
+    tamis_type factors;          /* that float32 products round their factors to: BFLOAT16, or UNDEFINED */
     bool strict_math;            /* only rewrites that are equal for NaN and infinity too */
     bool log_rewrites;           /* a line of the log for each rewrite: its number and pass */
 } tm_pass_options;

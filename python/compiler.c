@@ -82,6 +82,14 @@ static int take_emit(const char *text, tamis_emit *out) {
     return -1;
 }
 
+static int take_precision(const char *text, tamis_precision *out) {
+    *out = strcmp(text, "bf16") == 0 ? TAMIS_PRECISION_BF16 : TAMIS_PRECISION_F32;
+    if (*out == TAMIS_PRECISION_BF16 || strcmp(text, "f32") == 0)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "precision is f32 or bf16, not '%s'", text);
+    return -1;
+}
+
 /* `disable` is a list of str; its strings live as long as the list. */
 static int take_disabled(PyObject *list, const char **names) {
     for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
@@ -132,14 +140,14 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
     (void)module;
     static char *names[] = {
         "model",       "output",  "emit",         "level",       "target",          "cpu", "name", "dims",
-        "strict_math", "disable", "bisect_limit", "print_after", "external_folder", NULL};
+        "strict_math", "precision", "disable", "bisect_limit", "print_after", "external_folder", NULL};
     PyObject *model, *output = NULL, *dims, *disable, *answer = NULL;
-    const char *emit, *target, *cpu, *name, *print_after, *external_folder;
+    const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder;
     int level, strict;
     long long bisect_limit;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!pO!Lzz", names, &model,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!Lzz", names, &model,
                                      PyUnicode_FSConverter, &output, &emit, &level, &target, &cpu, &name,
-                                     &PyDict_Type, &dims, &strict, &PyList_Type, &disable, &bisect_limit,
+                                     &PyDict_Type, &dims, &strict, &precision, &PyList_Type, &disable, &bisect_limit,
                                      &print_after, &external_folder))
         return NULL;
     tamis_compile_options options;
@@ -161,7 +169,7 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
         options.bisect_limit = bisect_limit;
         options.print_after = print_after;
         options.external_folder = external_folder;
-        if (take_emit(emit, &options.emit) == 0)
+        if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0)
             answer = run_compiler(model, PyBytes_AsString(output), &options);
     }
     PyMem_Free(facts);

@@ -64,14 +64,18 @@ static bool value_bytes(const tamis_tensor *t, int64_t *out_bytes) {
     return true;
 }
 
-int32_t tm_reserve(tm_run *run, const tm_call *call, int32_t value, int64_t bytes) {
+int32_t tm_reserve_bytes(tm_run *run, int32_t node, int32_t value, int64_t bytes) {
     int32_t number = run->value_buffers[value];
     if (number < 0)
         return 0;
-    int32_t code = grow(run, call->node, number, bytes, 0);
+    int32_t code = grow(run, node, number, bytes, 0);
     if (code == 0)
         run->values[value].data = run->buffers[number].data;
     return code;
+}
+
+int32_t tm_reserve(tm_run *run, const tm_call *call, int32_t value, int64_t bytes) {
+    return tm_reserve_bytes(run, call->node, value, bytes);
 }
 
 int32_t tm_output(tm_run *run, const tm_call *call, int k, int32_t rank, const int64_t *dims) {
@@ -100,13 +104,7 @@ int32_t tm_reserve_value(tm_run *run, int32_t node, int32_t value) {
             return tm_driver_fail(run, node, TM_RUN_DIM_NEGATIVE, t->dims[i], i);
     if (!value_bytes(t, &bytes))
         return tm_driver_fail(run, node, TM_RUN_DIM_OVERFLOW, 0, 0);
-    int32_t number = run->value_buffers[value];
-    if (number < 0)
-        return 0;
-    int32_t code = grow(run, node, number, bytes, 0);
-    if (code == 0)
-        t->data = run->buffers[number].data;
-    return code;
+    return tm_reserve_bytes(run, node, value, bytes);
 }
 
 void *tm_arena(tm_run *run, const tm_call *call, int64_t bytes) {

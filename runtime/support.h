@@ -66,8 +66,9 @@ int64_t tm_truncdiv_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_floormod_dim(tm_run *run, int64_t a, int64_t b);
 /* Element i of an integer or bool value; 0 past the end, which lists of unknown length have (ir/ops/shape_list.h). */
 int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i);
-/* Memory for a value with a buffer, by its dims as stored. */
+/* Memory for a value with a buffer, by its dims as stored, or of so many bytes. */
 int32_t tm_reserve_value(tm_run *run, int32_t node, int32_t value);
+int32_t tm_reserve_bytes(tm_run *run, int32_t node, int32_t value, int64_t bytes);
 /* values[to] = values[from]: dims, and a copy of the data (the pointer, for handles). */
 int32_t tm_copy_value(tm_run *run, int32_t node, int32_t to, int32_t from);
 /* Loop-carried values: pairs (to, from); all copies are made before any is visible, so that bodies may

@@ -65,7 +65,9 @@ static bool read_number(json_object *root, const char *key, double *out) {
 
 static tm_code read_tolerance(const char *path, tool *tool, const check_options *options,
                               tool_tolerance *out) {
-    *out = (tool_tolerance){.rtol = 1e-3, .atol = 1e-7}; /* those of ONNX's own runner */
+    *out = (tool_tolerance){.rtol = 1e-3, /* those of ONNX's own runner */
+                            .atol = 1e-7,
+                            .of_largest = tool_precision_tolerance(&options->compile->options)};
     static const char *const files[] = {"data.json",
                                         "system.json"}; /* ONNX's own, and that of model collections */
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

@@ -4,6 +4,8 @@
  *
  *     |found - expected| <= atol + rtol * |expected|        NaN equals NaN, infinities their like
  *
+ * and with --precision, which rounds what is summed, + 1/32 of the largest |expected| of the tensor;
+ *
  * for floats of every width (compared as double) and complex numbers (by magnitude); integers, bools and
  * strings exactly. Kind, type, rank and dims must agree; maps may have their entries in any order.
  */
@@ -46,6 +48,21 @@ static void wrong_number(tool_difference *out, const tm_constant *expected, int6
         out->max_relative = relative;
     print_index(expected, i, place, sizeof place);
     note(out, "%s: found %.9g, expected %.9g", place, found, wanted);
+}
+
+double tool_precision_tolerance(const tamis_compile_options *options) {
+    return options->precision == TAMIS_PRECISION_BF16 ? 0.03125 : 0;
+}
+
+/* The tolerance with the share of the largest magnitude as a number. */
+static tool_tolerance for_tensor(const tm_constant *expected, const tool_tolerance *tolerance) {
+    tool_tolerance own = *tolerance;
+    double largest = 0, x = 0;
+    for (int64_t i = 0; tolerance->of_largest > 0 && i < tm_constant_count(expected); i++)
+        if (tm_constant_double(expected, i, &x) && isfinite(x))
+            largest = fmax(largest, fabs(x));
+    own.atol += tolerance->of_largest * largest;
+    return own;
 }
 
 static void compare_float(const tm_constant *found, const tm_constant *expected, int64_t i,
@@ -127,6 +144,8 @@ static void compare_tensor(const tm_constant *found, const tm_constant *expected
         return;
     }
     int64_t count = tm_constant_count(expected);
+    tool_tolerance own = for_tensor(expected, tolerance);
+    tolerance = &own;
     out->total += count;
     for (int64_t i = 0; i < count; i++) {
         if (expected->type == TAMIS_TYPE_COMPLEX64 || expected->type == TAMIS_TYPE_COMPLEX128)

@@ -173,27 +173,32 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
             return tool_report(tool, TM_E_USAGE, NULL, NULL, "--math is strict or fast, not '%s'", value);
         return TM_OK;
     case 5:
-        tm_push(&tool->arena, &compile->disabled, value);
+        options->precision = strcmp(value, "bf16") == 0 ? TAMIS_PRECISION_BF16 : TAMIS_PRECISION_F32;
+        if (options->precision == TAMIS_PRECISION_F32 && strcmp(value, "f32") != 0)
+            return tool_report(tool, TM_E_USAGE, NULL, NULL, "--precision is f32 or bf16, not '%s'", value);
         return TM_OK;
     case 6:
-        return tool_parse_integer(tool, "--opt-bisect-limit", value, -1, INT64_MAX, &options->bisect_limit);
+        tm_push(&tool->arena, &compile->disabled, value);
+        return TM_OK;
     case 7:
+        return tool_parse_integer(tool, "--opt-bisect-limit", value, -1, INT64_MAX, &options->bisect_limit);
+    case 8:
         options->print_after = value;
         return TM_OK;
-    case 8:
+    case 9:
         options->external_folder = value;
         return TM_OK;
-    case 9:
+    case 10:
         options->allow_links_in = value;
         return TM_OK;
-    case 17:
+    case 18:
         options->profile = true;
         return TM_OK;
-    case 18:
+    case 19:
         options->symbols = true;
         return TM_OK;
     default:
-        return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 10, value);
+        return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 11, value);
     }
 }
 

@@ -98,20 +98,21 @@ enum { TOOL_COMPILE_FIRST = 1000 };
 #define TOOL_COMPILE_OPTIONS                                                                               \
     {"-O", TOOL_JOINED, TOOL_COMPILE_FIRST}, {"--target", TOOL_VALUE, TOOL_COMPILE_FIRST + 1},             \
         {"-mcpu", TOOL_VALUE, TOOL_COMPILE_FIRST + 2}, {"--dim", TOOL_VALUE, TOOL_COMPILE_FIRST + 3},      \
-        {"--math", TOOL_VALUE, TOOL_COMPILE_FIRST + 4}, {"--disable", TOOL_VALUE, TOOL_COMPILE_FIRST + 5}, \
-        {"--opt-bisect-limit", TOOL_VALUE, TOOL_COMPILE_FIRST + 6},                                        \
-        {"--print-after", TOOL_VALUE, TOOL_COMPILE_FIRST + 7},                                             \
-        {"--external-folder", TOOL_VALUE, TOOL_COMPILE_FIRST + 8},                                         \
-        {"--allow-links", TOOL_VALUE, TOOL_COMPILE_FIRST + 9},                                             \
-        {"--limit-depth", TOOL_VALUE, TOOL_COMPILE_FIRST + 10},                                            \
-        {"--limit-nodes", TOOL_VALUE, TOOL_COMPILE_FIRST + 11},                                            \
-        {"--limit-initializers", TOOL_VALUE, TOOL_COMPILE_FIRST + 12},                                     \
-        {"--limit-file-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 13},                                       \
-        {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                     \
-        {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
-        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                       \
-        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 17},                                                 \
-        {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}
+        {"--math", TOOL_VALUE, TOOL_COMPILE_FIRST + 4},                                                    \
+        {"--precision", TOOL_VALUE, TOOL_COMPILE_FIRST + 5},                                               \
+        {"--disable", TOOL_VALUE, TOOL_COMPILE_FIRST + 6},                                                 \
+        {"--opt-bisect-limit", TOOL_VALUE, TOOL_COMPILE_FIRST + 7},                                        \
+        {"--print-after", TOOL_VALUE, TOOL_COMPILE_FIRST + 8},                                             \
+        {"--external-folder", TOOL_VALUE, TOOL_COMPILE_FIRST + 9},                                         \
+        {"--allow-links", TOOL_VALUE, TOOL_COMPILE_FIRST + 10},                                            \
+        {"--limit-depth", TOOL_VALUE, TOOL_COMPILE_FIRST + 11},                                            \
+        {"--limit-nodes", TOOL_VALUE, TOOL_COMPILE_FIRST + 12},                                            \
+        {"--limit-initializers", TOOL_VALUE, TOOL_COMPILE_FIRST + 13},                                     \
+        {"--limit-file-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                       \
+        {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
+        {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                     \
+        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 17},                                       \
+        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}, {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 19}
 
 typedef struct tool_compile {
     tamis_compile_options options;
@@ -253,7 +254,11 @@ TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, cons
 
 typedef struct tool_tolerance {
     double rtol, atol;
+    double of_largest; /* a share of the largest finite expected magnitude of the tensor, allowed besides */
 } tool_tolerance;
+
+/* What --precision allows besides rtol and atol: rounded factors err by a share of what is summed. */
+double tool_precision_tolerance(const tamis_compile_options *options);
 
 typedef struct tool_difference {
     int64_t wrong, total; /* elements */

@@ -163,6 +163,8 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     const tamis_compile_options *given = tool_compile_get(compile);
     tm_pass_options options = {.level = given->level,
                                .strict_math = given->strict_math,
+                               .factors = given->precision == TAMIS_PRECISION_BF16 ? TAMIS_TYPE_BFLOAT16
+                                                                                   : TAMIS_TYPE_UNDEFINED,
                                .disabled = given->disabled_passes,
                                .disabled_count = given->disabled_pass_count,
                                .bisect_limit = given->bisect_limit,
@@ -170,7 +172,8 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     tm_text text;
     tm_text_init(&text, &tool->arena);
     TM_TRY(tm_passes_run(model, &options, &text));
-    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu, &target));
+    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu,
+                            given->precision == TAMIS_PRECISION_BF16, &target));
     tm_text_init(&text, &tool->arena);
     tm_schedule_list(model, &target, &text);
     *out_json = tm_text_get(&text);

@@ -101,6 +101,7 @@ int tool_verify_main(tool *tool, int argc, char **argv) {
         return tool_fail(tool);
     if (tool_arguments_single(&arguments, "one model", "tamis help verify") != TM_OK)
         return tool_fail(tool);
+    options.tolerance.of_largest = tool_precision_tolerance(&compile.options);
     bool same;
     if (verify(tool, arguments.names.items[0], &compile, &options, &same) != TM_OK)
         return tool_fail(tool);

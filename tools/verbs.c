@@ -11,6 +11,7 @@
     "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"              \
     "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \
     "  --math=strict|fast    keep order and subnormals (fast)\n"        \
+    "  --precision=f32|bf16  of the factors of products (f32)\n"        \
     "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile, -g\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 

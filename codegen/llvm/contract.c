@@ -9,6 +9,8 @@
  */
 #include "codegen/llvm/contract.h"
 
+#include "ir/tiles.h"
+
 #define MOST_LIGHT_NODES 9 /* the product's own among them */
 
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
@@ -26,8 +28,8 @@ void tm_contract_set_up(tm_region *r, tm_contract *c) {
     c->product = tm_region_product(r->node);
     c->shape = tm_product_shape_of(r->node);
     c->products = tm_region_product_count(r->node);
-    c->a = tm_region_input_number(r->body, c->product->inputs[0]);
-    c->b = tm_region_input_number(r->body, c->product->inputs[1]);
+    c->a = tm_region_input_number(r->body, tm_outer_factor(c->product->inputs[0]));
+    c->b = tm_region_input_number(r->body, tm_outer_factor(c->product->inputs[1]));
     const tm_value *a = r->node->inputs[c->a], *b = r->node->inputs[c->b];
     bool shared = tm_product_is_shared(b);
     int out = r->node->input_count; /* has the product's dims */
@@ -167,7 +169,9 @@ LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum,
 }
 
 static void store(tm_region *r, tm_contract *c, int output, LLVMValueRef value) {
-    LLVMValueRef index = tm_add(r, tm_mul(r, c->row, c->n), c->column);
+    LLVMValueRef index = tm_value_is_tiled(r->node->outputs[output])
+                             ? tm_tiled_index(r, c->row, c->column, c->n)
+                             : tm_add(r, tm_mul(r, c->row, c->n), c->column);
     tm_store_vector(r, r->node->outputs[output]->type, value, c->data[r->node->input_count + output], index);
 }
 

@@ -111,6 +111,8 @@ const tm_constraint *const *tm_emit_node_constraints(const tm_emit *e, const tm_
 
 /* emit_dims.c */
 LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim);
+/* Bytes of a value in memory, tiles filled up; dims that may overflow are to be checked then. */
+LLVMValueRef tm_emit_value_bytes(tm_emit *e, const tm_value *value);
 void tm_emit_check_dims(tm_emit *e, int32_t node);
 /* Before a node of a body: the dims of its results that prepare() computed and forgave. */
 void tm_emit_check_results(tm_emit *e, const tm_node *node, int32_t number);

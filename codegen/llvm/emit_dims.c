@@ -9,6 +9,8 @@
  */
 #include "codegen/llvm/emit.h"
 
+#include "ir/tiles.h"
+
 #include <string.h>
 
 static LLVMValueRef checked(tm_emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b) {
@@ -203,8 +205,8 @@ static void check_input(tm_emit *e, const tm_plan_value *input, int number) {
     }
 }
 
-static LLVMValueRef value_bytes(tm_emit *e, const tm_value *value) {
-    LLVMValueRef count = tm_emit_dim(e, tm_dim_product(e->model->dims, value->dims, value->rank));
+LLVMValueRef tm_emit_value_bytes(tm_emit *e, const tm_value *value) {
+    LLVMValueRef count = tm_emit_dim(e, tm_value_stored_count(value));
     int bits = tm_type_bits(value->type);
     if (bits >= 8)
         return checked(e, "llvm.smul.with.overflow", count, tm_emit_i64(e, bits / 8));
@@ -221,7 +223,7 @@ static LLVMValueRef slot_bytes(tm_emit *e, const tm_plan_slot *slot, bool bodies
         const tm_value *value = e->plan->values.items[slot->members.items[i]].value;
         if (in_body(e, value) != bodies)
             continue;
-        tm_dim bits = tm_dim_mul(e->model->dims, tm_dim_product(e->model->dims, value->dims, value->rank),
+        tm_dim bits = tm_dim_mul(e->model->dims, tm_value_stored_count(value),
                                  tm_dim_constant(e->model->dims, tm_type_bits(value->type)));
         size_t k = 0;
         while (k < seen.count && seen.items[k] != bits)
@@ -230,7 +232,7 @@ static LLVMValueRef slot_bytes(tm_emit *e, const tm_plan_slot *slot, bool bodies
             continue;
         tm_push(e->arena, &seen, bits);
         e->forgives = bodies;
-        LLVMValueRef own = value_bytes(e, value);
+        LLVMValueRef own = tm_emit_value_bytes(e, value);
         e->forgives = false;
         if (bodies)
             own = forgive_dims(e, own);
@@ -331,7 +333,7 @@ void tm_emit_check_results(tm_emit *e, const tm_node *node, int32_t number) {
                 check_negative(e, number, d, size);
         }
         if (!tm_value_is_late(value))
-            (void)value_bytes(e, value);
+            (void)tm_emit_value_bytes(e, value);
         tm_emit_check_dims(e, number);
     }
 }

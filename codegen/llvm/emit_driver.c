@@ -11,6 +11,7 @@
 #include "codegen/llvm/emit.h"
 
 #include "ir/evaluate.h"
+#include "ir/tiles.h"
 
 #include <string.h>
 
@@ -32,6 +33,13 @@ static void late_dims(tm_emit *e, const tm_value *value, int32_t node, bool rese
     if (!reserve || entry->storage != TM_STORAGE_BUFFER)
         return;
     int32_t frame = tm_plan_frame(e->plan, value);
+    if (tm_value_is_tiled(value)) {
+        LLVMValueRef bytes = tm_emit_value_bytes(e, value);
+        tm_emit_check_dims(e, node);
+        LLVMValueRef arguments[] = {e->run, tm_emit_i32(e, node), tm_emit_i32(e, frame), bytes};
+        tm_emit_check(e, tm_emit_call(e, "tm_reserve_bytes", e->i32, arguments, 4));
+        return;
+    }
     tm_emit_check(e, tm_emit_call(e, "tm_reserve_value", e->i32,
                                   (LLVMValueRef[]){e->run, tm_emit_i32(e, node), tm_emit_i32(e, frame)}, 3));
 }

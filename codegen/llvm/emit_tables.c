@@ -133,7 +133,11 @@ static LLVMValueRef cpu_level(tm_emit *e) {
     LLVMValueRef function = LLVMAddFunction(e->module, "tm_model_cpu_level", type);
     LLVMSetLinkage(function, LLVMInternalLinkage);
     LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
-    LLVMValueRef bits = tm_emit_call(e, "tm_cpu_features", e->i32, NULL, 0);
+    uint32_t wanted = 0;
+    for (int i = 0; i < e->options->target.level_count; i++)
+        wanted |= e->options->target.levels[i].cpu_bits;
+    LLVMValueRef bits =
+        tm_emit_call(e, "tm_cpu_features", e->i32, (LLVMValueRef[]){tm_emit_i32(e, wanted)}, 1);
     LLVMValueRef level = tm_emit_i32(e, -1);
     for (int i = 0; i < e->options->target.level_count; i++) {
         LLVMValueRef mask = tm_emit_i32(e, e->options->target.levels[i].cpu_bits);
@@ -152,8 +156,8 @@ static const char *manifest(tm_emit *e) {
                 e->options->target.target->triple);
     for (int i = 0; i < e->options->target.level_count; i++)
         tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
-    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"schedules\": ", e->options->level,
-                e->options->strict_math ? "strict" : "fast");
+    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"schedules\": ",
+                e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision);
     tm_schedule_list(e->model, &e->options->target, &text);
     tm_text_add(&text, "}");
     return tm_text_get(&text);

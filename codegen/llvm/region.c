@@ -9,19 +9,22 @@
 #include "codegen/llvm/contract.h"
 
 #include "ir/text.h"
+#include "ir/tiles.h"
 
 #include <string.h>
 
 static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row,
                                               &tm_region_kind_contract, &tm_region_kind_attention,
                                               &tm_region_kind_scan, &tm_region_kind_convolution,
-                                              &tm_region_kind_window, &tm_region_kind_bottleneck};
+                                              &tm_region_kind_window, &tm_region_kind_bottleneck,
+                                              &tm_region_kind_pack, &tm_region_kind_tiles,
+                                              &tm_region_kind_attention_tiles};
 
 /* ---- key ---- */
 
 typedef struct key {
     tm_text text;
-    bool contract;
+    bool product; /* of kind contract or tiles */
     TM_VECTOR(tm_dim) dims;
     TM_VECTOR(const tm_value *) values;
 } key;
@@ -33,6 +36,8 @@ static bool is_depth(const tm_value *value, int axis) {
         if (node != NULL && node->op == TM_OP_MatMul &&
             axis == (node->inputs[0] == value ? value->rank - 1 : 0))
             return true;
+        if (node != NULL && node->op == TM_OP_Cast && is_depth(node->outputs[0], axis)) /* before a product */
+            return true;
     }
     return false;
 }
@@ -40,7 +45,7 @@ static bool is_depth(const tm_value *value, int axis) {
 static void add_type(key *k, const tm_value *value) {
     tm_text_add(&k->text, "%s[", tm_type_text(value->type));
     for (int i = 0; i < value->rank; i++) {
-        if (k->contract && value->dims[i]->kind == TM_DIM_CONST && is_depth(value, i)) {
+        if (k->product && value->dims[i]->kind == TM_DIM_CONST && is_depth(value, i)) {
             tm_text_add(&k->text, "depth,");
             continue;
         }
@@ -111,13 +116,18 @@ static void add_graph(key *k, const tm_graph *graph) {
 static const char *make_key(tm_emit *e, const tm_node *node) {
     key k = {0};
     tm_text_init(&k.text, e->arena);
-    k.contract = strcmp(tm_node_string(node, "kind"), "contract") == 0;
+    bool scheduled = strcmp(tm_node_string(node, "kind"), "contract") == 0;
+    k.product = scheduled || strcmp(tm_node_string(node, "kind"), "tiles") == 0;
     tm_text_add(&k.text, "%s ", tm_node_string(node, "kind"));
     for (int i = 0; i < node->input_count; i++)
         if (tm_value_is_constant(node->inputs[i]))
-            tm_text_add(&k.text, "c%dp%d", i, node->inputs[i]->constant->panel);
+            tm_text_add(&k.text, "c%dp%dt%d", i, node->inputs[i]->constant->panel,
+                        (int)node->inputs[i]->constant->stored);
+    for (int i = 0; i < node->output_count; i++)
+        if (tm_value_is_tiled(node->outputs[i]))
+            tm_text_add(&k.text, "t%d", i);
     add_graph(&k, tm_node_graph(node, "body"));
-    if (k.contract)
+    if (scheduled)
         tm_contract_add_key(e, node, &k.text);
     return tm_text_get(&k.text);
 }
@@ -200,6 +210,26 @@ static void find_ids(const tm_graph *body, int32_t *low, int32_t *high) {
     }
 }
 
+/* Does the body have values that levels with units treat in their own way? */
+static bool uses_units(const tm_graph *body) {
+    for (size_t i = 0; i < body->inputs.count; i++)
+        if (body->inputs.items[i]->type == TAMIS_TYPE_BFLOAT16)
+            return true;
+    for (const tm_node *node = body->first; node != NULL; node = node->next)
+        for (int i = 0; i < node->output_count; i++)
+            if (node->outputs[i] != NULL && node->outputs[i]->type == TAMIS_TYPE_BFLOAT16)
+                return true;
+    return false;
+}
+
+/* Is the code for level i that for the one before? */
+static bool shares_body(const tm_emit *e, const tm_node *node, const tm_region_kind *kind, int i) {
+    const tm_level *levels = e->options->target.levels;
+    bool own = kind == &tm_region_kind_attention_tiles && (levels[i].units & TM_UNIT_TILES) != 0;
+    return !own && !uses_units(tm_node_graph(node, "body")) &&
+           strcmp(levels[i - 1].folder, levels[i].folder) == 0;
+}
+
 static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     const tm_region_kind *kind = NULL;
     const char *wanted = tm_node_string(node, "kind");
@@ -208,12 +238,14 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
             kind = kinds[i];
     if (kind == NULL)
         return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "no region kind '%s'", wanted);
-    LLVMValueRef bodies[4];
+    LLVMValueRef bodies[4] = {NULL};
     int32_t low = INT32_MAX, high = -1;
     find_ids(tm_node_graph(node, "body"), &low, &high);
     int count = e->options->target.level_count;
     tm_region r;
     for (int i = count - 1; i >= 0; i--) { /* ends at the lowest level, which the entry is compiled for */
+        if (i > 0 && shares_body(e, node, kind, i))
+            continue;
         r = (tm_region){.e = e,
                         .node = node,
                         .body = tm_node_graph(node, "body"),
@@ -222,10 +254,13 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
                         .id_count = high < 0 ? 0 : high - low + 1,
                         .fast = !e->options->strict_math};
         r.lanes = tm_level_lanes(r.level);
-        const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->folder);
+        const char *level_name = tm_arena_format(e->arena, "%s_%s", name, r.level->suffix);
         TM_TRY(emit_body(&r, kind, level_name));
         bodies[i] = LLVMGetNamedFunction(e->module, level_name);
     }
+    for (int i = 1; i < count; i++)
+        if (bodies[i] == NULL)
+            bodies[i] = bodies[i - 1];
     return emit_entry(&r, kind, name, bodies, count);
 }
 

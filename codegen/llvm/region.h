@@ -56,6 +56,9 @@ extern const tm_region_kind tm_region_kind_scan;
 extern const tm_region_kind tm_region_kind_convolution;
 extern const tm_region_kind tm_region_kind_window;
 extern const tm_region_kind tm_region_kind_bottleneck;
+extern const tm_region_kind tm_region_kind_pack;
+extern const tm_region_kind tm_region_kind_tiles;
+extern const tm_region_kind tm_region_kind_attention_tiles;
 
 /* Starts another function of the region's level, whose first parameter is that of its body: run and call. */
 LLVMValueRef tm_region_function(tm_region *r, const char *name, LLVMTypeRef type);
@@ -125,14 +128,23 @@ LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count);
 LLVMValueRef tm_load_vector(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
 void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValueRef data,
                      LLVMValueRef index);
+/* Where the element stands in a tiled value of that many columns (ir/tiles.h), a whole number of steps, in
+ * elements of 16 bits; `lanes` columns from a multiple of lanes on are neighbours. */
+LLVMValueRef tm_tiled_index(tm_region *r, LLVMValueRef row, LLVMValueRef column, LLVMValueRef columns);
 /* One element, in all lanes. */
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
 /* Brings the line of the f32 at data[index] near the processor, some time before it is read. */
 void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index);
+/* f32 to bf16 (i16), to nearest even, and back. */
+LLVMValueRef tm_to_bf16(tm_region *r, LLVMValueRef x);
+LLVMValueRef tm_from_bf16(tm_region *r, LLVMValueRef x);
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
                           unsigned count);
-/* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf", "gelu", "log", "sigmoid", "sin", "cos". */
+/* An intrinsic that is not overloaded. */
+LLVMValueRef tm_plain_intrinsic(tm_region *r, const char *name, LLVMValueRef *arguments, unsigned count);
+/* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf", "gelu", "log",
+ * "sigmoid", "sin", "cos". */
 LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
 /* Sum or maximum over lanes, in a fixed order; a scalar f32. The maximum may pass a NaN over. */
 LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);

@@ -19,6 +19,8 @@
  */
 #include "codegen/llvm/region.h"
 
+#include "ir/tiles.h"
+
 #include <math.h>
 
 #define REGISTERS 8   /* vectors of a row that stays in registers */
@@ -35,6 +37,7 @@ typedef struct row {
     int first[TAMIS_MAX_RANK], last[TAMIS_MAX_RANK];
     LLVMValueRef size[TAMIS_MAX_RANK];
     LLVMValueRef *data, *base; /* of each operand; where the current row starts, in elements */
+    LLVMValueRef unit;         /* number of the row */
     LLVMValueRef column;       /* of the current vector */
     LLVMValueRef kept[REGISTERS], partial[STREAMS];
     LLVMValueRef shift, factor; /* of the current row, splat: y = (x - shift) * factor */
@@ -251,7 +254,9 @@ static void store_outputs(tm_region *r, row *w, bool after) {
     for (int i = 0; i < r->node->output_count; i++)
         if (w->is_after[i] == after)
             tm_store_vector(r, r->node->outputs[i]->type, w->values[i], w->data[r->node->input_count + i],
-                            at(r, w, r->node->input_count + i));
+                            tm_value_is_tiled(r->node->outputs[i])
+                                ? tm_tiled_index(r, w->unit, w->column, w->length)
+                                : at(r, w, r->node->input_count + i));
 }
 
 static void keep(tm_region *r, row *w, int number, LLVMValueRef x) {
@@ -407,6 +412,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     for (int s = 0; s < w.streams; s++)
         w.partial[s] = tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), 1, 64);
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
+    w.unit = unit.index;
     locate(r, &w, unit.index);
     if (w.norm->op == TM_OP_Softmax || w.norm->op == TM_OP_LogSoftmax)
         softmax_row(r, &w);

@@ -184,6 +184,10 @@ static LLVMValueRef e_cast(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     LLVMTypeRef type = tm_vector_type(r, to);
     if (from == to)
         return x[0];
+    if (to == TAMIS_TYPE_BFLOAT16)
+        return tm_to_bf16(r, x[0]);
+    if (from == TAMIS_TYPE_BFLOAT16)
+        return tm_from_bf16(r, x[0]);
     if (to == TAMIS_TYPE_BOOL)
         return is_float(x[0]) ? LLVMBuildFCmp(B, LLVMRealUNE, x[0], constant(r, x[0], 0), "")
                               : LLVMBuildICmp(B, LLVMIntNE, x[0], LLVMConstNull(LLVMTypeOf(x[0])), "");

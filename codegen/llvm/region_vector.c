@@ -7,6 +7,8 @@
  */
 #include "codegen/llvm/region.h"
 
+#include "ir/tiles.h"
+
 #include <llvm-c/BitReader.h>
 #include <llvm-c/Linker.h>
 #include <stdlib.h>
@@ -48,6 +50,13 @@ LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVM
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, &type, 1);
     return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, &type, 1), function,
                           arguments, count, "");
+}
+
+LLVMValueRef tm_plain_intrinsic(tm_region *r, const char *name, LLVMValueRef *arguments, unsigned count) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, NULL, 0);
+    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, NULL, 0), function, arguments,
+                          count, "");
 }
 
 LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count) {
@@ -108,6 +117,16 @@ void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValu
     masked(r, "llvm.masked.store", vector, r->e->ptr, arguments);
 }
 
+LLVMValueRef tm_tiled_index(tm_region *r, LLVMValueRef row, LLVMValueRef column, LLVMValueRef columns) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef band = LLVMBuildAnd(b, row, tm_int(r, -TM_TILE_ROWS), "");
+    LLVMValueRef line = LLVMBuildAnd(b, row, tm_int(r, TM_TILE_ROWS - 1), "");
+    LLVMValueRef step = LLVMBuildAnd(b, column, tm_int(r, -32), "");
+    LLVMValueRef within = LLVMBuildAnd(b, column, tm_int(r, 31), "");
+    LLVMValueRef tile = tm_add(r, tm_mul(r, band, columns), tm_mul(r, step, tm_int(r, TM_TILE_ROWS)));
+    return tm_add(r, tile, tm_add(r, tm_mul(r, line, tm_int(r, 32)), within));
+}
+
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index) {
     LLVMValueRef scalar =
         LLVMBuildLoad2(r->e->builder, tm_element_type(r, type), address(r, type, data, index), "");
@@ -125,6 +144,31 @@ void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
 
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
     return tm_intrinsic(r, "llvm.fma", LLVMTypeOf(c), (LLVMValueRef[]){a, b, c}, 3);
+}
+
+LLVMValueRef tm_from_bf16(tm_region *r, LLVMValueRef x) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMTypeRef bits = LLVMVectorType(r->e->i32, (unsigned)r->lanes);
+    LLVMValueRef high = LLVMBuildShl(b, LLVMBuildZExt(b, x, bits, ""), tm_splat(r, tm_emit_i32(r->e, 16)), "");
+    return LLVMBuildBitCast(b, high, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+}
+
+/* By hand where no instruction does it: LLVM would call a function for each element. */
+LLVMValueRef tm_to_bf16(tm_region *r, LLVMValueRef x) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMTypeRef halves = tm_vector_type(r, TAMIS_TYPE_BFLOAT16);
+    if ((r->level->units & TM_UNIT_DOT) != 0 && r->lanes == 16)
+        return LLVMBuildBitCast(b, tm_plain_intrinsic(r, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1), halves,
+                                "");
+    LLVMTypeRef words = LLVMVectorType(r->e->i32, (unsigned)r->lanes);
+    LLVMValueRef sixteen = tm_splat(r, tm_emit_i32(r->e, 16)), bits = LLVMBuildBitCast(b, x, words, "");
+    LLVMValueRef high = LLVMBuildLShr(b, bits, sixteen, "");
+    LLVMValueRef odd = LLVMBuildAnd(b, high, tm_splat(r, tm_emit_i32(r->e, 1)), "");
+    LLVMValueRef up = LLVMBuildAdd(b, odd, tm_splat(r, tm_emit_i32(r->e, 0x7fff)), "");
+    LLVMValueRef rounded = LLVMBuildLShr(b, LLVMBuildAdd(b, bits, up, ""), sixteen, "");
+    LLVMValueRef quiet = LLVMBuildOr(b, high, tm_splat(r, tm_emit_i32(r->e, 0x40)), "");
+    LLVMValueRef is_nan = LLVMBuildFCmp(b, LLVMRealUNO, x, x, "");
+    return LLVMBuildTrunc(b, LLVMBuildSelect(b, is_nan, quiet, rounded, ""), halves, "");
 }
 
 static LLVMValueRef call_math(tm_region *r, const char *symbol, LLVMValueRef x) {

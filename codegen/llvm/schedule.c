@@ -18,6 +18,8 @@
  */
 #include "codegen/llvm/schedule.h"
 
+#include "ir/tiles.h"
+
 #include <string.h>
 
 #define SHALLOW 256      /* k below this is one block */
@@ -134,7 +136,7 @@ static int64_t known_product(const tm_value *value, int from, int to) {
 /* The region's input that is an operand of its product. */
 static const tm_value *operand(const tm_node *region, int number) {
     const tm_graph *body = tm_node_graph(region, "body");
-    const tm_value *inner = tm_region_product(region)->inputs[number];
+    const tm_value *inner = tm_outer_factor(tm_region_product(region)->inputs[number]);
     for (size_t i = 0; i < body->inputs.count; i++)
         if (body->inputs.items[i] == inner)
             return region->inputs[i];

@@ -33,6 +33,12 @@ typedef enum tamis_emit {
     TAMIS_EMIT_IR    /* tamis IR text after the passes */
 } tamis_emit;
 
+/* What products of float32 round their factors to; sums stay float32. docs/precision.md has the bounds. */
+typedef enum tamis_precision {
+    TAMIS_PRECISION_F32, /* nothing (default) */
+    TAMIS_PRECISION_BF16 /* bfloat16 */
+} tamis_precision;
+
 /* A fact about an input dim: NAME=LOW..HIGH, pinned when equal. */
 typedef struct tamis_dim_fact {
     const char *name;
@@ -48,6 +54,7 @@ typedef struct tamis_compile_options {
     const tamis_dim_fact *dims;
     size_t dim_count;
     bool strict_math;   /* --math=strict */
+    tamis_precision precision; /* --precision */
     bool symbols;       /* -g: symbols stay, regions are named after their nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *const *disabled_passes;

@@ -4,7 +4,8 @@
  *
  * The body is a graph of its own: its inputs stand for the node's inputs, so it reads no value from outside
  * but scalars it holds as constants. Its meaning is that of its nodes; `kind` says which loops are made for it
- * (map, row, contract, convolution, window, bottleneck, attention, scan).
+ * (map, row, contract, tiles, pack, convolution, window, bottleneck, attention, attention_tiles, scan). Values of
+ * bfloat16 that only regions of kind tiles read as their left factor are kept as tiles (ir/tiles.h).
  *
  *     %y: f32[n, 64] = Region(%a, %b) {kind = "map", body = graph body(%x, %z) { ... }}
  */

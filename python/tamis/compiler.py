@@ -18,11 +18,12 @@ _FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir"}
 
 
 def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
-            disable=(), bisect_limit=-1, print_after=None, external_folder=None):
+            precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None):
     """Compiles a model (a path, or the bytes of one) into the file `output`.
 
     emit: so, obj, lib, asm, llvm or ir; else the suffix of `output` tells (so for all but .o, .a, .s, .ll and .ir).
     level: 0 to 3.   target: a triple, cpu: its levels ("x86-64-v3,x86-64-v4").
+    precision: f32, or bf16 for products that round their factors to bfloat16 (docs/precision.md).
     dims: facts about symbolic dims, {"batch": 1, "seq": (1, 512)}.
     Returns what print_after asked for. Raises tamis.Error with all diagnostics.
     """
@@ -30,8 +31,8 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
         model = bytes(model)
     if emit is None:
         emit = _FORMS.get(os.path.splitext(os.fspath(output))[1], "so")
-    return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, list(disable),
-                          bisect_limit, print_after, external_folder)
+    return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, precision,
+                          list(disable), bisect_limit, print_after, external_folder)
 
 
 def cache_folder():

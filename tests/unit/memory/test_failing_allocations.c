@@ -162,7 +162,7 @@ static tm_code run_stage(enum stage stage, tm_arena *arena, tm_diagnostics *diag
     }
     tm_codegen_options options = {
         .emit = TM_EMIT_SO, .level = 2, .name = "model", .data_folder = tm_data_folder(arena)};
-    TM_TRY(tm_target_choose(diagnostics, NULL, NULL, &options.target));
+    TM_TRY(tm_target_choose(diagnostics, NULL, NULL, false, &options.target));
     return tm_codegen(*model, &options, output);
 }
 

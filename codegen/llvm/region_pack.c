@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_pack.c: turns rows into tiles of a narrow type, for products to read (ir/tiles.h).
+ *
+ *     %t: bf16[batch, 197, 768] = Region(%x: f32[batch, 197, 768]) {kind = "pack", body: Cast(%p) {to =
+ * bf16}}
+ *
+ * Where the node that makes the rows is a region itself, passes/absorb_packs.c lets that store tiles at once;
+ * this is for all others. A unit is the 16 rows of a tile. What the last step has beyond the row is zero;
+ * lines of rows that do not exist stay as they are, since a product does not mix rows.
+ */
+#include "codegen/llvm/region.h"
+
+#include "ir/tiles.h"
+
+typedef struct pack {
+    LLVMValueRef rows, depth; /* of the value */
+    LLVMValueRef from, to, row, column;
+} pack;
+
+static void set_up(tm_region *r, pack *p) {
+    int rank = r->node->inputs[0]->rank;
+    p->rows = tm_operand_product(r, 0, 0, rank - 1);
+    p->depth = tm_operand_dim(r, 0, rank - 1);
+}
+
+static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
+    pack p = {0};
+    set_up(r, &p);
+    *out_units = tm_ceildiv(r, p.rows, TM_TILE_ROWS);
+    *out_grain = tm_region_grain(r, tm_mul(r, p.depth, tm_int(r, TM_TILE_ROWS)));
+    return TM_OK;
+}
+
+static LLVMValueRef load(tm_region *r, int input) {
+    const pack *p = r->kind;
+    LLVMValueRef index = tm_add(r, tm_mul(r, p->row, p->depth), p->column);
+    return tm_load_vector(r, r->node->inputs[input]->type, p->from, index);
+}
+
+static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
+    pack p = {0};
+    set_up(r, &p);
+    r->kind = &p;
+    r->load = load;
+    p.from = tm_operand_data(r, 0);
+    p.to = tm_operand_data(r, 1);
+    tamis_type type = r->node->outputs[0]->type;
+    LLVMValueRef step = tm_int(r, tm_tile_depth(type));
+    LLVMValueRef whole = tm_mul(r, tm_ceildiv(r, p.depth, tm_tile_depth(type)), step);
+    LLVMValueRef to = tm_min(r, tm_mul(r, end, tm_int(r, TM_TILE_ROWS)), p.rows);
+    tm_loop row = tm_loop_begin(r, tm_mul(r, begin, tm_int(r, TM_TILE_ROWS)), to, 1);
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), whole, r->lanes);
+    tm_region_new_point(r);
+    p.row = row.index;
+    p.column = column.index;
+    r->mask = tm_tail_mask(r, tm_max(r, tm_sub(r, p.depth, p.column), tm_int(r, 0)));
+    LLVMValueRef value = tm_region_value(r, r->body->outputs.items[0]);
+    r->mask = NULL;
+    tm_store_vector(r, type, value, p.to, tm_tiled_index(r, p.row, p.column, whole));
+    tm_loop_end(r, &column);
+    tm_loop_end(r, &row);
+    return TM_OK;
+}
+
+const tm_region_kind tm_region_kind_pack = {"pack", count, body};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_tiles.c: MatMul by a constant matrix in a narrow type, with everything elementwise after it.
+ *
+ *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
+ *
+ *     body: %a32 = Cast(%a: bf16 tiles), %b32 = Cast(%b: bf16 panels), %s = MatMul(%a32, %b32), f
+ *
+ * The products of bfloat16 are exact in float32, so all that is rounded are the factors, which other nodes
+ * did, and the sums. The order in which k is summed depends on the level only: an answer is the same for any
+ * number of rows and threads.
+ *
+ * A unit is one panel of 32 columns by as many rows of A as stay in the second-level cache; the panels follow
+ * each other, so that B is one stream, of which the generator asks for the next panel while it works on one.
+ */
+#include "codegen/llvm/region_tiles.h"
+
+#include "ir/tiles.h"
+
+#define BAND_ROWS 32            /* rows of A that are multiplied at once; a unit has a multiple */
+#define UNIT_BYTES (1 << 20)    /* of A */
+#define WORK ((int64_t)2 << 20) /* multiply-adds worth a task of their own */
+
+static const tm_tile_form forms[] = {{TAMIS_TYPE_BFLOAT16, 2, "llvm.x86.tdpbf16ps"}};
+
+LLVMValueRef tm_tiles_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes) {
+    return LLVMBuildInBoundsGEP2(r->e->builder, r->e->i8, base, &bytes, 1, "");
+}
+
+LLVMValueRef tm_tiles_band(tm_region *r, const tm_tiles *t, LLVMValueRef row) {
+    LLVMValueRef band = LLVMBuildLShr(r->e->builder, row, tm_int(r, 4), "");
+    return tm_tiles_address(r, t->shared.data[t->shared.a], tm_mul(r, band, t->band_bytes));
+}
+
+static void set_up(tm_region *r, tm_tiles *t) {
+    tm_contract_set_up(r, &t->shared);
+    tamis_type type = r->node->inputs[t->shared.a]->type;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+        if (forms[i].type == type)
+            t->form = &forms[i];
+    t->steps = tm_ceildiv(r, t->shared.k, tm_tile_depth(type));
+    t->band_bytes = tm_mul(r, t->steps, tm_int(r, TM_TILE_TOTAL));
+    t->panel_bytes = tm_mul(r, t->steps, tm_int(r, 2 * TM_TILE_TOTAL));
+}
+
+/* Rows of a unit. */
+static LLVMValueRef unit_rows(tm_region *r, const tm_tiles *t) {
+    LLVMValueRef row_bytes = tm_max(r, tm_mul(r, t->steps, tm_int(r, TM_TILE_BYTES)), tm_int(r, 1));
+    LLVMValueRef rows = LLVMBuildUDiv(r->e->builder, tm_int(r, UNIT_BYTES), row_bytes, "");
+    rows = LLVMBuildAnd(r->e->builder, rows, tm_int(r, -BAND_ROWS), "");
+    return tm_max(r, rows, tm_int(r, BAND_ROWS));
+}
+
+static LLVMValueRef ceildiv(tm_region *r, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildUDiv(r->e->builder, tm_sub(r, tm_add(r, a, b), tm_int(r, 1)), b, "");
+}
+
+static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
+    tm_tiles t = {0};
+    set_up(r, &t);
+    LLVMValueRef rows = unit_rows(r, &t);
+    *out_units = tm_mul(r, tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), ceildiv(r, t.shared.m, rows));
+    LLVMValueRef work =
+        tm_mul(r, tm_mul(r, tm_min(r, t.shared.m, rows), t.shared.k), tm_int(r, TM_TILE_PANEL));
+    work = tm_max(r, work, tm_int(r, 1));
+    *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, WORK), work, ""), tm_int(r, 1));
+    return TM_OK;
+}
+
+static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
+    tm_tiles t = {0};
+    LLVMBuilderRef b = r->e->builder;
+    set_up(r, &t);
+    tm_contract_begin(r, &t.shared);
+    bool amx = (r->level->units & TM_UNIT_TILES) != 0;
+    if (amx)
+        tm_tiles_amx_begin(r, &t);
+    else
+        tm_tiles_vector_begin(r, &t);
+    LLVMValueRef panels = tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), rows = unit_rows(r, &t);
+    tm_loop unit = tm_loop_begin(r, begin, end, 1);
+    LLVMValueRef block = LLVMBuildUDiv(b, unit.index, panels, "");
+    LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, panels));
+    t.from = tm_mul(r, block, rows);
+    t.to = tm_min(r, tm_add(r, t.from, rows), t.shared.m);
+    t.column = tm_mul(r, panel, tm_int(r, TM_TILE_PANEL));
+    t.panel = tm_tiles_address(r, t.shared.data[t.shared.b], tm_mul(r, panel, t.panel_bytes));
+    if (amx)
+        tm_tiles_amx_unit(r, &t);
+    else
+        tm_tiles_vector_unit(r, &t);
+    tm_loop_end(r, &unit);
+    if (amx)
+        tm_tiles_amx_end(r, &t);
+    return TM_OK;
+}
+
+const tm_region_kind tm_region_kind_tiles = {"tiles", count, body};

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_tiles.h: what the generators of products of narrow types share.
+ *
+ * One loop over units stands in region_tiles.c; what a unit does is emitted for matrix units
+ * (region_tiles_amx.c) or for vectors (region_tiles_vector.c). The element type, how many k a 4-byte group
+ * has and the instruction that multiplies tiles are a row of data, tm_tile_form.
+ */
+#ifndef TM_CODEGEN_LLVM_REGION_TILES_H
+#define TM_CODEGEN_LLVM_REGION_TILES_H
+
+#include "codegen/llvm/contract.h"
+
+typedef struct tm_tile_form {
+    tamis_type type;      /* of both factors */
+    int group;            /* elements of 4 bytes */
+    const char *multiply; /* intrinsic: sums, left, right, as numbers of tile registers */
+} tm_tile_form;
+
+/* A product on tiles, and the unit at hand: one panel of B by some rows of A. */
+typedef struct tm_tiles {
+    tm_contract shared;
+    const tm_tile_form *form;
+    LLVMValueRef steps;       /* of K */
+    LLVMValueRef band_bytes;  /* of 16 rows of A */
+    LLVMValueRef panel_bytes; /* of B */
+    LLVMValueRef from, to;    /* rows of the unit */
+    LLVMValueRef column;      /* first of the panel */
+    LLVMValueRef panel;       /* its data */
+    /* state of a generator over the units of a call */
+    LLVMValueRef sums, copy;                                                            /* stack buffers */
+    LLVMValueRef waiting_sums, waiting_row, waiting_column, waiting_done, waiting_rows; /* slots */
+} tm_tiles;
+
+LLVMValueRef tm_tiles_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes);
+/* Where 16 rows of A start. */
+LLVMValueRef tm_tiles_band(tm_region *r, const tm_tiles *t, LLVMValueRef row);
+
+/* Before the first unit, for each, and behind the last. */
+void tm_tiles_amx_begin(tm_region *r, tm_tiles *t);
+void tm_tiles_amx_unit(tm_region *r, tm_tiles *t);
+void tm_tiles_amx_end(tm_region *r, tm_tiles *t);
+void tm_tiles_vector_begin(tm_region *r, tm_tiles *t);
+void tm_tiles_vector_unit(tm_region *r, tm_tiles *t);
+
+#endif

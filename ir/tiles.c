@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tiles.c: which values are kept as tiles, and how large they are; see tiles.h.
+ *
+ * Being tiled is no mark on a value, so that no rewrite can lose it: a pass that adds another reader makes
+ * the value a plain tensor again for all that ask, and code that makes it and code that reads it ask the same
+ * question.
+ */
+#include "ir/tiles.h"
+
+#include <string.h>
+
+const tm_node *tm_body_product(const tm_graph *body) {
+    for (const tm_node *node = body->first; node != NULL; node = node->next)
+        if (node->op == TM_OP_MatMul)
+            return node;
+    return NULL;
+}
+
+const tm_value *tm_outer_factor(const tm_value *factor) {
+    while (factor->producer != NULL && factor->producer->op == TM_OP_Cast)
+        factor = factor->producer->inputs[0];
+    return factor;
+}
+
+/* Does the use read the value as the left operand of a region's product, converted to float32? */
+static bool reads_tiles(const tm_use *use) {
+    const tm_node *region = use->node;
+    if (region == NULL || region->op != TM_OP_Region || strcmp(tm_node_string(region, "kind"), "tiles") != 0)
+        return false;
+    const tm_graph *body = tm_node_graph(region, "body");
+    const tm_node *product = tm_body_product(body);
+    const tm_node *cast = product != NULL ? product->inputs[0]->producer : NULL;
+    return cast != NULL && cast->op == TM_OP_Cast && cast->inputs[0] == body->inputs.items[use->index];
+}
+
+bool tm_value_is_tiled(const tm_value *value) {
+    if (value->type != TAMIS_TYPE_BFLOAT16 || value->rank < 1 || value->constant != NULL)
+        return false;
+    for (size_t i = 0; i < value->uses.count; i++)
+        if (!reads_tiles(&value->uses.items[i]))
+            return false;
+    return value->uses.count > 0;
+}
+
+static tm_dim fill_up(tm_dims *dims, tm_dim dim, int64_t multiple) {
+    tm_dim unit = tm_dim_constant(dims, multiple);
+    return tm_dim_mul(dims, tm_dim_ceildiv(dims, dim, unit), unit);
+}
+
+tm_dim tm_value_stored_count(const tm_value *value) {
+    tm_dims *dims = value->graph->model->dims;
+    if (!tm_value_is_tiled(value))
+        return tm_dim_product(dims, value->dims, value->rank);
+    tm_dim rows = tm_dim_product(dims, value->dims, value->rank - 1);
+    return tm_dim_mul(dims, fill_up(dims, rows, TM_TILE_ROWS),
+                      fill_up(dims, value->dims[value->rank - 1], tm_tile_depth(value->type)));
+}

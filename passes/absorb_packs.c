@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * absorb_packs.c: a region whose result a product reads stores it as tiles itself.
+ *
+ *     %y: f32 = Region(..) {kind = "tiles": .., Gelu}          %t: bf16 = Region(..) {kind = "tiles": ..,
+ * Gelu, Cast} %t: bf16 = Region(%y) {kind = "pack": Cast}        ->
+ *
+ * Products and norms do that. When others read %y too, the region has both outputs: a pass over memory less,
+ * and half the bytes where only products read the value. Rows must be whole steps of tiles, since regions
+ * store no padding.
+ */
+#include "passes/passes.h"
+#include "passes/region_build.h"
+
+#include "ir/infer.h"
+#include "ir/tiles.h"
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+static bool is_kind(const tm_node *node, const char *kind) {
+    return node != NULL && node->op == TM_OP_Region && strcmp(tm_node_string(node, "kind"), kind) == 0;
+}
+
+static const tm_node *find_norm(const tm_node *region) {
+    const tm_node *node = tm_node_graph(region, "body")->first;
+    while (node != NULL && node->op != TM_OP_LayerNormalization && node->op != TM_OP_RMSNormalization)
+        node = node->next;
+    return node;
+}
+
+/* Rows of the last dim alone. */
+static bool has_single_rows(const tm_node *region, const tm_value *value) {
+    const tm_node *norm = find_norm(region);
+    if (norm == NULL)
+        return false;
+    int64_t axis = tm_node_int(norm, "axis");
+    return axis == -1 || axis == value->rank - 1;
+}
+
+/* May the region store the output as tiles? */
+static bool can_store(const tm_node *maker, const tm_value *value) {
+    tm_dim depth = value->dims[value->rank - 1];
+    return (is_kind(maker, "tiles") || (is_kind(maker, "row") && has_single_rows(maker, value))) &&
+           value->type == TAMIS_TYPE_FLOAT && depth->kind == TM_DIM_CONST &&
+           depth->constant % tm_tile_depth(TAMIS_TYPE_BFLOAT16) == 0;
+}
+
+/* May the region do without the output in float32? The first output of rows holds the norm's input between
+ * walks when that is computed and stored nowhere else. */
+static bool can_drop(const tm_node *maker, const tm_value *value) {
+    if (tm_value_single_user(value) == NULL)
+        return false;
+    if (is_kind(maker, "tiles") || value->output_index > 0)
+        return true;
+    const tm_value *input = find_norm(maker)->inputs[0];
+    const tm_graph *body = tm_node_graph(maker, "body");
+    for (size_t i = 1; i < body->outputs.count; i++)
+        if (body->outputs.items[i] == input)
+            return true;
+    return input->producer == NULL;
+}
+
+static tm_code absorb(tm_model *model, tm_node *pack) {
+    tm_value *value = pack->inputs[0], *tiles = pack->outputs[0];
+    tm_node *maker = value->producer;
+    tm_graph *body = tm_node_graph(maker, "body");
+    tm_value *inner = body->outputs.items[value->output_index];
+    tm_node *cast = tm_node_create(body, NULL, TM_OP_Cast, NULL, 1, &inner);
+    tm_node_set_int(cast, "to", TAMIS_TYPE_BFLOAT16);
+    tm_value *stored = tm_node_add_output(cast, NULL), *output;
+    tm_value_set_tensor(stored, TAMIS_TYPE_BFLOAT16, inner->rank, inner->dims);
+    if (can_drop(maker, value)) {
+        tm_graph_set_output(body, value->output_index, stored);
+        output = tm_value_create(maker->graph, NULL);
+        tm_value_set_tensor(output, TAMIS_TYPE_BFLOAT16, value->rank, value->dims);
+        int index = value->output_index;
+        tm_value_replace(tiles, output);
+        tm_node_remove(pack);
+        tm_node_set_output(maker, index, output);
+        return tm_infer_node(model, maker);
+    }
+    tm_graph_add_output(body, stored);
+    output = tm_node_add_output(maker, NULL);
+    tm_value_set_tensor(output, TAMIS_TYPE_BFLOAT16, value->rank, value->dims);
+    tm_value_replace(tiles, output);
+    tm_node_remove(pack);
+    return tm_infer_node(model, maker);
+}
+
+static tm_code absorb_in_graph(tm_pass_context *context, tm_graph *graph) {
+    for (tm_node *node = graph->first, *next; node != NULL; node = next) {
+        next = node->next;
+        for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
+            TM_TRY(absorb_in_graph(context, tm_node_subgraph(node, i)));
+        if (!is_kind(node, "pack") || node->inputs[0]->graph != graph ||
+            !can_store(node->inputs[0]->producer, node->inputs[0]))
+            continue;
+        if (!tm_pass_allow(context))
+            return TM_OK;
+        TM_TRY(absorb(context->model, node));
+    }
+    return TM_OK;
+}
+
+tm_code tm_pass_absorb_packs(tm_pass_context *context) {
+    return absorb_in_graph(context, context->model->main);
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Runs an artifact with one input and one output, both float32, at a level of the tester's choice, also at
+ * one that the CPU does not have or the system does not report:
+ *
+ *     level_runner ARTIFACT LEVEL PIECES INPUT OUTPUT DIM...
+ *
+ * Parallel loops are cut into PIECES as by so many threads, which run one after the other, the last one
+ * first: threads of the pool block signals.
+ *
+ * Instructions of AMX that the CPU refuses come here as SIGILL and are carried out by the words of the
+ * manual, so that code for matrix units is tested on every machine with AVX-512. Exit code 77: the CPU lacks
+ * another instruction of the level.
+ */
+#define _GNU_SOURCE
+#include "tamis/runtime.h"
+
+#include <dlfcn.h>
+#include <immintrin.h>
+#include <math.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* ---- AMX in software ---- */
+
+typedef struct tile {
+    int rows, bytes; /* 0: not configured */
+    uint8_t line[16][64];
+} tile;
+
+static _Thread_local tile tiles[8];
+
+static void lacks_instruction(void) {
+    _exit(77);
+}
+
+/* Number of a register in machine code -> its place in the context. */
+static int64_t *general(ucontext_t *context, int number) {
+    static const int places[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                   REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    return (int64_t *)&context->uc_mcontext.gregs[places[number]];
+}
+
+typedef struct instruction {
+    int opcode, prefix, reg, rm, vvvv, size;
+    bool memory;
+    uint8_t *address; /* base and displacement, and without a tile's stride the index */
+    int64_t stride;
+} instruction;
+
+static instruction decode(ucontext_t *context, const uint8_t *code, bool strided) {
+    if (code[0] != 0xc4 || (code[1] & 0x1f) != 2)
+        lacks_instruction();
+    instruction i = {.opcode = code[3],
+                     .prefix = code[2] & 3,
+                     .vvvv = ~(code[2] >> 3) & 15,
+                     .reg = (code[4] >> 3 & 7) | (~code[1] >> 4 & 8),
+                     .rm = (code[4] & 7) | (~code[1] >> 2 & 8),
+                     .memory = code[4] >> 6 != 3,
+                     .size = 5};
+    if (!i.memory)
+        return i;
+    int mode = code[4] >> 6, base = i.rm;
+    int64_t index = 0, displacement = 0;
+    if ((code[4] & 7) == 4) {
+        uint8_t sib = code[i.size++];
+        int number = (sib >> 3 & 7) | (~code[1] >> 3 & 8);
+        index = number == 4 ? 0 : *general(context, number) << (sib >> 6);
+        base = (sib & 7) | (~code[1] >> 2 & 8);
+    }
+    if (mode == 1)
+        displacement = (int8_t)code[i.size++];
+    bool absolute = mode == 0 && (base & 7) == 5;
+    if (mode == 2 || absolute) {
+        int32_t wide;
+        memcpy(&wide, code + i.size, 4);
+        displacement = wide;
+        i.size += 4;
+    }
+    int64_t start = absolute ? (int64_t)(intptr_t)(code + i.size) : *general(context, base);
+    i.address = (uint8_t *)(intptr_t)(start + displacement + (strided ? 0 : index));
+    i.stride = index;
+    return i;
+}
+
+/* The two halves of each word of a line. */
+static void widen(const uint8_t *line, int words, float *even, float *odd) {
+    for (int i = 0; i < words; i++) {
+        uint32_t word, high;
+        memcpy(&word, line + 4 * i, 4);
+        high = word & 0xffff0000u;
+        word <<= 16;
+        memcpy(&even[i], &word, 4);
+        memcpy(&odd[i], &high, 4);
+    }
+}
+
+/* Even and odd k are summed on their own, then both are added. The mode is set so that subnormals are zero,
+ * as the manual says; it ends with the signal. */
+static void multiply_bf16(tile *sums, const tile *a, const tile *b) {
+    if (a->rows != sums->rows || b->bytes != sums->bytes || a->bytes / 4 != b->rows)
+        lacks_instruction();
+    _mm_setcsr(_mm_getcsr() | 0x8040);
+    float left[2][16], right[2][16][16] = {{{0}}};
+    for (int k = 0; k < b->rows; k++)
+        widen(b->line[k], b->bytes / 4, right[0][k], right[1][k]);
+    for (int m = 0; m < sums->rows; m++) {
+        float even[16] = {0}, odd[16] = {0}, sum[16];
+        widen(a->line[m], b->rows, left[0], left[1]);
+        for (int k = 0; k < b->rows; k++)
+            for (int n = 0; n < 16; n++) {
+                even[n] = fmaf(left[0][k], right[0][k][n], even[n]);
+                odd[n] = fmaf(left[1][k], right[1][k][n], odd[n]);
+            }
+        memcpy(sum, sums->line[m], sizeof sum);
+        for (int n = 0; n < sums->bytes / 4; n++)
+            sum[n] += even[n] + odd[n];
+        memcpy(sums->line[m], sum, (size_t)sums->bytes);
+    }
+}
+
+static void configure(const uint8_t *from) {
+    for (int i = 0; i < 8; i++) {
+        memset(&tiles[i], 0, sizeof tiles[i]);
+        tiles[i].bytes = from == NULL ? 0 : from[16 + 2 * i] | from[17 + 2 * i] << 8;
+        tiles[i].rows = from == NULL ? 0 : from[48 + i];
+    }
+}
+
+static tile *configured(int number) {
+    if (number >= 8 || tiles[number].rows == 0)
+        lacks_instruction();
+    return &tiles[number];
+}
+
+static void on_illegal(int number, siginfo_t *info, void *argument) {
+    (void)number;
+    (void)info;
+    ucontext_t *context = argument;
+    const uint8_t *code = (const uint8_t *)(intptr_t)context->uc_mcontext.gregs[REG_RIP];
+    instruction i = decode(context, code, code[3] == 0x4b);
+    if (i.opcode == 0x49 && i.prefix == 0) {
+        configure(i.memory ? i.address : NULL);
+    } else if (i.opcode == 0x49 && i.prefix == 3 && !i.memory) {
+        memset(configured(i.reg)->line, 0, sizeof tiles[i.reg].line);
+    } else if (i.opcode == 0x4b && i.memory) {
+        tile *t = configured(i.reg);
+        for (int row = 0; row < t->rows; row++) {
+            uint8_t *at = i.address + row * i.stride;
+            if (i.prefix == 2)
+                memcpy(at, t->line[row], (size_t)t->bytes);
+            else
+                memcpy(t->line[row], at, (size_t)t->bytes);
+        }
+    } else if (i.opcode == 0x5c && i.prefix == 2) {
+        multiply_bf16(configured(i.reg), configured(i.rm), configured(i.vvvv));
+    } else {
+        lacks_instruction();
+    }
+    context->uc_mcontext.gregs[REG_RIP] += i.size;
+}
+
+/* ---- the run ---- */
+
+static int32_t chosen;
+static int32_t chosen_level(void) {
+    return chosen;
+}
+
+static int32_t run_pieces(void *user, int64_t count, int64_t grain, int32_t (*body)(void *, int64_t, int64_t),
+                          void *argument) {
+    int64_t pieces = *(const int *)user, each = ((count + pieces - 1) / pieces + grain - 1) / grain * grain;
+    for (int64_t i = pieces - 1; i >= 0; i--) {
+        int64_t begin = i * each < count ? i * each : count;
+        int64_t end = begin + each < count ? begin + each : count;
+        int32_t code = begin < end ? body(argument, begin, end) : 0;
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
+static int fail(const char *what, const tamis_error *error) {
+    fprintf(stderr, "%s: %s\n", what, error != NULL ? error->message : "");
+    return 2;
+}
+
+static void *read_all(const char *path, size_t bytes) {
+    void *data = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+    FILE *file = fopen(path, "rb");
+    if (data == NULL || file == NULL || fread(data, 1, bytes, file) != bytes)
+        return NULL;
+    fclose(file);
+    return data;
+}
+
+static int run(const tamis_artifact *artifact, int pieces, const char *input, const char *output, int rank,
+               const int64_t *dims) {
+    tamis_error error = {0};
+    tamis_model *model;
+    tamis_session *session;
+    tamis_session_options options;
+    tamis_session_options_init(&options);
+    tamis_host host = *tamis_default_host();
+    host.parallel_for = run_pieces;
+    host.user = &pieces;
+    options.host = &host;
+    size_t bytes = 4;
+    for (int i = 0; i < rank; i++)
+        bytes *= (size_t)dims[i];
+    void *data = read_all(input, bytes);
+    if (data == NULL || tamis_model_create(artifact, &model, &error) != 0 ||
+        tamis_session_create(model, &options, &session, &error) != 0 ||
+        tamis_session_set_input(session, 0, TAMIS_TYPE_FLOAT, rank, dims, data, &error) != 0 ||
+        tamis_session_run(session, &error) != 0)
+        return fail("run", &error);
+    const tamis_tensor *answer = tamis_session_output(session, 0);
+    size_t count = 1;
+    for (int i = 0; i < answer->rank; i++)
+        count *= (size_t)answer->dims[i];
+    FILE *file = fopen(output, "wb");
+    if (file == NULL || fwrite(answer->data, 4, count, file) != count || fclose(file) != 0)
+        return fail(output, NULL);
+    tamis_session_destroy(session);
+    tamis_model_destroy(model);
+    free(data);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 6)
+        return 2;
+    syscall(SYS_arch_prctl, 0x1023, 18); /* where tiles are there, they are to be used */
+    struct sigaction action = {.sa_sigaction = on_illegal, .sa_flags = SA_SIGINFO};
+    sigaction(SIGILL, &action, NULL);
+    void *library = dlopen(argv[1], RTLD_NOW);
+    tamis_artifact_function function;
+    void *symbol = library != NULL ? dlsym(library, "tamis_artifact") : NULL;
+    if (symbol == NULL)
+        return fail(argv[1], NULL);
+    memcpy(&function, &symbol, sizeof function);
+    tamis_artifact artifact = *function();
+    chosen = -1;
+    for (uint32_t i = 0; i < artifact.level_count; i++)
+        if (strcmp(artifact.levels[i], argv[2]) == 0)
+            chosen = (int32_t)i;
+    artifact.cpu_level = chosen_level;
+    int64_t dims[TAMIS_MAX_RANK];
+    for (int i = 6; i < argc; i++)
+        dims[i - 6] = strtoll(argv[i], NULL, 10);
+    return run(&artifact, atoi(argv[3]), argv[4], argv[5], argc - 6, dims);
+}
