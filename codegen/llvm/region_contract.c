@@ -23,6 +23,8 @@
 #include "codegen/llvm/schedule.h"
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
+#define LINE 16     /* floats of a cache line */
+#define LINES 3     /* fetched in a round */
 #define MOST_ROWS 16
 #define MOST_VECTORS 4
 
@@ -171,9 +173,11 @@ static void multiply(tm_region *r, contract *c, tile *t, LLVMValueRef *a, LLVMVa
     }
 }
 
-static void fetch_ahead(tm_region *r, const contract *c, const tile *t, LLVMValueRef k) {
-    if (t->ahead != NULL)
-        tm_prefetch(r, t->ahead, tm_mul(r, k, c->pace));
+/* What falls on `rounds` k is a line or less among many tiles, and more among few. */
+static void fetch_ahead(tm_region *r, const contract *c, const tile *t, LLVMValueRef k, int rounds) {
+    LLVMValueRef first = tm_mul(r, k, c->pace);
+    for (int i = 0; i < (rounds > 1 ? LINES : 1) && t->ahead != NULL; i++)
+        tm_prefetch(r, t->ahead, tm_add(r, first, tm_int(r, (int64_t)i * LINE)));
 }
 
 /* A chunk of k at a time is copied to where its rows do not share sets. */
@@ -192,7 +196,7 @@ static void multiply_copied(tm_region *r, contract *c, tile *t, LLVMValueRef dep
     tm_loop inner = tm_loop_begin(r, tm_int(r, 0), tm_int(r, chunk), 1);
     LLVMValueRef k = tm_add(r, loop.index, inner.index);
     multiply(r, c, t, rows, inner.index, k);
-    fetch_ahead(r, c, t, k);
+    fetch_ahead(r, c, t, k, 1);
     tm_loop_end(r, &inner);
     tm_loop_end(r, &loop);
 }
@@ -204,7 +208,7 @@ static void multiply_in_place(tm_region *r, contract *c, tile *t, LLVMValueRef d
         LLVMValueRef k = tm_add(r, loop.index, tm_int(r, u));
         multiply(r, c, t, t->a, k, k);
     }
-    fetch_ahead(r, c, t, loop.index);
+    fetch_ahead(r, c, t, loop.index, unroll);
     tm_loop_end(r, &loop);
 }
 
