@@ -137,27 +137,27 @@ static bool holds(const tm_region *r, const bottleneck *b) {
     return taps_of(&b->space) <= MOST_HELD && r->level->vector_bits != 256;
 }
 
-/* Positions of a row, whose lines of v start at lines[0..]. */
+/* Positions of a row, whose lines of v start at lines[0..]. A vector of v is loaded once for all positions
+ * that see it; LLVM cannot tell that the stores between them leave it as it is. */
 static void fold_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef *lines, LLVMValueRef row) {
     const tm_space *s = &b->space;
-    LLVMValueRef results[TM_TILE_ROWS];
+    int64_t width = (size - 1) * s->stride[1] + s->kernel[1];
+    LLVMValueRef *loaded = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, s->kernel[0] * width);
     r->kind = &b->outer;
     for (int i = 0; i < size; i++) {
         LLVMValueRef sum = LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_FLOAT));
         r->mask = NULL;
         for (int64_t k = 0; k < taps_of(s); k++) {
-            int64_t at = i * s->stride[1] + k % s->kernel[1];
-            LLVMValueRef v =
-                tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[k / s->kernel[1]], tm_int(r, at * b->step));
-            sum = tm_fma(r, v, holds(r, b) ? b->held[k] : load_weight(r, b, k), sum);
+            int64_t line = k / s->kernel[1], at = i * s->stride[1] + k % s->kernel[1];
+            LLVMValueRef *v = &loaded[line * width + at];
+            if (*v == NULL)
+                *v = tm_load_vector(r, TAMIS_TYPE_FLOAT, lines[line], tm_int(r, at * b->step));
+            sum = tm_fma(r, *v, holds(r, b) ? b->held[k] : load_weight(r, b, k), sum);
         }
         r->mask = b->mask;
         b->outer.row = tm_add(r, row, tm_int(r, i));
-        results[i] = tm_contract_compute(r, &b->outer, sum, r->body->outputs.items[0]);
-    }
-    for (int i = 0; i < size; i++) {
-        b->outer.row = tm_add(r, row, tm_int(r, i));
-        tm_contract_store_result(r, &b->outer, results[i]);
+        LLVMValueRef result = tm_contract_compute(r, &b->outer, sum, r->body->outputs.items[0]);
+        tm_contract_store_result(r, &b->outer, result);
     }
     r->mask = NULL;
 }

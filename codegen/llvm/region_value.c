@@ -3,7 +3,8 @@
  * region_value.c: elementwise ops on vectors: the value of a body node at the current point.
  *
  * tm_region_value() walks from a value to the body's inputs, each node once per point. A table maps ops to
- * emitters; the passes form regions of these ops only. NaN, infinities and -0 come out as in the C kernels.
+ * emitters; the passes form regions of these ops only. NaN and infinities come out as in the C kernels, and so
+ * does -0, but for maximum and minimum with a number unless math is strict.
  */
 #include "codegen/llvm/region.h"
 
@@ -46,8 +47,21 @@ static LLVMValueRef sub2(tm_region *r, LLVMValueRef a, LLVMValueRef b) {
 static LLVMValueRef mul2(tm_region *r, LLVMValueRef a, LLVMValueRef b) {
     return is_float(a) ? contract(r, LLVMBuildFMul(B, a, b, "")) : LLVMBuildMul(B, a, b, "");
 }
-/* Maximum and minimum hand NaN on: (a > b or a is NaN) ? a : b. */
+/* A number in all lanes that is known when the code is made, other than NaN. */
+static bool is_number(LLVMValueRef x) {
+    LLVMBool loses;
+    LLVMValueRef one = LLVMIsConstant(x) ? LLVMGetAggregateElement(x, 0) : NULL;
+    if (one == NULL || LLVMIsAConstantFP(one) == NULL)
+        return false;
+    double value = LLVMConstRealGetDouble(one, &loses);
+    return value == value;
+}
+
+/* Maximum and minimum hand NaN on: (a > b or a is NaN) ? a : b. With a number it is one instruction of x86-64
+ * when the sign of a zero may come from either operand: (b > a) ? b : a. */
 static LLVMValueRef pick(tm_region *r, LLVMValueRef a, LLVMValueRef b, bool max) {
+    if (r->fast && is_float(a) && is_number(b))
+        return LLVMBuildSelect(B, LLVMBuildFCmp(B, max ? LLVMRealOGT : LLVMRealOLT, b, a, ""), b, a, "");
     if (!is_float(a)) {
         LLVMValueRef c = LLVMBuildICmp(B, max ? LLVMIntSGT : LLVMIntSLT, a, b, "");
         return LLVMBuildSelect(B, c, a, b, "");
