@@ -241,10 +241,24 @@ static void test_round(void **state) {
     }
 }
 
+/* exp of a softmax: its error counts against 1, the largest weight. */
+static void test_weight(void **state) {
+    (void)state;
+    for (int k = 0; k <= 400000; k++) {
+        const float x = k <= 200000 ? (float)k * (-87.0f / 200000) : -(float)exp(40 * (k - 300000) / 1e5 - 35);
+        if (x < -87)
+            continue;
+        const long double want = expl(x), error = fabsl(tm_weight_f32(x) - want);
+        assert_true(error <= want * 0x1p-24L * (3 + 2 * fabsl(x)) && error <= 0x1.2p-23L);
+    }
+    assert_true(tm_weight_f32(0.0f) == 1 && tm_weight_f32(-0.0f) == 1);
+    assert_true(tm_weight_f32(-87.5f) == 0 && tm_weight_f32(-INFINITY) == 0 && isnan(tm_weight_f32(NAN)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),  cmocka_unit_test(test_f64),   cmocka_unit_test(test_pow),
-        cmocka_unit_test(test_fmod), cmocka_unit_test(test_round),
+        cmocka_unit_test(test_fmod), cmocka_unit_test(test_round), cmocka_unit_test(test_weight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
