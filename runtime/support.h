@@ -96,6 +96,12 @@ void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t 
 /* to[r][c] = from[c][r]: the way back. */
 void tm_attention_return(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
                          int64_t stride);
+/* The same for less than TM_ATTENTION_FEW columns. */
+#define TM_ATTENTION_FEW 8
+void tm_attention_turn_few(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to,
+                           int64_t width, float scale);
+void tm_attention_return_few(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
+                             int64_t stride);
 /* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0: nothing but -inf. */
 int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
                               int64_t keys, float *to, int64_t width, int64_t padding);

@@ -20,20 +20,36 @@ typedef float row8 __attribute__((vector_size(32), aligned(4)));
 typedef int32_t bits8 __attribute__((vector_size(32)));
 typedef uint8_t bytes8 __attribute__((vector_size(8), aligned(1)));
 
-static inline void turn(row8 *a) {
-    for (int round = 1; round < SIDE; round *= 2) {
-        row8 b[SIDE];
-        for (int i = 0; i < SIDE / 2; i++) {
-            b[2 * i] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 0, 8, 1, 9, 2, 10, 3, 11);
-            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 4, 12, 5, 13, 6, 14, 7, 15);
-        }
-        for (int i = 0; i < SIDE; i++)
-            a[i] = b[i];
+/* Interleaves the halves of a list; this file is compiled for size, which would keep the lists in memory. */
+#define UNROLL _Pragma("clang loop unroll(full)")
+static inline __attribute__((always_inline)) void interleave(const row8 *a, row8 *b) {
+    UNROLL for (int i = 0; i < SIDE / 2; i++) {
+        b[2 * i] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+        b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 4, 12, 5, 13, 6, 14, 7, 15);
     }
+}
+
+/* Eight numbers from each from[rows[i]] on become columns: number k of all goes to to[columns[k]...]. */
+static __attribute__((noinline)) void turn(const float *from, const int64_t *rows, float *to, const int64_t *columns,
+                                           float scale) {
+    row8 a[SIDE], b[SIDE];
+    UNROLL for (int i = 0; i < SIDE; i++)
+        a[i] = *(const row8 *)(const void *)(from + rows[i]) * scale;
+    interleave(a, b);
+    interleave(b, a);
+    interleave(a, b);
+    UNROLL for (int i = 0; i < SIDE; i++)
+        *(row8 *)(void *)(to + columns[i]) = b[i];
 }
 
 static inline int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
+}
+
+/* Where eight rows from r on start; those from `rows` on repeat the last one. */
+static void start(int64_t *starts, int64_t r, int64_t rows, int64_t stride) {
+    for (int i = 0; i < SIDE; i++)
+        starts[i] = smaller(r + i, rows - 1) * stride;
 }
 
 /* A column of eight rows from r on. */
@@ -47,45 +63,45 @@ static inline void load_column(row8 *to, const float *from, int64_t stride, int6
 
 void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t width,
                        float scale) {
-    if (columns < SIDE) {
-        for (int64_t r = 0; r < width; r += SIDE)
-            for (int64_t c = 0; c < columns; c++) {
-                row8 x;
-                load_column(&x, from + c, stride, r, rows);
-                *(row8 *)(void *)(to + c * width + r) = x * scale;
-            }
-        return;
-    }
-    for (int64_t r = 0; r < width; r += SIDE)
+    int64_t starts[SIDE], columns_at[SIDE];
+    start(columns_at, 0, SIDE, width);
+    for (int64_t r = 0; r < width; r += SIDE) {
+        start(starts, r, rows, stride);
         for (int64_t begin = 0; begin < columns; begin += SIDE) {
             const int64_t c = smaller(begin, columns - SIDE);
-            row8 a[SIDE];
-            for (int i = 0; i < SIDE; i++)
-                a[i] = *(const row8 *)(const void *)(from + smaller(r + i, rows - 1) * stride + c) * scale;
-            turn(a);
-            for (int i = 0; i < SIDE; i++)
-                *(row8 *)(void *)(to + (c + i) * width + r) = a[i];
+            turn(from + c, starts, to + c * width + r, columns_at, scale);
         }
+    }
 }
 
 void tm_attention_return(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
                          int64_t stride) {
-    if (columns < SIDE) {
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t c = 0; c < columns; c++)
-                to[r * stride + c] = from[c * width + r];
-        return;
-    }
-    for (int64_t r = 0; r < rows; r += SIDE)
+    int64_t starts[SIDE], columns_at[SIDE];
+    start(columns_at, 0, SIDE, width);
+    for (int64_t r = 0; r < rows; r += SIDE) {
+        start(starts, r, rows, stride);
         for (int64_t begin = 0; begin < columns; begin += SIDE) {
             const int64_t c = smaller(begin, columns - SIDE);
-            row8 a[SIDE];
-            for (int i = 0; i < SIDE; i++)
-                a[i] = *(const row8 *)(const void *)(from + (c + i) * width + r);
-            turn(a);
-            for (int i = 0; i < SIDE; i++)
-                *(row8 *)(void *)(to + smaller(r + i, rows - 1) * stride + c) = a[i];
+            turn(from + c * width + r, columns_at, to + c, starts, 1);
         }
+    }
+}
+
+void tm_attention_turn_few(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to,
+                           int64_t width, float scale) {
+    for (int64_t r = 0; r < width; r += SIDE)
+        for (int64_t c = 0; c < columns; c++) {
+            row8 x;
+            load_column(&x, from + c, stride, r, rows);
+            *(row8 *)(void *)(to + c * width + r) = x * scale;
+        }
+}
+
+void tm_attention_return_few(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
+                             int64_t stride) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            to[r * stride + c] = from[c * width + r];
 }
 
 /* What a mask adds: its numbers, or -inf where a bool is false. */
@@ -109,6 +125,9 @@ static inline int32_t add_mask(const void *mask, bool flags, int64_t query_strid
     const float lowest = -__builtin_inff();
     int64_t key = 0;
     bits8 alive = {0};
+    int64_t sides[SIDE], columns[SIDE];
+    start(sides, 0, SIDE, SIDE);
+    start(columns, 0, SIDE, width);
     if (key_stride == 1 && query_stride != 0)
         for (; key + SIDE <= keys; key += SIDE)
             for (int64_t r = 0; r < width; r += SIDE) {
@@ -117,9 +136,7 @@ static inline int32_t add_mask(const void *mask, bool flags, int64_t query_strid
                     add8(&a[i], mask, smaller(r + i, rows - 1) * query_stride + key, flags);
                     alive |= ~(a[i] <= lowest);
                 }
-                turn(a);
-                for (int i = 0; i < SIDE; i++)
-                    *(row8 *)(void *)(to + (key + i) * width + r) = a[i];
+                turn((const float *)a, sides, to + key * width + r, columns, 1);
             }
     if (query_stride == 0)
         for (; key < keys; key++) {

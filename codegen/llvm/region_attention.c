@@ -32,6 +32,7 @@
 #include <string.h>
 
 #define QUERIES 32   /* of a unit: the same for all levels */
+#define FEW 8        /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
 #define BLOCK 8      /* keys, or columns of V, at once */
 #define STACK 7168   /* floats of the buffers with tiles of 128 keys, if it can be */
 
@@ -435,7 +436,7 @@ static void finish(tm_region *r, const tm_attention *a) {
                                  tm_int(r, a->value_size),
                                  address(r, r->e->f32, a->out, tm_attention_row(r, a, 3, a->query)),
                                  tm_int(r, row_stride(r, a, 3))};
-    tm_emit_call(r->e, "tm_attention_return", r->e->void_type, arguments, 6);
+    tm_emit_call(r->e, a->value_size < FEW ? "tm_attention_return_few" : "tm_attention_return", r->e->void_type, arguments, 6);
 }
 
 static void begin_queries(tm_region *r, tm_attention *a) {
@@ -447,7 +448,7 @@ static void begin_queries(tm_region *r, tm_attention *a) {
                                  a->turned,
                                  tm_int(r, a->width),
                                  LLVMConstReal(r->e->f32, a->scale)};
-    tm_emit_call(r->e, "tm_attention_turn", r->e->void_type, arguments, 7);
+    tm_emit_call(r->e, a->size < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
     for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
         for (int j = 0; j < a->vectors; j++)
             a->q[d][j] = get(r, a, a->turned, tm_int(r, d), j);
