@@ -12,7 +12,7 @@
 
 /* Bits of runtime/support_cpu.c. */
 enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8 }; /* of x86-64 */
-enum { CPU_RVV = 4 };                                 /* of riscv64 */
+enum { CPU_RVV = 4 };                                      /* of riscv64 */
 #define V4_FEATURES "-prefer-256-bit"
 #define DOT_FEATURES V4_FEATURES ",+avx512vnni,+avx512bf16"
 #define AMX_FEATURES DOT_FEATURES ",+amx-tile,+amx-bf16,+amx-int8"
