@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* Bits of runtime/support_cpu.c. */
+/* Bits of runtime/support_cpu.c and support_units.c. */
 enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8 }; /* of x86-64 */
 enum { CPU_RVV = 4 };                                      /* of riscv64 */
 #define V4_FEATURES "-prefer-256-bit"

@@ -133,11 +133,12 @@ static LLVMValueRef cpu_level(tm_emit *e) {
     LLVMValueRef function = LLVMAddFunction(e->module, "tm_model_cpu_level", type);
     LLVMSetLinkage(function, LLVMInternalLinkage);
     LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
-    uint32_t wanted = 0;
+    LLVMValueRef bits = tm_emit_call(e, "tm_cpu_features", e->i32, NULL, 0);
+    unsigned units = 0;
     for (int i = 0; i < e->options->target.level_count; i++)
-        wanted |= e->options->target.levels[i].cpu_bits;
-    LLVMValueRef bits =
-        tm_emit_call(e, "tm_cpu_features", e->i32, (LLVMValueRef[]){tm_emit_i32(e, wanted)}, 1);
+        units |= e->options->target.levels[i].units;
+    if (units != 0)
+        bits = LLVMBuildOr(e->builder, bits, tm_emit_call(e, "tm_cpu_units", e->i32, NULL, 0), "");
     LLVMValueRef level = tm_emit_i32(e, -1);
     for (int i = 0; i < e->options->target.level_count; i++) {
         LLVMValueRef mask = tm_emit_i32(e, e->options->target.levels[i].cpu_bits);
