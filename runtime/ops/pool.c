@@ -61,7 +61,27 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
         C v = tm_load_##s(from[j * (step)]), a = acc[j]; \
         acc[j] = (C)(expression);                        \
     }
+/* A row of one column, as of pools over all that there is: along the last axis of the window. */
+#define FOLD_COLUMN(s, S, C, name, expression)                                                         \
+    static void name##_column_##s(const pool *job, const S *x, const tm_segment *segment,              \
+                                  const int64_t *low, const int64_t *high, int64_t *at, C *acc) {      \
+        const tm_window *window = &job->window;                                                        \
+        const int32_t last = window->axes - 1;                                                         \
+        const int64_t run = high[last] - low[last], step = window->dilation[last];                     \
+        C a = acc[0];                                                                                  \
+        do {                                                                                           \
+            int64_t first, end;                                                                        \
+            const S *from = x + tm_segment_row(window, segment, at, &first, &end);                     \
+            for (int64_t i = 0; i < run; i++) {                                                        \
+                C v = tm_load_##s(from[i * step]);                                                     \
+                a = (C)(expression);                                                                   \
+            }                                                                                          \
+            at[last] = high[last] - 1;                                                                 \
+        } while (tm_window_next_in(window->axes, low, high, at));                                      \
+        acc[0] = a;                                                                                    \
+    }
 #define FOLD_ROWS(s, S, C, name, initial, expression)                                       \
+    FOLD_COLUMN(s, S, C, name, expression)                                                  \
     static void name##_##s(const pool *job, const S *restrict x, const tm_segment *segment, \
                            C *restrict acc) {                                               \
         const tm_window *window = &job->window;                                             \
@@ -73,6 +93,10 @@ static int32_t run_planes(tm_run *run, const tm_call *call, pool *job,
             return;                                                                         \
         for (int32_t i = 0; i < window->axes; i++)                                          \
             at[i] = low[i];                                                                 \
+        if (segment->count == 1) {                                                          \
+            name##_column_##s(job, x, segment, low, high, at, acc);                         \
+            return;                                                                         \
+        }                                                                                   \
         do {                                                                                \
             int64_t first, end;                                                             \
             const S *from = x + tm_segment_row(window, segment, at, &first, &end);          \
@@ -160,9 +184,13 @@ static int64_t place(const pool *job, int64_t offset) {
 #define Y(s, S, C)                                                                         \
     static int64_t max_of_window_##s(const tm_window *window, const S *x, int64_t o) {     \
         tm_segment segment;                                                                \
-        int64_t at[TM_WINDOW_AXES] = {0}, best = -1;                                       \
+        int64_t at[TM_WINDOW_AXES], low[TM_WINDOW_AXES], high[TM_WINDOW_AXES], best = -1;  \
         C largest = 0;                                                                     \
         tm_segments(window, o, 1, &segment);                                               \
+        if (!tm_window_reach(window, segment.start, 1, low, high))                         \
+            return best;                                                                   \
+        for (int32_t i = 0; i < window->axes; i++)                                         \
+            at[i] = low[i];                                                                \
         do {                                                                               \
             int64_t first, end, from = tm_segment_row(window, &segment, at, &first, &end); \
             if (first >= end)                                                              \
@@ -172,7 +200,7 @@ static int64_t place(const pool *job, int64_t offset) {
                 largest = v;                                                               \
                 best = from;                                                               \
             }                                                                              \
-        } while (tm_window_next(window->axes, window->kernel, at));                        \
+        } while (tm_window_next_in(window->axes, low, high, at));                          \
         return best;                                                                       \
     }
 TM_FOR_FLOAT_TYPES(Y)
