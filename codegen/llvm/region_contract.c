@@ -175,8 +175,10 @@ static void multiply(tm_region *r, contract *c, tile *t, LLVMValueRef *a, LLVMVa
 
 /* What falls on `rounds` k is a line or less among many tiles, and more among few. */
 static void fetch_ahead(tm_region *r, const contract *c, const tile *t, LLVMValueRef k, int rounds) {
+    if (t->ahead == NULL)
+        return;
     LLVMValueRef first = tm_mul(r, k, c->pace);
-    for (int i = 0; i < (rounds > 1 ? LINES : 1) && t->ahead != NULL; i++)
+    for (int i = 0; i < (rounds > 1 ? LINES : 1); i++)
         tm_prefetch(r, t->ahead, tm_add(r, first, tm_int(r, (int64_t)i * LINE)));
 }
 

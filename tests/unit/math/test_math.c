@@ -73,7 +73,7 @@ static const function_f32 functions_f32[] = {
     {"softplus", tm_softplus_f32, softplus_l, -104, 30, 4, false},
     {"erf", tm_erf_f32, erfl, -4.5f, 4.5f, 2, false},
     {"gelu", tm_gelu_f32, gelu_l, -1, 30, 4, true},
-    {"gelu", tm_gelu_f32, gelu_l, -3, -1, 12, true},
+    {"gelu", tm_gelu_f32, gelu_l, -3, -1, 16, true},
     {"mish", tm_mish_f32, mish_l, -50, 30, 4, true},
     {"sin", tm_sin_f32, sinl, -1000, 1000, 2, false},
     {"cos", tm_cos_f32, cosl, -1000, 1000, 2, false},
