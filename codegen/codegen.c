@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct files {
@@ -62,6 +63,10 @@ static tm_code open_files(tm_model *model, const char *output, files *f) {
                          "set TMPDIR to a folder that can be written", "cannot create %s: %s", folder,
                          strerror(errno));
     f->folder = folder;
+    struct stat status;
+    if (stat(output, &status) == 0 && !S_ISREG(status.st_mode)) /* a device must not become a file */
+        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL,
+                         "cannot create %s: it is there and no regular file", output);
     f->module = tm_arena_format(model->arena, "%s/module.o", folder);
     f->weights = tm_arena_format(model->arena, "%s/weights.o", folder);
     FILE *partial = fopen(f->partial, "wb");

@@ -33,7 +33,8 @@ static bool is_sliced(const slicer *s, const tm_value *value) {
 
 /* The batch leads, or does not occur. */
 static bool is_tidy(const slicer *s, const tm_value *value) {
-    if (value->kind != TAMIS_KIND_TENSOR || value->rank < 0 || value->type == TAMIS_TYPE_STRING)
+    if (value->kind != TAMIS_KIND_TENSOR || value->rank < 0 || value->type == TAMIS_TYPE_STRING ||
+        tm_type_bits(value->type) < 8) /* a sample could start within a byte */
         return false;
     for (int i = is_sliced(s, value) ? 1 : 0; i < value->rank; i++)
         if (mentions(value->dims[i], s->batch))
@@ -79,6 +80,7 @@ static bool axes_are_inner(const tm_node *node, int k) {
     return true;
 }
 
+/* For a node with samples among its inputs. Longer than most functions: it is a list. */
 static bool keeps_samples(const slicer *s, const tm_node *node) {
     if (tm_op_has(node->op, TM_ELEMENTWISE))
         return aligned(s, node);
@@ -145,6 +147,9 @@ static bool keeps_samples(const slicer *s, const tm_node *node) {
 static bool check_graph(const slicer *s, const tm_graph *graph);
 
 static bool check_node(const slicer *s, const tm_node *node) {
+    /* Bodies may capture anything; a slice would draw its own random numbers. */
+    if ((node->op != TM_OP_Region && tm_node_subgraph_count(node) > 0) || tm_op_has(node->op, TM_RANDOM))
+        return false;
     /* Expand alone may make samples of what all of them share. */
     bool any = last_sliced(s, node) >= 0, may = any || node->op == TM_OP_Expand;
     for (int i = 0; i < node->output_count; i++)

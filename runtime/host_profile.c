@@ -21,5 +21,6 @@ int tamis_model_set_profiler(tamis_model *model, const tamis_profiler *profiler,
     tamis_set_profiler_function set;
     memcpy(&set, &symbol, sizeof set); /* ISO C has no cast from an object pointer to a function */
     set(profiler);
+    model->profiled = profiler != NULL;
     return 0;
 }

@@ -37,6 +37,7 @@ struct tamis_model {
     const tamis_artifact *artifact;
     void *library; /* of dlopen, or NULL */
     int32_t level; /* index of the level chosen for this CPU */
+    bool profiled; /* a profiler is set: it is told of steps by the thread of the run only */
 };
 
 /* What a session keeps for an input or output. */

@@ -32,8 +32,8 @@ void tm_arena_destroy(tm_run *run);
 /* prepare() for the dims in the frame's inputs, and whether the batch is to be run in slices: *out_length samples each
  * (0: as a whole). workspace_bytes is then what a slice takes, with its context. Returns 0 or a tm_run_code. */
 int32_t tm_slices_prepare(tm_run *run, const tamis_artifact *artifact, int64_t *out_length);
-/* execute() of such a batch: inputs and outputs of the run are bound, and its workspace. */
-int32_t tm_slices_execute(tm_run *run, const tamis_artifact *artifact, int64_t length);
+/* execute() of such a batch: inputs and outputs of the run are bound, and its workspace. `serial`: on this thread. */
+int32_t tm_slices_execute(tm_run *run, const tamis_artifact *artifact, int64_t length, int32_t serial);
 
 /* The typed entry functions of generated headers: one call from arrays to answers. `memory` holds
  * tm_direct_bytes(artifact, dims); `dims` are all dims of all inputs, one after the other. Returns 0 or a

@@ -83,7 +83,7 @@ int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const
     uint64_t mode = tm_float_mode_get();
     if ((run.flags & TM_RUN_STRICT) == 0)
         (void)tm_float_mode_enter();
-    code = length > 0 ? tm_slices_execute(&run, artifact, length) : artifact->execute(&run);
+    code = length > 0 ? tm_slices_execute(&run, artifact, length, 1) : artifact->execute(&run);
     tm_float_mode_set(mode);
     tm_run_deinit(&run, artifact);
     return code;

@@ -148,10 +148,11 @@ static int32_t run_part(void *argument, int64_t begin, int64_t end) {
     return code;
 }
 
-int32_t tm_slices_execute(tm_run *run, const tamis_artifact *artifact, int64_t length) {
+int32_t tm_slices_execute(tm_run *run, const tamis_artifact *artifact, int64_t length, int32_t serial) {
     slices s = {.run = run, .artifact = artifact, .samples = count_samples(run, artifact), .length = length};
     s.count = (s.samples + length - 1) / length;
-    int32_t code = run->host->parallel_for(run->host->user, s.count, 1, run_part, &s);
+    int32_t code = serial ? run_part(&s, 0, s.count)
+                          : run->host->parallel_for(run->host->user, s.count, 1, run_part, &s);
     if (code != 0) { /* once more, one after the other: the first failure is the message */
         code = run_range(&s, run->workspace, 0, s.count, true);
         if (code == 0)

@@ -99,13 +99,28 @@ static bool write_all(int descriptor, const char *data, size_t bytes) {
     return true;
 }
 
+/* A device or a pipe is written to, never replaced by a file. */
+static tm_code write_special(tool *tool, const char *path, const void *data, size_t bytes) {
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot open: %s", strerror(errno));
+    bool written = write_all(descriptor, data, bytes);
+    int failure = errno;
+    close(descriptor);
+    return written ? TM_OK
+                   : tool_report(tool, TM_E_IO, path, NULL, "writing failed: %s", strerror(failure));
+}
+
 tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t bytes) {
+    struct stat status;
     if (strcmp(path, "-") == 0) {
         fflush(stdout);
         if (!write_all(STDOUT_FILENO, data, bytes))
             return tool_report(tool, TM_E_IO, "<stdout>", NULL, "writing failed: %s", strerror(errno));
         return TM_OK;
     }
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+        return write_special(tool, path, data, bytes);
     char *temporary = tm_arena_format(&tool->arena, "%s.tmp%ld", path, (long)getpid());
     int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor < 0)

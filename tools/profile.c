@@ -128,10 +128,11 @@ void tool_profile_print(tool_profile *profile, tm_text *out) {
     for (size_t i = 0; i < count; i++) {
         const tool_profile_row *row = lines[i].row;
         double flops = per_second(row->flops, lines[i].seconds);
-        tm_text_add(out, "%10.2f %5.1f %% %10.2f %6.1f %% %8.2f %6lld  %-15s  %s", lines[i].seconds * 1e6,
+        const char *name = title(row->step);
+        tm_text_add(out, "%10.2f %5.1f %% %10.2f %6.1f %% %8.2f %6lld  %-15s  ", lines[i].seconds * 1e6,
                     total > 0 ? 100 * lines[i].seconds / total : 0, flops * 1e-9, 100 * flops / peak,
-                    per_second(row->bytes, lines[i].seconds) * 1e-9, (long long)row->calls, row->step->kind,
-                    title(row->step));
+                    per_second(row->bytes, lines[i].seconds) * 1e-9, (long long)row->calls, row->step->kind);
+        tm_text_add_escaped(out, name, strlen(name));
         if (row->step->source_count > 1)
             tm_text_add(out, " and %d more", (int)row->step->source_count - 1);
         tm_text_add(out, "\n");

@@ -143,7 +143,7 @@ static tm_code take_option(tool *tool, int id, const char *value, bench_options 
     case SEED:
         return tool_parse_integer(tool, "--seed", value, 0, INT64_MAX, &options->seed);
     case SECONDS:
-        return tool_parse_number(tool, "--seconds", value, &options->seconds);
+        return tool_parse_tolerance(tool, "--seconds", value, &options->seconds);
     case THREADS:
         return tool_parse_integer(tool, "--threads", value, 1, 256, &options->threads);
     case TRACE:

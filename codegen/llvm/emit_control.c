@@ -76,6 +76,11 @@ static void carry(tm_emit *e, int32_t number, const tm_graph *body, size_t first
                  (LLVMValueRef[]){e->run, tm_emit_i32(e, number), table, tm_emit_i32(e, (int64_t)count)}, 4);
 }
 
+/* A dim that the first round gives: 0 when there is none, and not what an earlier run left there. */
+static void forget_dim(tm_emit *e, const tm_plan_value *entry, int axis) {
+    tm_emit_store(e, tm_emit_i64(e, 0), e->dims, 8 * (int64_t)(entry->dims_offset + axis));
+}
+
 static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
     tm_graph *body = tm_node_graph(node, "body");
     size_t carried = body->inputs.count - 2;
@@ -87,6 +92,8 @@ static tm_code emit_loop(tm_emit *e, tm_node *node, int32_t number) {
             for (int d = 1; d < node->outputs[k]->rank; d++)
                 if (node->outputs[k]->dims[d]->kind != TM_DIM_SYMBOL || !node->outputs[k]->dims[d]->late)
                     tm_emit_store_dims(e, entry, d, d + 1, number);
+                else
+                    forget_dim(e, entry, d);
             tm_emit_call(e, "tm_scan_begin", e->void_type,
                          (LLVMValueRef[]){e->run, tm_emit_i32(e, tm_plan_frame(e->plan, node->outputs[k]))},
                          2);
@@ -202,10 +209,13 @@ static tm_code emit_scan(tm_emit *e, tm_node *node, int32_t number) {
     for (size_t k = 0; k < f.outputs; k++) { /* an empty scan leaves outputs without a first round */
         const tm_value *to = f.states + k < (size_t)node->output_count ? node->outputs[f.states + k] : NULL;
         if (to != NULL)
-            for (int d = 0; d < to->rank; d++)
+            for (int d = 0; d < to->rank; d++) {
+                const tm_plan_value *value = &e->plan->values.items[tm_plan_frame(e->plan, to)];
                 if (to->dims[d]->kind != TM_DIM_SYMBOL)
-                    tm_emit_store_dims(e, &e->plan->values.items[tm_plan_frame(e->plan, to)], d, d + 1,
-                                       number);
+                    tm_emit_store_dims(e, value, d, d + 1, number);
+                else if (to->dims[d]->late)
+                    forget_dim(e, value, d);
+            }
     }
     tm_emit_check_dims(e, number);
     LLVMValueRef i = counter(e);

@@ -166,12 +166,16 @@ int tm_write_objects(LLVMModuleRef module, LLVMTargetMachineRef machine, const t
     if (objects == 1)
         return !LLVMTargetMachineEmitToFile(machine, module, (char *)(uintptr_t)path, LLVMObjectFile,
                                             out_message);
+    object parts[MOST_OBJECTS]; /* with all their memory, before a thread can be left behind by a lack of it */
+    for (int i = 0; i < objects; i++)
+        parts[i] = (object){.options = options,
+                            .functions = functions,
+                            .path = tm_object_path(arena, path, i),
+                            .number = i};
     make_visible(functions, count);
     LLVMMemoryBufferRef bitcode = LLVMWriteBitcodeToMemoryBuffer(module);
-    object parts[MOST_OBJECTS];
     for (int i = 0; i < objects; i++) {
-        parts[i] = (object){.options = options, .functions = functions, .bitcode = bitcode, .number = i};
-        parts[i].path = tm_object_path(arena, path, i);
+        parts[i].bitcode = bitcode;
         parts[i].started =
             i > 0 && pthread_create(&parts[i].thread, NULL, write_object, &parts[i]) == 0;
     }

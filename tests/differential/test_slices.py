@@ -25,15 +25,21 @@ KEPT = {
              "e = Exp(t) f = Constant<value = int64[2] {0, -1}>() y = Reshape(e, f)",
     "joined": "e = Exp(x) c = Concat<axis = 1>(x, e) a = Constant<value = int64[1] {1}>() y = ReduceMax<keepdims = 0>(c, a)",
     "inner_sum": "a = Constant<value = int64 {1}>() e = Exp(x) y = CumSum(e, a)",
+    "bytes": "c = Cast<to = 3>(x) e = Cast<to = 1>(c) y = Softmax(e)",
     "view_last": "e = Exp(x) s = Constant<value = int64[4] {0, 2, 32, 32}>() y = Reshape(e, s)",
 }
 MIXED = {
+    "half_bytes": "f = Floor(x) c = Cast<to = 22>(f) e = Cast<to = 1>(c) y = Softmax(e)",  # an odd sample would start within a byte
     "softmax": "e = Exp(x) y = Softmax<axis = 0>(e)",
     "softmax_from_the_end": "e = Exp(x) y = Softmax<axis = -2>(e)",
     "sum": "a = Constant<value = int64 {0}>() e = Exp(x) y = CumSum(e, a)",
     "mean": "a = Constant<value = int64[1] {0}>() e = Exp(x) m = ReduceMean(e, a) y = Sub(e, m)",
     "reversed": "b = Constant<value = int64[1] {-1}>() z = Constant<value = int64[1] {-1000000}>() "
                 "a = Constant<value = int64[1] {0}>() e = Exp(x) y = Slice(e, b, z, a, b)",
+    "captured": "a = Constant<value = int64[1] {0}>() w = Constant<value = int64 {7}>() e = Exp(x) r = ReduceMax(x) "
+                "z = Constant<value = float {-100}>() c = Greater(r, z) "
+                "m = If(c)<then_branch = t () => (float[p, 2048] u) { u = ReduceMean(e, a) }, "
+                "else_branch = f () => (float[q, 2048] v) { v = ReduceMin(e, a) }> d = Sub(e, m) y = Softmax(d)",
     "size": "h = Shape<end = 1>(x) f = Cast<to = 1>(h) e = Exp(x) d = Div(e, f) c = Concat<axis = 1>(d, e) "
             "a = Constant<value = int64[1] {1}>() y = ReduceSum(c, a)",
     "gram": "e = Tanh(x) t = Transpose(e) g = MatMul(t, e) a = Constant<value = int64[1] {0}>() "
@@ -97,6 +103,12 @@ def test_typed_functions(name, tmp_path):
     code = library.m_run(ctypes.c_void_p(workspace.ctypes.data + at), ctypes.c_int64(BATCH - 1), x.ctypes, have.ctypes)
     assert code == 0
     numpy.testing.assert_array_equal(have, want)
+
+
+def test_random_numbers_are_drawn_once():
+    model = model_of("r = RandomUniform<shape = [1, 2048], seed = 1.0>() e = Exp(x) s = Add(e, r) y = Softmax(s)")
+    y, = session(model, 2).run(None, {"x": numpy.zeros((BATCH, WIDE), numpy.float32)})
+    assert (y == y[0]).all()
 
 
 def test_a_failure_names_its_node():

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import stat
 import shutil
 import subprocess
 
@@ -211,6 +212,8 @@ def test_header_is_c_whatever_the_names(tmp_path, monkeypatch):
     (["compile", "m.onnx", "-O7"], 2),
     (["compile", "m.onnx", "--dim", "n"], 2),
     (["compile", "m.onnx", "--dim", "n=5..2"], 2),
+    (["bench", "m.onnx", "--seconds", "nan"], 2),
+    (["bench", "m.onnx", "--seconds", "-1"], 2),
     (["compile", "missing.onnx", "-o", "x.so"], 66),
     (["run", "missing.onnx"], 66),
     (["explain", "E9999"], 2),
@@ -252,6 +255,15 @@ def test_an_artifact_takes_no_options_of_compilation(folder):
     tamis("compile", "model.onnx", "-o", "x.so")
     for options in (["--evaluate"], ["--dim", "n=2"]):
         assert "compiled already" in tamis("run", "x.so", *options, code=2)[1]
+
+
+def test_devices_and_pipes_stay_what_they_are(folder):
+    os.mkfifo("pipe")
+    assert "no regular file" in tamis("compile", "model.onnx", "-o", "pipe", "--emit=so", code=73)[1]
+    reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE)
+    tamis("opt", "model.onnx", "-o", "pipe")
+    assert b"main(" in reader.communicate()[0]
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
 
 
 def test_a_dim_is_given_once(folder):
