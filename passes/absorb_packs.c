@@ -2,8 +2,10 @@
  *
  * absorb_packs.c: a region whose result a product reads stores it as tiles itself.
  *
- *     %y: f32 = Region(..) {kind = "tiles": .., Gelu}          %t: bf16 = Region(..) {kind = "tiles": ..,
- * Gelu, Cast} %t: bf16 = Region(%y) {kind = "pack": Cast}        ->
+ *     %y: f32 = Region(..) {kind = "tiles": .., Gelu}
+ *     %t: bf16 = Region(%y) {kind = "pack": Cast}
+ *  ->
+ *     %t: bf16 = Region(..) {kind = "tiles": .., Gelu, Cast}
  *
  * Products and norms do that. When others read %y too, the region has both outputs: a pass over memory less,
  * and half the bytes where only products read the value. Rows must be whole steps of tiles, since regions

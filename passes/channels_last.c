@@ -33,8 +33,8 @@
 #include <string.h>
 
 #define FEW_POSITIONS 4
-#define SHARED_SET \
-    512 /* channels: positions so many apart share a set of the first cache; products copy their rows */
+/* Channels: positions so many apart share a set of the first cache, and products copy their rows. */
+#define SHARED_SET 512
 #define FEW_CHANNELS 4 /* so many are read where they are */
 
 static tm_code done(tm_layout *layout, tm_node *node, tm_value *twin) {

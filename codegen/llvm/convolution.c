@@ -12,7 +12,7 @@
 int tm_convolution_most_rows(const tm_region *r, int vectors) {
     switch (r->level->vector_bits) {
     case 512:
-        return vectors <= 2 ? TM_TILE_ROWS : vectors == 3 ? 9 : 6;
+        return vectors <= 2 ? TM_CONVOLUTION_ROWS : vectors == 3 ? 9 : 6;
     case 256:
         return vectors == 1 ? 12 : 6;
     case 128:
@@ -69,7 +69,7 @@ static void set_up_depth(tm_region *r, tm_convolution *c) {
 
 void tm_convolution_set_up_tiles(tm_region *r, tm_convolution *c) {
     c->vectors = c->shared.shape.panel / r->lanes;
-    int most = r->level->vector_bits == 256 ? 2 : r->level->vector_bits > 0 ? TM_TILE_VECTORS : 1;
+    int most = r->level->vector_bits == 256 ? 2 : r->level->vector_bits > 0 ? TM_CONVOLUTION_VECTORS : 1;
     while (c->vectors > most || (c->shared.shape.panel / r->lanes) % c->vectors != 0)
         c->vectors--;
     set_up_depth(r, c);
@@ -78,7 +78,7 @@ void tm_convolution_set_up_tiles(tm_region *r, tm_convolution *c) {
 static void add_term(tm_region *r, const tm_convolution *c, tm_tile *t, LLVMValueRef offset, LLVMValueRef k) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef columns[TM_TILE_VECTORS], x = tm_element(r, t->x, offset);
+    LLVMValueRef columns[TM_CONVOLUTION_VECTORS], x = tm_element(r, t->x, offset);
     LLVMValueRef row = tm_mul(r, k, tm_int(r, c->shared.shape.panel));
     for (int v = 0; v < c->vectors; v++)
         columns[v] =

@@ -14,8 +14,8 @@
 #include "codegen/llvm/contract.h"
 #include "codegen/llvm/space.h"
 
-#define TM_TILE_ROWS 14
-#define TM_TILE_VECTORS 4
+#define TM_CONVOLUTION_ROWS 14
+#define TM_CONVOLUTION_VECTORS 4
 
 typedef struct tm_depth_loop {
     int64_t count;
@@ -40,8 +40,8 @@ typedef struct tm_tile {
     tm_shape shape;
     LLVMValueRef x;                                   /* first position */
     LLVMValueRef panel;                               /* the weights' columns */
-    LLVMValueRef sums[TM_TILE_ROWS][TM_TILE_VECTORS]; /* slots of the vectors */
-    LLVMValueRef offsets[TM_TILE_ROWS];               /* of positions, in x */
+    LLVMValueRef sums[TM_CONVOLUTION_ROWS][TM_CONVOLUTION_VECTORS]; /* slots of the vectors */
+    LLVMValueRef offsets[TM_CONVOLUTION_ROWS];               /* of positions, in x */
 } tm_tile;
 
 /* For the body's first convolution. Also for the count of units. */

@@ -76,7 +76,7 @@ static LLVMValueRef channel_mask(tm_region *r, const bottleneck *b, LLVMValueRef
 
 static void make_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef x, LLVMValueRef to) {
     tm_tile t = {.shape = {size, 1}, .x = x, .panel = b->panel};
-    LLVMValueRef results[TM_TILE_ROWS][TM_TILE_VECTORS];
+    LLVMValueRef results[TM_CONVOLUTION_ROWS][TM_CONVOLUTION_VECTORS];
     tm_contract *c = &b->inner.shared;
     tm_convolution_sum(r, &b->inner, &t);
     r->kind = c;
@@ -165,7 +165,7 @@ static void fold_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef *lines
 static void fold_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, int size, LLVMValueRef *lines,
                        LLVMValueRef row) {
     const tm_space *s = &b->space;
-    LLVMValueRef here[TM_TILE_ROWS];
+    LLVMValueRef here[TM_CONVOLUTION_ROWS];
     if (from >= to)
         return;
     tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
@@ -178,7 +178,7 @@ static void fold_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
 /* Row `row` of y for the channels of the pass, a vector after the other. */
 static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     const tm_space *s = &b->space;
-    LLVMValueRef lines[TM_TILE_ROWS], first = tm_mul(r, row, tm_int(r, s->stride[0]));
+    LLVMValueRef lines[TM_CONVOLUTION_ROWS], first = tm_mul(r, row, tm_int(r, s->stride[0]));
     tm_loop vectors = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->step), r->lanes);
     for (int64_t k = 0; k < s->kernel[0]; k++)
         lines[k] = tm_element(r, ring_line(r, b, tm_add(r, first, tm_int(r, k))), vectors.index);
@@ -191,7 +191,7 @@ static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     b->weights = tm_opaque(r, tm_element(r, b->outer.data[b->outer.b], tm_add(r, panel, within)));
     for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
         b->held[k] = load_weight(r, b, k);
-    int64_t most = MOST_TERMS / taps_of(s), registers = r->level->vector_bits == 256 ? 8 : TM_TILE_ROWS;
+    int64_t most = MOST_TERMS / taps_of(s), registers = r->level->vector_bits == 256 ? 8 : TM_CONVOLUTION_ROWS;
     int size = (int)tm_even_part(b->out_wide, tm_at_least(tm_at_most(most, registers), 1));
     int64_t whole = b->out_wide / size * size;
     LLVMValueRef out =

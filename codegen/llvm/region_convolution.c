@@ -43,7 +43,7 @@ static void set_up_units(tm_region *r, convolution *c) {
     c->high = last > 0 ? s->out[last - 1] : tm_int(r, 1);
     int64_t row = tm_at_least(tm_known(c->chunk), 1), rows = tm_known(c->high);
     int64_t work = tm_at_least(row * c->sums.depth * c->sums.shared.shape.panel, 1);
-    c->block_rows = tm_at_least((2 * TM_TILE_ROWS + row - 1) / row, WORK / work);
+    c->block_rows = tm_at_least((2 * TM_CONVOLUTION_ROWS + row - 1) / row, WORK / work);
     c->block_rows =
         rows >= 0 ? tm_even_part(tm_at_least(rows, 1), tm_at_least(c->block_rows, 1)) : c->block_rows;
     c->images = s->samples;
@@ -65,7 +65,7 @@ static void merge_axes(tm_region *r, tm_space *s) {
         positions = tm_mul(r, positions, s->out[i]);
     }
     s->step[0] = s->step[s->axes - 1];
-    if (tm_known(positions) < TM_TILE_ROWS) {
+    if (tm_known(positions) < TM_CONVOLUTION_ROWS) {
         positions = tm_mul(r, positions, s->samples);
         s->samples = tm_int(r, 1);
     }
@@ -124,7 +124,7 @@ typedef struct strip {      /* of the output: what a column of tiles is cut from
 /* A light epilogue is done where the sums are. */
 static void finish_light(tm_region *r, convolution *c, const tm_tile *t, const strip *strip,
                          LLVMValueRef row) {
-    LLVMValueRef results[TM_TILE_ROWS][TM_TILE_VECTORS];
+    LLVMValueRef results[TM_CONVOLUTION_ROWS][TM_CONVOLUTION_VECTORS];
     const tm_value *value = r->body->outputs.items[0];
     tm_contract *shared = &c->sums.shared;
     for (int pass = 0; pass < 2; pass++)
@@ -280,7 +280,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     set_up_shapes(r, &c);
     c.light = tm_contract_is_light(r);
     tm_contract_begin(r, &c.sums.shared);
-    c.tile = tm_region_alloca(r, r->e->f32, (int64_t)TM_TILE_ROWS * c.sums.vectors * r->lanes, 64);
+    c.tile = tm_region_alloca(r, r->e->f32, (int64_t)TM_CONVOLUTION_ROWS * c.sums.vectors * r->lanes, 64);
     tm_loop loop = tm_loop_begin(r, begin, end, 1);
     unit(r, &c, loop.index);
     tm_loop_end(r, &loop);
