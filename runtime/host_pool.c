@@ -7,7 +7,7 @@
  *
  *     count 100, grain 16, 3 threads:   caller 0..48   worker 1 48..80   worker 2 80..100
  *
- * Workers sleep on a futex between jobs; after a job they look for the next one for some
+ * Workers sleep on a futex between jobs; after a job they look for the next one for some hundred
  * microseconds first, since a model's loops follow each other closely. The caller posts a job by one
  * store and a wake, and waits for the count of running workers to fall to zero. No lock is held: when the
  * pool is taken by another session, or the call comes from inside a body, the loop runs inline.
@@ -36,7 +36,9 @@
 #include <unistd.h>
 
 #define MAX_THREADS 256
-#define SPINS 400 /* about 10 to 20 microseconds */
+/* Some 200 microseconds: the loops of a model follow each other within that, and waking takes longer than
+ * many of them. */
+#define SPINS 6000
 #define STACK_BYTES ((size_t)1 << 20)
 
 typedef struct job {
