@@ -36,9 +36,10 @@
 #include <unistd.h>
 
 #define MAX_THREADS 256
-/* Some 200 microseconds: the loops of a model follow each other within that, and waking takes longer than
- * many of them. */
-#define SPINS 6000
+#define SPINS 400 /* about 10 to 20 microseconds */
+/* Some 200 microseconds more: the loops of a model follow each other within that, and waking takes longer than
+ * many of them. Whoever waits on the CPU of the one that it waits for lets it run. */
+#define YIELDS 500
 #define STACK_BYTES ((size_t)1 << 20)
 
 typedef struct job {
@@ -145,6 +146,12 @@ static uint32_t wait_while(_Atomic uint32_t *word, _Atomic uint32_t *sleepers, u
         if (now != value)
             return now;
         relax();
+    }
+    for (int i = 0; i < YIELDS; i++) {
+        uint32_t now = atomic_load_explicit(word, memory_order_acquire);
+        if (now != value)
+            return now;
+        sched_yield();
     }
     for (;;) {
         atomic_fetch_add(sleepers, 1);
