@@ -138,6 +138,9 @@ void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index);
 /* f32 to bf16 (i16), to nearest even, and back. */
 LLVMValueRef tm_to_bf16(tm_region *r, LLVMValueRef x);
 LLVMValueRef tm_from_bf16(tm_region *r, LLVMValueRef x);
+/* A vector on the stack, which LLVM keeps in a register, with this value; the vector that is there now. */
+LLVMValueRef tm_slot(tm_region *r, LLVMValueRef value);
+LLVMValueRef tm_held(tm_region *r, LLVMValueRef slot);
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
                           unsigned count);

@@ -36,13 +36,6 @@
 #define BLOCK 8      /* keys, or columns of V, at once */
 #define STACK 7168   /* floats of the buffers with tiles of 128 keys, if it can be */
 
-static int input_of(const tm_region *r, const tm_value *value) {
-    for (size_t i = 0; value != NULL && i < r->body->inputs.count; i++)
-        if (r->body->inputs.items[i] == value)
-            return (int)i;
-    return -1;
-}
-
 static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
 }
@@ -92,10 +85,10 @@ static void choose_schedule(tm_region *r, tm_attention *a) {
     a->whole = a->tile % a->block == 0 && keys % a->block == 0;
 }
 
-static void set_up(tm_region *r, tm_attention *a) {
+void tm_attention_set_up(tm_region *r, tm_attention *a) {
     a->node = r->body->first;
     for (int i = 0; i < 4; i++)
-        a->inputs[i] = i < a->node->input_count ? input_of(r, a->node->inputs[i]) : -1;
+        a->inputs[i] = i < a->node->input_count ? tm_region_input_number(r->body, a->node->inputs[i]) : -1;
     const tm_value *q = operand(r, a, 0), *v = operand(r, a, 2);
     a->heads = head_count(a, q, "q_num_heads");
     a->kv_heads = head_count(a, operand(r, a, 1), "kv_num_heads");
@@ -106,6 +99,10 @@ static void set_up(tm_region *r, tm_attention *a) {
     a->scale = isnan(scale) ? 1 / sqrt((double)a->size) : scale;
     a->queries = tm_operand_dim(r, a->inputs[0], q->rank - 2);
     a->keys = tm_operand_dim(r, a->inputs[1], operand(r, a, 1)->rank - 2);
+}
+
+static void set_up(tm_region *r, tm_attention *a) {
+    tm_attention_set_up(r, a);
     choose_schedule(r, a);
 }
 
@@ -147,16 +144,6 @@ static LLVMValueRef get(tm_region *r, const tm_attention *a, LLVMValueRef buffer
 static void put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
                 int j) {
     tm_store_vector(r, TAMIS_TYPE_FLOAT, value, buffer, place(r, a, row, j));
-}
-
-static LLVMValueRef slot(tm_region *r, LLVMValueRef value) {
-    LLVMValueRef slot = tm_region_alloca(r, LLVMTypeOf(value), 1, 64);
-    LLVMBuildStore(r->e->builder, value, slot);
-    return slot;
-}
-
-static LLVMValueRef held(tm_region *r, LLVMValueRef slot) {
-    return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot, "");
 }
 
 static LLVMValueRef multiply(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
@@ -212,7 +199,7 @@ static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef
     for (int i = 0; i < a->block; i++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, rows[i], d);
         for (int j = 0; j < a->vectors; j++)
-            LLVMBuildStore(r->e->builder, tm_fma(r, x, q[j], held(r, dots[i][j])), dots[i][j]);
+            LLVMBuildStore(r->e->builder, tm_fma(r, x, q[j], tm_held(r, dots[i][j])), dots[i][j]);
     }
 }
 
@@ -227,7 +214,7 @@ static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first,
         key = a->whole ? key : tm_min(r, key, last);
         rows[i] = address(r, r->e->f32, a->data[1], tm_attention_row(r, a, 1, key));
         for (int j = 0; j < a->vectors; j++)
-            dots[i][j] = slot(r, tm_splat_f32(r, 0));
+            dots[i][j] = tm_slot(r, tm_splat_f32(r, 0));
     }
     if (a->size <= TM_ATTENTION_UNROLLED) {
         for (int d = 0; d < a->size; d++)
@@ -239,7 +226,7 @@ static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first,
     }
     for (int i = 0; i < a->block; i++)
         for (int j = 0; j < a->vectors; j++) {
-            LLVMValueRef row = tm_add(r, block, tm_int(r, i)), score = held(r, dots[i][j]);
+            LLVMValueRef row = tm_add(r, block, tm_int(r, i)), score = tm_held(r, dots[i][j]);
             if (a->inputs[3] >= 0)
                 score = LLVMBuildFAdd(b, score, get(r, a, a->scores, row, j), "");
             if (a->causal) {
@@ -249,7 +236,7 @@ static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first,
             }
             put(r, a, score, a->scores, row, j);
             /* NaN passes the maximum over; its weight is NaN all the same. */
-            LLVMValueRef most = held(r, best[j]);
+            LLVMValueRef most = tm_held(r, best[j]);
             LLVMValueRef more = LLVMBuildFCmp(b, LLVMRealOGT, score, most, "");
             LLVMBuildStore(b, LLVMBuildSelect(b, more, score, most, ""), best[j]);
         }
@@ -261,7 +248,7 @@ static void update_maxima(tm_region *r, tm_attention *a, const LLVMValueRef *bes
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), zero = tm_splat_f32(r, 0);
     for (int j = 0; j < a->vectors; j++) {
-        LLVMValueRef now = held(r, best[j]), before = held(r, a->maximum[j]);
+        LLVMValueRef now = tm_held(r, best[j]), before = tm_held(r, a->maximum[j]);
         if (!a->single)
             now = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, now, before, ""), now, before, "");
         a->shift[j] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now, lowest, ""), zero, now, "");
@@ -269,9 +256,9 @@ static void update_maxima(tm_region *r, tm_attention *a, const LLVMValueRef *bes
             continue;
         a->down[j] = tm_math(r, r->fast ? "weight" : "exp", LLVMBuildFSub(b, before, a->shift[j], ""));
         LLVMBuildStore(b, now, a->maximum[j]);
-        LLVMBuildStore(b, multiply(r, held(r, a->sum[j]), a->down[j]), a->sum[j]);
+        LLVMBuildStore(b, multiply(r, tm_held(r, a->sum[j]), a->down[j]), a->sum[j]);
         for (int64_t d = 0; a->fused && d < a->value_size; d++)
-            LLVMBuildStore(b, multiply(r, held(r, a->sums[d][j]), a->down[j]), a->sums[d][j]);
+            LLVMBuildStore(b, multiply(r, tm_held(r, a->sums[d][j]), a->down[j]), a->sums[d][j]);
     }
 }
 
@@ -280,7 +267,7 @@ static void update_maxima(tm_region *r, tm_attention *a, const LLVMValueRef *bes
 static LLVMValueRef list_keys(tm_region *r, const tm_attention *a, LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
-    LLVMValueRef listed = slot(r, tm_int(r, 0)), lowest[TM_ATTENTION_VECTORS];
+    LLVMValueRef listed = tm_slot(r, tm_int(r, 0)), lowest[TM_ATTENTION_VECTORS];
     for (int j = 0; j < a->vectors; j++)
         lowest[j] = LLVMBuildFAdd(b, a->shift[j], tm_splat_f32(r, r->fast ? -87 : -104.5), "");
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
@@ -307,7 +294,7 @@ static void weigh(tm_region *r, const tm_attention *a, LLVMValueRef key, LLVMVal
     for (int j = 0; j < a->vectors; j++) {
         LLVMValueRef x = LLVMBuildFSub(b, get(r, a, a->scores, key, j), a->shift[j], "");
         weights[j] = tm_math(r, r->fast ? "weight" : "exp", x);
-        LLVMBuildStore(b, LLVMBuildFAdd(b, held(r, a->sum[j]), weights[j], ""), a->sum[j]);
+        LLVMBuildStore(b, LLVMBuildFAdd(b, tm_held(r, a->sum[j]), weights[j], ""), a->sum[j]);
     }
 }
 
@@ -320,7 +307,7 @@ static void weigh_and_mix(tm_region *r, const tm_attention *a, LLVMValueRef firs
     for (int64_t d = 0; d < a->value_size; d++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[2], tm_add(r, row, tm_int(r, d)));
         for (int j = 0; j < a->vectors; j++)
-            LLVMBuildStore(r->e->builder, tm_fma(r, x, weights[j], held(r, a->sums[d][j])), a->sums[d][j]);
+            LLVMBuildStore(r->e->builder, tm_fma(r, x, weights[j], tm_held(r, a->sums[d][j])), a->sums[d][j]);
     }
     tm_loop_end(r, &i);
 }
@@ -347,7 +334,7 @@ static void mix_columns(tm_region *r, const tm_attention *a, LLVMValueRef column
             LLVMValueRef start = tm_splat_f32(r, 0);
             if (!a->single)
                 start = multiply(r, get(r, a, a->mixed, tm_add(r, column, tm_int(r, i)), j), a->down[j]);
-            sums[i][j] = slot(r, start);
+            sums[i][j] = tm_slot(r, start);
         }
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
     LLVMValueRef row = listed_key(r, a, key.index); /* where it starts, by now */
@@ -357,12 +344,12 @@ static void mix_columns(tm_region *r, const tm_attention *a, LLVMValueRef column
     for (int i = 0; i < columns; i++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, from, tm_int(r, i));
         for (int j = 0; j < a->vectors; j++)
-            LLVMBuildStore(b, tm_fma(r, x, weights[j], held(r, sums[i][j])), sums[i][j]);
+            LLVMBuildStore(b, tm_fma(r, x, weights[j], tm_held(r, sums[i][j])), sums[i][j]);
     }
     tm_loop_end(r, &key);
     for (int i = 0; i < columns; i++)
         for (int j = 0; j < a->vectors; j++)
-            put(r, a, held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
+            put(r, a, tm_held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
 }
 
 static void mix(tm_region *r, const tm_attention *a, LLVMValueRef count) {
@@ -384,7 +371,7 @@ static void tile(tm_region *r, tm_attention *a, LLVMValueRef first, LLVMValueRef
             hidden = tm_if_begin(r, seen);
     }
     for (int j = 0; j < a->vectors; j++)
-        best[j] = slot(r, tm_splat_f32(r, -INFINITY));
+        best[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
     tm_loop block = tm_loop_begin(r, tm_int(r, 0), count, a->block);
     score_block(r, a, first, block.index, best);
     tm_loop_end(r, &block);
@@ -406,7 +393,7 @@ static void finish(tm_region *r, const tm_attention *a) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef one = tm_splat_f32(r, 1), sums[TM_ATTENTION_VECTORS];
     for (int j = 0; j < a->vectors; j++) {
-        sums[j] = held(r, a->sum[j]);
+        sums[j] = tm_held(r, a->sum[j]);
         if (!a->single) { /* of no keys at all the answer is 0, a product over an empty axis */
             LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
             sums[j] = LLVMBuildSelect(b, none, one, sums[j], "");
@@ -417,7 +404,7 @@ static void finish(tm_region *r, const tm_attention *a) {
     if (a->fused) {
         for (int d = 0; d < a->value_size; d++)
             for (int j = 0; j < a->vectors; j++) {
-                LLVMValueRef x = held(r, a->sums[d][j]);
+                LLVMValueRef x = tm_held(r, a->sums[d][j]);
                 x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
                 put(r, a, x, a->mixed, tm_int(r, d), j);
             }
@@ -454,10 +441,10 @@ static void begin_queries(tm_region *r, tm_attention *a) {
             a->q[d][j] = get(r, a, a->turned, tm_int(r, d), j);
     LLVMValueRef last = tm_sub(r, tm_add(r, a->query, a->lanes), tm_int(r, 1));
     for (int j = 0; j < a->vectors; j++) {
-        a->maximum[j] = slot(r, tm_splat_f32(r, -INFINITY));
-        a->sum[j] = slot(r, tm_splat_f32(r, 0));
+        a->maximum[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
+        a->sum[j] = tm_slot(r, tm_splat_f32(r, 0));
         for (int64_t d = 0; a->fused && d < a->value_size; d++)
-            a->sums[d][j] = slot(r, tm_splat_f32(r, 0));
+            a->sums[d][j] = tm_slot(r, tm_splat_f32(r, 0));
         LLVMValueRef lane[64];
         for (int i = 0; i < r->lanes; i++)
             lane[i] = LLVMBuildTrunc(

@@ -2,7 +2,8 @@
  *
  * region_attention.h: what the loops of attention share: the operands, where their rows stand, the mask.
  *
- * region_attention.c takes many queries side by side, region_attention_one.c the single query of a decoder's step.
+ * region_attention.c takes many queries side by side, region_attention_one.c the single query of a decoder's
+ * step, region_attention_tiles.c bfloat16 on tiles.
  */
 #ifndef TM_CODEGEN_LLVM_REGION_ATTENTION_H
 #define TM_CODEGEN_LLVM_REGION_ATTENTION_H
@@ -42,6 +43,8 @@ typedef struct tm_attention {
     LLVMValueRef sums[TM_ATTENTION_FUSED][TM_ATTENTION_VECTORS];                                 /* slots of what is mixed in registers */
 } tm_attention;
 
+/* Operands, sizes, scale: what the node says. Also for the count of units. */
+void tm_attention_set_up(tm_region *r, tm_attention *a);
 /* Where a row of operand i (Q, K, V: 0 to 2) or of the output (3) starts, for the current batch and head. */
 LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMValueRef row);
 

@@ -19,90 +19,48 @@
  * a part of these units stands for the same part of those.
  */
 #include "codegen/llvm/amx.h"
+#include "codegen/llvm/region_attention.h"
 
 #include "ir/tiles.h"
 
 #include <math.h>
-#include <string.h>
 
 #define QUERIES 128 /* of a unit */
 #define GROUP 32    /* queries at once */
 #define MULTIPLY "llvm.x86.tdpbf16ps"
 
 typedef struct attention {
-    const tm_node *node; /* in the body */
-    int inputs[4];       /* Q, K, V, mask in the region; -1: none */
-    int64_t heads, kv_heads, size, value_size;
-    int64_t block; /* keys at once */
-    bool causal;
-    double scale;
-    LLVMValueRef data[4], out;
-    LLVMValueRef queries, keys;
-    LLVMValueRef batch, head, kv_head, first_query, query_count; /* of the unit */
-    LLVMValueRef mask_base, mask_query;                          /* of the head; stride, NULL: repeats */
-    LLVMValueRef q, k, v, scores, weights, mixed;                /* buffers */
-    LLVMValueRef maximum, sum, down;                             /* of the unit's queries; of the group's */
+    tm_attention shared;
+    int64_t block;                                /* keys at once */
+    LLVMValueRef mask_base, mask_query;           /* of the head; stride, NULL: repeats */
+    LLVMValueRef q, k, v, scores, weights, mixed; /* buffers */
+    LLVMValueRef maximum, sum, down;              /* of the unit's queries; of the group's */
 } attention;
 
-static int input_of(const tm_region *r, const tm_value *value) {
-    for (size_t i = 0; value != NULL && i < r->body->inputs.count; i++)
-        if (r->body->inputs.items[i] == value)
-            return (int)i;
-    return -1;
-}
-
 static const tm_value *operand(const tm_region *r, const attention *a, int i) {
-    return r->node->inputs[a->inputs[i]];
-}
-
-static int64_t head_count(const attention *a, const tm_value *value, const char *attribute) {
-    return value->rank == 4 ? value->dims[1]->constant : tm_node_int(a->node, attribute);
+    return r->node->inputs[a->shared.inputs[i]];
 }
 
 static void set_up(tm_region *r, attention *a) {
-    a->node = r->body->first;
-    for (int i = 0; i < 4; i++)
-        a->inputs[i] = i < a->node->input_count ? input_of(r, a->node->inputs[i]) : -1;
-    const tm_value *q = operand(r, a, 0), *k = operand(r, a, 1), *v = operand(r, a, 2);
-    a->heads = head_count(a, q, "q_num_heads");
-    a->kv_heads = head_count(a, k, "kv_num_heads");
-    a->size = q->rank == 4 ? q->dims[3]->constant : q->dims[2]->constant / a->heads;
-    a->value_size = v->rank == 4 ? v->dims[3]->constant : v->dims[2]->constant / a->kv_heads;
-    a->block = a->size > 64 || a->value_size > 64 ? 32 : 64;
-    a->causal = tm_node_int(a->node, "is_causal") != 0;
-    double scale = tm_node_float(a->node, "scale");
-    a->scale = isnan(scale) ? 1 / sqrt((double)a->size) : scale;
-    a->queries = tm_operand_dim(r, a->inputs[0], q->rank - 2);
-    a->keys = tm_operand_dim(r, a->inputs[1], k->rank - 2);
+    tm_attention_set_up(r, &a->shared);
+    a->block = a->shared.size > 64 || a->shared.value_size > 64 ? 32 : 64;
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     attention a = {0};
     set_up(r, &a);
-    LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
-    *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, QUERIES));
-    LLVMValueRef rows = tm_min(r, a.queries, tm_int(r, QUERIES));
-    LLVMValueRef work = tm_mul(r, tm_mul(r, rows, a.keys), tm_int(r, (a.size + a.value_size) / 4 + 16));
+    LLVMValueRef batch = tm_operand_dim(r, a.shared.inputs[0], 0);
+    *out_units =
+        tm_mul(r, tm_mul(r, batch, tm_int(r, a.shared.heads)), tm_ceildiv(r, a.shared.queries, QUERIES));
+    LLVMValueRef rows = tm_min(r, a.shared.queries, tm_int(r, QUERIES));
+    LLVMValueRef work =
+        tm_mul(r, tm_mul(r, rows, a.shared.keys), tm_int(r, (a.shared.size + a.shared.value_size) / 4 + 16));
     *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, 400000), tm_max(r, work, tm_int(r, 1)), ""),
                         tm_int(r, 1));
     return TM_OK;
 }
 
 /* ---- places ---- */
-
-/* Where a row of an operand (3: of the output) starts: [b, h, length, size] or [b, length, h * size]. */
-static LLVMValueRef row_start(tm_region *r, const attention *a, int i, LLVMValueRef row) {
-    bool of_keys = i == 1 || i == 2;
-    int64_t heads = of_keys ? a->kv_heads : a->heads, size = i < 2 ? a->size : a->value_size;
-    LLVMValueRef length = of_keys ? a->keys : a->queries, head = of_keys ? a->kv_head : a->head;
-    int rank = i == 3 ? r->node->outputs[0]->rank : operand(r, a, i)->rank;
-    if (rank == 4) {
-        LLVMValueRef plane = tm_add(r, tm_mul(r, a->batch, tm_int(r, heads)), head);
-        return tm_mul(r, tm_add(r, tm_mul(r, plane, length), row), tm_int(r, size));
-    }
-    LLVMValueRef line = tm_add(r, tm_mul(r, a->batch, length), row);
-    return tm_mul(r, tm_add(r, tm_mul(r, line, tm_int(r, heads)), head), tm_int(r, size));
-}
 
 static LLVMValueRef tile_at(tm_region *r, LLVMValueRef buffer, LLVMValueRef number) {
     LLVMValueRef bytes = tm_mul(r, number, tm_int(r, TM_TILE_TOTAL));
@@ -123,10 +81,10 @@ static void put(tm_region *r, LLVMValueRef value, LLVMValueRef buffer, LLVMValue
 static void set_mask(tm_region *r, attention *a) {
     a->mask_base = tm_int(r, 0);
     a->mask_query = NULL;
-    if (a->inputs[3] < 0)
+    if (a->shared.inputs[3] < 0)
         return;
     const tm_value *m = operand(r, a, 3);
-    LLVMValueRef stride = tm_operand_dim(r, a->inputs[3], m->rank - 1);
+    LLVMValueRef stride = tm_operand_dim(r, a->shared.inputs[3], m->rank - 1);
     for (int i = m->rank - 2; i >= 0; i--) {
         if (tm_dim_is(m->dims[i], 1))
             continue;
@@ -134,8 +92,9 @@ static void set_mask(tm_region *r, attention *a) {
         if (from_end == 1)
             a->mask_query = stride;
         else
-            a->mask_base = tm_add(r, a->mask_base, tm_mul(r, from_end == 2 ? a->head : a->batch, stride));
-        stride = tm_mul(r, stride, tm_operand_dim(r, a->inputs[3], i));
+            a->mask_base =
+                tm_add(r, a->mask_base, tm_mul(r, from_end == 2 ? a->shared.head : a->shared.batch, stride));
+        stride = tm_mul(r, stride, tm_operand_dim(r, a->shared.inputs[3], i));
     }
 }
 
@@ -144,12 +103,12 @@ static void set_mask(tm_region *r, attention *a) {
 /* 32 queries from `query` on as tiles; rows beyond the last one repeat it. */
 static void pack_queries(tm_region *r, const attention *a, LLVMValueRef query) {
     tm_loop row = tm_loop_begin(r, tm_int(r, 0), tm_int(r, GROUP), 1);
-    LLVMValueRef last = tm_sub(r, a->queries, tm_int(r, 1));
-    LLVMValueRef from = row_start(r, a, 0, tm_min(r, tm_add(r, query, row.index), last));
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->size), r->lanes);
-    LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[0], tm_add(r, from, column.index));
+    LLVMValueRef last = tm_sub(r, a->shared.queries, tm_int(r, 1));
+    LLVMValueRef from = tm_attention_row(r, &a->shared, 0, tm_min(r, tm_add(r, query, row.index), last));
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), r->lanes);
+    LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->shared.data[0], tm_add(r, from, column.index));
     tm_store_vector(r, TAMIS_TYPE_BFLOAT16, tm_to_bf16(r, x), a->q,
-                    tm_tiled_index(r, row.index, column.index, tm_int(r, a->size)));
+                    tm_tiled_index(r, row.index, column.index, tm_int(r, a->shared.size)));
     tm_loop_end(r, &column);
     tm_loop_end(r, &row);
 }
@@ -189,16 +148,16 @@ static LLVMValueRef words_of(tm_region *r, LLVMValueRef data, LLVMValueRef from)
 
 /* The block's keys: for each 16 of them, a tile for each 32 columns of K, turned round. */
 static void pack_keys(tm_region *r, const attention *a, LLVMValueRef first) {
-    LLVMValueRef last = tm_sub(r, a->keys, tm_int(r, 1));
-    int64_t steps = a->size / 32;
+    LLVMValueRef last = tm_sub(r, a->shared.keys, tm_int(r, 1));
+    int64_t steps = a->shared.size / 32;
     tm_loop tile = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->block / TM_TILE_ROWS), 1);
     tm_loop step = tm_loop_begin(r, tm_int(r, 0), tm_int(r, steps), 1);
     LLVMValueRef lines[TM_TILE_ROWS];
     for (int i = 0; i < TM_TILE_ROWS; i++) {
         LLVMValueRef key =
             tm_add(r, first, tm_add(r, tm_mul(r, tile.index, tm_int(r, TM_TILE_ROWS)), tm_int(r, i)));
-        LLVMValueRef from = row_start(r, a, 1, tm_min(r, key, last));
-        lines[i] = words_of(r, a->data[1], tm_add(r, from, tm_mul(r, step.index, tm_int(r, 32))));
+        LLVMValueRef from = tm_attention_row(r, &a->shared, 1, tm_min(r, key, last));
+        lines[i] = words_of(r, a->shared.data[1], tm_add(r, from, tm_mul(r, step.index, tm_int(r, 32))));
     }
     turn(r, lines);
     LLVMValueRef to = tile_at(r, a->k, tm_add(r, tm_mul(r, tile.index, tm_int(r, steps)), step.index));
@@ -211,18 +170,18 @@ static void pack_keys(tm_region *r, const attention *a, LLVMValueRef first) {
 /* The block's values: for each 16 columns, a tile for each 32 keys, two of which share a line. */
 static void pack_values(tm_region *r, const attention *a, LLVMValueRef first) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef last = tm_sub(r, a->keys, tm_int(r, 1));
+    LLVMValueRef last = tm_sub(r, a->shared.keys, tm_int(r, 1));
     LLVMTypeRef words = LLVMVectorType(r->e->i32, 16);
     tm_loop pair = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->block / 2), 1);
     LLVMValueRef key = tm_add(r, first, tm_mul(r, pair.index, tm_int(r, 2))), from[2];
     for (int i = 0; i < 2; i++)
-        from[i] = row_start(r, a, 2, tm_min(r, tm_add(r, key, tm_int(r, i)), last));
-    tm_loop tile = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size / TM_TILE_ROWS), 1);
+        from[i] = tm_attention_row(r, &a->shared, 2, tm_min(r, tm_add(r, key, tm_int(r, i)), last));
+    tm_loop tile = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.value_size / TM_TILE_ROWS), 1);
     LLVMValueRef half[2];
     for (int i = 0; i < 2; i++) {
         LLVMValueRef at = tm_add(r, from[i], tm_mul(r, tile.index, tm_int(r, TM_TILE_ROWS)));
-        half[i] =
-            LLVMBuildZExt(b, tm_to_bf16(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->data[2], at)), words, "");
+        half[i] = LLVMBuildZExt(b, tm_to_bf16(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->shared.data[2], at)),
+                                words, "");
     }
     LLVMValueRef upper = LLVMBuildShl(b, half[1], tm_splat(r, tm_emit_i32(r->e, 16)), "");
     LLVMValueRef number = tm_add(r, tm_mul(r, tile.index, tm_int(r, a->block / 32)),
@@ -260,7 +219,7 @@ static void multiply(tm_region *r, LLVMValueRef left, LLVMValueRef right, LLVMVa
 static void score(tm_region *r, const attention *a) {
     tm_loop pair = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->block / 32), 1);
     LLVMValueRef column = tm_mul(r, pair.index, tm_int(r, 32));
-    multiply(r, a->q, a->k, pair.index, a->size / 32,
+    multiply(r, a->q, a->k, pair.index, a->shared.size / 32,
              LLVMBuildInBoundsGEP2(r->e->builder, r->e->f32, a->scores, &column, 1, ""), a->block);
     tm_loop_end(r, &pair);
 }
@@ -270,10 +229,10 @@ static void mix(tm_region *r, const attention *a, LLVMValueRef query, LLVMValueR
                 LLVMValueRef first_key) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef fresh = LLVMBuildICmp(b, LLVMIntEQ, first_key, tm_int(r, 0), "");
-    tm_loop pair = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size / 32), 1);
+    tm_loop pair = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.value_size / 32), 1);
     multiply(r, a->weights, a->v, pair.index, a->block / 32, a->mixed, 32);
     tm_loop row = tm_loop_begin(r, tm_int(r, 0), rows, 1);
-    LLVMValueRef out = row_start(r, a, 3, tm_add(r, query, row.index));
+    LLVMValueRef out = tm_attention_row(r, &a->shared, 3, tm_add(r, query, row.index));
     LLVMValueRef down = tm_splat(r, get(r, a->down, row.index));
     for (int i = 0; i < 2; i++) {
         LLVMValueRef at =
@@ -281,9 +240,9 @@ static void mix(tm_region *r, const attention *a, LLVMValueRef query, LLVMValueR
         LLVMValueRef part =
             tm_load_vector(r, TAMIS_TYPE_FLOAT, a->mixed,
                            tm_add(r, tm_mul(r, row.index, tm_int(r, 32)), tm_int(r, (int64_t)i * 16)));
-        LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, at); /* of a block before */
+        LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->shared.out, at); /* of a block before */
         old = LLVMBuildSelect(b, fresh, tm_splat_f32(r, 0), old, "");
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_fma(r, old, down, part), a->out, at);
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_fma(r, old, down, part), a->shared.out, at);
     }
     tm_loop_end(r, &row);
     tm_loop_end(r, &pair);
@@ -296,20 +255,20 @@ static void mix(tm_region *r, const attention *a, LLVMValueRef query, LLVMValueR
 static LLVMValueRef biased(tm_region *r, const attention *a, LLVMValueRef row, LLVMValueRef query,
                            LLVMValueRef first_key, int64_t column) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef key = tm_add(r, first_key, tm_int(r, column)), left = tm_sub(r, a->keys, key);
+    LLVMValueRef key = tm_add(r, first_key, tm_int(r, column)), left = tm_sub(r, a->shared.keys, key);
     LLVMValueRef at = tm_add(r, tm_mul(r, row, tm_int(r, a->block)), tm_int(r, column));
     LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->scores, at);
-    x = LLVMBuildFMul(b, x, tm_splat_f32(r, a->scale), "");
-    if (a->causal)
+    x = LLVMBuildFMul(b, x, tm_splat_f32(r, a->shared.scale), "");
+    if (a->shared.causal)
         left = tm_min(r, left, tm_add(r, tm_sub(r, query, key), tm_int(r, 1)));
     LLVMValueRef inside = tm_tail_mask(r, tm_max(r, left, tm_int(r, 0)));
-    if (a->inputs[3] >= 0) {
+    if (a->shared.inputs[3] >= 0) {
         LLVMValueRef index = tm_add(r, a->mask_base, key);
         if (a->mask_query != NULL)
             index = tm_add(r, index, tm_mul(r, query, a->mask_query));
         tamis_type type = operand(r, a, 3)->type;
         r->mask = inside;
-        LLVMValueRef mask = tm_load_vector(r, type, a->data[3], index);
+        LLVMValueRef mask = tm_load_vector(r, type, a->shared.data[3], index);
         r->mask = NULL;
         if (type == TAMIS_TYPE_BOOL)
             inside = LLVMBuildAnd(b, inside, mask, "");
@@ -365,14 +324,15 @@ static void clear(tm_region *r, const attention *a) {
  * but -inf is. */
 static void finish(tm_region *r, const attention *a) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
-    tm_loop row = tm_loop_begin(r, tm_int(r, 0), a->query_count, 1);
+    LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->shared.keys, tm_int(r, 0), "");
+    tm_loop row = tm_loop_begin(r, tm_int(r, 0), a->shared.query_count, 1);
     LLVMValueRef sum = tm_splat(r, get(r, a->sum, row.index));
-    LLVMValueRef out = row_start(r, a, 3, tm_add(r, a->first_query, row.index));
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), r->lanes);
+    LLVMValueRef out = tm_attention_row(r, &a->shared, 3, tm_add(r, a->shared.first_query, row.index));
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.value_size), r->lanes);
     LLVMValueRef at = tm_add(r, out, column.index);
-    LLVMValueRef y = LLVMBuildFDiv(b, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->out, at), sum, "");
-    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildSelect(b, none, tm_splat_f32(r, 0), y, ""), a->out, at);
+    LLVMValueRef y = LLVMBuildFDiv(b, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->shared.out, at), sum, "");
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildSelect(b, none, tm_splat_f32(r, 0), y, ""), a->shared.out,
+                    at);
     tm_loop_end(r, &column);
     tm_loop_end(r, &row);
 }
@@ -381,11 +341,11 @@ static void finish(tm_region *r, const attention *a) {
 static void key_block(tm_region *r, const attention *a, LLVMValueRef first_key) {
     pack_keys(r, a, first_key);
     pack_values(r, a, first_key);
-    tm_loop group = tm_loop_begin(r, tm_int(r, 0), a->query_count, GROUP);
-    LLVMValueRef query = tm_add(r, a->first_query, group.index);
-    LLVMValueRef rows = tm_min(r, tm_int(r, GROUP), tm_sub(r, a->query_count, group.index));
+    tm_loop group = tm_loop_begin(r, tm_int(r, 0), a->shared.query_count, GROUP);
+    LLVMValueRef query = tm_add(r, a->shared.first_query, group.index);
+    LLVMValueRef rows = tm_min(r, tm_int(r, GROUP), tm_sub(r, a->shared.query_count, group.index));
     LLVMBasicBlockRef seen = NULL;
-    if (a->causal) /* by any of the group */
+    if (a->shared.causal) /* by any of the group */
         seen = tm_if_begin(r, tm_less(r, first_key, tm_add(r, query, rows)));
     pack_queries(r, a, query);
     score(r, a);
@@ -398,9 +358,9 @@ static void key_block(tm_region *r, const attention *a, LLVMValueRef first_key) 
 
 static void allocate(tm_region *r, attention *a) {
     LLVMTypeRef half = r->e->i16, single = r->e->f32;
-    a->q = tm_region_alloca(r, half, GROUP * a->size, 64);
-    a->k = tm_region_alloca(r, half, a->block * a->size, 64);
-    a->v = tm_region_alloca(r, half, a->block * a->value_size, 64);
+    a->q = tm_region_alloca(r, half, GROUP * a->shared.size, 64);
+    a->k = tm_region_alloca(r, half, a->block * a->shared.size, 64);
+    a->v = tm_region_alloca(r, half, a->block * a->shared.value_size, 64);
     a->scores = tm_region_alloca(r, single, GROUP * a->block, 64);
     a->weights = tm_region_alloca(r, half, GROUP * a->block, 64);
     a->mixed = tm_region_alloca(r, single, (int64_t)GROUP * 32, 64);
@@ -417,21 +377,23 @@ static void on_tiles(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     LLVMBuilderRef b = r->e->builder;
     set_up(r, &a);
     for (int i = 0; i < 4; i++)
-        a.data[i] = a.inputs[i] >= 0 ? tm_operand_data(r, a.inputs[i]) : NULL;
-    a.out = tm_operand_data(r, r->node->input_count);
+        a.shared.data[i] = a.shared.inputs[i] >= 0 ? tm_operand_data(r, a.shared.inputs[i]) : NULL;
+    a.shared.out = tm_operand_data(r, r->node->input_count);
     allocate(r, &a);
     tm_amx_configure(r);
-    LLVMValueRef blocks = tm_ceildiv(r, a.queries, QUERIES);
+    LLVMValueRef blocks = tm_ceildiv(r, a.shared.queries, QUERIES);
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
     LLVMValueRef plane = LLVMBuildUDiv(b, unit.index, blocks, "");
-    a.first_query = tm_mul(r, tm_sub(r, unit.index, tm_mul(r, plane, blocks)), tm_int(r, QUERIES));
-    a.query_count = tm_min(r, tm_int(r, QUERIES), tm_sub(r, a.queries, a.first_query));
-    a.batch = LLVMBuildUDiv(b, plane, tm_int(r, a.heads), "");
-    a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
-    a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
+    a.shared.first_query = tm_mul(r, tm_sub(r, unit.index, tm_mul(r, plane, blocks)), tm_int(r, QUERIES));
+    a.shared.query_count = tm_min(r, tm_int(r, QUERIES), tm_sub(r, a.shared.queries, a.shared.first_query));
+    a.shared.batch = LLVMBuildUDiv(b, plane, tm_int(r, a.shared.heads), "");
+    a.shared.head = tm_sub(r, plane, tm_mul(r, a.shared.batch, tm_int(r, a.shared.heads)));
+    a.shared.kv_head = LLVMBuildUDiv(b, a.shared.head, tm_int(r, a.shared.heads / a.shared.kv_heads), "");
     set_mask(r, &a);
     clear(r, &a);
-    LLVMValueRef last = a.causal ? tm_min(r, a.keys, tm_add(r, a.first_query, a.query_count)) : a.keys;
+    LLVMValueRef last = a.shared.causal
+                            ? tm_min(r, a.shared.keys, tm_add(r, a.shared.first_query, a.shared.query_count))
+                            : a.shared.keys;
     tm_loop keys = tm_loop_begin(r, tm_int(r, 0), last, a.block);
     key_block(r, &a, keys.index);
     tm_loop_end(r, &keys);

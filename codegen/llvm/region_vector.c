@@ -142,6 +142,16 @@ void tm_prefetch(tm_region *r, LLVMValueRef data, LLVMValueRef index) {
     (void)tm_intrinsic(r, "llvm.prefetch", r->e->ptr, arguments, 4);
 }
 
+LLVMValueRef tm_slot(tm_region *r, LLVMValueRef value) {
+    LLVMValueRef slot = tm_region_alloca(r, LLVMTypeOf(value), 1, 64);
+    LLVMBuildStore(r->e->builder, value, slot);
+    return slot;
+}
+
+LLVMValueRef tm_held(tm_region *r, LLVMValueRef slot) {
+    return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot, "");
+}
+
 LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
     return tm_intrinsic(r, "llvm.fma", LLVMTypeOf(c), (LLVMValueRef[]){a, b, c}, 3);
 }
