@@ -9,6 +9,7 @@
 #ifndef TM_CODEGEN_H
 #define TM_CODEGEN_H
 
+#include "codegen/schedule_table.h"
 #include "codegen/target.h"
 #include "ir/graph.h"
 
@@ -25,6 +26,8 @@ typedef struct tm_codegen_options {
     bool symbols; /* -g: symbols stay; each region has functions of its own, named after its first node */
     const char *precision; /* for the manifest: "f32", "bf16" */
     bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
+    tm_schedule_table *schedules; /* instead of the cost model's; or NULL */
+    tm_schedule_steps *steps;     /* filled when there is a profile; or NULL */
 } tm_codegen_options;
 
 /* Writes the artifact (and for obj and lib the header beside it) whole or not at all. The model must be

@@ -175,7 +175,7 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu,
                             given->precision == TAMIS_PRECISION_BF16, &target));
     tm_text_init(&text, &tool->arena);
-    tm_schedule_list(model, &target, &text);
+    tm_schedule_list(model, &target, NULL, &text);
     *out_json = tm_text_get(&text);
     return TM_OK;
 }

@@ -14,11 +14,12 @@
 #define MOST_LIGHT_NODES 9 /* the product's own among them */
 
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
-    tm_product_shape shape = tm_product_shape_of(region);
-    if (shape.panel == 0)
-        tm_text_add(text, " k%lld", (long long)shape.k);
+    tm_scheduled scheduled = tm_scheduled_of(region);
+    if (scheduled.shape.panel == 0 && !scheduled.units)
+        tm_text_add(text, " k%lld", (long long)scheduled.shape.k);
     for (int i = 0; i < e->options->target.level_count; i++) {
-        tm_schedule schedule = tm_schedule_choose(&e->options->target.levels[i], &shape);
+        tm_schedule schedule =
+            tm_schedule_get(e->options->schedules, &e->options->target.levels[i], &scheduled);
         tm_text_add(text, " ");
         tm_schedule_print(&schedule, text);
     }

@@ -9,19 +9,6 @@
 
 #define UNROLL 4
 
-int tm_convolution_most_rows(const tm_region *r, int vectors) {
-    switch (r->level->vector_bits) {
-    case 512:
-        return vectors <= 2 ? TM_CONVOLUTION_ROWS : vectors == 3 ? 9 : 6;
-    case 256:
-        return vectors == 1 ? 12 : 6;
-    case 128:
-        return vectors <= 2 ? 12 : 6;
-    default:
-        return 4;
-    }
-}
-
 void tm_convolution_set_up(tm_region *r, tm_convolution *c) {
     tm_space *s = &c->space;
     tm_space_set_up(r, s, tm_space_window(r, false));
@@ -68,10 +55,9 @@ static void set_up_depth(tm_region *r, tm_convolution *c) {
 }
 
 void tm_convolution_set_up_tiles(tm_region *r, tm_convolution *c) {
-    c->vectors = c->shared.shape.panel / r->lanes;
-    int most = r->level->vector_bits == 256 ? 2 : r->level->vector_bits > 0 ? TM_CONVOLUTION_VECTORS : 1;
-    while (c->vectors > most || (c->shared.shape.panel / r->lanes) % c->vectors != 0)
-        c->vectors--;
+    tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
+    c->rows = schedule.rows;
+    c->vectors = schedule.vectors;
     set_up_depth(r, c);
 }
 

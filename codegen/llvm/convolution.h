@@ -31,7 +31,7 @@ typedef struct tm_convolution {
     tm_space space;
     int64_t groups, channels, filters; /* channels and filters of a group */
     int64_t depth, panels;             /* panels of a group */
-    int vectors;                       /* of a tile */
+    int rows, vectors;                 /* most positions of a tile, and its vectors */
     tm_depth_loop loops[TM_SPACE_AXES + 1];
     int loop_count;
 } tm_convolution;
@@ -48,8 +48,6 @@ typedef struct tm_tile {
 void tm_convolution_set_up(tm_region *r, tm_convolution *c);
 /* Vectors of a tile and loops over the terms; not for the count of units. */
 void tm_convolution_set_up_tiles(tm_region *r, tm_convolution *c);
-/* Positions that a tile of so many vectors has registers for. */
-int tm_convolution_most_rows(const tm_region *r, int vectors);
 /* Emits the sums of the tile whose shape, x and panel are given. */
 void tm_convolution_sum(tm_region *r, const tm_convolution *c, tm_tile *t);
 LLVMValueRef tm_convolution_load_sum(tm_region *r, const tm_tile *t, int position, int vector);

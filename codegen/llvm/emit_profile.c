@@ -13,6 +13,7 @@
  */
 #include "codegen/cost.h"
 #include "codegen/llvm/emit.h"
+#include "codegen/llvm/schedule.h"
 #include "tamis/profile.h"
 
 static LLVMTypeRef step_type(tm_emit *e, unsigned parameters) {
@@ -85,6 +86,18 @@ static void tell(tm_emit *e, LLVMValueRef step, int finished, LLVMValueRef flops
                    4, "");
 }
 
+/* Which schedule has the step? */
+static void note_step(tm_emit *e, const tm_node *node) {
+    tm_schedule_steps *steps = e->options->steps;
+    if (steps == NULL)
+        return;
+    tm_scheduled scheduled = {0};
+    if (node->op == TM_OP_Region)
+        scheduled = tm_scheduled_of(node);
+    tm_push(steps->arena, &steps->list,
+            scheduled.kind != NULL ? tm_arena_copy(steps->arena, &scheduled, sizeof(scheduled)) : NULL);
+}
+
 LLVMValueRef tm_emit_step_begin(tm_emit *e, const tm_node *node, const char *function) {
     if (!e->options->profile)
         return NULL;
@@ -97,6 +110,7 @@ LLVMValueRef tm_emit_step_begin(tm_emit *e, const tm_node *node, const char *fun
                               tm_emit_string(e, kind), tm_emit_string(e, function), list};
     LLVMValueRef step = constant_record(e, LLVMConstStructInContext(e->context, members, 5, 0), "step");
     tell(e, step, 0, tm_emit_i64(e, 0), tm_emit_i64(e, 0));
+    note_step(e, node);
     return step;
 }
 

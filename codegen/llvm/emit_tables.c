@@ -159,7 +159,7 @@ static const char *manifest(tm_emit *e) {
         tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
     tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"schedules\": ",
                 e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision);
-    tm_schedule_list(e->model, &e->options->target, &text);
+    tm_schedule_list(e->model, &e->options->target, e->options->schedules, &text);
     tm_text_add(&text, "}");
     return tm_text_get(&text);
 }

@@ -116,8 +116,8 @@ static void add_graph(key *k, const tm_graph *graph) {
 static const char *make_key(tm_emit *e, const tm_node *node) {
     key k = {0};
     tm_text_init(&k.text, e->arena);
-    bool scheduled = strcmp(tm_node_string(node, "kind"), "contract") == 0;
-    k.product = scheduled || strcmp(tm_node_string(node, "kind"), "tiles") == 0;
+    k.product = strcmp(tm_node_string(node, "kind"), "contract") == 0 ||
+                strcmp(tm_node_string(node, "kind"), "tiles") == 0;
     tm_text_add(&k.text, "%s ", tm_node_string(node, "kind"));
     for (int i = 0; i < node->input_count; i++)
         if (tm_value_is_constant(node->inputs[i]))
@@ -127,7 +127,7 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
         if (tm_value_is_tiled(node->outputs[i]))
             tm_text_add(&k.text, "t%d", i);
     add_graph(&k, tm_node_graph(node, "body"));
-    if (scheduled)
+    if (k.product)
         tm_contract_add_key(e, node, &k.text);
     return tm_text_get(&k.text);
 }

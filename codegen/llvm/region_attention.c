@@ -27,6 +27,7 @@
  * broadcast). Queries of one group share the K and V head.
  */
 #include "codegen/llvm/region_attention.h"
+#include "codegen/llvm/schedule.h"
 
 #include <math.h>
 #include <string.h>
@@ -34,7 +35,6 @@
 #define QUERIES 32   /* of a unit: the same for all levels */
 #define FEW 8        /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
 #define BLOCK 8      /* keys, or columns of V, at once */
-#define STACK 7168   /* floats of the buffers with tiles of 128 keys, if it can be */
 
 static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
@@ -44,44 +44,19 @@ static int64_t head_count(const tm_attention *a, const tm_value *value, const ch
     return value->rank == 4 ? value->dims[1]->constant : tm_node_int(a->node, attribute);
 }
 
-/* The value of a length that is known, else `unknown`. */
-static int64_t known(LLVMValueRef length, int64_t unknown) {
-    return LLVMIsConstant(length) ? LLVMConstIntGetSExtValue(length) : unknown;
-}
-
-/* A size of blocks up to `most` that divides the whole if it can be, so that nothing is left over. */
-static int block_of(int64_t whole, int most) {
-    for (int block = most; block >= 4; block--)
-        if (whole % block == 0)
-            return block;
-    return whole < most ? (int)whole : most;
-}
-
-/* Shapes of the loops. Accumulators are 8 or 16: enough to hide the latency of multiply and add, and few
- * enough to stay in registers. */
-static void choose_schedule(tm_region *r, tm_attention *a) {
-    int64_t queries = known(a->queries, QUERIES / 2), keys = known(a->keys, INT64_MAX /* odd */);
-    bool many_registers = r->level->vector_registers >= 32;
-    int64_t half = QUERIES / 2, padded = (queries + half - 1) / half * half;
-    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
-    bool two = queries > half && (padded % QUERIES == 0 || padded >= 8 * half);
-    int64_t wide = r->lanes >= 16 && two && a->size + a->value_size <= 128 ? QUERIES : half;
-    wide = queries < wide ? queries : wide;
-    a->vectors = (int)(wide > 0 ? (wide + r->lanes - 1) / r->lanes : 1);
-    if (a->vectors * r->lanes < 8) /* squares of 8 by 8 are turned */
-        a->vectors = 8 / r->lanes;
-    a->vectors = a->vectors > TM_ATTENTION_VECTORS ? TM_ATTENTION_VECTORS : a->vectors;
-    a->width = a->vectors * r->lanes;
-    int accumulators = many_registers ? 16 : 8;
-    a->block = accumulators / a->vectors < BLOCK ? accumulators / a->vectors : BLOCK;
-    a->columns = block_of(a->value_size, a->block);
-    a->fused = a->value_size * a->vectors <= accumulators;
-    a->tile = (a->size + a->value_size + 128) * a->width <= STACK ? 128 : 64;
+/* Shapes of the loops. */
+static void set_up_loops(tm_region *r, tm_attention *a) {
+    tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
+    int64_t keys = LLVMIsConstant(a->keys) ? LLVMConstIntGetSExtValue(a->keys) : INT64_MAX /* odd */;
+    a->width = schedule.queries;
+    a->vectors = a->width / r->lanes;
+    a->block = schedule.keys;
+    a->columns = schedule.values;
+    a->fused = a->value_size * a->vectors <= (r->level->vector_registers >= 32 ? 16 : 8);
+    a->tile = schedule.tile;
     a->single = keys >= 1 && keys <= a->tile;
-    if (a->single) {
+    if (a->single)
         a->tile = (int)keys;
-        a->block = block_of(keys, a->block);
-    }
     a->whole = a->tile % a->block == 0 && keys % a->block == 0;
 }
 
@@ -103,7 +78,7 @@ void tm_attention_set_up(tm_region *r, tm_attention *a) {
 
 static void set_up(tm_region *r, tm_attention *a) {
     tm_attention_set_up(r, a);
-    choose_schedule(r, a);
+    set_up_loops(r, a);
 }
 
 /* Elements from one row of an operand (3: of the output) to the next. Both layouts have the length before

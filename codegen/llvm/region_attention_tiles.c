@@ -20,6 +20,7 @@
  */
 #include "codegen/llvm/amx.h"
 #include "codegen/llvm/region_attention.h"
+#include "codegen/llvm/schedule.h"
 
 #include "ir/tiles.h"
 
@@ -43,7 +44,7 @@ static const tm_value *operand(const tm_region *r, const attention *a, int i) {
 
 static void set_up(tm_region *r, attention *a) {
     tm_attention_set_up(r, &a->shared);
-    a->block = a->shared.size > 64 || a->shared.value_size > 64 ? 32 : 64;
+    a->block = tm_schedule_of(r->e->options, r->level, r->node).keys;
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {

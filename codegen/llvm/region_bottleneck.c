@@ -112,7 +112,7 @@ static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     const tm_space *s = &b->inner.space;
     LLVMValueRef line = ring_line(r, b, tm_add(r, row, tm_int(r, b->space.head[0])));
     LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, row, tm_int(r, b->high)));
-    int size = (int)tm_even_part(b->wide, tm_convolution_most_rows(r, b->inner.vectors));
+    int size = (int)tm_even_part(b->wide, b->inner.rows);
     int64_t whole = b->wide / size * size;
     LLVMValueRef x = tm_element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
     make_tiles(r, b, 0, whole, size, x, line);

@@ -51,7 +51,7 @@ typedef struct contract {
 
 static void set_up(tm_region *r, contract *c) {
     tm_contract_set_up(r, &c->shared);
-    c->schedule = tm_schedule_choose(r->level, &c->shared.shape);
+    c->schedule = tm_schedule_of(r->e->options, r->level, r->node);
 }
 
 static int tile_columns(const tm_region *r, const contract *c) {

@@ -90,8 +90,8 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     return TM_OK;
 }
 
-static void set_up_shapes(tm_region *r, convolution *c) {
-    int rows = tm_convolution_most_rows(r, c->sums.vectors);
+static void set_up_shapes(convolution *c) {
+    int rows = c->sums.rows;
     int64_t width = tm_known(c->sums.space.out[c->sums.space.axes - 1]);
     int64_t whole = c->block_rows;
     c->tall = width > 0 && 2 * width <= rows && whole > 1;
@@ -277,7 +277,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     convolution c = {0};
     set_up(r, &c);
     tm_convolution_set_up_tiles(r, &c.sums);
-    set_up_shapes(r, &c);
+    set_up_shapes(&c);
     c.light = tm_contract_is_light(r);
     tm_contract_begin(r, &c.sums.shared);
     c.tile = tm_region_alloca(r, r->e->f32, (int64_t)TM_CONVOLUTION_ROWS * c.sums.vectors * r->lanes, 64);

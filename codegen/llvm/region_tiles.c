@@ -18,7 +18,6 @@
 #include "ir/tiles.h"
 
 #define BAND_ROWS 32            /* rows of A that are multiplied at once; a unit has a multiple */
-#define UNIT_BYTES (1 << 20)    /* of A */
 #define WORK ((int64_t)2 << 20) /* multiply-adds worth a task of their own */
 
 static const tm_tile_form forms[] = {{TAMIS_TYPE_BFLOAT16, 2, "llvm.x86.tdpbf16ps"}};
@@ -43,10 +42,32 @@ static void set_up(tm_region *r, tm_tiles *t) {
     t->panel_bytes = tm_mul(r, t->steps, tm_int(r, 2 * TM_TILE_TOTAL));
 }
 
+/* Bytes of A in a unit at a level. */
+static LLVMValueRef unit_bytes(tm_region *r, const tm_level *level) {
+    return tm_int(r, (int64_t)tm_schedule_of(r->e->options, level, r->node).unit_kib << 10);
+}
+
+/* The same, of the level that runs. */
+static LLVMValueRef unit_bytes_at_run(tm_region *r) {
+    LLVMBuilderRef b = r->e->builder;
+    const tm_target_choice *target = &r->e->options->target;
+    LLVMValueRef bytes = unit_bytes(r, &target->levels[0]), last = bytes;
+    for (int i = 1; i < target->level_count; i++) {
+        LLVMValueRef own = unit_bytes(r, &target->levels[i]);
+        if (own == last)
+            continue;
+        last = own;
+        LLVMValueRef level = tm_emit_load(r->e, r->e->i32, r->run, TM_OFFSET(level));
+        LLVMValueRef reached = LLVMBuildICmp(b, LLVMIntSGE, level, tm_emit_i32(r->e, i), "");
+        bytes = LLVMBuildSelect(b, reached, own, bytes, "");
+    }
+    return bytes;
+}
+
 /* Rows of a unit. */
-static LLVMValueRef unit_rows(tm_region *r, const tm_tiles *t) {
+static LLVMValueRef unit_rows(tm_region *r, const tm_tiles *t, LLVMValueRef bytes) {
     LLVMValueRef row_bytes = tm_max(r, tm_mul(r, t->steps, tm_int(r, TM_TILE_BYTES)), tm_int(r, 1));
-    LLVMValueRef rows = LLVMBuildUDiv(r->e->builder, tm_int(r, UNIT_BYTES), row_bytes, "");
+    LLVMValueRef rows = LLVMBuildUDiv(r->e->builder, bytes, row_bytes, "");
     rows = LLVMBuildAnd(r->e->builder, rows, tm_int(r, -BAND_ROWS), "");
     return tm_max(r, rows, tm_int(r, BAND_ROWS));
 }
@@ -58,7 +79,7 @@ static LLVMValueRef ceildiv(tm_region *r, LLVMValueRef a, LLVMValueRef b) {
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     tm_tiles t = {0};
     set_up(r, &t);
-    LLVMValueRef rows = unit_rows(r, &t);
+    LLVMValueRef rows = unit_rows(r, &t, unit_bytes_at_run(r));
     *out_units = tm_mul(r, tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), ceildiv(r, t.shared.m, rows));
     LLVMValueRef work =
         tm_mul(r, tm_mul(r, tm_min(r, t.shared.m, rows), t.shared.k), tm_int(r, TM_TILE_PANEL));
@@ -77,7 +98,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
         tm_tiles_amx_begin(r, &t);
     else
         tm_tiles_vector_begin(r, &t);
-    LLVMValueRef panels = tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), rows = unit_rows(r, &t);
+    LLVMValueRef panels = tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), rows = unit_rows(r, &t, unit_bytes(r, r->level));
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
     LLVMValueRef block = LLVMBuildUDiv(b, unit.index, panels, "");
     LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, panels));

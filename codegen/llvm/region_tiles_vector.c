@@ -19,7 +19,7 @@
 
 #include "ir/tiles.h"
 
-#define MOST_ROWS 12
+#define MOST_ROWS TM_TILES_MOST_ROWS
 #define MOST_VECTORS 4
 #define CHUNK 8                   /* steps of K that are copied at once */
 #define WORDS (TM_TILE_BYTES / 4) /* of a line */
@@ -31,16 +31,12 @@ typedef struct shape {
     bool dot;
 } shape;
 
-/* What the registers hold: sums, a vector for each part of B, and some for A. */
 static shape choose(const tm_region *r) {
-    shape s = {.columns = r->lanes == 16 ? TM_TILE_PANEL : TM_TILE_ROWS,
+    tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
+    shape s = {.rows = {schedule.rows, schedule.small_rows, 1},
+               .columns = schedule.vectors * r->lanes,
                .dot = (r->level->units & TM_UNIT_DOT) != 0 && r->lanes == 16};
     s.words = s.dot ? WORDS : 2 * WORDS;
-    int vectors = s.columns / r->lanes;
-    int rows = (r->level->vector_registers - 2 * vectors - 2) / vectors;
-    s.rows[0] = rows > MOST_ROWS ? MOST_ROWS : rows;
-    s.rows[1] = s.rows[0] >= 8 ? 4 : 2;
-    s.rows[2] = 1;
     return s;
 }
 

@@ -25,7 +25,7 @@
 #include <math.h>
 
 #define MOST_POSITIONS 14
-#define MOST_TERMS 126   /* of the taps of the last axis, unrolled for a tile */
+#define MOST_TERMS TM_WINDOW_TERMS
 #define MOST_STATIC 2048 /* terms of all tiles of a known row */
 #define BLOCK 256        /* positions of a unit */
 #define CHANNELS 64      /* channels of a unit, a multiple of all vectors and panels */
@@ -84,9 +84,7 @@ static void set_up(tm_region *r, window *w) {
     w->row_blocks = tm_ceildiv(r, w->high, w->block_rows);
     w->chunks = whole ? tm_int(r, 1) : tm_ceildiv(r, s->out[last], BLOCK);
     w->channel_blocks = tm_ceildiv(r, s->channels, CHANNELS);
-    int64_t terms = MOST_TERMS / tm_at_least(s->kernel[last], 1);
-    int registers = r->level->vector_bits == 256 ? 8 : r->level->vector_bits == 0 ? 4 : MOST_POSITIONS;
-    w->most = (int)(terms < 4 ? 4 : terms < registers ? terms : registers);
+    w->most = tm_schedule_of(r->e->options, r->level, r->node).rows;
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {

@@ -20,13 +20,10 @@
 
 #include "ir/tiles.h"
 
-#include <string.h>
-
 #define SHALLOW 256      /* k below this is one block */
 #define WAY 4096         /* bytes: 64 sets of 64 bytes */
 #define COPY 64          /* divides WAY / 2 */
 #define SUMS_BYTES 24576 /* of the buffer of sums */
-#define UNITS 8          /* enough to share among some threads evenly */
 #define UNROLLED 128     /* multiply-adds of a tile's loop without rounds */
 
 /* Rows of a tile of 1, 2, 3 and 4 vectors. */
@@ -78,7 +75,7 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
             s.unroll = (int)k;
         return s;
     }
-    s.units = UNITS;
+    s.units = TM_SCHEDULE_UNITS;
     s.depth = vectors == 4 || level->vector_bits < 512 ? 128 : vectors == 3 ? 192 : 256;
     s.block_rows = SUMS_BYTES / 4 / (vectors * lanes) / s.rows * s.rows;
     if (k > 0 && k * 4 % (WAY / 2) == 0 && most > 8)
@@ -89,20 +86,7 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
     return s;
 }
 
-void tm_schedule_print(const tm_schedule *s, tm_text *text) {
-    tm_text_add(text, "%dx%d", s->rows, s->vectors);
-    if (s->small_rows > 0)
-        tm_text_add(text, "+%d", s->small_rows);
-    if (s->single_rows)
-        tm_text_add(text, "+1");
-    tm_text_add(text, " u%d %dx%d", s->unroll, s->block_rows, s->columns);
-    if (s->depth > 0)
-        tm_text_add(text, " d%d", s->depth);
-    if (s->copy > 0)
-        tm_text_add(text, " c%d", s->copy);
-}
-
-/* ---- the products of a model ---- */
+/* ---- the product of a region ---- */
 
 const tm_node *tm_region_product(const tm_node *region) {
     const tm_node *found = tm_node_graph(region, "body")->first;
@@ -149,64 +133,4 @@ tm_product_shape tm_product_shape_of(const tm_node *region) {
                               .n = known_product(b, b->rank - 1, b->rank),
                               .k = known_product(b, b->rank - 2, b->rank - 1),
                               .panel = b->constant != NULL ? b->constant->panel : 0};
-}
-
-typedef struct entry {
-    const char *product, *schedules;
-    int count;
-} entry;
-
-typedef struct list {
-    tm_arena *arena;
-    const tm_target_choice *target;
-    TM_VECTOR(entry) entries;
-} list;
-
-static void add_region(list *l, const tm_node *region) {
-    tm_product_shape shape = tm_product_shape_of(region);
-    const int64_t sizes[3] = {shape.m, shape.k, shape.n};
-    tm_text product, schedules;
-    tm_text_init(&product, l->arena);
-    tm_text_init(&schedules, l->arena);
-    for (int i = 0; i < 3; i++)
-        tm_text_add(&product, sizes[i] > 0 ? "%s%lld" : "%s?", i > 0 ? "x" : "", (long long)sizes[i]);
-    for (int i = 0; i < l->target->level_count; i++) {
-        tm_schedule schedule = tm_schedule_choose(&l->target->levels[i], &shape);
-        tm_text_add(&schedules, " %s ", l->target->levels[i].folder);
-        tm_schedule_print(&schedule, &schedules);
-    }
-    entry made = {tm_text_get(&product), tm_text_get(&schedules), tm_region_product_count(region)};
-    for (size_t i = 0; i < l->entries.count; i++)
-        if (strcmp(l->entries.items[i].product, made.product) == 0 &&
-            strcmp(l->entries.items[i].schedules, made.schedules) == 0) {
-            l->entries.items[i].count += made.count;
-            return;
-        }
-    tm_push(l->arena, &l->entries, made);
-}
-
-static void add_graph(list *l, const tm_graph *graph) {
-    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
-        if (node->op == TM_OP_Region) {
-            if (strcmp(tm_node_string(node, "kind"), "contract") == 0)
-                add_region(l, node);
-            continue;
-        }
-        for (int i = 0; i < tm_node_subgraph_count(node); i++)
-            add_graph(l, tm_node_subgraph(node, i));
-    }
-}
-
-void tm_schedule_list(const tm_model *model, const tm_target_choice *target, tm_text *text) {
-    list l = {.arena = model->arena, .target = target};
-    add_graph(&l, model->main);
-    tm_text_add(text, "[");
-    for (size_t i = 0; i < l.entries.count; i++) {
-        const entry *e = &l.entries.items[i];
-        tm_text_add(text, "%s\"%s", i > 0 ? ", " : "", e->product);
-        if (e->count > 1)
-            tm_text_add(text, " *%d", e->count);
-        tm_text_add(text, "%s\"", e->schedules);
-    }
-    tm_text_add(text, "]");
 }
