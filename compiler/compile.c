@@ -18,22 +18,12 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
-
-struct tamis_result {
-    tm_arena arena; /* of the diagnostics and texts */
-    tm_diagnostics diagnostics;
-    tm_text log;
-    tm_code code;
-    bool written; /* the output stands: only the words about it are still to be made */
-    const char *text, *json;
-};
 
 void tamis_compile_options_init(tamis_compile_options *options) {
     *options = (tamis_compile_options){.emit = TAMIS_EMIT_SO, .level = 2, .bisect_limit = -1};
@@ -91,10 +81,10 @@ static const char *artifact_name(tm_arena *arena, const char *output) {
     return isalpha((unsigned char)name[0]) ? name : tm_arena_format(arena, "model_%s", name);
 }
 
-static tm_code write_text(tm_model *model, const char *output, const tm_text *text) {
+tm_code tm_write_text(tm_diagnostics *diagnostics, const char *output, const tm_text *text) {
     FILE *file = strcmp(output, "-") == 0 ? stdout : fopen(output, "wb");
     if (file == NULL)
-        return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
+        return tm_report(diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
                          strerror(errno));
     struct stat status;
     bool failed = fwrite(text->data, 1, text->size, file) != text->size;
@@ -102,7 +92,7 @@ static tm_code write_text(tm_model *model, const char *output, const tm_text *te
     failed |= file == stdout ? fflush(file) != 0 : fclose(file) != 0;
     if (failed && regular)
         unlink(output);
-    return failed ? tm_report(model->diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output) : TM_OK;
+    return failed ? tm_report(diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output) : TM_OK;
 }
 
 static tm_code optimize(tm_model *model, const tamis_compile_options *options, tm_text *log) {
@@ -149,13 +139,27 @@ static bool has_region(const tm_graph *graph, const char *kind) {
     return false;
 }
 
+/* With schedules from a file, where one is given; those who tune bring their own. */
+static tm_code generate_code(tm_model *model, const char *output, const tamis_compile_options *options,
+                             tm_codegen_options *codegen, tm_text *warnings) {
+    if (options->schedules == NULL || codegen->schedules != NULL)
+        return tm_codegen(model, codegen, output);
+    tm_schedule_table table;
+    TM_TRY(tm_schedules_read(model->arena, model->diagnostics, options->schedules, codegen->target.target,
+                             &table, warnings));
+    codegen->schedules = &table;
+    TM_TRY(tm_codegen(model, codegen, output));
+    tm_schedules_warn(&table, options->schedules, &codegen->target, warnings);
+    return TM_OK;
+}
+
 static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options,
-                        uint64_t hash) {
+                        uint64_t hash, tm_tuning *tuning, tm_text *warnings) {
     if (options->emit == TAMIS_EMIT_IR) {
         tm_text text;
         tm_text_init(&text, model->arena);
         tm_print_model(model, 0, &text);
-        return write_text(model, output, &text);
+        return tm_write_text(model->diagnostics, output, &text);
     }
     if (options->name != NULL && !is_identifier(options->name))
         return tm_report(model->diagnostics, TM_E_USAGE, NULL,
@@ -174,21 +178,28 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .strict_math = options->strict_math,
                                   .symbols = options->symbols,
                                   .precision = options->precision == TAMIS_PRECISION_BF16 ? "bf16" : "f32",
-                                  .profile = options->profile};
+                                  .profile = options->profile,
+                                  .schedules = tuning != NULL ? tuning->schedules : NULL,
+                                  .steps = tuning != NULL ? tuning->steps : NULL};
     TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu,
                             has_region(model->main, "tiles") || has_region(model->main, "attention_tiles"),
                             &codegen.target));
-    return tm_codegen(model, &codegen, output);
+    if (tuning != NULL)
+        tuning->target = codegen.target;
+    return generate_code(model, output, options, &codegen, warnings);
 }
 
-typedef struct source {
-    const char *path; /* or memory: */
-    const void *data;
-    size_t bytes;
-} source;
+typedef struct request {
+    const tm_source *from;
+    const char *output;
+    const tamis_compile_options *options;
+    tm_tuning *tuning;
+} request;
 
-static tm_code compile(tamis_result *result, const source *from, const char *output,
-                       const tamis_compile_options *options) {
+static tm_code compile(tamis_result *result, void *argument) {
+    const request *r = argument;
+    const tm_source *from = r->from;
+    const tamis_compile_options *options = r->options;
     tm_import_options import;
     tm_import_options_of(options, &import);
     tm_model *model = NULL;
@@ -202,7 +213,8 @@ static tm_code compile(tamis_result *result, const source *from, const char *out
     tm_code missing = options->emit == TAMIS_EMIT_IR ? TM_OK : tm_report_missing_kernels(model);
     TM_TRY(code);
     TM_TRY(missing);
-    return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes));
+    return generate(model, r->output, options, XXH3_64bits(model->source, model->source_bytes), r->tuning,
+                    &result->warnings);
 }
 
 static void put_json(void *list) {
@@ -233,8 +245,8 @@ static void finish(tamis_result *result) {
         tm_arena_string(&result->arena, json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN));
 }
 
-static int compile_any(const source *from, const char *output, const tamis_compile_options *options,
-                       tamis_result **out_result) {
+int tm_result_make(tm_code (*work)(tamis_result *result, void *argument), void *argument,
+                   tamis_result **out_result) {
     tamis_result *result = calloc(1, sizeof(*result));
     *out_result = result;
     if (result == NULL)
@@ -246,6 +258,7 @@ static int compile_any(const source *from, const char *output, const tamis_compi
         tm_arena_deinit(&result->arena);
         tm_arena_init(&result->arena);
         tm_text_init(&result->log, &result->arena);
+        tm_text_init(&result->warnings, &result->arena);
         if (result->written) {
             result->text = "";
             result->json = "[]";
@@ -257,20 +270,27 @@ static int compile_any(const source *from, const char *output, const tamis_compi
     result->arena.has_recovery = true;
     tm_diagnostics_init(&result->diagnostics, &result->arena);
     tm_text_init(&result->log, &result->arena);
-    result->code = compile(result, from, output, options);
+    tm_text_init(&result->warnings, &result->arena);
+    result->code = work(result, argument);
     result->written = result->code == TM_OK;
     finish(result);
     return (int)result->code;
 }
 
+int tm_compile(const tm_source *from, const char *output, const tamis_compile_options *options,
+               tm_tuning *tuning, tamis_result **out_result) {
+    request r = {from, output, options, tuning};
+    return tm_result_make(compile, &r, out_result);
+}
+
 int tamis_compile_file(const char *model, const char *output, const tamis_compile_options *options,
                        tamis_result **out_result) {
-    return compile_any(&(source){.path = model}, output, options, out_result);
+    return tm_compile(&(tm_source){.path = model}, output, options, NULL, out_result);
 }
 
 int tamis_compile_memory(const void *model, size_t bytes, const char *output,
                          const tamis_compile_options *options, tamis_result **out_result) {
-    return compile_any(&(source){.data = model, .bytes = bytes}, output, options, out_result);
+    return tm_compile(&(tm_source){.data = model, .bytes = bytes}, output, options, NULL, out_result);
 }
 
 void tamis_result_destroy(tamis_result *result) {
@@ -286,6 +306,10 @@ const char *tamis_result_text(const tamis_result *result) {
 
 const char *tamis_result_log(const tamis_result *result) {
     return tm_text_get(&result->log);
+}
+
+const char *tamis_result_warnings(const tamis_result *result) {
+    return tm_text_get(&result->warnings);
 }
 
 const char *tamis_result_json(const tamis_result *result) {

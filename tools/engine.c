@@ -44,6 +44,7 @@ tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_
                            "compilation failed");
     if (out_log != NULL)
         *out_log = tm_arena_string(&tool->arena, tamis_result_log(result));
+    fputs(tamis_result_warnings(result), stderr);
     if (code != 0) {
         tool->compiler_text = tm_arena_string(&tool->arena, tamis_result_text(result));
         tool->compiler_code = (tm_code)code;

@@ -61,7 +61,7 @@ int tool_arguments_next(tool_arguments *arguments) {
         for (const tool_option *option = arguments->options; option->name != NULL; option++) {
             if (!matches(option, text, &arguments->value))
                 continue;
-            if (option->form != TOOL_FLAG && arguments->value == NULL) {
+            if (option->form != TOOL_FLAG && option->form != TOOL_MAYBE && arguments->value == NULL) {
                 if (option->form == TOOL_JOINED || arguments->at >= arguments->argc) {
                     tool_report(tool, TM_E_USAGE, NULL, NULL, "option '%s' needs a value", text);
                     return -1;
@@ -196,6 +196,9 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
         return TM_OK;
     case 19:
         options->symbols = true;
+        return TM_OK;
+    case 20:
+        options->schedules = value;
         return TM_OK;
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 11, value);

@@ -1,42 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Random inputs for `verify` and `bench`: seeded, so that two runs see the same. Floats lie in -1..1,
- * integers are 0 or 1, which are valid indices, masks and token numbers in nearly every model. Symbolic dims
- * get the size that --size names, or the common one; so do dims in which the items of a sequence may differ.
+ * Random inputs for `verify` and `bench`: seeded, so that two runs see the same (elements:
+ * compiler/random.c). Symbolic dims get the size that --size names, or the common one; so do dims in which
+ * the items of a sequence may differ.
  */
 #include "tools/tool.h"
 
+#include "compiler/internal.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-/* splitmix64 */
-static uint64_t next_random(uint64_t *seed) {
-    uint64_t z = (*seed += 0x9e3779b97f4a7c15u);
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static void fill_random(tamis_type type, void *data, int64_t count, uint64_t *seed) {
-    float *floats = data;
-    double *doubles = data;
-    uint8_t *bytes = data;
-    size_t item = (size_t)tm_type_bits(type) / 8;
-    for (int64_t i = 0; i < count; i++) {
-        uint64_t r = next_random(seed);
-        double unit = (double)(r >> 11) * 0x1p-52 - 1;
-        if (type == TAMIS_TYPE_FLOAT)
-            floats[i] = (float)unit;
-        else if (type == TAMIS_TYPE_DOUBLE)
-            doubles[i] = unit;
-        else if (type == TAMIS_TYPE_FLOAT16) /* sign, exponent of 1/2..1, ten bits of mantissa */
-            ((uint16_t *)data)[i] = (uint16_t)(0x3800u | (r & 0x83ffu));
-        else if (type == TAMIS_TYPE_BFLOAT16)
-            ((uint16_t *)data)[i] = (uint16_t)(0x3f00u | (r & 0x807fu));
-        else if (item >= 1)
-            bytes[(size_t)i * item] = (uint8_t)(r >> 63);
-    }
-}
 
 static tool_value random_tensor(tool *tool, tamis_type type, int rank, const int64_t *dims, uint64_t *seed) {
     int64_t count = 1, bytes = 0;
@@ -47,9 +20,9 @@ static tool_value random_tensor(tool *tool, tamis_type type, int rank, const int
     void *data = tm_arena_alloc(&tool->arena, (size_t)bytes + 16);
     if (type == TAMIS_TYPE_STRING)
         for (int64_t i = 0; i < count; i++)
-            ((tamis_string *)data)[i] = (tamis_string){"abcd", (int64_t)(next_random(seed) & 3) + 1};
+            ((tamis_string *)data)[i] = (tamis_string){"abcd", (int64_t)(tm_random_next(seed) & 3) + 1};
     else
-        fill_random(type, data, count, seed);
+        tm_random_fill(type, data, count, seed);
     int64_t *copy = tm_arena_copy(&tool->arena, dims, sizeof(int64_t) * (size_t)(rank > 0 ? rank : 1));
     return tool_value_of(tm_constant_create(&tool->arena, type, rank, copy, data));
 }

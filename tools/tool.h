@@ -61,7 +61,8 @@ tm_code tool_report(tool *tool, tm_code code, const char *file, const char *hint
 typedef enum tool_form {
     TOOL_FLAG,  /* --json */
     TOOL_VALUE, /* --dim N=1, --dim=N=1, -o FILE, -oFILE */
-    TOOL_JOINED /* -O2, -mcpu=LEVEL: the value follows without a space */
+    TOOL_JOINED, /* -O2, -mcpu=LEVEL: the value follows without a space */
+    TOOL_MAYBE   /* --tune, --tune=FILE: there may be none (NULL) */
 } tool_form;
 
 typedef struct tool_option {
@@ -112,7 +113,8 @@ enum { TOOL_COMPILE_FIRST = 1000 };
         {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
         {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                     \
         {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 17},                                       \
-        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}, {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 19}
+        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}, {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 19},     \
+        {"--schedules", TOOL_VALUE, TOOL_COMPILE_FIRST + 20}
 
 typedef struct tool_compile {
     tamis_compile_options options;
@@ -249,6 +251,13 @@ TM_MUST_USE tm_code tool_sizes_add(tool *tool, tool_sizes *sizes, const char *te
 /* Inputs from files where `path` is not NULL, else random ones. */
 TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes,
                                      uint64_t seed, tool_value *out_values);
+
+/* ---- tune.c ---- */
+
+/* Where --tune writes when no file is named. */
+const char *tool_tune_file(tool *tool, const char *model);
+/* Measures schedules on this machine and writes them; the exit code. */
+int tool_tune(tool *tool, const char *model, const char *file, tool_compile *compile, const tool_sizes *sizes);
 
 /* ---- compare.c ---- */
 

@@ -7,10 +7,11 @@
 
 #include <string.h>
 
-enum { OUTPUT = 1, EMIT, NAME, JSON };
+enum { OUTPUT = 1, EMIT, NAME, JSON, TUNE, SIZE };
 
 static const tool_option options_table[] = {{"-o", TOOL_VALUE, OUTPUT},   {"--emit", TOOL_VALUE, EMIT},
                                             {"--name", TOOL_VALUE, NAME}, {"--json", TOOL_FLAG, JSON},
+                                            {"--tune", TOOL_MAYBE, TUNE}, {"--size", TOOL_VALUE, SIZE},
                                             TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
 
 static const struct {
@@ -95,9 +96,29 @@ static int compile_file(tool *tool, const char *model, const char *output, tool_
         puts(tamis_result_json(result));
     else
         fputs(tamis_result_text(result), stderr);
+    fputs(tamis_result_warnings(result), stderr);
     fputs(tamis_result_log(result), stderr);
     int exit_code = tamis_result_exit_code(result);
     tamis_result_destroy(result);
+    return exit_code;
+}
+
+/* Measures schedules, which the compilation uses then. */
+static int tune_first(tool *tool, const char *model, const char *file, tool_compile *compile,
+                      const tool_sizes *sizes) {
+    if (compile->options.schedules != NULL) {
+        tool_report(tool, TM_E_USAGE, NULL, "--tune measures and writes a file, --schedules reads one",
+                    "--tune and --schedules exclude each other");
+        return tool_fail(tool);
+    }
+    if (file == NULL && strcmp(model, "-") == 0) {
+        tool_report(tool, TM_E_USAGE, NULL, "--tune=FILE.json", "--tune needs a file to write to");
+        return tool_fail(tool);
+    }
+    if (file == NULL)
+        file = tool_tune_file(tool, model);
+    int exit_code = tool_tune(tool, model, file, compile, sizes);
+    compile->options.schedules = file;
     return exit_code;
 }
 
@@ -106,8 +127,9 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     tool_compile_init(&compile);
     tool_arguments arguments;
     tool_arguments_init(&arguments, tool, argc, argv, options_table);
-    const char *output = NULL;
-    bool json = false;
+    const char *output = NULL, *schedules = NULL;
+    tool_sizes sizes = {.fallback = 4};
+    bool json = false, tune = false;
     int id, form = -1;
     while ((id = tool_arguments_next(&arguments)) > 0) {
         if (id == OUTPUT)
@@ -116,7 +138,13 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
             compile.options.name = arguments.value;
         else if (id == JSON)
             json = true;
-        else if (id == EMIT) {
+        else if (id == TUNE) {
+            tune = true;
+            schedules = arguments.value;
+        } else if (id == SIZE) {
+            if (tool_sizes_add(tool, &sizes, arguments.value) != TM_OK)
+                return tool_fail(tool);
+        } else if (id == EMIT) {
             form = find_form(arguments.value);
             if (form < 0) {
                 tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm or ir",
@@ -141,6 +169,11 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     if (output == NULL || (strcmp(output, "-") == 0 && !forms[form].text)) {
         tool_report(tool, TM_E_USAGE, NULL, "-o FILE", "%s needs a file to write to", forms[form].name);
         return tool_fail(tool);
+    }
+    if (tune) {
+        int exit_code = tune_first(tool, model, schedules, &compile, &sizes);
+        if (exit_code != 0)
+            return exit_code;
     }
     if (strcmp(output, "-") == 0)
         return compile_to_stdout(tool, model, &compile, form);

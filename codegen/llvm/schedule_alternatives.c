@@ -27,13 +27,12 @@
 
 /* ---- what can be made ---- */
 
-/* Sums, a line of columns and, where it is not part of the instruction, a number of A. */
+/* Sums, a line of columns, a number of A. */
 static bool fits_registers(const tm_level *level, int rows, int vectors) {
     if (level->vector_bits == 0)
-        return rows <= 4 && vectors == 1;
-    int others = level->vector_bits == 512 ? vectors : vectors + 1;
+        return rows >= 1 && rows <= 4 && vectors == 1;
     return rows >= 1 && vectors >= 1 && rows <= MOST_ROWS && vectors <= MOST_VECTORS &&
-           rows * vectors + others <= level->vector_registers;
+           rows * vectors + vectors + 1 <= level->vector_registers;
 }
 
 /* Do the tiles leave no row over? */

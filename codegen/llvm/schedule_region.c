@@ -121,7 +121,8 @@ static void of_windows(const tm_node *region, tm_scheduled *s) {
 }
 
 tm_scheduled tm_scheduled_of(const tm_node *region) {
-    tm_scheduled s = {.kind = tm_node_string(region, "kind"), .queries = -1, .keys = -1};
+    tm_scheduled s = {.queries = -1, .keys = -1};
+    const char *kind = tm_node_string(region, "kind");
     static const struct {
         const char *kind;
         void (*describe)(const tm_node *, tm_scheduled *);
@@ -131,13 +132,13 @@ tm_scheduled tm_scheduled_of(const tm_node *region) {
                  {"convolution", of_windows, false},   {"bottleneck", of_windows, false},
                  {"window", of_windows, false}};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (strcmp(kinds[i].kind, s.kind) == 0) {
-            add(&s, s.kind);
+        if (strcmp(kinds[i].kind, kind) == 0) {
+            s.kind = kinds[i].kind;
+            add(&s, kind);
             s.units = kinds[i].units;
             kinds[i].describe(region, &s);
             return s;
         }
-    s.kind = NULL;
     return s;
 }
 

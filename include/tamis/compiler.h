@@ -57,6 +57,7 @@ typedef struct tamis_compile_options {
     tamis_precision precision; /* --precision */
     bool symbols;       /* -g: symbols stay, regions are named after their nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
+    const char *schedules; /* file that tamis_tune_file wrote (tune.h), or NULL: the cost model chooses */
     const char *const *disabled_passes;
     size_t disabled_pass_count;
     int64_t bisect_limit;    /* rewrites before the passes stop; -1: no limit */
@@ -79,6 +80,7 @@ int tamis_compile_memory(const void *model, size_t bytes, const char *output, co
 void tamis_result_destroy(tamis_result *result);
 const char *tamis_result_text(const tamis_result *result); /* all diagnostics, one after the other; "" if none */
 const char *tamis_result_log(const tamis_result *result);  /* what print_after asked for */
+const char *tamis_result_warnings(const tamis_result *result); /* lines about what was passed over; "" if none */
 const char *tamis_result_json(const tamis_result *result); /* diagnostics as JSON */
 int tamis_result_exit_code(const tamis_result *result);    /* process exit code of the outcome */
 
