@@ -12,6 +12,7 @@
 #include "ir/tiles.h"
 
 #define MOST_LIGHT_NODES 9 /* the product's own among them */
+#define LINE 16            /* floats of a cache line */
 
 void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text) {
     tm_scheduled scheduled = tm_scheduled_of(region);
@@ -178,6 +179,28 @@ static void store(tm_region *r, tm_contract *c, int output, LLVMValueRef value) 
 
 void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result) {
     store(r, c, 0, result);
+}
+
+/* Has the operand a float for each element of the product? */
+static bool is_full(const tm_region *r, const tm_contract *c, int operand) {
+    const tm_value *out = r->node->outputs[0];
+    const tm_value *value = operand < r->node->input_count ? r->node->inputs[operand] : out;
+    if (operand == c->a || operand == c->b || value->type != TAMIS_TYPE_FLOAT || value->rank != out->rank)
+        return false;
+    for (int i = 0; i < out->rank; i++)
+        if (value->dims[i] != out->dims[i])
+            return false;
+    return !tm_value_is_tiled(value);
+}
+
+void tm_contract_fetch(tm_region *r, const tm_contract *c, LLVMValueRef row, int rows, LLVMValueRef column,
+                       int columns) {
+    tm_loop loop = tm_loop_begin(r, tm_int(r, 0), tm_int(r, rows), 1);
+    LLVMValueRef first = tm_add(r, tm_mul(r, tm_add(r, row, loop.index), c->n), column);
+    for (int o = 0; o <= r->node->input_count; o++)
+        for (int i = 0; i < columns && is_full(r, c, o); i += LINE)
+            tm_prefetch(r, c->data[o], tm_add(r, first, tm_int(r, i)));
+    tm_loop_end(r, &loop);
 }
 
 bool tm_contract_is_light(const tm_region *r) {

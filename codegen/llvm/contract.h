@@ -64,6 +64,10 @@ void tm_contract_select(tm_region *r, tm_contract *c, LLVMValueRef which);
  * before the first is stored. */
 LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum, const tm_value *value);
 void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result);
+/* Brings the lines near that the epilogue of a tile will read and store: `rows` from `row` on, counted through
+ * all matrices. Operands of a single row are near anyway. */
+void tm_contract_fetch(tm_region *r, const tm_contract *c, LLVMValueRef row, int rows, LLVMValueRef column,
+                       int columns);
 /* Is the epilogue short enough to stand behind each vector of a tile? */
 bool tm_contract_is_light(const tm_region *r);
 /* Rows of the tile through the epilogue to the outputs, by a call of a function made for it. */

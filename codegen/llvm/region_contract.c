@@ -15,7 +15,8 @@
  *                 after the last block: epilogue
  *
  * Between blocks the sums wait in a buffer on the stack. Units of one block of rows follow each other, so A
- * stays in the second cache while B streams by, and the tiles of a block of a panel fetch the next one ahead.
+ * stays in the second cache while B streams by, and the tiles of a block of a panel fetch the next one ahead,
+ * and the lines where their result goes.
  *
  * An element is one sum over k in ascending order, whatever the sizes of tiles, blocks and units.
  */
@@ -27,6 +28,7 @@
 #define LINES 3     /* fetched in a round */
 #define MOST_ROWS 16
 #define MOST_VECTORS 4
+#define MOST_ADDRESSES 8 /* of rows of a tile, in registers of their own */
 
 typedef struct contract {
     tm_contract shared;
@@ -214,14 +216,34 @@ static void multiply_in_place(tm_region *r, contract *c, tile *t, LLVMValueRef d
     tm_loop_end(r, &loop);
 }
 
+/* Is it worth while to fetch what comes next? */
+static bool is_deep(const contract *c) {
+    return c->schedule.units > 0;
+}
+
 /* The tiles of the unit share the fetching of the next block of the panel, or of the next panel's first. */
 static LLVMValueRef find_ahead(tm_region *r, const contract *c, LLVMValueRef row) {
     const tm_schedule *s = &c->schedule;
-    if (s->depth == 0 || !is_packed(c))
+    if (!is_deep(c) || !is_packed(c))
         return NULL;
+    LLVMValueRef depth = s->depth > 0 ? tm_int(r, s->depth) : c->shared.k;
     LLVMValueRef number = divide(r, tm_sub(r, row, c->from), tm_int(r, s->rows));
-    LLVMValueRef begin = tm_mul(r, tm_mul(r, number, tm_int(r, s->depth)), c->pace);
-    return pointer(r, c->b, tm_add(r, begin, tm_int(r, (int64_t)s->depth * c->shared.shape.panel)));
+    LLVMValueRef begin = tm_mul(r, tm_mul(r, number, depth), c->pace);
+    return pointer(r, c->b, tm_add(r, begin, tm_mul(r, depth, tm_int(r, c->shared.shape.panel))));
+}
+
+/* While the last block is multiplied, the lines of the result come. Stores to lines that are far would fill all
+ * buffers between the caches, and the next tile would wait for its factors. */
+static void fetch_result(tm_region *r, const contract *c, LLVMValueRef row, int rows) {
+    if (!is_deep(c))
+        return;
+    LLVMBasicBlockRef after = NULL;
+    if (c->schedule.depth > 0)
+        after = tm_if_begin(r, LLVMBuildICmp(r->e->builder, LLVMIntEQ, c->k_end, c->shared.k, ""));
+    LLVMValueRef first = tm_add(r, tm_mul(r, c->number, c->shared.m), row);
+    tm_contract_fetch(r, &c->shared, first, rows, c->column, c->vectors * r->lanes);
+    if (after != NULL)
+        tm_if_end(r, after);
 }
 
 /* sums[i][v] += A[row + i][k] * B[k][columns of v] over the block of k, rows known at compile time. */
@@ -229,6 +251,7 @@ static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
     tile t = {.rows = rows};
+    fetch_result(r, c, row, rows);
     bool blocks = c->schedule.depth > 0;
     LLVMValueRef first = tm_int(r, 0), place[MOST_ROWS][MOST_VECTORS];
     if (blocks)
@@ -244,6 +267,10 @@ static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
         }
     for (int i = 0; i < rows; i++)
         t.a[i] = pointer(r, c->a, tm_add(r, tm_mul(r, tm_add(r, row, tm_int(r, i)), c->shared.k), c->k));
+    /* As many addresses as there are registers for. Computed one from the other, as LLVM would, they take turns
+     * of the units that multiply. */
+    for (int i = 0; i < rows && is_deep(c) && rows <= MOST_ADDRESSES; i++)
+        t.a[i] = tm_opaque(r, t.a[i]);
     LLVMValueRef depth = tm_sub(r, c->k_end, c->k);
     t.ahead = find_ahead(r, c, row);
     if (c->schedule.copy > 0)
@@ -315,6 +342,8 @@ static void emit_rows(tm_region *r, contract *c) {
 /* The unit's rows against the columns of a tile, block of k by block of k. */
 static void emit_columns(tm_region *r, contract *c) {
     const tm_schedule *s = &c->schedule;
+    LLVMValueRef rows = tm_sub(r, c->to, c->from);
+    c->pace = divide_up(r, tm_int(r, c->schedule.columns), tm_ceildiv(r, rows, s->rows));
     if (s->depth == 0) {
         c->k = tm_int(r, 0);
         c->k_end = c->shared.k;
@@ -322,10 +351,8 @@ static void emit_columns(tm_region *r, contract *c) {
         emit_rows(r, c);
         return;
     }
-    LLVMValueRef rows = tm_sub(r, c->to, c->from);
     LLVMValueRef bytes = tm_mul(r, rows, tm_int(r, 4 * (int64_t)tile_columns(r, c)));
     LLVMBuildMemSet(r->e->builder, c->sums, LLVMConstNull(r->e->i8), bytes, 64);
-    c->pace = divide_up(r, tm_int(r, c->schedule.columns), tm_ceildiv(r, rows, s->rows));
     /* Also without any k there is one block: the epilogue follows it. */
     tm_loop block = tm_loop_begin(r, tm_int(r, 0), tm_max(r, c->shared.k, tm_int(r, 1)), s->depth);
     c->k = block.index;

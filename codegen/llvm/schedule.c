@@ -20,9 +20,10 @@
 
 #include "ir/tiles.h"
 
-#define SHALLOW 256      /* k below this is one block */
+#define SHALLOW 160      /* k below this is one block, and so near that nothing is fetched ahead */
 #define WAY 4096         /* bytes: 64 sets of 64 bytes */
 #define COPY 64          /* divides WAY / 2 */
+#define BLOCK_ROWS 256   /* of a single block: A stays in the second cache */
 #define SUMS_BYTES 24576 /* of the buffer of sums */
 #define UNROLLED 128     /* multiply-adds of a tile's loop without rounds */
 
@@ -78,6 +79,10 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
     s.units = TM_SCHEDULE_UNITS;
     s.depth = vectors == 4 || level->vector_bits < 512 ? 128 : vectors == 3 ? 192 : 256;
     s.block_rows = SUMS_BYTES / 4 / (vectors * lanes) / s.rows * s.rows;
+    if (k > 0 && k <= s.depth) {
+        s.depth = 0;
+        s.block_rows = BLOCK_ROWS / s.rows * s.rows;
+    }
     if (k > 0 && k * 4 % (WAY / 2) == 0 && most > 8)
         s.copy = COPY;
     /* More would not fit in the registers that hold addresses. */

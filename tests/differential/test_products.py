@@ -19,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 TAMIS = os.environ.get("TAMIS", "build/bin/tamis")
-DEPTHS = [1, 2, 3, 17, 64, 130, 255, 256, 300, 387, 512, 771]
+DEPTHS = [1, 2, 3, 17, 64, 130, 192, 255, 256, 300, 387, 512, 771]
 WIDTHS = [4, 15, 16, 17, 32, 33, 48, 49, 64, 65, 96, 100, 130, 256]
 ROWS = [0, 1, 2, 5, 8, 13, 14, 29, 97, 131, 290]
 LEVELS = {"both": [], "v3": ["-mcpu=x86-64-v3"], "v4": ["-mcpu=x86-64-v4"]}
