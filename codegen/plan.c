@@ -280,10 +280,11 @@ static void live_graph(lifetimes *l, tm_graph *graph, int64_t end) {
         }
         for (int i = 0; i < node->input_count; i++)
             use(l, node->inputs[i], last);
+        if (!tm_op_has(node->op, TM_CONTROL)) /* the body of a region reads its own inputs alone */
+            continue;
         for (int i = 0; i < tm_node_subgraph_count(node); i++)
             live_graph(l, tm_node_subgraph(node, i), last);
-        if (tm_op_has(node->op, TM_CONTROL))
-            l->position++;
+        l->position++;
     }
     for (size_t i = 0; i < graph->outputs.count; i++)
         use(l, graph->outputs.items[i], end);

@@ -56,6 +56,30 @@ static void lifetimes(void **state) {
     tm_arena_deinit(&arena);
 }
 
+/* Bodies of regions are no positions of the model: a life behind them ends where the last reader stands. */
+static void lifetimes_behind_regions(void **state) {
+    (void)state;
+    plan_of("main(%x: f32[n, 4], %w: f32[4, 4]) {\n"
+            "  %a = tamis.Region(%x, %w) {kind = \"contract\", body = r(%p: f32[n, 4], %q: f32[4, 4]) {\n"
+            "    %1 = MatMul(%p, %q)\n"
+            "    %2 = Exp(%1)\n"
+            "    %3 = Neg(%2)\n"
+            "    return %3 } }\n"
+            "  %b = Exp(%a)\n"
+            "  %c = Neg(%b)\n"
+            "  %d = tamis.Region(%c) {kind = \"map\", body = r(%s: f32[n, 4]) {\n"
+            "    %4 = Exp(%s)\n"
+            "    return %4 } }\n"
+            "  %y = Exp(%d)\n"
+            "  return %y\n}\n");
+    assert_false(share("a", "b"));
+    assert_true(share("a", "c"));
+    assert_true(share("c", "d"));
+    assert_int_equal(plan->slots.count, 2);
+    assert_int_equal(entry("d")->end, entry("d")->begin + 1);
+    tm_arena_deinit(&arena);
+}
+
 static void map_over_input(void **state) {
     (void)state;
     plan_of("main(%x: f32[n, 4], %v: f32[4]) {\n"
@@ -173,6 +197,7 @@ static void symbols_of_shared_dims(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(lifetimes),
+                                       cmocka_unit_test(lifetimes_behind_regions),
                                        cmocka_unit_test(map_over_input),
                                        cmocka_unit_test(map_beside_input),
                                        cmocka_unit_test(contract_over_residual),
