@@ -9,6 +9,8 @@
 #include "codegen/plan.h"
 #include "codegen/target.h"
 
+#include "codegen/llvm/objects.h"
+
 #include <llvm-c/Core.h>
 #include <llvm-c/TargetMachine.h>
 
@@ -32,12 +34,18 @@ typedef struct tm_emit_cached_dim {
     LLVMValueRef function; /* for which it holds */
 } tm_emit_cached_dim;
 
+typedef struct tm_emit_held tm_emit_held;
+
 typedef struct tm_emit {
     tm_arena *arena;
     tm_diagnostics *diagnostics;
     tm_model *model;
     const tm_plan *plan;
     const tm_codegen_options *options;
+    const char *data_layout;
+    tm_objects *objects; /* NULL: all is one module, which becomes text */
+    /* the module that is open */
+    tm_emit_held *held;
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMBuilderRef builder;
@@ -98,6 +106,13 @@ LLVMValueRef tm_emit_string(tm_emit *e, const char *text);
 void tm_emit_parts_begin(tm_emit *e, tm_emit_parts *parts, const char *name, int64_t steps);
 void tm_emit_parts_step(tm_emit *e, tm_emit_parts *parts);
 void tm_emit_parts_end(tm_emit *e, tm_emit_parts *parts);
+
+/* module.c: opens a module in a context of its own. */
+void tm_emit_open_module(tm_emit *e);
+/* The module has all its functions: it goes to e->objects. */
+TM_MUST_USE tm_code tm_emit_complete_module(tm_emit *e);
+/* The function runs so seldom that its speed does not count. */
+void tm_emit_mark_cold(const tm_emit *e, LLVMValueRef function);
 
 /* emit_index.c: made once, before anything is emitted; the graph must not change any more. */
 void tm_emit_index_create(tm_emit *e);

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * module.c: one LLVM module per model: set-up, passes, output.
+ * module.c: the LLVM modules of a model: set-up, contents, output.
  *
- * The driver is cold straight-line code, compiled for the target's lowest level; only regions are compiled
- * for several levels. Nothing in the module depends on pointers, paths or time, so the same model gives the
- * same bytes.
+ * One has the driver and the tables, the others have the regions (region.c); as text all is one module. The driver
+ * is cold straight-line code, compiled for the target's lowest level; only regions are compiled for several
+ * levels. Nothing in a module depends on pointers, paths or time, so the same model gives the same bytes.
  */
 #include "codegen/llvm/region.h"
 #include "codegen/llvm/library.h"
 #include "codegen/llvm/objects.h"
 
-#include <llvm-c/Analysis.h>
 #include <llvm-c/Target.h>
-#include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -55,6 +53,74 @@ static void set_function_attributes(tm_emit *e) {
     }
 }
 
+static void ignore_diagnostic(LLVMDiagnosticInfoRef info, void *context) {
+    (void)info;
+    (void)context;
+}
+
+struct tm_emit_held { /* what must go when the arena goes, should memory run out in between */
+    LLVMContextRef context;
+    LLVMModuleRef module;
+    LLVMBuilderRef builder;
+};
+
+static void dispose(void *argument) {
+    tm_emit_held *held = argument;
+    if (held->builder != NULL)
+        LLVMDisposeBuilder(held->builder);
+    if (held->module != NULL)
+        LLVMDisposeModule(held->module);
+    if (held->context != NULL)
+        LLVMContextDispose(held->context);
+    *held = (tm_emit_held){0};
+}
+
+void tm_emit_open_module(tm_emit *e) {
+    e->held = TM_NEW(e->arena, tm_emit_held);
+    tm_arena_on_destroy(e->arena, dispose, e->held);
+    e->held->context = e->context = LLVMContextCreate();
+    LLVMContextSetDiagnosticHandler(e->context, ignore_diagnostic, NULL);
+    LLVMContextSetDiscardValueNames(e->context, e->objects != NULL);
+    e->held->module = e->module = LLVMModuleCreateWithNameInContext(e->options->name, e->context);
+    LLVMSetSourceFileName(e->module, e->options->name, strlen(e->options->name));
+    LLVMSetTarget(e->module, e->options->target.target->triple);
+    LLVMSetDataLayout(e->module, e->data_layout);
+    e->held->builder = e->builder = LLVMCreateBuilderInContext(e->context);
+    e->i1 = LLVMInt1TypeInContext(e->context);
+    e->i8 = LLVMInt8TypeInContext(e->context);
+    e->i16 = LLVMInt16TypeInContext(e->context);
+    e->i32 = LLVMInt32TypeInContext(e->context);
+    e->i64 = LLVMInt64TypeInContext(e->context);
+    e->f32 = LLVMFloatTypeInContext(e->context);
+    e->ptr = LLVMPointerTypeInContext(e->context, 0);
+    e->void_type = LLVMVoidTypeInContext(e->context);
+    e->kernel_type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){e->ptr, e->ptr}, 2, 0);
+}
+
+void tm_emit_mark_cold(const tm_emit *e, LLVMValueRef function) {
+    unsigned cold = LLVMGetEnumAttributeKindForName("cold", 4);
+    LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, cold, 0));
+}
+
+tm_code tm_emit_complete_module(tm_emit *e) {
+    TM_TRY(tm_link_math(e));
+    set_function_attributes(e);
+    if (e->objects == NULL)
+        return TM_OK;
+    LLVMDisposeBuilder(e->held->builder); /* a thread may have the context at once */
+    e->held->builder = NULL;
+    tm_objects_add(e->objects, e->held->context, e->held->module);
+    *e->held = (tm_emit_held){0};
+    return TM_OK;
+}
+
+static void mark_cold(tm_emit *e) {
+    for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f != NULL; f = LLVMGetNextFunction(f))
+        if (!LLVMIsDeclaration(f) &&
+            LLVMGetStringAttributeAtIndex(f, LLVMAttributeFunctionIndex, "target-cpu", 10) == NULL)
+            tm_emit_mark_cold(e, f);
+}
+
 static tm_code build(tm_emit *e, uint64_t weights_hash) {
     tm_emit_index_create(e);
     TM_TRY(tm_emit_regions(e));
@@ -64,65 +130,23 @@ static tm_code build(tm_emit *e, uint64_t weights_hash) {
     TM_TRY(tm_emit_tables(e, weights_hash));
     if (e->options->emit != TM_EMIT_SO) /* a shared object is run by the runtime library */
         tm_emit_entry(e);
-    TM_TRY(tm_link_math(e));
-    set_function_attributes(e);
-    return TM_OK;
-}
-
-static tm_code optimize(tm_emit *e, LLVMTargetMachineRef machine) {
-#ifndef NDEBUG
-    char *message = NULL;
-    if (LLVMVerifyModule(e->module, LLVMReturnStatusAction, &message))
-        return llvm_error(e, "the module is not valid", message);
-    LLVMDisposeMessage(message);
-#endif
-    const char *pipeline =
-        e->options->level == 0
-            ? "always-inline"
-            : "always-inline,function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg),globaldce";
-    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-    LLVMErrorRef error = LLVMRunPasses(e->module, pipeline, machine, options);
-    LLVMDisposePassBuilderOptions(options);
-    if (error == NULL)
-        return TM_OK;
-    char *text = LLVMGetErrorMessage(error);
-    tm_code code = tm_report(e->diagnostics, TM_E_LLVM, NULL, NULL, "passes: %s", text);
-    LLVMDisposeErrorMessage(text);
-    return code;
+    mark_cold(e);
+    return tm_emit_complete_module(e);
 }
 
 static tm_code write_text(tm_emit *e, LLVMTargetMachineRef machine, const char *path) {
     char *message = NULL;
-    bool failed = e->options->emit == TM_EMIT_LLVM
-                      ? LLVMPrintModuleToFile(e->module, path, &message)
-                      : LLVMTargetMachineEmitToFile(machine, e->module, (char *)(uintptr_t)path,
-                                                    LLVMAssemblyFile, &message);
+    bool failed = !tm_optimize_module(e->module, machine, e->options->level, &message);
+    if (!failed)
+        failed = e->options->emit == TM_EMIT_LLVM
+                     ? LLVMPrintModuleToFile(e->module, path, &message)
+                     : LLVMTargetMachineEmitToFile(machine, e->module, (char *)(uintptr_t)path, LLVMAssemblyFile,
+                                                   &message);
     return failed ? llvm_error(e, "emission", message) : TM_OK;
 }
 
-static void ignore_diagnostic(LLVMDiagnosticInfoRef info, void *context) {
-    (void)info;
-    (void)context;
-}
-
-typedef struct holder { /* what must go when the arena goes, should memory run out in between */
-    LLVMContextRef context;
-    LLVMModuleRef module;
-    LLVMBuilderRef builder;
-    LLVMTargetMachineRef machine;
-} holder;
-
-static void dispose(void *argument) {
-    holder *h = argument;
-    if (h->builder != NULL)
-        LLVMDisposeBuilder(h->builder);
-    if (h->module != NULL)
-        LLVMDisposeModule(h->module);
-    if (h->machine != NULL)
-        LLVMDisposeTargetMachine(h->machine);
-    if (h->context != NULL)
-        LLVMContextDispose(h->context);
-    *h = (holder){0};
+static void dispose_machine(void *machine) {
+    LLVMDisposeTargetMachine(machine);
 }
 
 tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options,
@@ -137,41 +161,23 @@ tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_op
                  .model = model,
                  .plan = plan,
                  .options = options};
-    holder *h = TM_NEW(e.arena, holder);
-    tm_arena_on_destroy(e.arena, dispose, h);
-    h->context = e.context = LLVMContextCreate();
-    LLVMContextSetDiagnosticHandler(e.context, ignore_diagnostic, NULL);
-    LLVMContextSetDiscardValueNames(e.context, 0);
-    h->module = e.module = LLVMModuleCreateWithNameInContext(options->name, e.context);
-    LLVMSetSourceFileName(e.module, options->name, strlen(options->name));
-    h->builder = e.builder = LLVMCreateBuilderInContext(e.context);
     char *message = NULL;
-    h->machine = tm_create_machine(&options->target, options->level, &message);
-    if (h->machine == NULL)
+    LLVMTargetMachineRef machine = tm_create_machine(&options->target, options->level, &message);
+    if (machine == NULL)
         return llvm_error(&e, options->target.target->triple, message);
-    LLVMSetTarget(e.module, options->target.target->triple);
-    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(h->machine);
-    LLVMSetModuleDataLayout(e.module, layout);
+    tm_arena_on_destroy(e.arena, dispose_machine, machine);
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
+    char *data_layout = LLVMCopyStringRepOfTargetData(layout);
+    e.data_layout = tm_arena_string(e.arena, data_layout);
+    LLVMDisposeMessage(data_layout);
     LLVMDisposeTargetData(layout);
-    e.i1 = LLVMInt1TypeInContext(e.context);
-    e.i8 = LLVMInt8TypeInContext(e.context);
-    e.i16 = LLVMInt16TypeInContext(e.context);
-    e.i32 = LLVMInt32TypeInContext(e.context);
-    e.i64 = LLVMInt64TypeInContext(e.context);
-    e.f32 = LLVMFloatTypeInContext(e.context);
-    e.ptr = LLVMPointerTypeInContext(e.context, 0);
-    e.void_type = LLVMVoidTypeInContext(e.context);
-    e.kernel_type = LLVMFunctionType(e.i32, (LLVMTypeRef[]){e.ptr, e.ptr}, 2, 0);
-    tm_code code = build(&e, weights_hash);
-    if (code == TM_OK)
-        code = optimize(&e, h->machine);
-    if (code == TM_OK && (options->emit == TM_EMIT_ASM || options->emit == TM_EMIT_LLVM))
-        code = write_text(&e, h->machine, path);
-    else if (code == TM_OK) {
-        *out_objects = tm_write_objects(e.module, h->machine, options, e.arena, path, &message);
-        if (*out_objects == 0)
-            code = llvm_error(&e, "emission", message);
-    }
-    dispose(h);
-    return code;
+    bool text = options->emit == TM_EMIT_ASM || options->emit == TM_EMIT_LLVM;
+    if (!text)
+        e.objects = tm_objects_create(e.arena, options, path);
+    tm_emit_open_module(&e);
+    TM_TRY(build(&e, weights_hash));
+    if (text)
+        return write_text(&e, machine, path);
+    *out_objects = tm_objects_finish(e.objects, &message);
+    return *out_objects > 0 ? TM_OK : llvm_error(&e, "emission", message);
 }

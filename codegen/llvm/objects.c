@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * objects.c: machine code of a module, by several threads.
+ * objects.c: machine code of the modules of a model, by several threads.
  *
- *     40,000 instructions  ->  bitcode  ->  thread 1: functions 1, 4, 6, ...  ->  module
- *                                           thread 2: functions 2, 3, 5, ...  ->  module.1
+ *     regions 0 to 4  ->  module 0, handed over while region 5 is emitted  ->  thread 1  ->  module
+ *     regions 5 to 6  ->  module 1                                        ->  thread 2  ->  module.1
+ *     driver, tables  ->  module 2                                        ->  thread 1  ->  module.2
  *
  * Choosing instructions and registers takes four fifths of the time of compilation, and LLVM does it in one thread
- * a context. So each thread reads the whole module into a context of its own, forgets the bodies of functions that
- * others write, and the linker joins the objects. Functions are shared out by size, the largest first to the lightest
- * object. The number of objects follows from the module and not from the machine, so the same model gives the same
- * bytes everywhere.
+ * a context. So a model is several modules from the start, each in a context of its own, and the linker joins the
+ * objects. To emit one module and to part it afterwards would mean that each thread reads all of it. How regions are
+ * shared out follows from the model and not from the machine (region.c), so the same model gives the same bytes
+ * everywhere.
+ *
+ * Cold functions, those of the driver and of what is called once for a whole region, are not worth the best
+ * instructions: LLVM picks theirs quickly, in a third of the time, and the code is no larger.
  */
 #include "codegen/llvm/objects.h"
 
-#include <llvm-c/BitReader.h>
-#include <llvm-c/BitWriter.h>
+#include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Error.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-#define OBJECT_INSTRUCTIONS 2500 /* worth an object of their own */
-#define MOST_OBJECTS 4
+#define MOST_THREADS 8
 
 LLVMTargetMachineRef tm_create_machine(const tm_target_choice *target, int level, char **out_message) {
     LLVMTargetRef found;
@@ -42,156 +43,175 @@ LLVMTargetMachineRef tm_create_machine(const tm_target_choice *target, int level
     return machine;
 }
 
-/* ---- which function goes where ---- */
-
-typedef struct function {
-    LLVMValueRef value;
-    int64_t size; /* instructions */
-    int order, object;
-} function;
-
-static int64_t count_instructions(LLVMValueRef f) {
-    int64_t count = 0;
-    for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(f); b != NULL; b = LLVMGetNextBasicBlock(b))
-        for (LLVMValueRef i = LLVMGetFirstInstruction(b); i != NULL; i = LLVMGetNextInstruction(i))
-            count++;
-    return count;
-}
-
-static int by_size(const void *x, const void *y) {
-    const function *a = x, *b = y;
-    if (a->size != b->size)
-        return a->size < b->size ? 1 : -1;
-    return a->order - b->order;
-}
-
-static int by_order(const void *x, const void *y) {
-    const function *a = x, *b = y;
-    return a->order - b->order;
-}
-
-/* The defined functions in the order of the module, with the object of each. */
-static function *share_out(LLVMModuleRef module, tm_arena *arena, int *out_count, int *out_objects) {
-    int count = 0;
-    int64_t total = 0, load[MOST_OBJECTS] = {0};
-    for (LLVMValueRef f = LLVMGetFirstFunction(module); f != NULL; f = LLVMGetNextFunction(f))
-        count += !LLVMIsDeclaration(f);
-    function *functions = TM_NEW_ARRAY(arena, function, count + 1);
-    int at = 0;
-    for (LLVMValueRef f = LLVMGetFirstFunction(module); f != NULL; f = LLVMGetNextFunction(f))
-        if (!LLVMIsDeclaration(f)) {
-            functions[at] = (function){.value = f, .size = count_instructions(f), .order = at};
-            total += functions[at++].size;
-        }
-    int64_t objects = total / OBJECT_INSTRUCTIONS;
-    *out_objects = (int)(objects < 1 ? 1 : objects > MOST_OBJECTS ? MOST_OBJECTS : objects);
-    *out_count = count;
-    qsort(functions, (size_t)count, sizeof(function), by_size);
-    for (int i = 0; i < count; i++) {
-        int lightest = 0;
-        for (int k = 1; k < *out_objects; k++)
-            if (load[k] < load[lightest])
-                lightest = k;
-        functions[i].object = lightest;
-        load[lightest] += functions[i].size;
-    }
-    qsort(functions, (size_t)count, sizeof(function), by_order);
-    return functions;
+bool tm_optimize_module(LLVMModuleRef module, LLVMTargetMachineRef machine, int level, char **out_message) {
+#ifndef NDEBUG
+    if (LLVMVerifyModule(module, LLVMReturnStatusAction, out_message))
+        return false;
+    LLVMDisposeMessage(*out_message);
+    *out_message = NULL;
+#endif
+    const char *pipeline =
+        level == 0
+            ? "always-inline"
+            : "always-inline,function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg),globaldce";
+    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+    LLVMErrorRef error = LLVMRunPasses(module, pipeline, machine, options);
+    LLVMDisposePassBuilderOptions(options);
+    if (error == NULL)
+        return true;
+    char *text = LLVMGetErrorMessage(error);
+    *out_message = LLVMCreateMessage(text);
+    LLVMDisposeErrorMessage(text);
+    return false;
 }
 
 /* ---- one object ---- */
 
 typedef struct object {
-    const tm_codegen_options *options;
-    const function *functions;
-    LLVMMemoryBufferRef bitcode;
+    struct object *next;
+    LLVMContextRef context; /* NULL: done */
+    LLVMModuleRef module;
     const char *path;
-    int number;
-    pthread_t thread;
-    bool started, failed;
+    bool failed;
     char *message;
 } object;
 
-static bool forget_others(const object *o, LLVMModuleRef module, LLVMTargetMachineRef machine) {
-    int at = 0;
-    for (LLVMValueRef f = LLVMGetFirstFunction(module); f != NULL; f = LLVMGetNextFunction(f))
-        if (!LLVMIsDeclaration(f) && o->functions[at++].object != o->number)
-            LLVMSetLinkage(f, LLVMAvailableExternallyLinkage);
-    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-    LLVMErrorRef error = LLVMRunPasses(module, "elim-avail-extern,globaldce", machine, options);
-    LLVMDisposePassBuilderOptions(options);
-    if (error != NULL)
-        LLVMConsumeError(error);
-    return error == NULL;
+static void forget(object *o) {
+    if (o->context == NULL)
+        return;
+    LLVMDisposeModule(o->module);
+    LLVMContextDispose(o->context);
+    o->context = NULL;
 }
 
-static void ignore_diagnostic(LLVMDiagnosticInfoRef info, void *context) {
-    (void)info;
-    (void)context;
+/* After the passes, which make cold functions smaller and would leave out those that are marked. */
+static void compile_cold_functions_fast(const object *o) {
+    unsigned cold = LLVMGetEnumAttributeKindForName("cold", 4);
+    unsigned kinds[] = {LLVMGetEnumAttributeKindForName("optnone", 7),
+                        LLVMGetEnumAttributeKindForName("noinline", 8)};
+    for (LLVMValueRef f = LLVMGetFirstFunction(o->module); f != NULL; f = LLVMGetNextFunction(f)) {
+        if (LLVMIsDeclaration(f) || LLVMGetEnumAttributeAtIndex(f, LLVMAttributeFunctionIndex, cold) == NULL)
+            continue;
+        for (int i = 0; i < 2; i++)
+            LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
+                                    LLVMCreateEnumAttribute(o->context, kinds[i], 0));
+    }
 }
 
-static void *write_object(void *argument) {
-    object *o = argument;
-    LLVMContextRef context = LLVMContextCreate();
-    LLVMContextSetDiagnosticHandler(context, ignore_diagnostic, NULL);
-    LLVMModuleRef module = NULL;
-    LLVMTargetMachineRef machine = tm_create_machine(&o->options->target, o->options->level, &o->message);
-    o->failed = machine == NULL || LLVMParseBitcodeInContext2(context, o->bitcode, &module) ||
-                !forget_others(o, module, machine) ||
-                LLVMTargetMachineEmitToFile(machine, module, (char *)(uintptr_t)o->path, LLVMObjectFile,
-                                            &o->message);
-    if (module != NULL)
-        LLVMDisposeModule(module);
+static void write_object(object *o, const tm_codegen_options *options) {
+    LLVMTargetMachineRef machine = tm_create_machine(&options->target, options->level, &o->message);
+    o->failed = machine == NULL || !tm_optimize_module(o->module, machine, options->level, &o->message);
+    if (!o->failed) {
+        compile_cold_functions_fast(o);
+        o->failed = LLVMTargetMachineEmitToFile(machine, o->module, (char *)(uintptr_t)o->path, LLVMObjectFile,
+                                                &o->message);
+    }
     if (machine != NULL)
         LLVMDisposeTargetMachine(machine);
-    LLVMContextDispose(context);
+    forget(o);
+}
+
+/* ---- all of them ---- */
+
+struct tm_objects {
+    tm_arena *arena;
+    const tm_codegen_options *options;
+    const char *path;
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    object *first, *last;
+    object *waiting; /* the first that no thread has taken */
+    int count;
+    bool complete; /* no more will come */
+    pthread_t threads[MOST_THREADS];
+    int thread_count, most_threads;
+};
+
+/* Until all are taken and none is to come. */
+static void *work(void *argument) {
+    tm_objects *objects = argument;
+    pthread_mutex_lock(&objects->lock);
+    for (;;) {
+        while (objects->waiting == NULL && !objects->complete)
+            pthread_cond_wait(&objects->more, &objects->lock);
+        object *taken = objects->waiting;
+        if (taken == NULL)
+            break;
+        objects->waiting = taken->next;
+        pthread_mutex_unlock(&objects->lock);
+        write_object(taken, objects->options);
+        pthread_mutex_lock(&objects->lock);
+    }
+    pthread_mutex_unlock(&objects->lock);
     return NULL;
 }
 
-/* Functions are seen by the other objects, and by nothing outside of the artifact. Names of constants stay local: an
- * object has a copy of those that it uses. */
-static void make_visible(const function *functions, int count) {
-    for (int i = 0; i < count; i++)
-        if (LLVMGetLinkage(functions[i].value) != LLVMExternalLinkage) {
-            LLVMSetLinkage(functions[i].value, LLVMExternalLinkage);
-            LLVMSetVisibility(functions[i].value, LLVMHiddenVisibility);
-        }
+/* With `abandon` what no thread has taken is left undone. */
+static void stop(tm_objects *objects, bool abandon) {
+    pthread_mutex_lock(&objects->lock);
+    objects->complete = true;
+    if (abandon)
+        objects->waiting = NULL;
+    pthread_cond_broadcast(&objects->more);
+    pthread_mutex_unlock(&objects->lock);
+    if (!abandon)
+        work(objects);
+    for (int i = 0; i < objects->thread_count; i++)
+        pthread_join(objects->threads[i], NULL);
+    objects->thread_count = 0;
 }
 
-int tm_write_objects(LLVMModuleRef module, LLVMTargetMachineRef machine, const tm_codegen_options *options,
-                     tm_arena *arena, const char *path, char **out_message) {
-    int count, objects;
-    *out_message = NULL;
-    function *functions = share_out(module, arena, &count, &objects);
-    if (objects == 1)
-        return !LLVMTargetMachineEmitToFile(machine, module, (char *)(uintptr_t)path, LLVMObjectFile,
-                                            out_message);
-    object parts[MOST_OBJECTS]; /* with all their memory, before a thread can be left behind by a lack of it */
-    for (int i = 0; i < objects; i++)
-        parts[i] = (object){.options = options,
-                            .functions = functions,
-                            .path = tm_object_path(arena, path, i),
-                            .number = i};
-    make_visible(functions, count);
-    LLVMMemoryBufferRef bitcode = LLVMWriteBitcodeToMemoryBuffer(module);
-    for (int i = 0; i < objects; i++) {
-        parts[i].bitcode = bitcode;
-        parts[i].started =
-            i > 0 && pthread_create(&parts[i].thread, NULL, write_object, &parts[i]) == 0;
+/* Also runs when memory gives out. */
+static void destroy(void *argument) {
+    tm_objects *objects = argument;
+    stop(objects, true);
+    for (object *o = objects->first; o != NULL; o = o->next) {
+        forget(o);
+        LLVMDisposeMessage(o->message);
     }
-    for (int i = 0; i < objects; i++)
-        if (!parts[i].started)
-            write_object(&parts[i]);
-    bool failed = false;
-    for (int i = 0; i < objects; i++) {
-        if (parts[i].started)
-            pthread_join(parts[i].thread, NULL);
-        failed = failed || parts[i].failed;
-        if (*out_message == NULL)
-            *out_message = parts[i].message;
-        else
-            LLVMDisposeMessage(parts[i].message);
-    }
-    LLVMDisposeMemoryBuffer(bitcode);
-    return failed ? 0 : objects;
+    pthread_cond_destroy(&objects->more);
+    pthread_mutex_destroy(&objects->lock);
+}
+
+tm_objects *tm_objects_create(tm_arena *arena, const tm_codegen_options *options, const char *path) {
+    tm_objects *objects = TM_NEW(arena, tm_objects);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    *objects = (tm_objects){.arena = arena, .options = options, .path = path};
+    objects->most_threads = processors > MOST_THREADS ? MOST_THREADS : (int)processors - 1; /* and the caller's */
+    pthread_mutex_init(&objects->lock, NULL);
+    pthread_cond_init(&objects->more, NULL);
+    tm_arena_on_destroy(arena, destroy, objects);
+    return objects;
+}
+
+void tm_objects_add(tm_objects *objects, LLVMContextRef context, LLVMModuleRef module) {
+    object *o = TM_NEW(objects->arena, object);
+    *o = (object){.context = context,
+                  .module = module,
+                  .path = tm_object_path(objects->arena, objects->path, objects->count)};
+    pthread_mutex_lock(&objects->lock);
+    if (objects->last != NULL)
+        objects->last->next = o;
+    else
+        objects->first = o;
+    objects->last = o;
+    if (objects->waiting == NULL)
+        objects->waiting = o;
+    objects->count++;
+    pthread_cond_signal(&objects->more);
+    pthread_mutex_unlock(&objects->lock);
+    if (objects->thread_count < objects->most_threads && objects->thread_count < objects->count &&
+        pthread_create(&objects->threads[objects->thread_count], NULL, work, objects) == 0)
+        objects->thread_count++;
+}
+
+int tm_objects_finish(tm_objects *objects, char **out_message) {
+    stop(objects, false);
+    for (object *o = objects->first; o != NULL; o = o->next)
+        if (o->failed) {
+            *out_message = o->message;
+            o->message = NULL;
+            return 0;
+        }
+    return objects->count;
 }

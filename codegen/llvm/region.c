@@ -174,6 +174,9 @@ static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *
                           int count) {
     tm_emit *e = r->e;
     LLVMValueRef function = begin_function(r, name, e->kernel_type), units, grain;
+    LLVMSetLinkage(function, LLVMExternalLinkage); /* the driver calls it from another module */
+    LLVMSetVisibility(function, LLVMHiddenVisibility);
+    tm_emit_mark_cold(e, function);
     r->run = LLVMGetParam(function, 0);
     r->call = LLVMGetParam(function, 1);
     TM_TRY(kind->count(r, &units, &grain));
@@ -273,21 +276,73 @@ static const char *region_name(tm_emit *e, const tm_node *node, size_t number) {
     return tm_arena_format(e->arena, "%s %s %s", name, tm_op_get(first->op)->name, first->name);
 }
 
-static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {
+/* ---- modules ---- */
+
+/* Instructions, before LLVM's passes, from which on a module is full. Fewer would not be worth its context. */
+#define MODULE_INSTRUCTIONS 4000
+
+typedef struct modules {
+    tm_emit *driver;
+    tm_emit open; /* what regions are emitted into */
+    bool is_open;
+    int64_t size;        /* instructions in it */
+    LLVMValueRef counted; /* its last function that is part of that */
+    tm_map known;
+} modules;
+
+static int64_t count_instructions(LLVMValueRef f) {
+    int64_t count = 0;
+    for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(f); b != NULL; b = LLVMGetNextBasicBlock(b))
+        for (LLVMValueRef i = LLVMGetFirstInstruction(b); i != NULL; i = LLVMGetNextInstruction(i))
+            count++;
+    return count;
+}
+
+static void open_module(modules *m) {
+    if (m->driver->objects == NULL || m->is_open)
+        return;
+    m->open = *m->driver;
+    tm_emit_open_module(&m->open);
+    m->is_open = true;
+    m->size = 0;
+    m->counted = NULL;
+}
+
+static tm_code complete_module(modules *m) {
+    if (!m->is_open)
+        return TM_OK;
+    m->is_open = false;
+    return tm_emit_complete_module(&m->open);
+}
+
+static tm_code emit_into_module(modules *m, tm_node *node, const char *name) {
+    open_module(m);
+    if (!m->is_open)
+        return emit_region(m->driver, node, name);
+    TM_TRY(emit_region(&m->open, node, name));
+    LLVMValueRef last = LLVMGetLastFunction(m->open.module);
+    for (LLVMValueRef f = last; f != m->counted; f = LLVMGetPreviousFunction(f))
+        m->size += count_instructions(f);
+    m->counted = last;
+    return m->size < MODULE_INSTRUCTIONS ? TM_OK : complete_module(m);
+}
+
+static tm_code emit_graph_regions(modules *m, tm_graph *graph) {
+    tm_emit *e = m->driver;
     for (tm_node *node = graph->first; node != NULL; node = node->next) {
         if (node->op != TM_OP_Region) {
             for (int i = 0; i < tm_node_subgraph_count(node); i++)
-                TM_TRY(emit_graph_regions(e, tm_node_subgraph(node, i), known));
+                TM_TRY(emit_graph_regions(m, tm_node_subgraph(node, i)));
             continue;
         }
         const char *k = make_key(e, node);
         if (e->options->symbols)
-            k = tm_arena_format(e->arena, "%s %zu", k, known->count);
-        const char *name = tm_map_get(known, k);
+            k = tm_arena_format(e->arena, "%s %zu", k, m->known.count);
+        const char *name = tm_map_get(&m->known, k);
         if (name == NULL) {
-            name = region_name(e, node, known->count);
-            tm_map_set(known, k, (void *)(uintptr_t)name); /* a map has one type for all values */
-            TM_TRY(emit_region(e, node, name));
+            name = region_name(e, node, m->known.count);
+            tm_map_set(&m->known, k, (void *)(uintptr_t)name); /* a map has one type for all values */
+            TM_TRY(emit_into_module(m, node, name));
         }
         node->region = (void *)(uintptr_t)name;
     }
@@ -295,7 +350,8 @@ static tm_code emit_graph_regions(tm_emit *e, tm_graph *graph, tm_map *known) {
 }
 
 tm_code tm_emit_regions(tm_emit *e) {
-    tm_map known;
-    tm_map_init(&known, e->arena);
-    return emit_graph_regions(e, e->model->main, &known);
+    modules m = {.driver = e};
+    tm_map_init(&m.known, e->arena);
+    TM_TRY(emit_graph_regions(&m, e->model->main));
+    return complete_module(&m);
 }

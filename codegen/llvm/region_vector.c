@@ -240,8 +240,7 @@ static bool wanted(const char *name, int lanes) {
     return strncmp(name, "tm_", 3) == 0 && x != NULL && atoi(x + 1) == lanes;
 }
 
-/* Takes from the level's module what the regions called; everything else there becomes internal and is
- * dropped. */
+/* Takes from the level's module what the regions called, and what that calls: no other body is even read. */
 static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
     bool any = false;
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f != NULL && !any; f = LLVMGetNextFunction(f)) {
@@ -262,11 +261,10 @@ static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
         LLVMDisposeMessage(message);
         return code;
     }
-    if (LLVMParseBitcodeInContext2(e->context, buffer, &math)) {
+    if (LLVMGetBitcodeModuleInContext2(e->context, buffer, &math)) { /* takes the buffer, unless it fails */
         LLVMDisposeMemoryBuffer(buffer);
         return tm_report(e->diagnostics, TM_E_LLVM, NULL, NULL, "%s is not bitcode of this LLVM", path);
     }
-    LLVMDisposeMemoryBuffer(buffer);
     TM_VECTOR(const char *) taken = {0};
     for (LLVMValueRef f = LLVMGetFirstFunction(math); f != NULL; f = LLVMGetNextFunction(f)) {
         size_t length;
@@ -277,7 +275,7 @@ static tm_code link_level(tm_emit *e, const tm_level *level, int lanes) {
         if (here != NULL && LLVMIsDeclaration(here) && wanted(name, lanes))
             tm_push(e->arena, &taken, tm_arena_string(e->arena, name));
         else
-            LLVMSetLinkage(f, LLVMInternalLinkage);
+            LLVMSetLinkage(f, LLVMInternalLinkage); /* the linker takes those that are called */
     }
     if (LLVMLinkModules2(e->module, math))
         return tm_report(e->diagnostics, TM_E_LLVM, NULL, NULL, "linking %s failed", path);
