@@ -30,6 +30,10 @@ typedef struct tm_codegen_options {
     tm_schedule_steps *steps;     /* filled when there is a profile; or NULL */
 } tm_codegen_options;
 
+/* TM_UNIT_*: those that make a difference to the region, and to any region of the graph. */
+unsigned tm_region_units(const tm_node *region);
+unsigned tm_graph_units(const tm_graph *graph);
+
 /* Writes the artifact (and for obj and lib the header beside it) whole or not at all. The model must be
  * inferred and verified; it is changed (Copy nodes). */
 TM_MUST_USE tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output);

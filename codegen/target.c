@@ -11,10 +11,11 @@
 #include <string.h>
 
 /* Bits of runtime/support_cpu.c and support_units.c. */
-enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8 }; /* of x86-64 */
-enum { CPU_RVV = 4 };                                      /* of riscv64 */
+enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8, CPU_VNNI = 16 }; /* of x86-64 */
+enum { CPU_RVV = 4 };                                                     /* of riscv64 */
 #define V4_FEATURES "-prefer-256-bit"
-#define DOT_FEATURES V4_FEATURES ",+avx512vnni,+avx512bf16"
+#define VNNI_FEATURES V4_FEATURES ",+avx512vnni"
+#define DOT_FEATURES VNNI_FEATURES ",+avx512bf16"
 #define AMX_FEATURES DOT_FEATURES ",+amx-tile,+amx-bf16,+amx-int8"
 
 static const tm_target targets[] = {
@@ -23,11 +24,13 @@ static const tm_target targets[] = {
      .initialize = "X86",
      .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, CPU_V3, 0, "v3", "v3"},
                 {"x86-64-v4", "x86-64-v4", V4_FEATURES, 512, 32, CPU_V3 | CPU_V4, 0, "v4", "v4"},
+                {"x86-64-v4-vnni", "x86-64-v4", VNNI_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_VNNI,
+                 TM_UNIT_BYTES, "v4", "v4_vnni"},
                 {"x86-64-v4-dot", "x86-64-v4", DOT_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_DOT,
-                 TM_UNIT_DOT, "v4", "v4_dot"},
+                 TM_UNIT_BYTES | TM_UNIT_DOT, "v4", "v4_dot"},
                 {"x86-64-v4-amx", "x86-64-v4", AMX_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_DOT | CPU_AMX,
-                 TM_UNIT_DOT | TM_UNIT_TILES, "v4", "v4_amx"}},
-     .level_count = 4,
+                 TM_UNIT_BYTES | TM_UNIT_DOT | TM_UNIT_TILES, "v4", "v4_amx"}},
+     .level_count = 5,
      .default_levels = 2},
     {.triple = "aarch64-linux-gnu",
      .elf_machine = 183,
@@ -86,7 +89,7 @@ static const tm_level *find_level(const tm_target *target, const char *name, siz
     return NULL;
 }
 
-tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, bool units,
+tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, unsigned units,
                          tm_target_choice *out_choice) {
     *out_choice = (tm_target_choice){.target = tm_target_find(triple)};
     if (out_choice->target == NULL)
@@ -94,11 +97,16 @@ tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const 
                          "no target '%s'", triple);
     const tm_target *target = out_choice->target;
     if (cpu == NULL) {
-        for (int i = 0; i < (units ? target->level_count : target->default_levels); i++)
-            out_choice->levels[out_choice->level_count++] = target->levels[i];
+        unsigned have = 0;
+        for (int i = 0; i < target->level_count; i++) {
+            bool more = (target->levels[i].units & units & ~have) != 0;
+            have |= target->levels[i].units;
+            if (i < target->default_levels || more)
+                out_choice->levels[out_choice->level_count++] = target->levels[i];
+        }
         return TM_OK;
     }
-    bool wanted[4] = {false};
+    bool wanted[TM_MOST_LEVELS] = {false};
     for (const char *at = cpu; *at != 0;) {
         size_t size = strcspn(at, ",");
         const tm_level *level = find_level(target, at, size);

@@ -7,6 +7,8 @@
 
 #include "base/base.h"
 
+#define TM_MOST_LEVELS 6
+
 typedef struct tm_level {
     const char *name;     /* as in -mcpu: "x86-64-v3" */
     const char *cpu;      /* LLVM's CPU name */
@@ -19,8 +21,9 @@ typedef struct tm_level {
     const char *suffix; /* of its functions */
 } tm_level;
 
-#define TM_UNIT_DOT 1u   /* dot products of bfloat16 pairs and of bytes in vectors (AVX512_BF16, AVX512_VNNI) */
-#define TM_UNIT_TILES 2u /* products of tiles of them (AMX) */
+#define TM_UNIT_DOT 1u   /* dot products of bfloat16 pairs in vectors (AVX512_BF16) */
+#define TM_UNIT_TILES 2u /* products of tiles of bfloat16 and bytes (AMX) */
+#define TM_UNIT_BYTES 4u /* dot products of four bytes in vectors (AVX512_VNNI) */
 
 typedef struct tm_target {
     const char *triple; /* "x86_64-linux-gnu" */
@@ -28,15 +31,15 @@ typedef struct tm_target {
     uint32_t elf_flags;
     const char *abi;        /* LLVM's target-abi, or NULL */
     const char *initialize; /* LLVM back end: "X86", "AArch64", "RISCV" */
-    tm_level levels[4];
+    tm_level levels[TM_MOST_LEVELS];
     int level_count;
-    int default_levels; /* the first so many are the default list; all are for models that use units */
+    int default_levels; /* the first so many are the default list */
 } tm_target;
 
 /* The chosen target with the levels asked for. */
 typedef struct tm_target_choice {
     const tm_target *target;
-    tm_level levels[4];
+    tm_level levels[TM_MOST_LEVELS];
     int level_count;
 } tm_target_choice;
 
@@ -46,9 +49,9 @@ static inline int tm_level_lanes(const tm_level *level) {
 }
 const tm_target *tm_target_at(size_t i);             /* NULL at the end */
 const tm_target *tm_target_find(const char *triple); /* NULL: none; NULL triple: this machine */
-/* `cpu`: comma-separated level names, or NULL for the default list; `units`: the model has products that use a
- * level's units. Files E_UNSUPPORTED_TARGET. */
+/* `cpu`: comma-separated level names, or NULL for the default list, to which those levels come whose units
+ * the model's products use (`units`) and no level before has. Files E_UNSUPPORTED_TARGET. */
 TM_MUST_USE tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu,
-                                     bool units, tm_target_choice *out_choice);
+                                     unsigned units, tm_target_choice *out_choice);
 
 #endif

@@ -65,18 +65,29 @@ static uint16_t bf16_element(const tm_constant *constant, int64_t i) {
     return round_to_bf16(bits);
 }
 
+/* The element as it is stored: bfloat16 rounded, bytes signed. */
+static void put_element(const tm_constant *constant, int64_t i, uint8_t *to) {
+    if (constant->stored == TAMIS_TYPE_INT8) {
+        *to = ((const uint8_t *)constant->data)[i] ^ (constant->type == TAMIS_TYPE_UINT8 ? 0x80 : 0);
+        return;
+    }
+    uint16_t narrow = bf16_element(constant, i);
+    memcpy(to, &narrow, sizeof(narrow));
+}
+
 /* Panels of columns as tiles, see ir/tiles.h; what the matrix does not have is zero. */
 static void put_tiles(writer *w, const tm_constant *constant) {
     int64_t rows = constant->dims[0], columns = constant->dims[1], depth = tm_tile_depth(constant->stored);
-    uint16_t step[2 * TM_TILE_TOTAL / sizeof(uint16_t)];
+    int64_t bytes = TM_TILE_BYTES / depth, group = 4 / bytes;
+    uint8_t step[2 * TM_TILE_TOTAL];
     for (int64_t first = 0; first < columns; first += TM_TILE_PANEL)
         for (int64_t row = 0; row < rows; row += depth) {
             memset(step, 0, sizeof(step));
             for (int64_t k = 0; k < depth && row + k < rows; k++)
                 for (int64_t c = 0; c < TM_TILE_PANEL && first + c < columns; c++)
-                    step[c / TM_TILE_ROWS * (TM_TILE_TOTAL / 2) + k / 2 * (TM_TILE_BYTES / 2) +
-                         c % TM_TILE_ROWS * 2 + k % 2] =
-                        bf16_element(constant, (row + k) * columns + first + c);
+                    put_element(constant, (row + k) * columns + first + c,
+                                step + c / TM_TILE_ROWS * TM_TILE_TOTAL + k / group * TM_TILE_BYTES +
+                                    c % TM_TILE_ROWS * 4 + k % group * bytes);
             put_section(w, step, sizeof(step));
         }
 }
@@ -119,7 +130,7 @@ static void put_constants(writer *w, const tm_plan *plan) {
         if (entry->storage != TM_STORAGE_CONSTANT)
             continue;
         pad_section(w, entry->argument);
-        if (entry->value->constant->stored == TAMIS_TYPE_BFLOAT16)
+        if (tm_type_is_tiled(entry->value->constant->stored))
             put_tiles(w, entry->value->constant);
         else if (entry->value->constant->panel != 0)
             put_packed(w, entry->value->constant);

@@ -128,17 +128,6 @@ static bool is_identifier(const char *name) {
     return isalpha((unsigned char)name[0]) || name[0] == '_';
 }
 
-static bool has_region(const tm_graph *graph, const char *kind) {
-    for (const tm_node *node = graph->first; node != NULL; node = node->next) {
-        if (node->op == TM_OP_Region && strcmp(tm_node_string(node, "kind"), kind) == 0)
-            return true;
-        for (int i = 0; node->op != TM_OP_Region && i < tm_node_subgraph_count(node); i++)
-            if (has_region(tm_node_subgraph(node, i), kind))
-                return true;
-    }
-    return false;
-}
-
 /* With schedules from a file, where one is given; those who tune bring their own. */
 static tm_code generate_code(tm_model *model, const char *output, const tamis_compile_options *options,
                              tm_codegen_options *codegen, tm_text *warnings) {
@@ -181,8 +170,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .profile = options->profile,
                                   .schedules = tuning != NULL ? tuning->schedules : NULL,
                                   .steps = tuning != NULL ? tuning->steps : NULL};
-    TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu,
-                            has_region(model->main, "tiles") || has_region(model->main, "attention_tiles"),
+    TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu, tm_graph_units(model->main),
                             &codegen.target));
     if (tuning != NULL)
         tuning->target = codegen.target;

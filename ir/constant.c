@@ -290,7 +290,7 @@ int64_t tm_constant_stored_bytes(const tm_constant *constant) {
         return constant->bytes;
     tm_panels panels = tm_constant_panels(constant);
     int64_t count = (panels.columns + constant->panel - 1) / constant->panel;
-    if (constant->stored == TAMIS_TYPE_BFLOAT16)
+    if (tm_type_is_tiled(constant->stored))
         return count * tm_tile_steps(constant->stored, panels.rows) * 2 * TM_TILE_TOTAL;
     return panels.groups * count * constant->panel * panels.rows * (int64_t)sizeof(float);
 }

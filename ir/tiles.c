@@ -10,9 +10,13 @@
 
 #include <string.h>
 
+bool tm_op_is_product(tm_op op) {
+    return op == TM_OP_MatMul || op == TM_OP_MatMulInteger;
+}
+
 const tm_node *tm_body_product(const tm_graph *body) {
     for (const tm_node *node = body->first; node != NULL; node = node->next)
-        if (node->op == TM_OP_MatMul)
+        if (tm_op_is_product(node->op))
             return node;
     return NULL;
 }
@@ -23,19 +27,20 @@ const tm_value *tm_outer_factor(const tm_value *factor) {
     return factor;
 }
 
-/* Does the use read the value as the left operand of a region's product, converted to float32? */
+/* Does the use read the value as the left operand of a region's product, converted to float32 if that needs
+ * it? */
 static bool reads_tiles(const tm_use *use) {
     const tm_node *region = use->node;
     if (region == NULL || region->op != TM_OP_Region || strcmp(tm_node_string(region, "kind"), "tiles") != 0)
         return false;
     const tm_graph *body = tm_node_graph(region, "body");
     const tm_node *product = tm_body_product(body);
-    const tm_node *cast = product != NULL ? product->inputs[0]->producer : NULL;
-    return cast != NULL && cast->op == TM_OP_Cast && cast->inputs[0] == body->inputs.items[use->index];
+    return product != NULL && tm_outer_factor(product->inputs[0]) == body->inputs.items[use->index];
 }
 
 bool tm_value_is_tiled(const tm_value *value) {
-    if (value->type != TAMIS_TYPE_BFLOAT16 || value->rank < 1 || value->constant != NULL)
+    bool narrow = value->type == TAMIS_TYPE_BFLOAT16 || value->type == TAMIS_TYPE_UINT8;
+    if (!narrow || value->rank < 1 || value->constant != NULL)
         return false;
     for (size_t i = 0; i < value->uses.count; i++)
         if (!reads_tiles(&value->uses.items[i]))

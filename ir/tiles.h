@@ -31,6 +31,12 @@ static inline int64_t tm_tile_depth(tamis_type type) {
 static inline int64_t tm_tile_steps(tamis_type type, int64_t depth) {
     return (depth + tm_tile_depth(type) - 1) / tm_tile_depth(type);
 }
+/* May weights be stored so? */
+static inline bool tm_type_is_tiled(tamis_type type) {
+    return type == TAMIS_TYPE_BFLOAT16 || type == TAMIS_TYPE_INT8;
+}
+/* MatMul or MatMulInteger. */
+bool tm_op_is_product(tm_op op);
 /* The product in the body of a region. NULL: none. */
 const tm_node *tm_body_product(const tm_graph *body);
 /* A factor of it as it comes into the region, before it is rounded and widened. */

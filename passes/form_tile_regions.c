@@ -37,22 +37,6 @@ static bool is_candidate(const tm_pass_context *context, const tm_node *node) {
     return narrow && x->rank >= 2 && !tm_value_is_constant(x) && is_weights(node->inputs[1]);
 }
 
-/* The packed form of the weights: one for all products by them. */
-static tm_value *packed_weights(tm_model *model, tm_graph *graph, const tm_value *weights) {
-    for (size_t i = 0; i < model->values.count; i++) {
-        tm_value *known = model->values.items[i];
-        if (known->constant != NULL && known->constant->stored == TAMIS_TYPE_BFLOAT16 &&
-            known->constant->data == weights->constant->data &&
-            memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
-            tm_graph_contains(known->graph, graph))
-            return known;
-    }
-    tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
-    packed->stored = TAMIS_TYPE_BFLOAT16;
-    packed->panel = TM_TILE_PANEL;
-    return tm_value_create_constant(graph, weights->name, packed);
-}
-
 static tm_node *cast(tm_node *before, tm_value *from, tamis_type to) {
     tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &from);
     tm_node_set_int(node, "to", to);
@@ -80,7 +64,7 @@ static tm_code tiles_of(tm_model *model, tm_node *product, tm_value **out_tiles)
 static tm_code form(tm_pass_context *context, tm_node *product, tm_node **out_region) {
     tm_model *model = context->model;
     tamis_type type = product->inputs[0]->type;
-    tm_value *tiles, *weights = packed_weights(model, product->graph, product->inputs[1]);
+    tm_value *tiles, *weights = tm_region_tile_weights(product->graph, product->inputs[1], TAMIS_TYPE_BFLOAT16);
     TM_TRY(tiles_of(model, product, &tiles));
     tm_node *nodes[MOST_NODES] = {cast(product, tiles, TAMIS_TYPE_FLOAT)};
     int count = 1;

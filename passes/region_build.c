@@ -13,6 +13,7 @@
 #include "passes/region_build.h"
 
 #include "ir/infer.h"
+#include "ir/tiles.h"
 #include "passes/rewrite.h"
 
 #include <string.h>
@@ -58,6 +59,9 @@ static bool is_number(tamis_type type) {
 static bool is_any(tamis_type type) {
     return is_number(type) || type == TAMIS_TYPE_BOOL;
 }
+static bool is_byte(tamis_type type) {
+    return type == TAMIS_TYPE_INT8 || type == TAMIS_TYPE_UINT8;
+}
 
 static bool known_power(const tm_node *node) {
     double power = 0;
@@ -69,8 +73,30 @@ static bool known_power(const tm_node *node) {
 /* Floats to integers saturate in a way of their own: left to the kernel. */
 static bool known_cast(const tm_node *node) {
     tamis_type from = node->inputs[0]->type, to = node->outputs[0]->type;
-    return is_any(from) && is_any(to) &&
-           (from != TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_BOOL);
+    bool known = (is_any(from) || is_byte(from)) && (is_any(to) || is_byte(to));
+    return known && (from != TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_BOOL);
+}
+
+/* One scale and zero point for all, or one for each position of the last axis: what walks as an operand of a
+ * chain does. `real` and `integer` are the two sides of the node. */
+static bool known_scale(const tm_node *node, const tm_value *real, const tm_value *integer) {
+    const tm_value *scale = node->inputs[1], *zero = node->input_count > 2 ? node->inputs[2] : NULL;
+    if (real->type != TAMIS_TYPE_FLOAT || scale->type != TAMIS_TYPE_FLOAT || tm_node_int(node, "block_size") != 0)
+        return false;
+    if (zero != NULL && zero->type != integer->type)
+        return false;
+    int64_t axis = tm_node_int(node, "axis");
+    bool one = scale->rank == 0 || tm_dim_is(scale->dims[0], 1);
+    return one || axis == -1 || axis == real->rank - 1;
+}
+
+static bool known_quantization(const tm_node *node) {
+    const tm_value *x = node->inputs[0], *y = node->outputs[0];
+    if (node->op == TM_OP_QuantizeLinear) {
+        int64_t precision = tm_node_int(node, "precision");
+        return is_byte(y->type) && (precision == 0 || precision == TAMIS_TYPE_FLOAT) && known_scale(node, x, y);
+    }
+    return (is_byte(x->type) || x->type == TAMIS_TYPE_INT32) && known_scale(node, y, x);
 }
 
 bool tm_region_can_hold(const tm_node *node) {
@@ -121,6 +147,9 @@ bool tm_region_can_hold(const tm_node *node) {
         return all_types(node, is_any);
     case TM_OP_Cast:
         return known_cast(node);
+    case TM_OP_QuantizeLinear:
+    case TM_OP_DequantizeLinear:
+        return known_quantization(node);
     default:
         return false;
     }
@@ -165,6 +194,23 @@ int tm_region_epilogue(tm_node **nodes, int count, int capacity) {
         running = next->outputs[0];
     }
     return count;
+}
+
+tm_value *tm_region_tile_weights(tm_graph *graph, const tm_value *weights, tamis_type stored) {
+    tm_model *model = graph->model;
+    for (size_t i = 0; i < model->values.count; i++) {
+        tm_value *known = model->values.items[i];
+        const tm_constant *constant = known->constant;
+        if (constant != NULL && constant->panel != 0 && constant->stored == stored &&
+            constant->data == weights->constant->data && constant->type == weights->constant->type &&
+            memcmp(constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
+            tm_graph_contains(known->graph, graph))
+            return known;
+    }
+    tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
+    packed->stored = stored;
+    packed->panel = TM_TILE_PANEL;
+    return tm_value_create_constant(graph, weights->name, packed);
 }
 
 typedef struct builder {
@@ -230,7 +276,8 @@ static bool rank_is_seen(const builder *b, const tm_value *value) {
         for (int i = 0; i < node->input_count; i++)
             covered = covered || (node->inputs[i] != NULL && !tm_region_is_scalar(node->inputs[i]) &&
                                   node->inputs[i]->rank >= value->rank);
-        if (!(tm_op_get(node->op)->traits & TM_ELEMENTWISE) || !covered)
+        bool quantizes = node->op == TM_OP_QuantizeLinear || node->op == TM_OP_DequantizeLinear;
+        if (!(tm_op_has(node->op, TM_ELEMENTWISE) || quantizes) || !covered)
             return true;
     }
     return false;

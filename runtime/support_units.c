@@ -5,6 +5,7 @@
  *   bit 2  x86-64-v4-dot: AVX512_VNNI, AVX512_BF16 (to be looked at beside the bits of x86-64-v4)
  *   bit 3  x86-64-v4-amx: AMX TILE, BF16, INT8, and the system saves tiles: Linux does so for processes that
  * ask for it, and may refuse (an alternate signal stack too small for the larger frame is one reason)
+ *   bit 4  x86-64-v4-vnni: AVX512_VNNI
  *
  * A file of its own, since asking changes the process: only artifacts that have code for units call this.
  */
@@ -33,13 +34,15 @@ BASE uint32_t tm_cpu_units(void) {
     if (cpuid(0, 0).a < 7)
         return 0;
     registers one = cpuid(1, 0), seven = cpuid(7, 0);
-    if (!all(one.c, 1u << 27) || seven.a < 1) /* OSXSAVE */
+    if (!all(one.c, 1u << 27)) /* OSXSAVE */
         return 0;
     uint32_t units = 0;
-    if (all(seven.c, 1u << 11) && all(cpuid(7, 1).a, 1u << 5))
+    if (all(seven.c, 1u << 11))
+        units |= 16;
+    if (units != 0 && seven.a >= 1 && all(cpuid(7, 1).a, 1u << 5))
         units |= 4;
     /* BF16, TILE, INT8; state of tile configuration and data */
-    if (units != 0 && all(seven.d, 1u << 22 | 1u << 24 | 1u << 25) && (saved_state() & 0x60000) == 0x60000 &&
+    if ((units & 4) != 0 && all(seven.d, 1u << 22 | 1u << 24 | 1u << 25) && (saved_state() & 0x60000) == 0x60000 &&
         may_use_tiles())
         units |= 8;
     return units;

@@ -7,6 +7,7 @@
  */
 #include "tools/tool.h"
 
+#include "codegen/codegen.h"
 #include "codegen/llvm/schedule.h"
 #include "ir/evaluate.h"
 #include "ir/infer.h"
@@ -172,8 +173,7 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     tm_text text;
     tm_text_init(&text, &tool->arena);
     TM_TRY(tm_passes_run(model, &options, &text));
-    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu,
-                            given->precision == TAMIS_PRECISION_BF16, &target));
+    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu, tm_graph_units(model->main), &target));
     tm_text_init(&text, &tool->arena);
     tm_schedule_list(model, &target, NULL, &text);
     *out_json = tm_text_get(&text);

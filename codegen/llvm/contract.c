@@ -171,10 +171,11 @@ LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum,
 }
 
 static void store(tm_region *r, tm_contract *c, int output, LLVMValueRef value) {
+    tamis_type type = r->node->outputs[output]->type;
     LLVMValueRef index = tm_value_is_tiled(r->node->outputs[output])
-                             ? tm_tiled_index(r, c->row, c->column, c->n)
+                             ? tm_tiled_index(r, type, c->row, c->column, c->n)
                              : tm_add(r, tm_mul(r, c->row, c->n), c->column);
-    tm_store_vector(r, r->node->outputs[output]->type, value, c->data[r->node->input_count + output], index);
+    tm_store_vector(r, type, value, c->data[r->node->input_count + output], index);
 }
 
 void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result) {
@@ -220,7 +221,7 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
     bool whole = tile->end == NULL && LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % r->lanes == 0;
     r->mask = NULL;
     LLVMValueRef at = tm_add(r, tm_mul(r, tile_row, tm_int(r, tile->stride)), offset);
-    LLVMValueRef sum = tm_load_vector(r, TAMIS_TYPE_FLOAT, tile->sums, at);
+    LLVMValueRef sum = tm_load_vector(r, c->product->outputs[0]->type, tile->sums, at);
     r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, tile->end != NULL ? tile->end : c->n, c->column));
     tm_region_set(r, c->product->outputs[0], sum);
     for (int o = 0; o < (c->products > 1 ? 1 : r->node->output_count); o++)

@@ -4,7 +4,7 @@
  *
  *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
  *
- * A generator makes the sums of a tile as f32 in a buffer, row after row, and hands the buffer to
+ * A generator makes the sums of a tile, f32 or of bytes i32, in a buffer, row after row, and hands the buffer to
  * tm_contract_finish(), which emits everything elementwise behind the product for them and stores the
  * outputs. Leading dims of A are one: m counts all its rows.
  *
@@ -40,7 +40,7 @@ typedef struct tm_contract {
 
 /* Sums that wait for the epilogue. */
 typedef struct tm_contract_tile {
-    LLVMValueRef sums;   /* f32 [rows][stride], 64-byte aligned */
+    LLVMValueRef sums;   /* [rows][stride], 64-byte aligned */
     int64_t stride;      /* columns from row to row */
     LLVMValueRef row;    /* of y, where the tile starts, counted through all matrices */
     LLVMValueRef rows;   /* how many */

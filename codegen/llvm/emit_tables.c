@@ -184,7 +184,7 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
     const tm_graph *graph = e->model->main;
     const tm_target_choice *target = &e->options->target;
     e->batch = tm_find_slices(e->model);
-    const char *levels[4];
+    const char *levels[TM_MOST_LEVELS];
     for (int i = 0; i < target->level_count; i++)
         levels[i] = target->levels[i].name;
     LLVMValueRef members[] = {tm_emit_i32(e, TAMIS_MAGIC),

@@ -213,23 +213,10 @@ static void find_ids(const tm_graph *body, int32_t *low, int32_t *high) {
     }
 }
 
-/* Does the body have values that levels with units treat in their own way? */
-static bool uses_units(const tm_graph *body) {
-    for (size_t i = 0; i < body->inputs.count; i++)
-        if (body->inputs.items[i]->type == TAMIS_TYPE_BFLOAT16)
-            return true;
-    for (const tm_node *node = body->first; node != NULL; node = node->next)
-        for (int i = 0; i < node->output_count; i++)
-            if (node->outputs[i] != NULL && node->outputs[i]->type == TAMIS_TYPE_BFLOAT16)
-                return true;
-    return false;
-}
-
 /* Is the code for level i that for the one before? */
-static bool shares_body(const tm_emit *e, const tm_node *node, const tm_region_kind *kind, int i) {
+static bool shares_body(const tm_emit *e, const tm_node *node, int i) {
     const tm_level *levels = e->options->target.levels;
-    bool own = kind == &tm_region_kind_attention_tiles && (levels[i].units & TM_UNIT_TILES) != 0;
-    return !own && !uses_units(tm_node_graph(node, "body")) &&
+    return ((levels[i - 1].units ^ levels[i].units) & tm_region_units(node)) == 0 &&
            strcmp(levels[i - 1].folder, levels[i].folder) == 0;
 }
 
@@ -241,13 +228,13 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
             kind = kinds[i];
     if (kind == NULL)
         return tm_report(e->diagnostics, TM_E_INTERNAL, NULL, NULL, "no region kind '%s'", wanted);
-    LLVMValueRef bodies[4] = {NULL};
+    LLVMValueRef bodies[TM_MOST_LEVELS] = {NULL};
     int32_t low = INT32_MAX, high = -1;
     find_ids(tm_node_graph(node, "body"), &low, &high);
     int count = e->options->target.level_count;
     tm_region r;
     for (int i = count - 1; i >= 0; i--) { /* ends at the lowest level, which the entry is compiled for */
-        if (i > 0 && shares_body(e, node, kind, i))
+        if (i > 0 && shares_body(e, node, i))
             continue;
         r = (tm_region){.e = e,
                         .node = node,

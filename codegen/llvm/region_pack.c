@@ -13,9 +13,12 @@
 
 #include "ir/tiles.h"
 
+#define MOST_INPUTS 4
+
 typedef struct pack {
     LLVMValueRef rows, depth; /* of the value */
-    LLVMValueRef from, to, row, column;
+    LLVMValueRef data[MOST_INPUTS]; /* the first is packed, the others are parameters: one number for all */
+    LLVMValueRef to, row, column;
 } pack;
 
 static void set_up(tm_region *r, pack *p) {
@@ -34,8 +37,10 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 
 static LLVMValueRef load(tm_region *r, int input) {
     const pack *p = r->kind;
+    if (input > 0)
+        return tm_load_splat(r, r->node->inputs[input]->type, p->data[input], tm_int(r, 0));
     LLVMValueRef index = tm_add(r, tm_mul(r, p->row, p->depth), p->column);
-    return tm_load_vector(r, r->node->inputs[input]->type, p->from, index);
+    return tm_load_vector(r, r->node->inputs[input]->type, p->data[input], index);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
@@ -43,8 +48,9 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     set_up(r, &p);
     r->kind = &p;
     r->load = load;
-    p.from = tm_operand_data(r, 0);
-    p.to = tm_operand_data(r, 1);
+    for (int i = 0; i < r->node->input_count; i++)
+        p.data[i] = tm_operand_data(r, i);
+    p.to = tm_operand_data(r, r->node->input_count);
     tamis_type type = r->node->outputs[0]->type;
     LLVMValueRef step = tm_int(r, tm_tile_depth(type));
     LLVMValueRef whole = tm_mul(r, tm_ceildiv(r, p.depth, tm_tile_depth(type)), step);
@@ -57,7 +63,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     r->mask = tm_tail_mask(r, tm_max(r, tm_sub(r, p.depth, p.column), tm_int(r, 0)));
     LLVMValueRef value = tm_region_value(r, r->body->outputs.items[0]);
     r->mask = NULL;
-    tm_store_vector(r, type, value, p.to, tm_tiled_index(r, p.row, p.column, whole));
+    tm_store_vector(r, type, value, p.to, tm_tiled_index(r, type, p.row, p.column, whole));
     tm_loop_end(r, &column);
     tm_loop_end(r, &row);
     return TM_OK;

@@ -255,7 +255,7 @@ static void store_outputs(tm_region *r, row *w, bool after) {
         if (w->is_after[i] == after)
             tm_store_vector(r, r->node->outputs[i]->type, w->values[i], w->data[r->node->input_count + i],
                             tm_value_is_tiled(r->node->outputs[i])
-                                ? tm_tiled_index(r, w->unit, w->column, w->length)
+                                ? tm_tiled_index(r, r->node->outputs[i]->type, w->unit, w->column, w->length)
                                 : at(r, w, r->node->input_count + i));
 }
 

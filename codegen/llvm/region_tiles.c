@@ -5,10 +5,12 @@
  *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
  *
  *     body: %a32 = Cast(%a: bf16 tiles), %b32 = Cast(%b: bf16 panels), %s = MatMul(%a32, %b32), f
+ *     body: %s = MatMulInteger(%a: u8 tiles, %b: s8 panels), f
  *
  * The products of bfloat16 are exact in float32, so all that is rounded are the factors, which other nodes
  * did, and the sums. The order in which k is summed depends on the level only: an answer is the same for any
- * number of rows and threads.
+ * number of rows and threads. Sums of bytes are int32 and exact. The left factor is unsigned and the right one
+ * signed, the one form that all units have; the zero points are in f.
  *
  * A unit is one panel of 32 columns by as many rows of A as stay in the second-level cache; the panels follow
  * each other, so that B is one stream, of which the generator asks for the next panel while it works on one.
@@ -20,7 +22,8 @@
 #define BAND_ROWS 32            /* rows of A that are multiplied at once; a unit has a multiple */
 #define WORK ((int64_t)2 << 20) /* multiply-adds worth a task of their own */
 
-static const tm_tile_form forms[] = {{TAMIS_TYPE_BFLOAT16, 2, "llvm.x86.tdpbf16ps"}};
+static const tm_tile_form forms[] = {{TAMIS_TYPE_BFLOAT16, 2, "llvm.x86.tdpbf16ps"},
+                                     {TAMIS_TYPE_UINT8, 4, "llvm.x86.tdpbusd"}};
 
 LLVMValueRef tm_tiles_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes) {
     return LLVMBuildInBoundsGEP2(r->e->builder, r->e->i8, base, &bytes, 1, "");

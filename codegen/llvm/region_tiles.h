@@ -12,7 +12,7 @@
 #include "codegen/llvm/contract.h"
 
 typedef struct tm_tile_form {
-    tamis_type type;      /* of both factors */
+    tamis_type type;      /* of the left factor */
     int group;            /* elements of 4 bytes */
     const char *multiply; /* intrinsic: sums, left, right, as numbers of tile registers */
 } tm_tile_form;

@@ -1,68 +1,154 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * region_tiles_vector.c: a unit of a product of bfloat16 on vectors.
+ * region_tiles_vector.c: a unit of a product of narrow types on vectors.
  *
- * Sums of a few rows by 16 or 32 columns stay in registers while k runs. A word of A holds two k of a row and
- * is repeated in all lanes, a line of B holds the same two k of neighbouring columns; both products go into
- * one sum:
+ * Sums of a few rows by 16 or 32 columns stay in registers while k runs. A word of A holds two or four k of a
+ * row and is repeated in all lanes, a line of B holds the same k of neighbouring columns. How the products of
+ * two words go into a sum is a row of data, word_form, the first whose unit the level has:
  *
- *     AVX512_BF16      one instruction
- *     all others       two fused multiplications and additions of halves widened to float32; a bfloat16 is
- * the upper half of a float32, so that is a shift or a mask
+ *     bf16   AVX512_BF16: one instruction
+ *     bf16   all others: two fused multiplications and additions of halves widened to float32; a bfloat16 is
+ *            the upper half of a float32, so that is a shift or a mask
+ *     bytes  AVX512_VNNI: one instruction, unsigned by signed, without saturation
+ *     bytes  other x86-64: even and odd bytes widened to 16 bits, two products of pairs (vpmaddwd), which fit
+ *            in 32 bits; never the instruction for pairs of bytes, which saturates
+ *     bytes  all others: four bytes widened to 32 bits
  *
- * The rows' part of A, some steps of K at a time, is copied to a buffer on the stack first, widened where
- * that is needed: each word of A is used for all lanes, so widening it there costs a lane's share. Rows come
- * in three counts, most first, and each sums its k in one order, so that the answer does not depend on the
- * count.
+ * Where words are taken apart, the rows' part of A, some steps of K at a time, is first copied to a buffer on
+ * the stack, widened: each word of A is used for all lanes, so widening it there costs a lane's share. Rows
+ * come in three counts, most first, and each sums its k in one order, so that the answer does not depend on
+ * the count. Integers have one answer anyway.
  */
 #include "codegen/llvm/region_tiles.h"
 
 #include "ir/tiles.h"
 
+#include <string.h>
+
 #define MOST_ROWS TM_TILES_MOST_ROWS
 #define MOST_VECTORS 4
+#define MOST_PARTS 4
 #define CHUNK 8                   /* steps of K that are copied at once */
 #define WORDS (TM_TILE_BYTES / 4) /* of a line */
 
+/* How words of 4 bytes are multiplied. */
+typedef struct word_form {
+    tamis_type type;   /* of the left factor */
+    unsigned units;    /* that a level must have */
+    int lanes;         /* of its vectors; 0: any */
+    bool x86;          /* is an instruction of x86-64 with vectors */
+    int parts;         /* vectors that a word is taken apart into */
+    tamis_type element; /* of a part; 4 bytes each */
+    /* Takes words (vector of i32) of the left or right factor apart. NULL: the word is its only part. */
+    void (*split)(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts);
+    LLVMValueRef (*add)(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right);
+} word_form;
+
 typedef struct shape {
-    int rows[3]; /* at once, descending */
-    int columns; /* at once */
-    int words;   /* of a line in the buffer */
-    bool dot;
+    const word_form *form;
+    tamis_type sum; /* float32 or int32 */
+    int rows[3];    /* at once, descending */
+    int columns;    /* at once */
+    bool direct;    /* A is read where it stands */
 } shape;
 
-static shape choose(const tm_region *r) {
+#define B (r->e->builder)
+
+static LLVMValueRef number(tm_region *r, int64_t value) {
+    return tm_splat(r, tm_emit_i32(r->e, value));
+}
+
+static void split_halves(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts) {
+    (void)left;
+    LLVMTypeRef floats = tm_vector_type(r, TAMIS_TYPE_FLOAT);
+    out_parts[0] = LLVMBuildBitCast(B, LLVMBuildShl(B, words, number(r, 16), ""), floats, "");
+    out_parts[1] =
+        LLVMBuildBitCast(B, LLVMBuildAnd(B, words, number(r, (int64_t)0xffff0000), ""), floats, "");
+}
+
+static LLVMValueRef add_product(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    return tm_fma(r, left, right, sum);
+}
+
+static LLVMValueRef add_bf16_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(r->e->context), 32);
+    return tm_plain_intrinsic(r, "llvm.x86.avx512bf16.dpbf16ps.512",
+                              (LLVMValueRef[]){sum, LLVMBuildBitCast(B, left, halves, ""),
+                                               LLVMBuildBitCast(B, right, halves, "")},
+                              3);
+}
+
+static LLVMValueRef add_byte_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    return tm_plain_intrinsic(r, "llvm.x86.avx512.vpdpbusd.512", (LLVMValueRef[]){sum, left, right}, 3);
+}
+
+/* Bytes 0 and 2 of each word, then 1 and 3, as 16-bit numbers. */
+static void split_pairs(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts) {
+    LLVMTypeRef pairs = LLVMVectorType(r->e->i16, 2 * (unsigned)r->lanes),
+                whole = tm_vector_type(r, TAMIS_TYPE_INT32);
+    LLVMValueRef lane[128], x = LLVMBuildBitCast(B, words, pairs, "");
+    for (int i = 0; i < 2 * r->lanes; i++)
+        lane[i] = LLVMConstInt(r->e->i16, 8, 0);
+    LLVMValueRef eight = LLVMConstVector(lane, 2 * (unsigned)r->lanes), high = LLVMBuildShl(B, x, eight, "");
+    LLVMOpcode shift = left ? LLVMLShr : LLVMAShr;
+    out_parts[0] = LLVMBuildBitCast(B, LLVMBuildBinOp(B, shift, high, eight, ""), whole, "");
+    out_parts[1] = LLVMBuildBitCast(B, LLVMBuildBinOp(B, shift, x, eight, ""), whole, "");
+}
+
+static LLVMValueRef add_pairs(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    LLVMTypeRef pairs = LLVMVectorType(r->e->i16, 2 * (unsigned)r->lanes);
+    const char *name = r->lanes == 16 ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd";
+    LLVMValueRef operands[2] = {LLVMBuildBitCast(B, left, pairs, ""), LLVMBuildBitCast(B, right, pairs, "")};
+    return LLVMBuildAdd(B, sum, tm_plain_intrinsic(r, name, operands, 2), "");
+}
+
+static void split_bytes(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts) {
+    for (int i = 0; i < 4; i++) {
+        LLVMValueRef high = LLVMBuildShl(B, words, number(r, 24 - 8 * i), "");
+        out_parts[i] = LLVMBuildBinOp(B, left ? LLVMLShr : LLVMAShr, high, number(r, 24), "");
+    }
+}
+
+static LLVMValueRef add_bytes(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    return LLVMBuildAdd(B, sum, LLVMBuildMul(B, left, right, ""), "");
+}
+
+static const word_form word_forms[] = {
+    {TAMIS_TYPE_BFLOAT16, TM_UNIT_DOT, 16, true, 1, TAMIS_TYPE_INT32, NULL, add_bf16_dot},
+    {TAMIS_TYPE_BFLOAT16, 0, 0, false, 2, TAMIS_TYPE_FLOAT, split_halves, add_product},
+    {TAMIS_TYPE_UINT8, TM_UNIT_BYTES, 16, true, 1, TAMIS_TYPE_INT32, NULL, add_byte_dot},
+    {TAMIS_TYPE_UINT8, 0, 0, true, 2, TAMIS_TYPE_INT32, split_pairs, add_pairs},
+    {TAMIS_TYPE_UINT8, 0, 0, false, 4, TAMIS_TYPE_INT32, split_bytes, add_bytes},
+};
+
+static const word_form *find_form(const tm_region *r, tamis_type type) {
+    bool x86 = strncmp(r->level->name, "x86", 3) == 0;
+    const word_form *form = word_forms;
+    while (form->type != type || (r->level->units & form->units) != form->units ||
+           (form->lanes != 0 && form->lanes != r->lanes) || (form->x86 && !x86))
+        form++;
+    return form;
+}
+
+/* A band of A holds whole tiles of rows, where their number divides the band's: then they are read where they are. */
+static shape choose(const tm_region *r, const tm_tiles *t) {
     tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
-    shape s = {.rows = {schedule.rows, schedule.small_rows, 1},
+    shape s = {.form = find_form(r, t->form->type),
+               .rows = {schedule.rows, schedule.small_rows, 1},
                .columns = schedule.vectors * r->lanes,
-               .dot = (r->level->units & TM_UNIT_DOT) != 0 && r->lanes == 16};
-    s.words = s.dot ? WORDS : 2 * WORDS;
+               .sum = t->shared.product->outputs[0]->type};
+    s.direct = s.form->parts == 1 && TM_TILE_ROWS % s.rows[0] == 0 && s.rows[0] % s.rows[1] == 0;
     return s;
 }
 
+static int words_of_line(const shape *s) {
+    return s->form->parts * WORDS;
+}
+
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t) {
+    shape s = choose(r, t);
     t->sums = tm_region_alloca(r, r->e->f32, (int64_t)MOST_ROWS * TM_TILE_PANEL, 64);
-    t->copy = tm_region_alloca(r, r->e->f32, (int64_t)MOST_ROWS * CHUNK * 2 * WORDS, 64);
-}
-
-static LLVMValueRef low_half(tm_region *r, LLVMValueRef words) {
-    LLVMValueRef sixteen = tm_splat(r, tm_emit_i32(r->e, 16));
-    return LLVMBuildBitCast(r->e->builder, LLVMBuildShl(r->e->builder, words, sixteen, ""),
-                            tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
-}
-
-static LLVMValueRef high_half(tm_region *r, LLVMValueRef words) {
-    LLVMValueRef mask = tm_splat(r, tm_emit_i32(r->e, (int64_t)0xffff0000));
-    return LLVMBuildBitCast(r->e->builder, LLVMBuildAnd(r->e->builder, words, mask, ""),
-                            tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
-}
-
-static LLVMValueRef dot_instruction(tm_region *r, LLVMValueRef sum, LLVMValueRef a, LLVMValueRef b) {
-    LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(r->e->context), 32);
-    return tm_plain_intrinsic(r, "llvm.x86.avx512bf16.dpbf16ps.512",
-                              (LLVMValueRef[]){sum, LLVMBuildBitCast(r->e->builder, a, halves, ""),
-                                               LLVMBuildBitCast(r->e->builder, b, halves, "")},
-                              3);
+    t->copy = s.direct ? NULL : tm_region_alloca(r, r->e->f32, (int64_t)s.rows[0] * CHUNK * words_of_line(&s), 64);
 }
 
 /* Where a row's line of a step stands in A. */
@@ -73,7 +159,7 @@ static LLVMValueRef line_of(tm_region *r, const tm_tiles *t, LLVMValueRef row, L
     return tm_tiles_address(r, tm_tiles_band(r, t, row), bytes);
 }
 
-/* Lines of `rows` rows for steps first..last to the buffer: even k, then odd k of each, or the words. */
+/* Lines of `rows` rows for steps first..last to the buffer, the parts of a line one after the other. */
 static void copy_rows(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
                       LLVMValueRef first, LLVMValueRef last) {
     tm_loop i = tm_loop_begin(r, tm_int(r, 0), tm_int(r, rows), 1);
@@ -81,16 +167,13 @@ static void copy_rows(tm_region *r, const tm_tiles *t, const shape *s, LLVMValue
     tm_loop step = tm_loop_begin(r, first, last, 1);
     LLVMValueRef from = line_of(r, t, own, step.index);
     LLVMValueRef to = tm_mul(r, tm_add(r, tm_mul(r, i.index, tm_int(r, CHUNK)), tm_sub(r, step.index, first)),
-                             tm_int(r, s->words));
+                             tm_int(r, words_of_line(s)));
     for (int word = 0; word < WORDS; word += r->lanes) {
-        LLVMValueRef words = tm_load_vector(r, TAMIS_TYPE_INT32, from, tm_int(r, word));
-        LLVMValueRef at = tm_add(r, to, tm_int(r, word));
-        if (s->dot) {
-            tm_store_vector(r, TAMIS_TYPE_INT32, words, t->copy, at);
-            continue;
-        }
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, low_half(r, words), t->copy, at);
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, high_half(r, words), t->copy, tm_add(r, at, tm_int(r, WORDS)));
+        LLVMValueRef parts[MOST_PARTS];
+        s->form->split(r, tm_load_vector(r, TAMIS_TYPE_INT32, from, tm_int(r, word)), true, parts);
+        for (int p = 0; p < s->form->parts; p++)
+            tm_store_vector(r, s->form->element, parts[p], t->copy,
+                            tm_add(r, to, tm_int(r, (int64_t)p * WORDS + word)));
     }
     tm_loop_end(r, &step);
     tm_loop_end(r, &i);
@@ -103,64 +186,91 @@ static void prefetch_line(tm_region *r, LLVMValueRef line, int64_t at) {
     (void)tm_intrinsic(r, "llvm.prefetch", r->e->ptr, arguments, 4);
 }
 
-/* Adds the products of two k to all sums. `word` is the number of the word in the rows' first line. */
-static void add_pair(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef word, LLVMValueRef line,
-                     int rows, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
-    LLVMBuilderRef b = r->e->builder;
-    int vectors = s->columns / r->lanes;
-    LLVMValueRef columns[MOST_VECTORS], low[MOST_VECTORS], high[MOST_VECTORS];
+/* Rows of A while they are multiplied: where word 0 of the first row's line stands, and the distance of rows. */
+typedef struct left_rows {
+    LLVMValueRef data, word;
+    int64_t distance;
+} left_rows;
+
+/* Adds the products of the words at `left` and of the line of B to all sums. */
+static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMValueRef line, int rows,
+                      LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+    int vectors = s->columns / r->lanes, parts = s->form->parts;
+    LLVMValueRef columns[MOST_VECTORS][MOST_PARTS];
     for (int v = 0; v < vectors; v++) {
         int64_t column = (int64_t)v * r->lanes;
         int64_t at = column / TM_TILE_ROWS * (TM_TILE_TOTAL / 4) + column % TM_TILE_ROWS;
-        columns[v] = tm_load_vector(r, TAMIS_TYPE_INT32, line, tm_int(r, at));
+        LLVMValueRef words = tm_load_vector(r, TAMIS_TYPE_INT32, line, tm_int(r, at));
         if (column % TM_TILE_ROWS == 0)
             prefetch_line(r, line, at);
-        low[v] = s->dot ? NULL : low_half(r, columns[v]);
-        high[v] = s->dot ? NULL : high_half(r, columns[v]);
+        columns[v][0] = words;
+        if (s->form->split != NULL)
+            s->form->split(r, words, false, columns[v]);
     }
-    for (int i = 0; i < rows; i++) {
-        LLVMValueRef at = tm_add(r, word, tm_int(r, (int64_t)i * CHUNK * s->words));
-        tamis_type type = s->dot ? TAMIS_TYPE_INT32 : TAMIS_TYPE_FLOAT;
-        LLVMValueRef even = tm_load_splat(r, type, t->copy, at), odd = NULL;
-        if (!s->dot)
-            odd = tm_load_splat(r, type, t->copy, tm_add(r, at, tm_int(r, WORDS)));
-        for (int v = 0; v < vectors; v++) {
-            LLVMValueRef sum = LLVMBuildLoad2(b, tm_vector_type(r, TAMIS_TYPE_FLOAT), sums[i][v], "");
-            sum = s->dot ? dot_instruction(r, sum, even, columns[v])
-                         : tm_fma(r, odd, high[v], tm_fma(r, even, low[v], sum));
-            LLVMBuildStore(b, sum, sums[i][v]);
+    for (int i = 0; i < rows; i++)
+        for (int p = 0; p < parts; p++) {
+            LLVMValueRef at = tm_add(r, left->word, tm_int(r, i * left->distance + (int64_t)p * WORDS));
+            LLVMValueRef word = tm_load_splat(r, s->form->element, left->data, at);
+            for (int v = 0; v < vectors; v++) {
+                LLVMValueRef sum = LLVMBuildLoad2(B, tm_vector_type(r, s->sum), sums[i][v], "");
+                LLVMBuildStore(B, s->form->add(r, sum, word, columns[v][p]), sums[i][v]);
+            }
         }
-    }
+}
+
+/* All words of a step that k has. */
+static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left, LLVMValueRef step,
+                     LLVMValueRef panel, int rows, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+    LLVMValueRef lines = tm_tiles_address(r, panel, tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL)));
+    LLVMValueRef rest = tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
+    tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), 1);
+    left_rows here = *left;
+    here.word = tm_add(r, left->word, word.index);
+    add_words(r, s, &here, tm_tiles_address(r, lines, tm_mul(r, word.index, tm_int(r, TM_TILE_BYTES))), rows,
+              sums);
+    tm_loop_end(r, &word);
+}
+
+/* All steps, reading A where it stands. */
+static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
+                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+    left_rows left = {line_of(r, t, row, tm_int(r, 0)), NULL, WORDS};
+    tm_loop step = tm_loop_begin(r, tm_int(r, 0), t->steps, 1);
+    left.word = tm_mul(r, step.index, tm_int(r, TM_TILE_TOTAL / 4));
+    add_step(r, t, s, &left, step.index, panel, rows, sums);
+    tm_loop_end(r, &step);
+}
+
+/* All steps, copying some of A's at a time. */
+static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
+                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+    tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), t->steps, CHUNK);
+    LLVMValueRef last = tm_min(r, tm_add(r, chunk.index, tm_int(r, CHUNK)), t->steps);
+    copy_rows(r, t, s, row, rows, chunk.index, last);
+    left_rows left = {t->copy, NULL, (int64_t)CHUNK * words_of_line(s)};
+    tm_loop step = tm_loop_begin(r, chunk.index, last, 1);
+    left.word = tm_mul(r, tm_sub(r, step.index, chunk.index), tm_int(r, words_of_line(s)));
+    add_step(r, t, s, &left, step.index, panel, rows, sums);
+    tm_loop_end(r, &step);
+    tm_loop_end(r, &chunk);
 }
 
 /* The sums of rows row..row + rows - 1, known at compile time, by `columns` columns from `column` of the
  * panel on. */
 static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
                      LLVMValueRef panel) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
+    LLVMTypeRef vector = tm_vector_type(r, s->sum);
     LLVMValueRef sums[MOST_ROWS][MOST_VECTORS];
     int vectors = s->columns / r->lanes;
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < vectors; v++) {
             sums[i][v] = tm_region_alloca(r, vector, 1, 64);
-            LLVMBuildStore(b, LLVMConstNull(vector), sums[i][v]);
+            LLVMBuildStore(B, LLVMConstNull(vector), sums[i][v]);
         }
-    tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), t->steps, CHUNK);
-    LLVMValueRef last = tm_min(r, tm_add(r, chunk.index, tm_int(r, CHUNK)), t->steps);
-    copy_rows(r, t, s, row, rows, chunk.index, last);
-    tm_loop step = tm_loop_begin(r, chunk.index, last, 1);
-    LLVMValueRef lines = tm_tiles_address(r, panel, tm_mul(r, step.index, tm_int(r, 2 * TM_TILE_TOTAL)));
-    LLVMValueRef first = tm_mul(r, tm_sub(r, step.index, chunk.index), tm_int(r, s->words));
-    tm_loop pair = tm_loop_begin(r, tm_int(r, 0), tm_int(r, WORDS), 1);
-    add_pair(r, t, s, tm_add(r, first, pair.index),
-             tm_tiles_address(r, lines, tm_mul(r, pair.index, tm_int(r, TM_TILE_BYTES))), rows, sums);
-    tm_loop_end(r, &pair);
-    tm_loop_end(r, &step);
-    tm_loop_end(r, &chunk);
+    (s->direct ? add_direct : add_copied)(r, t, s, row, rows, panel, sums);
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < vectors; v++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, sums[i][v], ""), t->sums,
+            tm_store_vector(r, s->sum, LLVMBuildLoad2(B, vector, sums[i][v], ""), t->sums,
                             tm_int(r, (int64_t)i * TM_TILE_PANEL + (int64_t)v * r->lanes));
 }
 
@@ -188,7 +298,7 @@ static LLVMValueRef some_rows(tm_region *r, const tm_tiles *t, const shape *s, L
 
 void tm_tiles_vector_unit(tm_region *r, tm_tiles *t) {
     LLVMBuilderRef b = r->e->builder;
-    shape s = choose(r);
+    shape s = choose(r, t);
     LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), done = tm_region_alloca(r, r->e->i64, 1, 8);
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_TILE_PANEL), s.columns);
     LLVMValueRef panel =

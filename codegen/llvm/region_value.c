@@ -205,12 +205,41 @@ static LLVMValueRef e_cast(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     if (to == TAMIS_TYPE_BOOL)
         return is_float(x[0]) ? LLVMBuildFCmp(B, LLVMRealUNE, x[0], constant(r, x[0], 0), "")
                               : LLVMBuildICmp(B, LLVMIntNE, x[0], LLVMConstNull(LLVMTypeOf(x[0])), "");
-    if (from == TAMIS_TYPE_BOOL)
+    if (from == TAMIS_TYPE_BOOL || from == TAMIS_TYPE_UINT8)
         return tm_type_is_float(to) ? LLVMBuildUIToFP(B, x[0], type, "") : LLVMBuildZExt(B, x[0], type, "");
     if (tm_type_is_float(to))
         return LLVMBuildSIToFP(B, x[0], type, "");
     return tm_type_bits(from) < tm_type_bits(to) ? LLVMBuildSExt(B, x[0], type, "")
                                                  : LLVMBuildTrunc(B, x[0], type, "");
+}
+
+static LLVMValueRef widen(tm_region *r, tamis_type from, LLVMValueRef x) {
+    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
+    return from == TAMIS_TYPE_UINT8  ? LLVMBuildZExt(B, x, words, "")
+           : from == TAMIS_TYPE_INT8 ? LLVMBuildSExt(B, x, words, "")
+                                     : x;
+}
+
+/* As runtime/ops/quantize.c: the quotient is a division; NaN becomes the lowest number. */
+static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    bool is_signed = n->outputs[0]->type == TAMIS_TYPE_INT8;
+    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
+    LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0), high = constant(r, x[0], is_signed ? 127 : 255);
+    LLVMValueRef y = unary(r, "llvm.rint", LLVMBuildFDiv(B, x[0], x[1], ""));
+    if (n->input_count > 2 && x[2] != NULL)
+        y = LLVMBuildFAdd(
+            B, y, LLVMBuildSIToFP(B, widen(r, n->inputs[2]->type, x[2]), LLVMTypeOf(y), ""), "");
+    y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, y, low, ""), y, low, "");
+    y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, y, high, ""), y, high, "");
+    return LLVMBuildTrunc(B, LLVMBuildFPToSI(B, y, words, ""), tm_vector_type(r, n->outputs[0]->type), "");
+}
+
+static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    LLVMValueRef y = widen(r, n->inputs[0]->type, x[0]);
+    if (n->input_count > 2 && x[2] != NULL)
+        y = LLVMBuildSub(B, y, widen(r, n->inputs[2]->type, x[2]), "");
+    y = LLVMBuildSIToFP(B, y, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+    return LLVMBuildFMul(B, y, x[1], "");
 }
 
 static const emitter emitters[TM_OP_COUNT] = {
@@ -254,6 +283,8 @@ static const emitter emitters[TM_OP_COUNT] = {
     [TM_OP_Or] = e_or,
     [TM_OP_IsNaN] = e_is_nan,
     [TM_OP_Cast] = e_cast,
+    [TM_OP_QuantizeLinear] = e_quantize,
+    [TM_OP_DequantizeLinear] = e_dequantize,
 };
 
 static LLVMValueRef constant_value(tm_region *r, const tm_value *value) {

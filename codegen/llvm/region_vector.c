@@ -117,14 +117,17 @@ void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValu
     masked(r, "llvm.masked.store", vector, r->e->ptr, arguments);
 }
 
-LLVMValueRef tm_tiled_index(tm_region *r, LLVMValueRef row, LLVMValueRef column, LLVMValueRef columns) {
+LLVMValueRef tm_tiled_index(tm_region *r, tamis_type type, LLVMValueRef row, LLVMValueRef column,
+                            LLVMValueRef columns) {
     LLVMBuilderRef b = r->e->builder;
+    int64_t depth = tm_tile_depth(type);
+    columns = tm_mul(r, tm_ceildiv(r, columns, depth), tm_int(r, depth));
     LLVMValueRef band = LLVMBuildAnd(b, row, tm_int(r, -TM_TILE_ROWS), "");
     LLVMValueRef line = LLVMBuildAnd(b, row, tm_int(r, TM_TILE_ROWS - 1), "");
-    LLVMValueRef step = LLVMBuildAnd(b, column, tm_int(r, -32), "");
-    LLVMValueRef within = LLVMBuildAnd(b, column, tm_int(r, 31), "");
+    LLVMValueRef step = LLVMBuildAnd(b, column, tm_int(r, -depth), "");
+    LLVMValueRef within = LLVMBuildAnd(b, column, tm_int(r, depth - 1), "");
     LLVMValueRef tile = tm_add(r, tm_mul(r, band, columns), tm_mul(r, step, tm_int(r, TM_TILE_ROWS)));
-    return tm_add(r, tile, tm_add(r, tm_mul(r, line, tm_int(r, 32)), within));
+    return tm_add(r, tile, tm_add(r, tm_mul(r, line, tm_int(r, depth)), within));
 }
 
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index) {

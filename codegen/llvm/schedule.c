@@ -95,7 +95,7 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
 
 const tm_node *tm_region_product(const tm_node *region) {
     const tm_node *found = tm_node_graph(region, "body")->first;
-    while (found != NULL && found->op != TM_OP_MatMul)
+    while (found != NULL && !tm_op_is_product(found->op))
         found = found->next;
     return found;
 }
@@ -103,7 +103,7 @@ const tm_node *tm_region_product(const tm_node *region) {
 int tm_region_product_count(const tm_node *region) {
     int count = 0;
     for (const tm_node *node = tm_node_graph(region, "body")->first; node != NULL; node = node->next)
-        count += node->op == TM_OP_MatMul;
+        count += tm_op_is_product(node->op);
     return count;
 }
 

@@ -53,6 +53,7 @@ typedef struct tm_scheduled {
     int64_t taps;           /* of a window along the last axis */
     int64_t queries, keys;  /* of attention; -1: known when it runs */
     int64_t size, value_size;
+    tamis_type factors;     /* of tiles: the left one's type */
     bool units;             /* levels with matrix units have loops of their own */
     char signature[96];     /* "contract ?x384x1536 p48": m, k, n, panel */
 } tm_scheduled;

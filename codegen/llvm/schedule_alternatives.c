@@ -78,8 +78,8 @@ static bool attention_is_allowed(const tm_level *level, const tm_scheduled *a, c
            (s->queries <= chosen.queries || floats <= ATTENTION_FLOATS);
 }
 
-static bool tiles_are_allowed(const tm_level *level, const tm_schedule *s) {
-    tm_schedule chosen = tm_schedule_default(level, &(tm_scheduled){.kind = "tiles", .units = true});
+static bool tiles_are_allowed(const tm_level *level, const tm_scheduled *region, const tm_schedule *s) {
+    tm_schedule chosen = tm_schedule_default(level, region);
     if (s->vectors != chosen.vectors || s->unit_kib < 1 || s->unit_kib > 65536)
         return false;
     if ((level->units & TM_UNIT_TILES) != 0)
@@ -105,7 +105,7 @@ bool tm_schedule_is_allowed(const tm_level *level, const tm_scheduled *region, c
     if (strcmp(region->kind, "contract") == 0)
         return contract_is_allowed(level, &region->shape, s);
     if (strcmp(region->kind, "tiles") == 0)
-        return tiles_are_allowed(level, s);
+        return tiles_are_allowed(level, region, s);
     if (strcmp(region->kind, "window") == 0)
         return s->vectors == 1 && s->rows <= CONVOLUTION_ROWS && fits_registers(level, s->rows, 1) &&
                (s->rows <= 4 || s->rows * region->taps <= TM_WINDOW_TERMS);

@@ -6,7 +6,7 @@
  * A signature names what a choice depends on, with a `?` for sizes that are known when it runs:
  *
  *     contract ?x384x1536 p48 *3          m, k, n; columns of a panel of constant weights; products of one A
- *     tiles ?x384x1536                    the same in bfloat16
+ *     tiles ?x384x1536 bf16               the same in bfloat16, or in bytes (u8)
  *     attention 12x?x?x64 mask            heads, queries, keys, size of a head
  *     convolution 28x28x64 3x3x64/2 p32   rows, columns, filters; kernel, channels, stride; panel
  *
@@ -16,6 +16,7 @@
 #include "codegen/llvm/schedule.h"
 
 #include "ir/ops/window.h"
+#include "ir/tiles.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +59,10 @@ static void of_product(const tm_node *region, tm_scheduled *s) {
         add_size(s, i == 0 ? " " : "x", sizes[i] > 0 ? sizes[i] : -1);
     if (s->shape.panel > 0 && !s->units)
         add_size(s, " p", s->shape.panel);
+    if (s->units) {
+        s->factors = outer(region, tm_outer_factor(tm_region_product(region)->inputs[0]))->type;
+        add(s, s->factors == TAMIS_TYPE_UINT8 ? " u8" : " bf16");
+    }
     if (tm_region_product_count(region) > 1)
         add_size(s, " *", tm_region_product_count(region));
 }
@@ -209,15 +214,23 @@ static tm_schedule choose_window(const tm_level *level, const tm_scheduled *w) {
     return (tm_schedule){.rows = (int)(terms < 4 ? 4 : terms < registers ? terms : registers), .vectors = 1};
 }
 
-/* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold. */
-static tm_schedule choose_tiles(const tm_level *level) {
+/* Vectors that a word of four bytes, or two bfloat16, is taken apart into; region_tiles_vector.c. */
+static int parts_of_word(const tm_level *level, const tm_scheduled *region) {
+    return region->factors != TAMIS_TYPE_UINT8 || strncmp(level->name, "x86", 3) == 0 ? 2 : 4;
+}
+
+/* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word is
+ * one operand, tiles of 8 rows divide the bands of A. */
+static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *region) {
     tm_schedule s = {.rows = 32, .vectors = 2, .unit_kib = TILES_UNIT_KIB};
     if ((level->units & TM_UNIT_TILES) != 0)
         return s;
     int lanes = tm_level_lanes(level);
     s.vectors = (lanes == 16 ? 32 : 16) / lanes;
-    int rows = (level->vector_registers - 2 * s.vectors - 2) / s.vectors;
+    int rows = (level->vector_registers - parts_of_word(level, region) * s.vectors - 2) / s.vectors;
     s.rows = rows > TM_TILES_MOST_ROWS ? TM_TILES_MOST_ROWS : rows;
+    if (region->factors == TAMIS_TYPE_UINT8 && (level->units & TM_UNIT_BYTES) != 0)
+        s.rows = 8;
     s.small_rows = s.rows >= 8 ? 4 : 2;
     s.single_rows = true;
     return s;
@@ -228,7 +241,7 @@ tm_schedule tm_schedule_default(const tm_level *level, const tm_scheduled *regio
     if (strcmp(region->kind, "contract") == 0)
         return tm_schedule_choose(level, &region->shape);
     if (strcmp(region->kind, "tiles") == 0)
-        return choose_tiles(level);
+        return choose_tiles(level, region);
     if (strcmp(region->kind, "window") == 0)
         return choose_window(level, region);
     if (strcmp(region->kind, "convolution") == 0 || strcmp(region->kind, "bottleneck") == 0)

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * form_integer_regions.c: products of bytes by constant weights, with what follows them.
+ *
+ *     %x: s8 = QuantizeLinear(%h, s, z)            %t: u8 = Region(%h) {kind = "pack": QuantizeLinear to u8}
+ *     %i: i32 = MatMulInteger(%x, %W: u8, z, w)    %y = Region(%t, %W, ..) {kind = "tiles":
+ *     Cast, Mul, Add bias, QuantizeLinear     ->       MatMulInteger(%t, %W), Sub .., Cast, Mul, Add, .. }
+ *
+ * Tiles (ir/tiles.h) hold an unsigned left and a signed right factor, the one form that all units multiply.
+ * With a' = a + d, d = 128 for a signed left side, and v = W or W - 128:
+ *
+ *     sum (a - z) (W - w) = sum a' v - (z + d) sum v + (K z - sum a) w'        w' = w or w - 128
+ *
+ * of which all but the first is constant where z is known and w' is zero, as it mostly is; else a number for
+ * each row comes to it. The zero points are nodes of the region's body, so that its code knows nothing of them.
+ * A QuantizeLinear that makes %x for products alone is done where they are packed.
+ */
+#include "passes/passes.h"
+#include "passes/region_build.h"
+
+#include "ir/infer.h"
+#include "ir/tiles.h"
+#include "passes/match.h"
+#include "passes/rewrite.h"
+
+#define MOST_NODES 24
+
+/* A left factor and its tiles. */
+typedef struct packed {
+    const tm_value *x;
+    tm_value *tiles;
+} packed;
+
+typedef struct state {
+    tm_pass_context *context;
+    TM_VECTOR(packed) known;
+    TM_VECTOR(tm_node *) found;
+} state;
+
+static bool is_one_number(const tm_value *value) {
+    return value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
+}
+
+static tm_value *input(const tm_node *node, int i) {
+    return i < node->input_count ? node->inputs[i] : NULL;
+}
+
+static bool is_candidate(const tm_node *node) {
+    if (node->op != TM_OP_MatMulInteger)
+        return false;
+    const tm_value *x = node->inputs[0], *w = node->inputs[1];
+    const tm_value *x_zero = input(node, 2), *w_zero = input(node, 3);
+    return x->rank >= 2 && !tm_value_is_constant(x) && tm_value_is_constant(w) && w->rank == 2 &&
+           w->constant->panel == 0 && w->constant->dims[0] > 0 && w->constant->dims[1] > 0 &&
+           (x_zero == NULL || is_one_number(x_zero)) &&
+           (w_zero == NULL || (tm_value_is_constant(w_zero) && w_zero->rank <= 1));
+}
+
+static tm_node *cast(tm_node *before, tm_value *from, tamis_type to) {
+    tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &from);
+    tm_node_set_int(node, "to", to);
+    tm_value_set_tensor(tm_node_add_output(node, NULL), to, from->rank, from->dims);
+    return node;
+}
+
+static tm_code binary(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_node **out) {
+    tm_value *inputs[2] = {a, b}, *value;
+    TM_TRY(tm_match_make(before, op, 2, inputs, &value));
+    *out = value->producer;
+    return TM_OK;
+}
+
+static tm_value *number(tm_graph *graph, tamis_type type, double value) {
+    return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, value));
+}
+
+static int64_t element(const tm_value *value, int64_t i) {
+    int64_t result = 0;
+    if (value != NULL)
+        (void)tm_constant_int(value->constant, tm_constant_count(value->constant) > 1 ? i : 0, &result);
+    return result;
+}
+
+/* ---- the left side ---- */
+
+/* The node that makes x, when it can be the pack: one scale, and a zero point that can be moved by 128. */
+static tm_node *quantizer_of(const tm_value *x) {
+    tm_node *node = x->producer;
+    if (node == NULL || node->op != TM_OP_QuantizeLinear || !tm_region_can_hold(node) ||
+        !is_one_number(node->inputs[1]) || node->inputs[0]->rank != x->rank)
+        return NULL;
+    const tm_value *zero = input(node, 2);
+    if (zero != NULL && !is_one_number(zero))
+        return NULL;
+    return x->type == TAMIS_TYPE_UINT8 || (zero != NULL && tm_value_is_constant(zero)) ? node : NULL;
+}
+
+/* Appends the nodes that make unsigned bytes of x. */
+static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int *count) {
+    tm_graph *graph = before->graph;
+    tm_node *quantizer = quantizer_of(x);
+    if (quantizer != NULL) {
+        tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], input(quantizer, 2)};
+        if (x->type == TAMIS_TYPE_INT8)
+            inputs[2] = number(graph, TAMIS_TYPE_UINT8, (double)(element(inputs[2], 0) + 128));
+        nodes[*count] = tm_node_create(graph, before, TM_OP_QuantizeLinear, NULL, inputs[2] != NULL ? 3 : 2, inputs);
+        tm_value_set_tensor(tm_node_add_output(nodes[(*count)++], NULL), TAMIS_TYPE_UINT8, x->rank, x->dims);
+        return TM_OK;
+    }
+    if (x->type == TAMIS_TYPE_UINT8) {
+        nodes[*count] = tm_node_create(graph, before, TM_OP_Identity, NULL, 1, &x);
+        tm_value_set_tensor(tm_node_add_output(nodes[(*count)++], NULL), x->type, x->rank, x->dims);
+        return TM_OK;
+    }
+    nodes[(*count)++] = cast(before, x, TAMIS_TYPE_INT32);
+    TM_TRY(binary(before, TM_OP_Add, nodes[*count - 1]->outputs[0], number(graph, TAMIS_TYPE_INT32, 128),
+                  &nodes[*count]));
+    nodes[*count + 1] = cast(before, nodes[*count]->outputs[0], TAMIS_TYPE_UINT8);
+    *count += 2;
+    return TM_OK;
+}
+
+static tm_code tiles_of(state *s, tm_node *product, tm_value **out_tiles) {
+    tm_value *x = product->inputs[0];
+    for (size_t i = 0; i < s->known.count; i++)
+        if (s->known.items[i].x == x && tm_graph_contains(s->known.items[i].tiles->graph, product->graph)) {
+            *out_tiles = s->known.items[i].tiles;
+            return TM_OK;
+        }
+    tm_node *nodes[3], *region;
+    int count = 0;
+    TM_TRY(unsigned_bytes(product, x, nodes, &count));
+    TM_TRY(tm_region_build(s->context->model, "pack", nodes, count, &region));
+    *out_tiles = region->outputs[0];
+    packed entry = {x, *out_tiles};
+    tm_push(s->context->model->arena, &s->known, entry);
+    return TM_OK;
+}
+
+/* ---- zero points ---- */
+
+static tm_value *constant_i32(tm_node *before, int64_t count, const int32_t *values) {
+    tm_constant *c = tm_constant_create(before->graph->model->arena, TAMIS_TYPE_INT32, 1, &count, values);
+    return tm_value_create_constant(before->graph, NULL, c);
+}
+
+/* Of the weights' columns: sum v and w'. Returns whether any w' is not 0. */
+static bool measure_columns(tm_arena *arena, const tm_value *weights, const tm_value *zero, int32_t **out_sums,
+                            int32_t **out_zeros) {
+    const tm_constant *w = weights->constant;
+    int64_t rows = w->dims[0], columns = w->dims[1];
+    int shift = w->type == TAMIS_TYPE_UINT8 ? 128 : 0;
+    int32_t *sums = TM_NEW_ARRAY(arena, int32_t, columns), *zeros = TM_NEW_ARRAY(arena, int32_t, columns);
+    const uint8_t *bytes = w->data;
+    bool any = false;
+    for (int64_t k = 0; k < rows; k++)
+        for (int64_t n = 0; n < columns; n++)
+            sums[n] += (int8_t)(bytes[k * columns + n] ^ shift);
+    for (int64_t n = 0; n < columns; n++) {
+        zeros[n] = (int32_t)element(zero, n) - shift;
+        any = any || zeros[n] != 0;
+    }
+    *out_sums = sums;
+    *out_zeros = zeros;
+    return any;
+}
+
+/* The product and what stands behind it, in order. */
+typedef struct chain {
+    tm_node *nodes[MOST_NODES];
+    int count;
+    tm_node *after; /* new nodes stand before it; NULL: at the end */
+} chain;
+
+static tm_code append(chain *c, tm_op op, tm_value *a, tm_value *b) {
+    TM_TRY(binary(c->after, op, a, b, &c->nodes[c->count]));
+    c->count++;
+    return TM_OK;
+}
+
+static tm_value *last(const chain *c) {
+    return c->nodes[c->count - 1]->outputs[0];
+}
+
+/* Takes z and d off; `product` is the integer product as it was. */
+static tm_code take_left_zero(tm_node *product, const int32_t *sums, const int32_t *zeros, chain *c) {
+    tm_arena *arena = product->graph->model->arena;
+    tm_value *x = product->inputs[0], *zero = input(product, 2);
+    int64_t depth = product->inputs[1]->constant->dims[0], columns = product->inputs[1]->constant->dims[1];
+    int32_t *by_zero = TM_NEW_ARRAY(arena, int32_t, columns), *rest = TM_NEW_ARRAY(arena, int32_t, columns);
+    bool known = zero == NULL || tm_value_is_constant(zero), needed = false;
+    int64_t z = known ? element(zero, 0) : 0, shift = x->type == TAMIS_TYPE_INT8 ? 128 : 0;
+    for (int64_t n = 0; n < columns; n++) {
+        by_zero[n] = (int32_t)(sums[n] - depth * zeros[n]);
+        rest[n] = (int32_t)(shift * sums[n] + z * by_zero[n]);
+        needed = needed || rest[n] != 0;
+    }
+    if (needed)
+        TM_TRY(append(c, TM_OP_Sub, last(c), constant_i32(product, columns, rest)));
+    if (known)
+        return TM_OK;
+    tm_node *part, *wide = cast(product, tm_match_view(product, zero, 0, NULL), TAMIS_TYPE_INT32);
+    TM_TRY(binary(product, TM_OP_Mul, constant_i32(product, columns, by_zero), wide->outputs[0], &part));
+    return append(c, TM_OP_Sub, last(c), part->outputs[0]);
+}
+
+/* Takes sum a * w' off. */
+static tm_code take_right_zeros(tm_node *product, const int32_t *zeros, chain *c) {
+    tm_value *x = product->inputs[0], *rows, *sums = last(c);
+    const int64_t one = 1, axis = x->rank - 1;
+    tm_value *axes = tm_value_create_constant(
+        product->graph, NULL, tm_constant_create_i64(product->graph->model->arena, 1, &one, &axis));
+    tm_value *inputs[2] = {cast(product, x, TAMIS_TYPE_INT32)->outputs[0], axes};
+    TM_TRY(tm_match_make(product, TM_OP_ReduceSum, 2, inputs, &rows));
+    TM_TRY(append(c, TM_OP_Mul, rows, constant_i32(product, product->inputs[1]->constant->dims[1], zeros)));
+    return append(c, TM_OP_Sub, sums, last(c));
+}
+
+static tm_code form(state *s, tm_node *product) {
+    tm_model *model = s->context->model;
+    tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0], *tiles;
+    int32_t *sums, *zeros;
+    TM_TRY(tiles_of(s, product, &tiles));
+    bool right = measure_columns(model->arena, weights, input(product, 3), &sums, &zeros);
+    tm_value *factors[2] = {tiles, tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
+    chain c = {.after = product->next};
+    tm_node *core = tm_node_create(product->graph, c.after, TM_OP_MatMulInteger, product->name, 2, factors);
+    core->file_index = product->file_index;
+    core->file_path = product->file_path;
+    tm_value_set_tensor(tm_node_add_output(core, NULL), TAMIS_TYPE_INT32, result->rank, result->dims);
+    c.nodes[c.count++] = core;
+    TM_TRY(take_left_zero(product, sums, zeros, &c));
+    if (right)
+        TM_TRY(take_right_zeros(product, zeros, &c));
+    tm_rewrite_replace(result, last(&c));
+    tm_node_remove(product);
+    c.count = tm_region_epilogue(c.nodes, c.count, MOST_NODES);
+    tm_node *region;
+    TM_TRY(tm_region_build(model, "tiles", c.nodes, c.count, &region));
+    if (x->producer != NULL && x->producer->op == TM_OP_QuantizeLinear && tm_value_unused(x))
+        tm_node_remove(x->producer);
+    return TM_OK;
+}
+
+static void collect(state *s, tm_graph *graph) {
+    for (tm_node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
+            collect(s, tm_node_subgraph(node, i));
+        if (is_candidate(node))
+            tm_push(s->context->model->arena, &s->found, node);
+    }
+}
+
+tm_code tm_pass_form_integer_regions(tm_pass_context *context) {
+    state s = {.context = context};
+    collect(&s, context->model->main);
+    for (size_t i = 0; i < s.found.count; i++) {
+        if (!tm_pass_allow(context))
+            return TM_OK;
+        TM_TRY(form(&s, s.found.items[i]));
+    }
+    return TM_OK;
+}
