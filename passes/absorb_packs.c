@@ -8,8 +8,9 @@
  *     %t: bf16 = Region(..) {kind = "tiles": .., Gelu, Cast}
  *
  * Products and norms do that. When others read %y too, the region has both outputs: a pass over memory less,
- * and half the bytes where only products read the value. Rows must be whole steps of tiles, since regions
- * store no padding.
+ * and half the bytes (a quarter, of quantised values) where only products read the value. Rows of bfloat16 must
+ * be whole steps of tiles, since regions store no padding, which might be NaN; bytes times the weights' zeros are
+ * zero.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -19,6 +20,8 @@
 #include "passes/rewrite.h"
 
 #include <string.h>
+
+#define MOST_INPUTS 3 /* of a node in a pack */
 
 static bool is_kind(const tm_node *node, const char *kind) {
     return node != NULL && node->op == TM_OP_Region && strcmp(tm_node_string(node, "kind"), kind) == 0;
@@ -40,12 +43,12 @@ static bool has_single_rows(const tm_node *region, const tm_value *value) {
     return axis == -1 || axis == value->rank - 1;
 }
 
-/* May the region store the output as tiles? */
-static bool can_store(const tm_node *maker, const tm_value *value) {
+/* May the region store the output as tiles of that type? */
+static bool can_store(const tm_node *maker, const tm_value *value, tamis_type type) {
     tm_dim depth = value->dims[value->rank - 1];
+    bool whole = depth->kind == TM_DIM_CONST && depth->constant % tm_tile_depth(type) == 0;
     return (is_kind(maker, "tiles") || (is_kind(maker, "row") && has_single_rows(maker, value))) &&
-           value->type == TAMIS_TYPE_FLOAT && depth->kind == TM_DIM_CONST &&
-           depth->constant % tm_tile_depth(TAMIS_TYPE_BFLOAT16) == 0;
+           value->type == TAMIS_TYPE_FLOAT && (whole || type == TAMIS_TYPE_UINT8);
 }
 
 /* May the region do without the output in float32? The first output of rows holds the norm's input between
@@ -63,19 +66,51 @@ static bool can_drop(const tm_node *maker, const tm_value *value) {
     return input->producer == NULL;
 }
 
+/* Does each node read the one before and constants only? */
+static bool is_chain(const tm_node *pack) {
+    const tm_graph *body = tm_node_graph(pack, "body");
+    const tm_value *value = body->inputs.items[0];
+    for (const tm_node *node = body->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->input_count; i++)
+            if (node->inputs[i] != NULL && node->inputs[i] != value && node->inputs[i]->constant == NULL)
+                return false;
+        if (node->input_count > MOST_INPUTS)
+            return false;
+        value = node->outputs[0];
+    }
+    return value == body->outputs.items[0];
+}
+
+/* Appends what the pack computes to the body, where `value` stands for the pack's input. */
+static tm_value *copy_body(tm_graph *body, const tm_node *pack, tm_value *value) {
+    const tm_graph *from = tm_node_graph(pack, "body");
+    for (const tm_node *node = from->first; node != NULL; node = node->next) {
+        tm_value *inputs[MOST_INPUTS];
+        for (int i = 0; i < node->input_count; i++) {
+            const tm_value *input = node->inputs[i];
+            inputs[i] = input == NULL              ? NULL
+                        : input->constant != NULL ? tm_value_create_constant(body, NULL, input->constant)
+                                                  : value;
+        }
+        tm_node *copy = tm_node_create(body, NULL, node->op, node->name, node->input_count, inputs);
+        for (int i = 0; i < tm_op_get(node->op)->attribute_count; i++)
+            copy->attributes[i] = node->attributes[i];
+        value = tm_node_add_output(copy, NULL);
+        const tm_value *result = node->outputs[0];
+        tm_value_set_tensor(value, result->type, result->rank, result->dims);
+    }
+    return value;
+}
+
 static tm_code absorb(tm_model *model, tm_node *pack) {
-    tm_value *value = pack->inputs[0], *tiles = pack->outputs[0];
+    tm_value *value = pack->inputs[0], *tiles = pack->outputs[0], *output;
     tm_node *maker = value->producer;
     tm_graph *body = tm_node_graph(maker, "body");
-    tm_value *inner = body->outputs.items[value->output_index];
-    tm_node *cast = tm_node_create(body, NULL, TM_OP_Cast, NULL, 1, &inner);
-    tm_node_set_int(cast, "to", TAMIS_TYPE_BFLOAT16);
-    tm_value *stored = tm_node_add_output(cast, NULL), *output;
-    tm_value_set_tensor(stored, TAMIS_TYPE_BFLOAT16, inner->rank, inner->dims);
+    tm_value *stored = copy_body(body, pack, body->outputs.items[value->output_index]);
     if (can_drop(maker, value)) {
         tm_graph_set_output(body, value->output_index, stored);
         output = tm_value_create(maker->graph, NULL);
-        tm_value_set_tensor(output, TAMIS_TYPE_BFLOAT16, value->rank, value->dims);
+        tm_value_set_tensor(output, tiles->type, value->rank, value->dims);
         int index = value->output_index;
         tm_value_replace(tiles, output);
         tm_node_remove(pack);
@@ -84,7 +119,7 @@ static tm_code absorb(tm_model *model, tm_node *pack) {
     }
     tm_graph_add_output(body, stored);
     output = tm_node_add_output(maker, NULL);
-    tm_value_set_tensor(output, TAMIS_TYPE_BFLOAT16, value->rank, value->dims);
+    tm_value_set_tensor(output, tiles->type, value->rank, value->dims);
     tm_value_replace(tiles, output);
     tm_node_remove(pack);
     return tm_infer_node(model, maker);
@@ -95,8 +130,8 @@ static tm_code absorb_in_graph(tm_pass_context *context, tm_graph *graph) {
         next = node->next;
         for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
             TM_TRY(absorb_in_graph(context, tm_node_subgraph(node, i)));
-        if (!is_kind(node, "pack") || node->inputs[0]->graph != graph ||
-            !can_store(node->inputs[0]->producer, node->inputs[0]))
+        if (!is_kind(node, "pack") || node->input_count != 1 || node->inputs[0]->graph != graph ||
+            !is_chain(node) || !can_store(node->inputs[0]->producer, node->inputs[0], node->outputs[0]->type))
             continue;
         if (!tm_pass_allow(context))
             return TM_OK;
