@@ -66,30 +66,51 @@ static bool can_drop(const tm_node *maker, const tm_value *value) {
     return input->producer == NULL;
 }
 
-/* Does each node read the one before and constants only? */
+/* Does each node read the one before, and else only constants and numbers from outside? */
 static bool is_chain(const tm_node *pack) {
     const tm_graph *body = tm_node_graph(pack, "body");
     const tm_value *value = body->inputs.items[0];
+    for (int i = 1; i < pack->input_count; i++)
+        if (!tm_region_is_scalar(pack->inputs[i]))
+            return false;
     for (const tm_node *node = body->first; node != NULL; node = node->next) {
+        bool reads = false;
         for (int i = 0; i < node->input_count; i++)
-            if (node->inputs[i] != NULL && node->inputs[i] != value && node->inputs[i]->constant == NULL)
-                return false;
-        if (node->input_count > MOST_INPUTS)
+            reads = reads || node->inputs[i] == value;
+        if (!reads || node->input_count > MOST_INPUTS)
             return false;
         value = node->outputs[0];
     }
     return value == body->outputs.items[0];
 }
 
-/* Appends what the pack computes to the body, where `value` stands for the pack's input. */
-static tm_value *copy_body(tm_graph *body, const tm_node *pack, tm_value *value) {
+/* A number that the pack reads becomes an input of the maker, once. */
+static tm_value *share_input(tm_node *maker, tm_value *outer) {
+    tm_graph *body = tm_node_graph(maker, "body");
+    for (int i = 0; i < maker->input_count; i++)
+        if (maker->inputs[i] == outer)
+            return body->inputs.items[i];
+    tm_value *inner = tm_value_create(body, NULL);
+    tm_value_set_tensor(inner, outer->type, outer->rank, outer->dims);
+    tm_graph_add_input(body, inner);
+    tm_node_set_input(maker, maker->input_count, outer);
+    return inner;
+}
+
+/* Appends what the pack computes to the maker's body, where `value` stands for the pack's input. */
+static tm_value *copy_body(tm_node *maker, const tm_node *pack, tm_value *value) {
+    tm_graph *body = tm_node_graph(maker, "body");
     const tm_graph *from = tm_node_graph(pack, "body");
     for (const tm_node *node = from->first; node != NULL; node = node->next) {
         tm_value *inputs[MOST_INPUTS];
         for (int i = 0; i < node->input_count; i++) {
             const tm_value *input = node->inputs[i];
-            inputs[i] = input == NULL              ? NULL
+            int outer = 0;
+            for (size_t k = 1; k < from->inputs.count; k++)
+                outer = from->inputs.items[k] == input ? (int)k : outer;
+            inputs[i] = input == NULL             ? NULL
                         : input->constant != NULL ? tm_value_create_constant(body, NULL, input->constant)
+                        : outer > 0               ? share_input(maker, pack->inputs[outer])
                                                   : value;
         }
         tm_node *copy = tm_node_create(body, NULL, node->op, node->name, node->input_count, inputs);
@@ -106,7 +127,7 @@ static tm_code absorb(tm_model *model, tm_node *pack) {
     tm_value *value = pack->inputs[0], *tiles = pack->outputs[0], *output;
     tm_node *maker = value->producer;
     tm_graph *body = tm_node_graph(maker, "body");
-    tm_value *stored = copy_body(body, pack, body->outputs.items[value->output_index]);
+    tm_value *stored = copy_body(maker, pack, body->outputs.items[value->output_index]);
     if (can_drop(maker, value)) {
         tm_graph_set_output(body, value->output_index, stored);
         output = tm_value_create(maker->graph, NULL);
@@ -130,7 +151,7 @@ static tm_code absorb_in_graph(tm_pass_context *context, tm_graph *graph) {
         next = node->next;
         for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
             TM_TRY(absorb_in_graph(context, tm_node_subgraph(node, i)));
-        if (!is_kind(node, "pack") || node->input_count != 1 || node->inputs[0]->graph != graph ||
+        if (!is_kind(node, "pack") || node->inputs[0]->graph != graph ||
             !is_chain(node) || !can_store(node->inputs[0]->producer, node->inputs[0], node->outputs[0]->type))
             continue;
         if (!tm_pass_allow(context))

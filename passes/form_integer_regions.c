@@ -23,6 +23,8 @@
 #include "passes/match.h"
 #include "passes/rewrite.h"
 
+#include <float.h>
+
 #define MOST_NODES 24
 
 /* A left factor and its tiles. */
@@ -34,7 +36,8 @@ typedef struct packed {
 typedef struct state {
     tm_pass_context *context;
     TM_VECTOR(packed) known;
-    TM_VECTOR(tm_node *) found;
+    TM_VECTOR(tm_node *) found;      /* products */
+    TM_VECTOR(tm_node *) quantizers; /* of the whole model */
 } state;
 
 static bool is_one_number(const tm_value *value) {
@@ -70,7 +73,7 @@ static tm_code binary(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_no
     return TM_OK;
 }
 
-static tm_value *number(tm_graph *graph, tamis_type type, double value) {
+static tm_value *number_of(tm_graph *graph, tamis_type type, double value) {
     return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, value));
 }
 
@@ -101,8 +104,14 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
     tm_node *quantizer = quantizer_of(x);
     if (quantizer != NULL) {
         tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], input(quantizer, 2)};
+        tm_node *factor = inputs[0]->producer;
+        if (factor != NULL && factor->op == TM_OP_Mul && factor->graph == graph && tm_region_is_scalar(factor->inputs[1]) &&
+            factor->inputs[0]->rank == x->rank) {
+            TM_TRY(binary(before, TM_OP_Mul, factor->inputs[0], factor->inputs[1], &nodes[*count]));
+            inputs[0] = nodes[(*count)++]->outputs[0];
+        }
         if (x->type == TAMIS_TYPE_INT8)
-            inputs[2] = number(graph, TAMIS_TYPE_UINT8, (double)(element(inputs[2], 0) + 128));
+            inputs[2] = number_of(graph, TAMIS_TYPE_UINT8, (double)(element(inputs[2], 0) + 128));
         nodes[*count] = tm_node_create(graph, before, TM_OP_QuantizeLinear, NULL, inputs[2] != NULL ? 3 : 2, inputs);
         tm_value_set_tensor(tm_node_add_output(nodes[(*count)++], NULL), TAMIS_TYPE_UINT8, x->rank, x->dims);
         return TM_OK;
@@ -113,27 +122,49 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
         return TM_OK;
     }
     nodes[(*count)++] = cast(before, x, TAMIS_TYPE_INT32);
-    TM_TRY(binary(before, TM_OP_Add, nodes[*count - 1]->outputs[0], number(graph, TAMIS_TYPE_INT32, 128),
+    TM_TRY(binary(before, TM_OP_Add, nodes[*count - 1]->outputs[0], number_of(graph, TAMIS_TYPE_INT32, 128),
                   &nodes[*count]));
     nodes[*count + 1] = cast(before, nodes[*count]->outputs[0], TAMIS_TYPE_UINT8);
     *count += 2;
     return TM_OK;
 }
 
-static tm_code tiles_of(state *s, tm_node *product, tm_value **out_tiles) {
-    tm_value *x = product->inputs[0];
+static tm_value *tiles_of(const state *s, const tm_node *product) {
     for (size_t i = 0; i < s->known.count; i++)
-        if (s->known.items[i].x == x && tm_graph_contains(s->known.items[i].tiles->graph, product->graph)) {
-            *out_tiles = s->known.items[i].tiles;
-            return TM_OK;
-        }
+        if (s->known.items[i].x == product->inputs[0] &&
+            tm_graph_contains(s->known.items[i].tiles->graph, product->graph))
+            return s->known.items[i].tiles;
+    return NULL;
+}
+
+static tm_code make_tiles(state *s, tm_node *product) {
+    tm_value *x = product->inputs[0];
     tm_node *nodes[3], *region;
     int count = 0;
+    if (tiles_of(s, product) != NULL)
+        return TM_OK;
     TM_TRY(unsigned_bytes(product, x, nodes, &count));
     TM_TRY(tm_region_build(s->context->model, "pack", nodes, count, &region));
-    *out_tiles = region->outputs[0];
-    packed entry = {x, *out_tiles};
+    packed entry = {x, region->outputs[0]};
     tm_push(s->context->model->arena, &s->known, entry);
+    return TM_OK;
+}
+
+/* Quantising divides, and vectors divide slowly: x / s becomes x * (1 / s), which may round a tie otherwise. */
+static tm_code multiply(tm_node *quantizer) {
+    const tm_value *scale = quantizer->inputs[1];
+    double number = 0, inverse = 0;
+    if (!tm_region_can_hold(quantizer) || !tm_region_is_scalar(scale) ||
+        !tm_constant_double(scale->constant, 0, &number) || number == 1)
+        return TM_OK;
+    inverse = (double)(float)(1 / number);
+    if (!(inverse > 0 && inverse < FLT_MAX))
+        return TM_OK;
+    tm_node *product;
+    TM_TRY(binary(quantizer, TM_OP_Mul, quantizer->inputs[0], number_of(quantizer->graph, TAMIS_TYPE_FLOAT, inverse),
+                  &product));
+    tm_node_set_input(quantizer, 0, product->outputs[0]);
+    tm_node_set_input(quantizer, 1, number_of(quantizer->graph, TAMIS_TYPE_FLOAT, 1));
     return TM_OK;
 }
 
@@ -216,13 +247,23 @@ static tm_code take_right_zeros(tm_node *product, const int32_t *zeros, chain *c
     return append(c, TM_OP_Sub, sums, last(c));
 }
 
+/* The quantiser that a pack has replaced, and its multiplication. */
+static void remove_unused(const tm_value *x) {
+    for (int i = 0; i < 2; i++) {
+        tm_node *node = x->producer;
+        if (node == NULL || !tm_value_unused(x) || (node->op != TM_OP_QuantizeLinear && node->op != TM_OP_Mul))
+            return;
+        x = node->inputs[0];
+        tm_node_remove(node);
+    }
+}
+
 static tm_code form(state *s, tm_node *product) {
     tm_model *model = s->context->model;
-    tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0], *tiles;
+    tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0];
     int32_t *sums, *zeros;
-    TM_TRY(tiles_of(s, product, &tiles));
     bool right = measure_columns(model->arena, weights, input(product, 3), &sums, &zeros);
-    tm_value *factors[2] = {tiles, tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
+    tm_value *factors[2] = {tiles_of(s, product), tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
     chain c = {.after = product->next};
     tm_node *core = tm_node_create(product->graph, c.after, TM_OP_MatMulInteger, product->name, 2, factors);
     core->file_index = product->file_index;
@@ -237,8 +278,7 @@ static tm_code form(state *s, tm_node *product) {
     c.count = tm_region_epilogue(c.nodes, c.count, MOST_NODES);
     tm_node *region;
     TM_TRY(tm_region_build(model, "tiles", c.nodes, c.count, &region));
-    if (x->producer != NULL && x->producer->op == TM_OP_QuantizeLinear && tm_value_unused(x))
-        tm_node_remove(x->producer);
+    remove_unused(x);
     return TM_OK;
 }
 
@@ -248,16 +288,24 @@ static void collect(state *s, tm_graph *graph) {
             collect(s, tm_node_subgraph(node, i));
         if (is_candidate(node))
             tm_push(s->context->model->arena, &s->found, node);
+        if (node->op == TM_OP_QuantizeLinear)
+            tm_push(s->context->model->arena, &s->quantizers, node);
     }
 }
 
 tm_code tm_pass_form_integer_regions(tm_pass_context *context) {
     state s = {.context = context};
     collect(&s, context->model->main);
-    for (size_t i = 0; i < s.found.count; i++) {
-        if (!tm_pass_allow(context))
-            return TM_OK;
+    if (!context->options->strict_math && s.found.count > 0)
+        for (size_t i = 0; i < s.quantizers.count; i++)
+            TM_TRY(multiply(s.quantizers.items[i]));
+    size_t allowed = 0;
+    while (allowed < s.found.count && tm_pass_allow(context))
+        allowed++;
+    /* All packs stand before the first region is formed, whose epilogue would take their quantisers. */
+    for (size_t i = 0; i < allowed; i++)
+        TM_TRY(make_tiles(&s, s.found.items[i]));
+    for (size_t i = 0; i < allowed; i++)
         TM_TRY(form(&s, s.found.items[i]));
-    }
     return TM_OK;
 }

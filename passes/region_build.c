@@ -218,6 +218,7 @@ typedef struct builder {
     tm_graph *body;
     tm_node *const *nodes;
     int count;
+    bool quantized; /* a node quantises, or multiplies bytes */
     TM_VECTOR(const tm_value *) outer; /* values of the outer graph that have one inside, ... */
     TM_VECTOR(tm_value *) inner;       /* ... at the same place: bodies are small */
     TM_VECTOR(tm_value *) outer_inputs;
@@ -283,13 +284,30 @@ static bool rank_is_seen(const builder *b, const tm_value *value) {
     return false;
 }
 
+/* Parameters of quantised values differ from layer to layer, and equal layers share their code: scales and zero
+ * points are read, not written into it. */
+static bool is_parameter(const builder *b, const tm_value *value) {
+    for (size_t u = 0; u < value->uses.count; u++) {
+        const tm_node *node = value->uses.items[u].node;
+        if (node == NULL || !tm_region_is_among(b->nodes, b->count, node))
+            continue;
+        double number = 0;
+        bool one = tm_constant_double(value->constant, 0, &number) && number == 1;
+        if ((node->op == TM_OP_QuantizeLinear || node->op == TM_OP_DequantizeLinear) && !one)
+            return true;
+        if (node->op == TM_OP_Mul && b->quantized && !one)
+            return true;
+    }
+    return false;
+}
+
 static tm_value *inner_value(builder *b, tm_value *value) {
     if (value == NULL)
         return NULL;
     tm_value *inner = known_inner(b, value);
     if (inner != NULL)
         return inner;
-    if (tm_region_is_scalar(value) && !rank_is_seen(b, value)) {
+    if (tm_region_is_scalar(value) && !rank_is_seen(b, value) && !is_parameter(b, value)) {
         tm_constant *scalar =
             tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
         inner = tm_value_create_constant(b->body, NULL, scalar);
@@ -328,6 +346,8 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     const tm_node *last = nodes[count - 1];
     builder b = {.model = model, .nodes = nodes, .count = count};
     b.body = tm_graph_create(model, "region", last->graph);
+    for (int i = 0; i < count; i++)
+        b.quantized = b.quantized || nodes[i]->op == TM_OP_QuantizeLinear || nodes[i]->op == TM_OP_MatMulInteger;
     for (int i = 0; i < count; i++)
         for (int k = 0; k < nodes[i]->input_count; k++)
             if (nodes[i]->inputs[k] != NULL &&

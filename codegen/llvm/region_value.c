@@ -220,25 +220,43 @@ static LLVMValueRef widen(tm_region *r, tamis_type from, LLVMValueRef x) {
                                      : x;
 }
 
-/* As runtime/ops/quantize.c: the quotient is a division; NaN becomes the lowest number. */
-static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+/* The integer as a float. As runtime/ops/quantize.c: the quotient is a division; NaN becomes the lowest number. */
+static LLVMValueRef quantized(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     bool is_signed = n->outputs[0]->type == TAMIS_TYPE_INT8;
-    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
     LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0), high = constant(r, x[0], is_signed ? 127 : 255);
     LLVMValueRef y = unary(r, "llvm.rint", LLVMBuildFDiv(B, x[0], x[1], ""));
     if (n->input_count > 2 && x[2] != NULL)
         y = LLVMBuildFAdd(
             B, y, LLVMBuildSIToFP(B, widen(r, n->inputs[2]->type, x[2]), LLVMTypeOf(y), ""), "");
     y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, y, low, ""), y, low, "");
-    y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, y, high, ""), y, high, "");
-    return LLVMBuildTrunc(B, LLVMBuildFPToSI(B, y, words, ""), tm_vector_type(r, n->outputs[0]->type), "");
+    return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, y, high, ""), y, high, "");
 }
 
+static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
+    return LLVMBuildTrunc(B, LLVMBuildFPToSI(B, quantized(r, n, x), words, ""),
+                          tm_vector_type(r, n->outputs[0]->type), "");
+}
+
+/* What a quantiser in the body makes does not go through bytes. */
 static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
-    LLVMValueRef y = widen(r, n->inputs[0]->type, x[0]);
-    if (n->input_count > 2 && x[2] != NULL)
-        y = LLVMBuildSub(B, y, widen(r, n->inputs[2]->type, x[2]), "");
-    y = LLVMBuildSIToFP(B, y, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+    const tm_node *quantizer = n->inputs[0]->producer;
+    LLVMValueRef y, zero = n->input_count > 2 ? x[2] : NULL;
+    if (zero != NULL)
+        zero = widen(r, n->inputs[2]->type, zero);
+    if (quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear) {
+        LLVMValueRef inputs[3] = {NULL};
+        for (int i = 0; i < quantizer->input_count; i++)
+            inputs[i] = tm_region_value(r, quantizer->inputs[i]);
+        y = quantized(r, quantizer, inputs);
+        if (zero != NULL)
+            y = LLVMBuildFSub(B, y, LLVMBuildSIToFP(B, zero, LLVMTypeOf(y), ""), "");
+    } else {
+        y = widen(r, n->inputs[0]->type, x[0]);
+        if (zero != NULL)
+            y = LLVMBuildSub(B, y, zero, "");
+        y = LLVMBuildSIToFP(B, y, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+    }
     return LLVMBuildFMul(B, y, x[1], "");
 }
 
