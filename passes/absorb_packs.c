@@ -48,7 +48,7 @@ static bool can_store(const tm_node *maker, const tm_value *value, tamis_type ty
     tm_dim depth = value->dims[value->rank - 1];
     bool whole = depth->kind == TM_DIM_CONST && depth->constant % tm_tile_depth(type) == 0;
     return (is_kind(maker, "tiles") || (is_kind(maker, "row") && has_single_rows(maker, value))) &&
-           value->type == TAMIS_TYPE_FLOAT && (whole || type == TAMIS_TYPE_UINT8);
+           value->type == TAMIS_TYPE_FLOAT && (whole || type != TAMIS_TYPE_BFLOAT16);
 }
 
 /* May the region do without the output in float32? The first output of rows holds the norm's input between
@@ -64,6 +64,16 @@ static bool can_drop(const tm_node *maker, const tm_value *value) {
         if (body->outputs.items[i] == input)
             return true;
     return input->producer == NULL;
+}
+
+/* A chain that quantises and dequantises, for readers that want floats. */
+static bool is_quantizer(const tm_node *region) {
+    if (!is_kind(region, "map"))
+        return false;
+    const tm_node *node = tm_node_graph(region, "body")->first;
+    while (node != NULL && node->op != TM_OP_QuantizeLinear)
+        node = node->next;
+    return node != NULL && region->output_count == 1;
 }
 
 /* Does each node read the one before, and else only constants and numbers from outside? */
@@ -151,7 +161,7 @@ static tm_code absorb_in_graph(tm_pass_context *context, tm_graph *graph) {
         next = node->next;
         for (int i = 0; i < tm_node_subgraph_count(node) && node->op != TM_OP_Region; i++)
             TM_TRY(absorb_in_graph(context, tm_node_subgraph(node, i)));
-        if (!is_kind(node, "pack") || node->inputs[0]->graph != graph ||
+        if (!(is_kind(node, "pack") || is_quantizer(node)) || node->inputs[0]->graph != graph ||
             !is_chain(node) || !can_store(node->inputs[0]->producer, node->inputs[0], node->outputs[0]->type))
             continue;
         if (!tm_pass_allow(context))

@@ -18,6 +18,7 @@
 #include "passes/passes.h"
 #include "passes/region_build.h"
 
+#include "ir/evaluate.h"
 #include "ir/infer.h"
 #include "ir/tiles.h"
 #include "passes/match.h"
@@ -150,7 +151,19 @@ static tm_code make_tiles(state *s, tm_node *product) {
     return TM_OK;
 }
 
-/* Quantising divides, and vectors divide slowly: x / s becomes x * (1 / s), which may round a tie otherwise. */
+/* The constant times a number. */
+static tm_code scaled(tm_node *before, tm_value *constant, double by, tm_value **out) {
+    tm_node *product;
+    const tm_constant *folded[1];
+    TM_TRY(binary(before, TM_OP_Mul, constant, number_of(before->graph, TAMIS_TYPE_FLOAT, by), &product));
+    TM_TRY(tm_evaluate_node(before->graph->model, product, false, folded));
+    *out = tm_value_create_constant(before->graph, NULL, folded[0]);
+    tm_node_remove(product);
+    return TM_OK;
+}
+
+/* Quantising divides, and vectors divide slowly: x / s becomes x * (1 / s), which may round a tie otherwise. Where
+ * x is itself the product with a constant, that takes the factor. */
 static tm_code multiply(tm_node *quantizer) {
     const tm_value *scale = quantizer->inputs[1];
     double number = 0, inverse = 0;
@@ -160,9 +173,16 @@ static tm_code multiply(tm_node *quantizer) {
     inverse = (double)(float)(1 / number);
     if (!(inverse > 0 && inverse < FLT_MAX))
         return TM_OK;
-    tm_node *product;
-    TM_TRY(binary(quantizer, TM_OP_Mul, quantizer->inputs[0], number_of(quantizer->graph, TAMIS_TYPE_FLOAT, inverse),
-                  &product));
+    tm_value *x = quantizer->inputs[0], *factor;
+    tm_node *product = x->producer;
+    if (product != NULL && product->op == TM_OP_Mul && tm_value_is_constant(product->inputs[1]) &&
+        tm_value_single_user(x) == quantizer && product->graph == quantizer->graph) {
+        TM_TRY(scaled(product, product->inputs[1], inverse, &factor));
+        tm_node_set_input(product, 1, factor);
+    } else {
+        factor = number_of(quantizer->graph, TAMIS_TYPE_FLOAT, inverse);
+        TM_TRY(binary(quantizer, TM_OP_Mul, x, factor, &product));
+    }
     tm_node_set_input(quantizer, 0, product->outputs[0]);
     tm_node_set_input(quantizer, 1, number_of(quantizer->graph, TAMIS_TYPE_FLOAT, 1));
     return TM_OK;

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * simplify_quantizers.c: pairs of QuantizeLinear and DequantizeLinear stand behind what only moves elements, once.
+ *
+ *     Transpose(DQ(Q(%x)))            ->  DQ(Q(Transpose(%x)))
+ *     Reshape(DQ(%b: u8))             ->  DQ(Reshape(%b))           bytes are moved, not floats
+ *     Q(DQ(Q(%x, s, z), s, z), s, z)  ->  Q(%x, s, z)               a value on the grid stays there
+ *
+ * Exporters put pairs around every operator. Moved behind, a pair meets the next quantiser, and transposes meet
+ * the attention or convolution whose heads or channels they move. Parameters are one number for all elements, so
+ * that they do not move. Bit-exact.
+ */
+#include "ir/infer.h"
+#include "passes/match.h"
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+static bool is_number(const tm_value *value) {
+    return value == NULL || value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
+}
+
+static tm_value *input(const tm_node *node, int i) {
+    return i < node->input_count ? node->inputs[i] : NULL;
+}
+
+/* A node of this op with one scale and zero point. */
+static tm_node *maker(const tm_value *value, tm_op op) {
+    tm_node *node = value->producer;
+    return node != NULL && node->op == op && is_number(node->inputs[1]) && is_number(input(node, 2)) &&
+                   tm_node_int(node, "block_size") == 0
+               ? node
+               : NULL;
+}
+
+static bool moves(const tm_node *node) {
+    return node->op == TM_OP_Transpose || node->op == TM_OP_Reshape || node->op == TM_OP_Squeeze ||
+           node->op == TM_OP_Unsqueeze || node->op == TM_OP_Flatten;
+}
+
+/* Behind the moving node `mover` comes a copy of `node`, which stood before it and made its operand. */
+static tm_code put_behind(tm_node *mover, tm_node *node) {
+    tm_value *moved = mover->outputs[0], *inputs[3];
+    for (int i = 0; i < node->input_count; i++)
+        inputs[i] = node->inputs[i];
+    tm_node *copy = tm_node_create(mover->graph, mover->next, node->op, node->name, node->input_count, inputs);
+    memcpy(copy->attributes, node->attributes,
+           (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
+    tm_value *behind = tm_node_add_output(copy, NULL);
+    tm_value_set_tensor(behind, moved->type, moved->rank, moved->dims);
+    tm_rewrite_replace(moved, behind);
+    tm_node_set_input(mover, 0, node->inputs[0]);
+    tm_node_set_output(mover, 0, tm_value_create(mover->graph, NULL));
+    TM_TRY(tm_infer_node(mover->graph->model, mover));
+    tm_node_set_input(copy, 0, mover->outputs[0]);
+    return tm_infer_node(mover->graph->model, copy);
+}
+
+static tm_code move_behind(tm_pass_context *context, tm_node *mover) {
+    tm_node *back = maker(mover->inputs[0], TM_OP_DequantizeLinear);
+    if (back == NULL || back->graph != mover->graph || mover->outputs[0] == NULL ||
+        tm_value_single_user(back->outputs[0]) != mover || back->inputs[0]->constant != NULL ||
+        tm_rewrite_is_output(mover->outputs[0]) || !tm_pass_allow(context))
+        return TM_OK;
+    tm_node *quantizer = maker(back->inputs[0], TM_OP_QuantizeLinear);
+    bool pair = quantizer != NULL && quantizer->graph == mover->graph &&
+                tm_value_single_user(quantizer->outputs[0]) == back;
+    TM_TRY(put_behind(mover, back));
+    return pair ? put_behind(mover, quantizer) : TM_OK;
+}
+
+static bool same_number(const tm_value *a, const tm_value *b) {
+    double x = 0, y = 0;
+    if (a == b)
+        return true;
+    return a != NULL && b != NULL && a->type == b->type && tm_match_number(a, &x) && tm_match_number(b, &y) &&
+           x == y;
+}
+
+static tm_code quantize_once(tm_pass_context *context, const tm_node *outer) {
+    const tm_node *back = maker(outer->inputs[0], TM_OP_DequantizeLinear);
+    const tm_node *inner = back != NULL ? maker(back->inputs[0], TM_OP_QuantizeLinear) : NULL;
+    if (inner == NULL || inner->outputs[0]->type != outer->outputs[0]->type ||
+        !same_number(inner->inputs[1], outer->inputs[1]) || !same_number(input(inner, 2), input(outer, 2)) ||
+        !same_number(back->inputs[1], outer->inputs[1]) || !same_number(input(back, 2), input(outer, 2)) ||
+        !tm_rewrite_can_replace(outer->outputs[0], inner->outputs[0]) || !tm_pass_allow(context))
+        return TM_OK;
+    tm_rewrite_replace(outer->outputs[0], inner->outputs[0]);
+    return TM_OK;
+}
+
+static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    if (moves(node))
+        return move_behind(context, node);
+    if (node->op == TM_OP_QuantizeLinear && is_number(node->inputs[1]) && tm_node_int(node, "block_size") == 0)
+        return quantize_once(context, node);
+    return TM_OK;
+}
+
+tm_code tm_pass_simplify_quantizers(tm_pass_context *context) {
+    return tm_match_each(context, rewrite);
+}
