@@ -125,6 +125,20 @@ static void multiply_bf16(tile *sums, const tile *a, const tile *b) {
     }
 }
 
+/* Unsigned by signed bytes, four products to a sum. */
+static void multiply_bytes(tile *sums, const tile *a, const tile *b) {
+    if (a->rows != sums->rows || b->bytes != sums->bytes || a->bytes / 4 != b->rows)
+        lacks_instruction();
+    for (int m = 0; m < sums->rows; m++)
+        for (int n = 0; n < sums->bytes / 4; n++) {
+            int32_t sum;
+            memcpy(&sum, sums->line[m] + 4 * n, 4);
+            for (int k = 0; k < b->rows * 4; k++)
+                sum += a->line[m][k] * (int8_t)b->line[k / 4][4 * n + k % 4];
+            memcpy(sums->line[m] + 4 * n, &sum, 4);
+        }
+}
+
 static void configure(const uint8_t *from) {
     for (int i = 0; i < 8; i++) {
         memset(&tiles[i], 0, sizeof tiles[i]);
@@ -160,6 +174,8 @@ static void on_illegal(int number, siginfo_t *info, void *argument) {
         }
     } else if (i.opcode == 0x5c && i.prefix == 2) {
         multiply_bf16(configured(i.reg), configured(i.rm), configured(i.vvvv));
+    } else if (i.opcode == 0x5e && i.prefix == 1) {
+        multiply_bytes(configured(i.reg), configured(i.rm), configured(i.vvvv));
     } else {
         lacks_instruction();
     }

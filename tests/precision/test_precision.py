@@ -1,54 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """--precision=bf16: products whose factors are rounded to bfloat16, at every level, against NumPy.
 
-A program of its own (level_runner.c) runs artifacts at a level of the test's choice; where the CPU has no matrix
-unit it carries out those instructions itself. The reference rounds both factors to bfloat16 and sums in double, so
+The reference rounds both factors to bfloat16 and sums in double, so
 only the order of float32 sums is left as a difference: for each product at most depth * 2^-24 of the sum of the
 absolute products, twice that with what rounding of halves of sums adds.
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
 
+import levels as kit
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from levels import OTHERS, TAMIS, is_x86, run, run_elsewhere, runner  # noqa: F401
+from onnx import TensorProto, helper
 
-SOURCE = pathlib.Path(os.environ.get("TAMIS_SOURCE", pathlib.Path(__file__).parents[2]))
-BUILD = pathlib.Path(os.environ.get("TAMIS_BUILD", SOURCE / "build"))
-TAMIS = os.environ.get("TAMIS", "build/bin/tamis")
-LEVELS = ["x86-64-v3", "x86-64-v4", "x86-64-v4-dot", "x86-64-v4-amx"]
 STEP = 2.0**-24  # half a step of float32
 ROWS = [1, 13, 16, 17, 33, 50]
 
 
-def is_x86():
-    return os.uname().machine == "x86_64"
+class Model(kit.Model):
+    options = ("--precision=bf16",)
 
 
-def has_v4():
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-        return "avx512vl" in file.read()
+LEVELS = ["x86-64-v3", "x86-64-v4", "x86-64-v4-dot", "x86-64-v4-amx"]
 
 
 def levels():
-    return [level for level in LEVELS if has_v4() or level == "x86-64-v3"]
+    return kit.levels(*LEVELS)
 
 
 pytestmark = pytest.mark.skipif(not is_x86(), reason="levels of x86-64")
-
-
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory):
-    compiler = next((tool for tool in ("clang-19", "clang", "gcc", "cc") if shutil.which(tool)), None)
-    program = tmp_path_factory.mktemp("runner") / "level_runner"
-    command = [compiler, "-O3", "-ffp-contract=off", "-march=x86-64-v3", "-std=gnu11", "-I", SOURCE / "include", SOURCE / "tests/precision/level_runner.c",
-               BUILD / "lib/libtamis_runtime.a", "-lm", "-lpthread", "-ldl", "-o", program]
-    subprocess.run([str(part) for part in command], check=True)
-    return program
 
 
 def to_bf16(x):
@@ -56,48 +39,6 @@ def to_bf16(x):
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
     return rounded.astype(np.uint32).view(np.float32)
-
-
-def run(program, artifact, level, x, pieces=1):
-    folder = artifact.parent
-    x.tofile(folder / "x.f32")
-    command = [program, artifact, level, pieces, folder / "x.f32", folder / "y.f32", *x.shape]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode == 77:
-        pytest.skip(f"the CPU lacks instructions of {level}")
-    assert done.returncode == 0, done.stderr
-    return np.fromfile(folder / "y.f32", np.float32)
-
-
-class Model:
-    """Nodes from x, with a constant for every array that is given for an input."""
-
-    def __init__(self, dims):
-        self.nodes, self.constants, self.dims, self.last = [], [], dims, "x"
-
-    def add(self, op, *inputs, **attributes):
-        names = []
-        for value in inputs:
-            if not isinstance(value, str):
-                self.constants.append(numpy_helper.from_array(value, f"c{len(self.constants)}"))
-                value = self.constants[-1].name
-            names.append(value)
-        self.nodes.append(helper.make_node(op, names, [f"v{len(self.nodes)}"], **attributes))
-        self.last = self.nodes[-1].output[0]
-        return self.last
-
-    opset = 20
-
-    def save(self, path, symbolic=True):
-        dims = [f"d{i}" if symbolic and i + 1 < len(self.dims) else d for i, d in enumerate(self.dims)]
-        graph = helper.make_graph(self.nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
-                                  [helper.make_tensor_value_info(self.last, TensorProto.FLOAT, None)], self.constants)
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10), path)
-
-    def compile(self, folder, *options, symbolic=True):
-        self.save(folder / "m.onnx", symbolic)
-        subprocess.run([TAMIS, "compile", folder / "m.onnx", "-o", folder / "m.so", "--precision=bf16", *options], check=True)
-        return folder / "m.so"
 
 
 def weights(random, *dims):
@@ -247,7 +188,7 @@ def test_attention(tmp_path, runner, size, heads, kv_heads, form):
         artifact = model.compile(tmp_path, symbolic=mask is None)
         x = weights(random, 2, length, width)
         q, k, v = x, (x * shift)[:, :, :kv_width], (x + shift)[:, :, :kv_width]
-        for level in levels():
+        for level in kit.levels("x86-64-v3", "x86-64-v4", "x86-64-v4-amx"):  # pairs of bfloat16 are for products
             tiles = level.endswith("amx")
             want, spread = attention(q, k, v, heads, kv_heads, bias, tiles)
             y = run(runner, artifact, level, x).reshape(want.shape)
@@ -295,36 +236,17 @@ def test_rows_that_depend_on_data(tmp_path, runner):
             assert count == 0 or np.abs(y - want).max() <= 2.0**-8 * np.abs(want).max(), (level, count)
 
 
-OTHERS = {
-    "aarch64-linux-gnu": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"],
-    "riscv64-linux-gnu": ["qemu-riscv64", "-L", "/usr/riscv64-linux-gnu"],
-}
-
-
 @pytest.mark.parametrize("target", OTHERS)
 def test_other_targets(tmp_path, target):
     """Processors without units for bfloat16 widen it: the bits of a sum are those of x86-64 without units."""
-    compiler = f"{target}-gcc"
-    for tool in (compiler, OTHERS[target][0]):
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool}")
     random = np.random.default_rng(3)
     depth, columns = 70, 40
     w, bias = weights(random, depth, columns), weights(random, columns)
     model = Model([None, depth])
     model.add("Add", model.add("MatMul", "x", w), bias)
-    model.save(tmp_path / "m.onnx")
-    subprocess.run([TAMIS, "compile", tmp_path / "m.onnx", "-o", tmp_path / "model.o", "--precision=bf16", f"--target={target}",
-                    "--name=model"], check=True)
-    subprocess.run([compiler, "-O1", "-std=c11", f"-DDEPTH={depth}", f"-DCOLUMNS={columns}", "-I", tmp_path,
-                    SOURCE / "tests/precision/object_runner.c", tmp_path / "model.o", "-o", tmp_path / "runner"], check=True)
-    for rows in (1, 5, 17, 33):
-        x = weights(random, rows, depth)
-        x.tofile(tmp_path / "x.f32")
-        subprocess.run([*OTHERS[target], tmp_path / "runner", str(rows), tmp_path / "x.f32", tmp_path / "y.f32"], check=True)
+    for x, y in run_elsewhere(tmp_path, target, model, depth, columns, [weights(random, rows, depth) for rows in (1, 5, 17, 33)]):
         want, bound = product(x, w)
-        y = np.fromfile(tmp_path / "y.f32", np.float32).reshape(want.shape)
-        assert (np.abs(y - (want + bias)) <= bound + 2 * STEP * np.abs(want + bias)).all(), rows
+        assert (np.abs(y - (want + bias)) <= bound + 2 * STEP * np.abs(want + bias)).all(), len(x)
 
 
 def test_bfloat16_models(tmp_path, runner):
