@@ -21,7 +21,7 @@
 #define SEARCHES 2 /* from the best so far */
 
 void tamis_tune_options_init(tamis_tune_options *options) {
-    *options = (tamis_tune_options){.other_size = 4, .seconds = 0.5};
+    *options = (tamis_tune_options){.other_size = 4, .seconds = 0.25};
 }
 
 static void say(const tm_tune *t, const char *line) {
@@ -247,7 +247,6 @@ static tm_code find_levels(const tm_tune *t, const tamis_compile_options *option
     tamis_result *result = NULL;
     tamis_compile_options plain = *options;
     plain.emit = TAMIS_EMIT_SO;
-    plain.level = 0;
     plain.schedules = NULL;
     int code = tm_compile(t->source, tm_arena_format(t->arena, "%s/levels.so", t->folder), &plain, &tuning, &result);
     for (size_t i = 0; code != 0 && result != NULL && i < result->diagnostics.list.count; i++) {

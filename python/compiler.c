@@ -6,7 +6,7 @@
  */
 #include "module.h"
 
-#include "tamis/compiler.h"
+#include "tamis/tune.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -19,6 +19,12 @@ static struct {
     void (*destroy)(tamis_result *);
     const char *(*text)(const tamis_result *);
     const char *(*log)(const tamis_result *);
+    const char *(*warnings)(const tamis_result *);
+    void (*tune_options_init)(tamis_tune_options *);
+    int (*tune_file)(const char *, const char *, const tamis_compile_options *, const tamis_tune_options *,
+                     tamis_result **);
+    int (*tune_memory)(const void *, size_t, const char *, const tamis_compile_options *,
+                       const tamis_tune_options *, tamis_result **);
 } library;
 
 /* Function pointers by name, without a cast that ISO C does not have. */
@@ -43,6 +49,10 @@ static int load_library(void) {
         find(handle, "tamis_compile_memory", &library.compile_memory) &&
         find(handle, "tamis_result_destroy", &library.destroy) &&
         find(handle, "tamis_result_text", &library.text) && find(handle, "tamis_result_log", &library.log) &&
+        find(handle, "tamis_result_warnings", &library.warnings) &&
+        find(handle, "tamis_tune_options_init", &library.tune_options_init) &&
+        find(handle, "tamis_tune_file", &library.tune_file) &&
+        find(handle, "tamis_tune_memory", &library.tune_memory) &&
         find(handle, "tamis_compile_options_init", &library.options_init))
         return 0;
     PyErr_SetString(PyExc_ImportError, "the compiler library libtamis is of another version");
@@ -100,19 +110,23 @@ static int take_disabled(PyObject *list, const char **names) {
     return 0;
 }
 
+/* Takes the result over. What was passed over becomes a Python warning, which may be an error. */
 static PyObject *finish(int code, tamis_result *result) {
     PyObject *answer = NULL;
     if (result == NULL)
         return tm_python_fail(code, "out of memory");
     if (code != 0)
         tm_python_fail(code, library.text(result));
-    else
+    else if (library.warnings(result)[0] == 0 ||
+             PyErr_WarnEx(PyExc_UserWarning, library.warnings(result), 1) == 0)
         answer = PyUnicode_FromString(library.log(result));
     library.destroy(result);
     return answer;
 }
 
-static PyObject *run_compiler(PyObject *model, const char *output, const tamis_compile_options *options) {
+/* Compiles into `output`; or with `tune` measures schedules, and `output` is the file of them. */
+static PyObject *run_compiler(PyObject *model, const char *output, const tamis_compile_options *options,
+                              const tamis_tune_options *tune) {
     tamis_result *result = NULL;
     int code;
     if (PyBytes_Check(model)) {
@@ -121,7 +135,8 @@ static PyObject *run_compiler(PyObject *model, const char *output, const tamis_c
         if (PyBytes_AsStringAndSize(model, &data, &bytes) != 0)
             return NULL;
         PyThreadState *state = PyEval_SaveThread();
-        code = library.compile_memory(data, (size_t)bytes, output, options, &result);
+        code = tune != NULL ? library.tune_memory(data, (size_t)bytes, output, options, tune, &result)
+                            : library.compile_memory(data, (size_t)bytes, output, options, &result);
         PyEval_RestoreThread(state);
         return finish(code, result);
     }
@@ -130,32 +145,52 @@ static PyObject *run_compiler(PyObject *model, const char *output, const tamis_c
         return NULL;
     const char *name = PyBytes_AsString(path);
     PyThreadState *state = PyEval_SaveThread();
-    code = library.compile_file(name, output, options, &result);
+    code = tune != NULL ? library.tune_file(name, output, options, tune, &result)
+                        : library.compile_file(name, output, options, &result);
     PyEval_RestoreThread(state);
     Py_DECREF(path);
     return finish(code, result);
+}
+
+/* Measures schedules into the file that options->schedules names, then compiles with it. */
+static PyObject *tune_and_run(PyObject *model, const char *output, tamis_compile_options *options,
+                              const tamis_dim_fact *sizes, size_t size_count) {
+    static const tamis_tune_runtime runtime = TAMIS_TUNE_RUNTIME;
+    tamis_tune_options tune;
+    library.tune_options_init(&tune);
+    tune.runtime = &runtime;
+    tune.sizes = sizes;
+    tune.size_count = size_count;
+    PyObject *answer = run_compiler(model, options->schedules, options, &tune);
+    if (answer == NULL)
+        return NULL;
+    Py_DECREF(answer);
+    return run_compiler(model, output, options, NULL);
 }
 
 PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords) {
     (void)module;
     static char *names[] = {
         "model",       "output",  "emit",         "level",       "target",          "cpu", "name", "dims",
-        "strict_math", "precision", "disable", "bisect_limit", "print_after", "external_folder", NULL};
-    PyObject *model, *output = NULL, *dims, *disable, *answer = NULL;
-    const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder;
-    int level, strict;
+        "strict_math", "precision", "disable", "bisect_limit", "print_after", "external_folder", "schedules", "tune",
+        "sizes", NULL};
+    PyObject *model, *output = NULL, *dims, *disable, *sizes, *answer = NULL;
+    const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder, *schedules;
+    int level, strict, tune;
     long long bisect_limit;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!Lzz", names, &model,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!LzzzpO!", names, &model,
                                      PyUnicode_FSConverter, &output, &emit, &level, &target, &cpu, &name,
                                      &PyDict_Type, &dims, &strict, &precision, &PyList_Type, &disable, &bisect_limit,
-                                     &print_after, &external_folder))
+                                     &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
+    tamis_dim_fact *measured = PyMem_Calloc((size_t)PyDict_Size(sizes) + 1, sizeof *measured);
     const char **disabled = PyMem_Calloc((size_t)PyList_Size(disable) + 1, sizeof *disabled);
-    if (facts == NULL || disabled == NULL) {
+    if (facts == NULL || disabled == NULL || measured == NULL) {
         PyErr_NoMemory();
-    } else if (load_library() == 0 && take_dims(dims, facts) == 0 && take_disabled(disable, disabled) == 0) {
+    } else if (load_library() == 0 && take_dims(dims, facts) == 0 && take_dims(sizes, measured) == 0 &&
+               take_disabled(disable, disabled) == 0) {
         library.options_init(&options);
         options.level = level;
         options.target = target;
@@ -169,10 +204,14 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
         options.bisect_limit = bisect_limit;
         options.print_after = print_after;
         options.external_folder = external_folder;
+        options.schedules = schedules;
         if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0)
-            answer = run_compiler(model, PyBytes_AsString(output), &options);
+            answer = tune ? tune_and_run(model, PyBytes_AsString(output), &options, measured,
+                                         (size_t)PyDict_Size(sizes))
+                          : run_compiler(model, PyBytes_AsString(output), &options, NULL);
     }
     PyMem_Free(facts);
+    PyMem_Free(measured);
     PyMem_Free((void *)disabled);
     Py_DECREF(output);
     return answer;

@@ -2,13 +2,14 @@
  *
  * tamis inspect MODEL.onnx|OUT.so: what is in it. Of a model: inputs, outputs, nodes by op (those of
  * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header. With
- * --schedule how its products are cut, and nothing else: those of an artifact stand in its manifest. Both are
+ * --schedule how its loops are cut, and nothing else: those of an artifact stand in its manifest. Both are
  * built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
  */
 #include "tools/tool.h"
 
 #include "codegen/codegen.h"
 #include "codegen/llvm/schedule.h"
+#include "compiler/internal.h"
 #include "ir/evaluate.h"
 #include "ir/infer.h"
 #include "passes/passes.h"
@@ -175,7 +176,18 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     TM_TRY(tm_passes_run(model, &options, &text));
     TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu, tm_graph_units(model->main), &target));
     tm_text_init(&text, &tool->arena);
-    tm_schedule_list(model, &target, NULL, &text);
+    tm_schedule_table table, *measured = NULL;
+    tm_text warnings;
+    tm_text_init(&warnings, &tool->arena);
+    if (given->schedules != NULL) {
+        TM_TRY(tm_schedules_read(&tool->arena, &tool->diagnostics, given->schedules, target.target, &table,
+                                 &warnings));
+        measured = &table;
+    }
+    tm_schedule_list(model, &target, measured, &text);
+    if (measured != NULL)
+        tm_schedules_warn(measured, given->schedules, &target, &warnings);
+    fputs(tm_text_get(&warnings), stderr);
     *out_json = tm_text_get(&text);
     return TM_OK;
 }

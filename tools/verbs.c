@@ -12,6 +12,7 @@
     "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \
     "  --math=strict|fast    keep order and subnormals (fast)\n"        \
     "  --precision=f32|bf16  of the factors of products (f32)\n"        \
+    "  --schedules=FILE      cut loops as --tune found\n"                \
     "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile, -g\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 
@@ -21,7 +22,9 @@ const tool_verb tool_verbs[] = {
      "  -o FILE               output; its suffix tells the form (MODEL.so)\n"
      "  --emit=so|obj|lib|asm|llvm|ir   the form; obj and lib write OUT.h too\n"
      "  --name=NAME           of the entry function (from the output's name)\n"
-     "  --json                diagnostics as JSON on stdout\n\n" COMPILE_HELP},
+     "  --json                diagnostics as JSON on stdout\n"
+     "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"
+     "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n\n" COMPILE_HELP},
     {"run", "run a model or artifact on data from files", tool_run_main,
      "tamis run OUT.so|MODEL.onnx             runs on data from files\n\n"
      "  --inputs DIR|F.npz    input_N.pb or NAME.npy in a folder; or an archive\n"
@@ -58,7 +61,7 @@ const tool_verb tool_verbs[] = {
     {"inspect", "show what is in a model or artifact", tool_inspect_main,
      "tamis inspect MODEL.onnx|OUT.so         inputs, outputs, ops, weights, header\n\n"
      "  --json                as JSON\n"
-     "  --schedule            how its products are cut\n\n" COMPILE_HELP},
+     "  --schedule            how its loops are cut\n\n" COMPILE_HELP},
     {"opt", "run passes and print the IR", tool_opt_main,
      "tamis opt FILE.ir|MODEL.onnx            runs passes, prints the IR\n\n"
      "  --pass NAME           only this pass; repeated, in order\n"

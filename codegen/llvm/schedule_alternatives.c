@@ -84,8 +84,8 @@ static bool tiles_are_allowed(const tm_level *level, const tm_scheduled *region,
         return false;
     if ((level->units & TM_UNIT_TILES) != 0)
         return s->rows == chosen.rows && s->small_rows == 0 && !s->single_rows;
-    return s->rows <= TM_TILES_MOST_ROWS && fits_registers(level, s->rows, s->vectors) &&
-           s->small_rows > 1 && s->small_rows < s->rows && s->single_rows;
+    bool fits = s->rows <= chosen.rows || fits_registers(level, s->rows, s->vectors);
+    return fits && s->rows <= TM_TILES_MOST_ROWS && s->small_rows > 1 && s->small_rows < s->rows && s->single_rows;
 }
 
 /* Members that the kind of region does not have are 0, as in the default. */

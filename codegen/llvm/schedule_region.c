@@ -24,6 +24,7 @@
 #define ATTENTION_UNIT 32     /* queries of a unit; region_attention.c */
 #define ATTENTION_FLOATS 7168 /* of its buffers with tiles of 128 keys, if it can be */
 #define ATTENTION_BLOCK 8     /* keys, or columns of V, at once */
+#define ATTENTION_SMALL 64    /* of a row of K and one of V: small heads */
 #define TILES_UNIT_KIB 1024
 
 /* ---- signatures ---- */
@@ -167,8 +168,11 @@ static tm_schedule choose_attention(const tm_level *level, const tm_scheduled *a
     int lanes = tm_level_lanes(level), accumulators = level->vector_registers >= 32 ? 16 : 8;
     int64_t half = ATTENTION_UNIT / 2, queries = a->queries >= 0 ? a->queries : half;
     int64_t padded = (queries + half - 1) / half * half;
-    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
-    bool two = queries > half && (padded % ATTENTION_UNIT == 0 || padded >= 8 * half);
+    /* A vector that is hardly filled costs more than loads that are shared by two save, unless there are four
+     * that are filled. Few queries of unknown number are decoders', with larger heads. */
+    bool two = queries > half && (padded % ATTENTION_UNIT == 0 || padded >= 5 * half);
+    if (a->queries < 0 && a->size + a->value_size <= ATTENTION_SMALL)
+        two = true, queries = ATTENTION_UNIT;
     int64_t wide = lanes >= 16 && two && a->size + a->value_size <= 128 ? ATTENTION_UNIT : half;
     wide = queries < wide ? queries : wide;
     int vectors = wide > 0 ? (int)((wide + lanes - 1) / lanes) : 1;

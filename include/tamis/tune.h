@@ -49,7 +49,7 @@ typedef struct tamis_tune_options {
     const tamis_dim_fact *sizes; /* that symbolic dims have while it is measured: `low` counts */
     size_t size_count;
     int64_t other_size;          /* of dims that are not named; 4 */
-    double seconds;              /* of comparing two artifacts; 0.5 */
+    double seconds;              /* of comparing two artifacts; 0.25 */
     void (*progress)(void *user, const char *line); /* or NULL */
     void *user;
 } tamis_tune_options;

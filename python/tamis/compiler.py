@@ -18,21 +18,34 @@ _FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir"}
 
 
 def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
-            precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None):
+            precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None, schedules=None, tune=None,
+            sizes=None):
     """Compiles a model (a path, or the bytes of one) into the file `output`.
 
     emit: so, obj, lib, asm, llvm or ir; else the suffix of `output` tells (so for all but .o, .a, .s, .ll and .ir).
     level: 0 to 3.   target: a triple, cpu: its levels ("x86-64-v3,x86-64-v4").
     precision: f32, or bf16 for products that round their factors to bfloat16 (docs/precision.md).
     dims: facts about symbolic dims, {"batch": 1, "seq": (1, 512)}.
+    tune: a file, or True for MODEL.tune.json beside the model: how the loops are best cut is measured on this machine,
+    written there, and used; sizes: of symbolic dims meanwhile, {"batch": 8} (4). schedules: such a file, to be used
+    without measuring (docs/schedules.md).
     Returns what print_after asked for. Raises tamis.Error with all diagnostics.
     """
     if isinstance(model, (bytearray, memoryview)):
         model = bytes(model)
     if emit is None:
         emit = _FORMS.get(os.path.splitext(os.fspath(output))[1], "so")
+    if tune and schedules is not None:
+        raise ValueError("tune measures and writes a file, schedules reads one")
+    if tune is True:
+        if isinstance(model, bytes):
+            raise ValueError("tune needs the name of a file where the model is none")
+        path = os.fspath(model)
+        tune = (path[:-5] if path.endswith(".onnx") else path) + ".tune.json"
+    file = tune or schedules
     return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, precision,
-                          list(disable), bisect_limit, print_after, external_folder)
+                          list(disable), bisect_limit, print_after, external_folder,
+                          None if file is None or file is False else os.fspath(file), bool(tune), dict(sizes or {}))
 
 
 def cache_folder():
