@@ -271,6 +271,9 @@ static tm_code tune(tamis_result *result, void *argument) {
     tm_target_choice target;
     records found = {0};
     int measured = 0;
+    if (tm_target_find(options.target) != NULL && tm_target_find(options.target) != tm_target_find(NULL))
+        return tm_report(t->diagnostics, TM_E_CPU, NULL, "tune on such a machine, and compile with --schedules here",
+                         "--tune: this machine does not run artifacts for %s", options.target);
     TM_TRY(make_folder(t));
     TM_TRY(find_levels(t, r->options, &target));
     options.emit = TAMIS_EMIT_SO;
@@ -280,9 +283,7 @@ static tm_code tune(tamis_result *result, void *argument) {
     options.print_after = NULL;
     for (int i = 0; i < target.level_count; i++) {
         options.cpu = target.levels[i].name;
-        tm_code code = target.target == tm_target_find(NULL)
-                           ? tune_level(t, &target.levels[i], &found, &result->warnings)
-                           : TM_E_CPU;
+        tm_code code = tune_level(t, &target.levels[i], &found, &result->warnings);
         if (code == TM_E_CPU && result->diagnostics.list.count == 0)
             tm_text_add(&result->warnings, "warning: --tune: this machine does not run level %s: not measured\n",
                         target.levels[i].name);

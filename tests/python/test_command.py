@@ -148,7 +148,7 @@ def test_inspect(folder):
 
 
 def test_inspect_schedule(folder):
-    """How products are cut: of a model, and the same from the artifact."""
+    """How loops are cut: of a model, and the same from the artifact."""
     weights = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(np.ones((5, 4), np.float32)))
     nodes = [weights, helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("MatMul", ["a", "b"], ["z"])]
     inputs = [value("x", shape=("n", 5)), value("a", shape=(7, 33, 17)), value("b", shape=(7, 17, 29))]
@@ -156,12 +156,38 @@ def test_inspect_schedule(folder):
     onnx.save(model, "products.onnx")
     options = ["--target=x86_64", "-mcpu=x86-64-v3,x86-64-v4"]
     found = json.loads(tamis("inspect", "products.onnx", "--schedule", "--json", *options)[0])["schedules"]
-    assert [entry.split()[0] for entry in found] == ["?x5x4", "33x17x29"]
-    assert re.fullmatch(r"\?x5x4 v3 \d+x\d\+1 u1 \d+x16 v4 \d+x1\+1 u1 \d+x16", found[0])
+    assert [entry.split(" v3 ")[0] for entry in found] == ["contract ?x5x4 p16", "contract 33x17x29"]
+    assert re.fullmatch(r"contract \?x5x4 p16 v3 \d+x\d\+1 u1 \d+x16 v4 \d+x1\+1 u1 \d+x16", found[0])
     tamis("compile", "products.onnx", "-o", "products.so", *options)
     assert json.loads(tamis("inspect", "products.so", "--schedule", "--json")[0])["schedules"] == found
-    assert "?x5x4 v3" in tamis("inspect", "products.so", "--schedule")[0]
+    assert "contract ?x5x4 p16 v3" in tamis("inspect", "products.so", "--schedule")[0]
     assert "schedules: none" in tamis("inspect", "model.onnx", "--schedule")[0]
+
+
+def test_inspect_schedule_of_every_kind(folder):
+    """Attention, its tiles and those of products in bfloat16, convolutions, windows, bottlenecks; equal ones once."""
+    generator = np.random.default_rng(0)
+    weights = {"w": (64, 64), "v": (64, 64), "k": (32, 16, 3, 3), "e": (96, 32, 1, 1), "d": (96, 1, 3, 3)}
+    node = helper.make_node
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Relu", ["a"], ["b"]), node("MatMul", ["b", "v"], ["y"]),
+             node("Attention", ["h", "h", "h"], ["att"]), node("Conv", ["image", "k"], ["c"]), node("Relu", ["c"], ["r"]),
+             node("Conv", ["r", "e"], ["f"]), node("Relu", ["f"], ["g"]), node("Conv", ["g", "d"], ["z"], group=96),
+             node("MaxPool", ["z"], ["m"], kernel_shape=[2, 2], strides=[2, 2])]
+    inputs = [value("x", shape=("n", 64)), value("h", shape=(1, 2, "n", 64)), value("image", shape=(1, 16, 58, 58))]
+    outputs = [value("y", shape=("n", 64)), value("att", shape=(1, 2, "n", 64)), value("m", shape=(1, 96, 27, 27))]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [
+        numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32), name)
+        for name, shape in weights.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), "kinds.onnx")
+    found = json.loads(tamis("inspect", "kinds.onnx", "--schedule", "--json", "--target=x86_64")[0])["schedules"]
+    assert [entry.split(" v3 ")[0] for entry in found] == [
+        "contract ?x64x64 p32 x2", "attention 2x?x?x64", "convolution 56x56x32 3x3x16 p32",
+        "bottleneck 56x56x96 1x1x32 p32 54x54x96 3x3x1", "window max 27x27x96 2x2/2"]
+    bf16 = json.loads(tamis("inspect", "kinds.onnx", "--schedule", "--json", "--target=x86_64", "--precision=bf16")[0])
+    tiles = [entry for entry in bf16["schedules"] if entry.startswith("tiles")]
+    assert re.fullmatch(r"tiles \?x64x64 x2 v3 \S+ a\d+ v4 \S+ a\d+ v4_dot \S+ a\d+ v4_amx 32x2 a\d+", tiles[0])
+    attention = [entry for entry in bf16["schedules"] if entry.startswith("attention")]
+    assert attention[0].endswith(" v4_amx q128 k64")
 
 
 def test_opt_and_text_forms(folder):
