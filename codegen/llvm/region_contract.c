@@ -260,11 +260,15 @@ static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
         for (int v = 0; v < c->vectors; v++) {
             int64_t within = (int64_t)i * tile_columns(r, c) + (int64_t)v * r->lanes;
             place[i][v] = tm_add(r, first, tm_int(r, within));
-            t.sums[i][v] = tm_region_alloca(r, vector, 1, 64);
-            LLVMBuildStore(
-                b, blocks ? tm_load_vector(r, TAMIS_TYPE_FLOAT, c->sums, place[i][v]) : LLVMConstNull(vector),
-                t.sums[i][v]);
+            t.sums[i][v] = tm_slot(r, LLVMConstNull(vector));
         }
+    if (blocks) { /* what the blocks before have summed */
+        LLVMBasicBlockRef after = tm_if_begin(r, LLVMBuildICmp(b, LLVMIntSGT, c->k, tm_int(r, 0), ""));
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < c->vectors; v++)
+                LLVMBuildStore(b, tm_load_vector(r, TAMIS_TYPE_FLOAT, c->sums, place[i][v]), t.sums[i][v]);
+        tm_if_end(r, after);
+    }
     for (int i = 0; i < rows; i++)
         t.a[i] = pointer(r, c->a, tm_add(r, tm_mul(r, tm_add(r, row, tm_int(r, i)), c->shared.k), c->k));
     /* As many addresses as there are registers for. Computed one from the other, as LLVM would, they take turns
@@ -351,8 +355,6 @@ static void emit_columns(tm_region *r, contract *c) {
         emit_rows(r, c);
         return;
     }
-    LLVMValueRef bytes = tm_mul(r, rows, tm_int(r, 4 * (int64_t)tile_columns(r, c)));
-    LLVMBuildMemSet(r->e->builder, c->sums, LLVMConstNull(r->e->i8), bytes, 64);
     /* Also without any k there is one block: the epilogue follows it. */
     tm_loop block = tm_loop_begin(r, tm_int(r, 0), tm_max(r, c->shared.k, tm_int(r, 1)), s->depth);
     c->k = block.index;

@@ -18,11 +18,11 @@
         (F)(0x1.6d5d1ap-10f), x, (F)(0x1.1233b6p-7f)), x, (F)(0x1.5554dap-5f)), x, \
         (F)(0x1.55549cp-3f)), x, (F)(0x1p-1f))
 
-/* (2^x - 1) / x for |x| <= 1/2 */
-#define TM_POLY_EXP2_F32(F, x) \
+/* factor (2^x - 1) / x for |x| <= 1/2; the factor is a power of two */
+#define TM_POLY_EXP2_F32(F, x, factor) \
     TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
-        (F)(0x1.5bba14p-10f), x, (F)(0x1.3cea88p-7f)), x, (F)(0x1.c6b752p-5f)), x, \
-        (F)(0x1.ebf9bcp-3f)), x, (F)(0x1.62e42ap-1f))
+        (F)(0x1.5bba14p-10f * factor), x, (F)(0x1.3cea88p-7f * factor)), x, (F)(0x1.c6b752p-5f * factor)), x, \
+        (F)(0x1.ebf9bcp-3f * factor)), x, (F)(0x1.62e42ap-1f * factor))
 
 /* (log(1 + x) - x + x^2/2) / x^3 for sqrt(1/2) <= 1 + x <= sqrt(2) */
 #define TM_POLY_LOG_F32(F, x) \
@@ -55,12 +55,12 @@
         (F)(0x1.18b20cp-8f)), x, (F)(-0x1.9fbf6cp-6f)), x, (F)(0x1.bcfeccp-4f)), x, \
         (F)(0x1.441d7ep-1f)), x, (F)(0x1.21318ap+0f)), x, (F)(-0x1.acfe6ep-13f))
 
-/* -log(2 (1 - Phi(x))) / x for x >= 0, Phi the normal distribution; fitted up to 6.5, and growing beyond */
-#define TM_POLY_NORMAL_LOG_F32(F, x) \
+/* log2(2 (1 - Phi(x))) / x for x >= 0, Phi the normal distribution; fitted up to 6.5, and falling beyond */
+#define TM_POLY_NORMAL_LOG2_F32(F, x) \
     TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
-        (F)(0x1.b5cb74p-26f), x, (F)(-0x1.7f3ca8p-21f)), x, (F)(0x1.216432p-17f)), x, \
-        (F)(-0x1.e2b48p-15f)), x, (F)(0x1.ade5ep-13f)), x, (F)(-0x1.f147dep-17f)), x, \
-        (F)(-0x1.3af11ep-8f)), x, (F)(0x1.29c27ep-5f)), x, (F)(0x1.45f24ep-2f)), x, (F)(0x1.98845ap-1f))
+        (F)(-0x1.3e9b64p-25f), x, (F)(0x1.16ab6cp-20f)), x, (F)(-0x1.a462f6p-17f)), x, \
+        (F)(0x1.5e2e9cp-14f)), x, (F)(-0x1.37aebp-12f)), x, (F)(0x1.96277ep-16f)), x, \
+        (F)(0x1.c6296p-8f)), x, (F)(-0x1.ad8fa2p-5f)), x, (F)(-0x1.d63df2p-2f)), x, (F)(-0x1.26aec6p+0f))
 
 /* the same as EXP_F32 */
 #define TM_POLY_EXP_F64(F, x) \
