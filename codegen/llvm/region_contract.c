@@ -23,6 +23,8 @@
 #include "codegen/llvm/contract.h"
 #include "codegen/llvm/schedule.h"
 
+#include <string.h>
+
 #define WORK 400000 /* multiply-adds worth a task of their own */
 #define LINE 16     /* floats of a cache line */
 #define LINES 3     /* fetched in a round */
@@ -44,7 +46,8 @@ typedef struct contract {
     LLVMValueRef column;             /* first one */
     LLVMValueRef b_column;           /* B[0, column] */
     int vectors;                     /* of schedule.vectors; fewer where the columns end */
-    LLVMValueRef mask[MOST_VECTORS]; /* columns that exist, or NULL: all */
+    LLVMValueRef mask[MOST_VECTORS]; /* columns of B that exist, or NULL: all */
+    LLVMValueRef made[MOST_VECTORS]; /* columns of the result that exist, or NULL: all */
     /* the block of k */
     LLVMValueRef k, k_end;
     LLVMValueRef b;    /* B[k, column] */
@@ -246,6 +249,31 @@ static void fetch_result(tm_region *r, const contract *c, LLVMValueRef row, int 
         tm_if_end(r, after);
 }
 
+/* Is the epilogue done where the sums are? Between blocks they leave the registers; and it stands there once for
+ * each vector of a tile, so no more than one node, such as a bias, is worth it. */
+static bool is_light(const tm_region *r, const contract *c) {
+    const tm_node *next = r->body->first->next;
+    return c->schedule.depth == 0 && (next == NULL || next->next == NULL) && tm_contract_is_light(r);
+}
+
+static void finish_light(tm_region *r, contract *c, const tile *t, LLVMValueRef row) {
+    LLVMValueRef results[MOST_ROWS][MOST_VECTORS];
+    const tm_value *value = r->body->outputs.items[0];
+    LLVMValueRef first = tm_add(r, tm_mul(r, c->number, c->shared.m), row);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < t->rows; i++)
+            for (int v = 0; v < c->vectors; v++) {
+                r->mask = c->made[v];
+                c->shared.row = tm_add(r, first, tm_int(r, i));
+                c->shared.column = tm_add(r, c->column, tm_int(r, (int64_t)v * r->lanes));
+                if (pass == 0)
+                    results[i][v] = tm_contract_compute(r, &c->shared, tm_held(r, t->sums[i][v]), value);
+                else
+                    tm_contract_store_result(r, &c->shared, results[i][v]);
+            }
+    r->mask = NULL;
+}
+
 /* sums[i][v] += A[row + i][k] * B[k][columns of v] over the block of k, rows known at compile time. */
 static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
     LLVMBuilderRef b = r->e->builder;
@@ -281,6 +309,10 @@ static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
         multiply_copied(r, c, &t, depth);
     else
         multiply_in_place(r, c, &t, depth);
+    if (is_light(r, c)) {
+        finish_light(r, c, &t, row);
+        return;
+    }
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < c->vectors; v++)
             tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildLoad2(b, vector, t.sums[i][v], ""), c->sums,
@@ -337,7 +369,8 @@ static void emit_rows(tm_region *r, contract *c) {
     }
     LLVMPositionBuilderAtEnd(b, finish);
     LLVMValueRef count = LLVMBuildLoad2(b, r->e->i64, step, "");
-    finish_tile(r, c, row, count);
+    if (!is_light(r, c))
+        finish_tile(r, c, row, count);
     LLVMBuildStore(b, tm_add(r, row, count), at);
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, done);
@@ -364,6 +397,14 @@ static void emit_columns(tm_region *r, contract *c) {
     tm_loop_end(r, &block);
 }
 
+/* The columns from c->column on that exist. */
+static void set_masks(tm_region *r, contract *c, LLVMValueRef *masks) {
+    for (int v = 0; v < c->vectors; v++) {
+        LLVMValueRef left = tm_sub(r, tm_sub(r, c->shared.n, c->column), tm_int(r, (int64_t)v * r->lanes));
+        masks[v] = tm_tail_mask(r, tm_max(r, left, tm_int(r, 0)));
+    }
+}
+
 /* A panel has all its columns. */
 static void emit_panel(tm_region *r, contract *c, LLVMValueRef group) {
     int width = c->shared.shape.panel;
@@ -375,6 +416,8 @@ static void emit_panel(tm_region *r, contract *c, LLVMValueRef group) {
     c->column = tm_add(r, first, columns.index);
     c->b_column = pointer(r, data, columns.index);
     LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, c->column, c->shared.n));
+    if (is_light(r, c) && (c->shared.shape.n == 0 || c->shared.shape.n % tile_columns(r, c) != 0))
+        set_masks(r, c, c->made);
     emit_columns(r, c);
     tm_if_end(r, inside);
     tm_loop_end(r, &columns);
@@ -405,12 +448,11 @@ static void emit_in_place(tm_region *r, contract *c, LLVMValueRef group) {
     c->column = whole;
     c->b_column = pointer(r, data, whole);
     c->vectors = (rest + r->lanes - 1) / r->lanes;
-    for (int v = 0; v < c->vectors; v++)
-        c->mask[v] = tm_tail_mask(
-            r, tm_max(r, tm_sub(r, tm_sub(r, n, whole), tm_int(r, (int64_t)v * r->lanes)), tm_int(r, 0)));
+    set_masks(r, c, c->mask);
+    memcpy(c->made, c->mask, sizeof(c->made));
     emit_columns(r, c);
-    for (int v = 0; v < c->vectors; v++)
-        c->mask[v] = NULL;
+    memset(c->mask, 0, sizeof(c->mask));
+    memset(c->made, 0, sizeof(c->made));
     tm_if_end(r, after);
 }
 
