@@ -16,6 +16,7 @@
 #include "passes/passes.h"
 #include "passes/region_build.h"
 #include "passes/rewrite.h"
+#include "passes/ring.h"
 #include "passes/window_form.h"
 
 #include <string.h>
@@ -23,8 +24,8 @@
 #define MOST_NODES 24
 #define WINDOW_PANEL 16
 #define MANY_POSITIONS 56
-#define RING_BYTES 24576 /* of the stack, for the rows of a vector of channels */
 #define MOST_LINES 14
+#define MOST_STRIPS 8
 #define LARGE_BYTES 524288 /* of a tensor that does not stay near the core */
 
 static bool is_plain(const tm_node *node, const tm_window_form *form) {
@@ -132,20 +133,35 @@ static bool reads_channels_only(tm_node *const *nodes, int first, int count) {
     return true;
 }
 
-/* Channels of a pass when a depthwise `node` takes the rows of the value from a ring; 0: it should not. */
+/* Channels of a pass when a depthwise `node` takes the rows of the value from a ring; 0: it should not. The more,
+ * the fewer times all of x is walked, and a tile of one vector waits for its loads. */
 static int ring_panel(const tm_value *value, const tm_node *node, const tm_window_form *form) {
+    static const double position[] = {0.75, 1.15, 1.8}; /* cycles for a term of so many vectors */
     const int64_t *kernel = node->inputs[1]->constant->dims + 2;
     if (value->rank != 4 || !known_dims(value, 1) || !known_dims(node->outputs[0], 1))
         return 0;
-    int64_t line = value->dims[2]->constant + form->pads[1] + form->pads[3];
     for (int i = 0; i < 2; i++)
         if (tm_window_item(node, "dilations", i, 1) != 1 || form->pads[i] < 0 || form->pads[2 + i] < 0)
             return 0;
-    int64_t channels = value->dims[3]->constant, bytes = line * kernel[0] * WINDOW_PANEL * 4;
-    if (tm_window_item(node, "strides", 0, 1) > kernel[0] || kernel[0] > MOST_LINES || bytes > RING_BYTES ||
-        value->dims[1]->constant * value->dims[2]->constant * channels * 4 < LARGE_BYTES)
+    int64_t high = value->dims[1]->constant, wide = value->dims[2]->constant, channels = value->dims[3]->constant;
+    int64_t out_wide = node->outputs[0]->dims[3]->constant;
+    if (tm_window_item(node, "strides", 0, 1) > kernel[0] || kernel[0] > MOST_LINES || out_wide < 1 ||
+        high * wide * channels * 4 < LARGE_BYTES)
         return 0;
-    return channels % (2 * WINDOW_PANEL) == 0 && 2 * bytes <= RING_BYTES ? 2 * WINDOW_PANEL : WINDOW_PANEL;
+    int best = 0;
+    double least = 0;
+    for (int vectors = 1; vectors <= 3; vectors++) {
+        int panel = vectors * WINDOW_PANEL;
+        tm_ring ring = tm_ring_cut(out_wide, wide, tm_window_item(node, "strides", 1, 1), kernel[1], form->pads[1],
+                                   kernel[0] * panel * 4);
+        int64_t work = (channels + panel - 1) / panel * ring.strips * ring.made;
+        double cost = (double)work * position[vectors - 1];
+        if (ring.strips <= MOST_STRIPS && (best == 0 || cost < least)) {
+            best = panel;
+            least = cost;
+        }
+    }
+    return best;
 }
 
 /* The depthwise convolution that alone reads what the nodes make, if the two are a bottleneck. */

@@ -8,6 +8,7 @@
 #include "codegen/llvm/convolution.h"
 
 #define UNROLL 4
+#define LINE 16 /* floats of a line of the caches */
 
 void tm_convolution_set_up(tm_region *r, tm_convolution *c) {
     tm_space *s = &c->space;
@@ -61,11 +62,18 @@ void tm_convolution_set_up_tiles(tm_region *r, tm_convolution *c) {
     set_up_depth(r, c);
 }
 
+static void fetch_ahead(tm_region *r, const tm_tile *t, LLVMValueRef k) {
+    LLVMValueRef first = t->ahead != NULL ? tm_mul(r, k, tm_int(r, t->pace)) : NULL;
+    for (int64_t i = 0; t->ahead != NULL && i < t->pace; i += LINE)
+        tm_prefetch(r, t->ahead, tm_add(r, first, tm_int(r, i)));
+}
+
 static void add_term(tm_region *r, const tm_convolution *c, tm_tile *t, LLVMValueRef offset, LLVMValueRef k) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
     LLVMValueRef columns[TM_CONVOLUTION_VECTORS], x = tm_element(r, t->x, offset);
     LLVMValueRef row = tm_mul(r, k, tm_int(r, c->shared.shape.panel));
+    fetch_ahead(r, t, k);
     for (int v = 0; v < c->vectors; v++)
         columns[v] =
             tm_load_vector(r, TAMIS_TYPE_FLOAT, t->panel, tm_add(r, row, tm_int(r, (int64_t)v * r->lanes)));
@@ -84,8 +92,8 @@ static void add_terms(tm_region *r, const tm_convolution *c, tm_tile *t, int lev
     bool inner = level + 1 == c->loop_count;
     k = tm_mul(r, k, tm_int(r, loop->count));
     if (inner && loop->count <= UNROLL) {
-        for (int64_t i = 0; i < loop->count; i++)
-            add_term(r, c, t, tm_add(r, offset, tm_mul(r, tm_int(r, i), loop->step)),
+        for (int64_t i = 0; i < loop->count; i++) /* opaque: neighbours' terms read the same, too much to keep */
+            add_term(r, c, t, tm_opaque(r, tm_add(r, offset, tm_mul(r, tm_int(r, i), loop->step))),
                      tm_add(r, k, tm_int(r, i)));
         return;
     }

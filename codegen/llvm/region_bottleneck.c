@@ -6,12 +6,14 @@
  *     v[n, h, w, c] = f(sum over k of x[n, h.., k] * w1[k, c] ...)        wide: six times the channels of x
  *     y[n, p, q, c] = g(sum over taps i, j of v[n, p*s + i - head, q*s + j - head, c] * w2[i, j, c])
  *
- * Both go over the same channels c, so a unit of work is a panel of channels of one sample: for one pass of
- * them (a vector or two) the rows of v that a row of y needs are kept in a ring as long as the window is
- * high, on the stack, near the core. Each row of v is made once, padding is zeros in the ring that stay
- * there. The wide tensor, which would go out to memory and back, is never written.
+ * Both go over the same channels c, so a unit of work is a panel of channels of a strip of one sample's
+ * columns: for one pass of them (one to three vectors) the rows of v that a row of y needs are kept in a ring
+ * as long as the window is high, on the stack, near the core. Each row of v is made once, padding is zeros in
+ * the ring that stay there. The wide tensor, which would go out to memory and back, is never written. Strips are as
+ * wide as the ring has room for (passes/ring.h); neighbours make the columns of v between them twice.
  */
 #include "codegen/llvm/convolution.h"
+#include "passes/ring.h"
 
 #define WINDOW_PANEL 16 /* of the weights of the depthwise part: a multiple of all vectors */
 #define WORK 400000     /* multiply-adds worth a task of their own */
@@ -25,9 +27,11 @@ typedef struct bottleneck {
     const tm_value *v;
     int64_t high, wide;         /* of v */
     int64_t out_high, out_wide; /* of y */
-    int64_t positions, line;    /* of a line of the ring, and its elements */
+    tm_ring strips;             /* for a panel, though a pass may be less at some levels: units are the same */
+    int64_t line;               /* elements of a line of the ring */
     int step;                   /* channels of a pass: vectors of v side by side in the ring */
     LLVMValueRef ring, x, sample;
+    LLVMValueRef from, v_from;  /* first columns of the strip: of y, and of v */
     LLVMValueRef column, panel; /* of the pass */
     LLVMValueRef mask, weights; /* of a vector of y */
     LLVMValueRef held[MOST_HELD];
@@ -47,15 +51,15 @@ static void set_up(tm_region *r, bottleneck *b) {
     b->outer.product = s->product;
     b->outer.b = tm_region_input_number(r->body, s->window->inputs[1]);
     b->outer.n = s->channels;
-    int64_t reach = (b->out_wide - 1) * s->stride[1] + s->kernel[1], inside = s->head[1] + b->wide;
-    b->positions = tm_at_least(reach, inside);
+    b->strips = tm_ring_cut(b->out_wide, b->wide, s->stride[1], s->kernel[1], s->head[1],
+                            s->kernel[0] * b->inner.shared.shape.panel * 4);
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     bottleneck b = {0};
     set_up(r, &b);
-    *out_units = tm_mul(r, b.space.samples, tm_int(r, b.inner.panels));
-    int64_t work = b.high * b.wide * b.inner.depth * b.inner.shared.shape.panel;
+    *out_units = tm_mul(r, b.space.samples, tm_int(r, b.inner.panels * b.strips.strips));
+    int64_t work = b.high * b.strips.made * b.inner.depth * b.inner.shared.shape.panel;
     *out_grain = tm_int(r, WORK / tm_at_least(work, 1) + 1);
     return TM_OK;
 }
@@ -93,7 +97,7 @@ static void make_tile(tm_region *r, bottleneck *b, int size, LLVMValueRef x, LLV
                             tm_int(r, (int64_t)i * b->step + (int64_t)v * r->lanes));
 }
 
-/* Tiles of `size` positions from..to of a row. */
+/* Tiles of `size` positions from..to of those that are made of a row. */
 static void make_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, int size, LLVMValueRef x,
                        LLVMValueRef line) {
     const tm_space *s = &b->inner.space;
@@ -101,7 +105,7 @@ static void make_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
         return;
     tm_loop loop = tm_loop_begin(r, tm_int(r, from), tm_int(r, to), size);
     LLVMValueRef step = tm_mul(r, s->step[1], tm_int(r, s->stride[1]));
-    LLVMValueRef place = tm_add(r, loop.index, tm_int(r, b->space.head[1]));
+    LLVMValueRef place = loop.index;
     make_tile(r, b, size, tm_opaque(r, tm_element(r, x, tm_mul(r, loop.index, step))),
               tm_opaque(r, tm_element(r, line, tm_mul(r, place, tm_int(r, b->step)))));
     tm_loop_end(r, &loop);
@@ -112,11 +116,15 @@ static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     const tm_space *s = &b->inner.space;
     LLVMValueRef line = ring_line(r, b, tm_add(r, row, tm_int(r, b->space.head[0])));
     LLVMBasicBlockRef inside = tm_if_begin(r, tm_less(r, row, tm_int(r, b->high)));
-    int size = (int)tm_even_part(b->wide, b->inner.rows);
-    int64_t whole = b->wide / size * size;
+    int size = (int)tm_even_part(b->strips.made, b->inner.rows);
+    int64_t whole = b->strips.made / size * size;
     LLVMValueRef x = tm_element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
-    make_tiles(r, b, 0, whole, size, x, line);
-    make_tiles(r, b, whole, b->wide, (int)(b->wide - whole > 0 ? b->wide - whole : 1), x, line);
+    x = tm_element(r, x, tm_mul(r, b->v_from, tm_mul(r, s->step[1], tm_int(r, s->stride[1]))));
+    LLVMValueRef tap = tm_sub(r, tm_mul(r, b->from, tm_int(r, b->space.stride[1])), tm_int(r, b->space.head[1]));
+    LLVMValueRef place = tm_add(r, tm_sub(r, b->v_from, tap), tm_int(r, b->strips.margin));
+    LLVMValueRef to = tm_element(r, line, tm_mul(r, place, tm_int(r, b->step)));
+    make_tiles(r, b, 0, whole, size, x, to);
+    make_tiles(r, b, whole, b->strips.made, (int)(b->strips.made - whole > 0 ? b->strips.made - whole : 1), x, to);
     tm_if_end(r, inside);
     LLVMBasicBlockRef behind =
         tm_if_begin(r, LLVMBuildICmp(r->e->builder, LLVMIntSGE, row, tm_int(r, b->high), ""));
@@ -181,7 +189,8 @@ static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     LLVMValueRef lines[TM_CONVOLUTION_ROWS], first = tm_mul(r, row, tm_int(r, s->stride[0]));
     tm_loop vectors = tm_loop_begin(r, tm_int(r, 0), tm_int(r, b->step), r->lanes);
     for (int64_t k = 0; k < s->kernel[0]; k++)
-        lines[k] = tm_element(r, ring_line(r, b, tm_add(r, first, tm_int(r, k))), vectors.index);
+        lines[k] = tm_element(r, ring_line(r, b, tm_add(r, first, tm_int(r, k))),
+                              tm_add(r, vectors.index, tm_int(r, b->strips.margin * b->step)));
     LLVMValueRef panel = tm_add(r, b->column, vectors.index);
     b->outer.column = panel;
     b->mask = channel_mask(r, b, panel);
@@ -192,19 +201,20 @@ static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
         b->held[k] = load_weight(r, b, k);
     int64_t most = MOST_TERMS / taps_of(s), registers = r->level->vector_bits == 256 ? 8 : TM_CONVOLUTION_ROWS;
-    int size = (int)tm_even_part(b->out_wide, tm_at_least(tm_at_most(most, registers), 1));
-    int64_t whole = b->out_wide / size * size;
+    int size = (int)tm_even_part(b->strips.strip, tm_at_least(tm_at_most(most, registers), 1));
+    int64_t whole = b->strips.strip / size * size;
     LLVMValueRef out =
         tm_mul(r, tm_add(r, tm_mul(r, b->sample, tm_int(r, b->out_high)), row), tm_int(r, b->out_wide));
+    out = tm_add(r, out, b->from);
     fold_tiles(r, b, 0, whole, size, lines, out);
-    fold_tiles(r, b, whole, b->out_wide, (int)tm_at_least(b->out_wide - whole, 1), lines, out);
+    fold_tiles(r, b, whole, b->strips.strip, (int)tm_at_least(b->strips.strip - whole, 1), lines, out);
     tm_if_end(r, inside);
     tm_loop_end(r, &vectors);
 }
 
 /* ---- units ---- */
 
-/* All rows for the channels at b->column. */
+/* All rows of the strip for the channels at b->column. */
 static void walk_rows(tm_region *r, bottleneck *b) {
     const tm_space *s = &b->space;
     LLVMBuilderRef builder = r->e->builder;
@@ -229,6 +239,11 @@ static void walk_rows(tm_region *r, bottleneck *b) {
 static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
     const tm_space *s = &b->inner.space;
     LLVMValueRef width = tm_int(r, b->inner.shared.shape.panel);
+    LLVMValueRef strip = tm_divide(r, &index, tm_int(r, b->strips.strips));
+    LLVMValueRef head = tm_int(r, b->space.head[1]), zero = tm_int(r, 0);
+    b->from = tm_min(r, tm_mul(r, strip, tm_int(r, b->strips.strip)), tm_int(r, b->out_wide - b->strips.strip));
+    b->v_from = tm_sub(r, tm_mul(r, b->from, tm_int(r, b->space.stride[1])), head);
+    b->v_from = tm_opaque(r, tm_min(r, tm_max(r, b->v_from, zero), tm_int(r, b->wide - b->strips.made)));
     b->sample = index;
     LLVMValueRef block = tm_divide(r, &b->sample, tm_int(r, b->inner.panels));
     b->x = tm_element(r, b->inner.shared.data[b->inner.shared.a], tm_mul(r, b->sample, s->sample_step));
@@ -248,7 +263,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     set_up(r, &b);
     tm_convolution_set_up_tiles(r, &b.inner);
     b.step = b.inner.vectors * r->lanes;
-    b.line = b.positions * b.step;
+    b.line = b.strips.positions * b.step;
     tm_contract_begin(r, &b.inner.shared);
     b.outer.data = b.inner.shared.data;
     b.ring = tm_region_alloca(r, r->e->f32, b.space.kernel[0] * b.line, 64);

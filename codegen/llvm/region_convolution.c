@@ -20,6 +20,8 @@
 #define CHUNK 84     /* positions along the last axis of a unit, when there are more or it is not known */
 #define LONG_ROW 168 /* more than this are cut in chunks */
 #define WORK 400000  /* multiply-adds worth a task of their own */
+#define FEW_POSITIONS 256 /* of a unit, which wait for weights that are not near */
+#define DEEP 32           /* terms that are worth it */
 #define NEAR_WEIGHTS 524288 /* bytes of weights that stay in the second cache while positions change */
 
 typedef struct convolution {
@@ -30,6 +32,7 @@ typedef struct convolution {
     tm_shape shapes[3]; /* largest first, the last one fits always */
     int shape_count;
     bool tall; /* tiles take whole rows */
+    int64_t shared_by; /* positions of a unit, which fetch the next panel as they are made; 0: they do not */
     LLVMValueRef tile;
     bool light; /* the epilogue */
 } convolution;
@@ -112,11 +115,20 @@ static void set_up_shapes(convolution *c) {
     c->shapes[c->shape_count++] = (tm_shape){1, 1};
 }
 
+static void set_up_fetching(convolution *c) {
+    const tm_space *s = &c->sums.space;
+    int64_t chunk = tm_known(c->chunk), rows = s->axes > 1 ? c->block_rows : 1;
+    bool whole = s->axes == 1 || chunk == tm_known(s->out[s->axes - 1]); /* rows of a unit lie side by side */
+    if (chunk > 0 && whole && chunk * rows <= FEW_POSITIONS && c->sums.depth >= DEEP)
+        c->shared_by = chunk * rows;
+}
+
 /* ---- a tile ---- */
 
 typedef struct strip {      /* of the output: what a column of tiles is cut from */
     LLVMValueRef from, end; /* positions on the last axis, or rows when tiles are tall */
     LLVMValueRef x, row;    /* element of x and row of the output for position or row 0 */
+    LLVMValueRef first;     /* row of the output where the unit starts */
     LLVMValueRef panel, column, end_column;
     LLVMValueRef masks[4]; /* of the vectors of columns; NULL: all */
 } strip;
@@ -142,9 +154,21 @@ static void finish_light(tm_region *r, convolution *c, const tm_tile *t, const s
     r->mask = NULL;
 }
 
+/* A unit of few positions would wait for its weights: its tiles share the fetching of the panel behind. */
+static void set_ahead(tm_region *r, const convolution *c, tm_tile *t, const strip *strip, LLVMValueRef row) {
+    int64_t panel = c->sums.depth * c->sums.shared.shape.panel;
+    if (c->shared_by == 0)
+        return;
+    int64_t share = (panel + c->shared_by - 1) / c->shared_by;
+    LLVMValueRef made = tm_mul(r, tm_sub(r, row, strip->first), tm_int(r, share));
+    t->ahead = tm_opaque(r, tm_element(r, strip->panel, tm_add(r, made, tm_int(r, panel))));
+    t->pace = (t->shape.width * t->shape.height * c->sums.shared.shape.panel + c->shared_by - 1) / c->shared_by;
+}
+
 static void make_tile(tm_region *r, convolution *c, tm_shape shape, LLVMValueRef x, const strip *strip,
                       LLVMValueRef row) {
     tm_tile t = {.shape = shape, .x = x, .panel = strip->panel};
+    set_ahead(r, c, &t, strip, row);
     tm_convolution_sum(r, &c->sums, &t);
     if (c->light) {
         finish_light(r, c, &t, strip, row);
@@ -251,6 +275,7 @@ static void unit(tm_region *r, convolution *c, LLVMValueRef index) {
         base = tm_add(r, base, tm_mul(r, outer, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
     strip st = {.x = tm_element(r, c->sums.shared.data[c->sums.shared.a], base),
                 .row = tm_mul(r, tm_mul(r, image, c->high), s->out[last])};
+    st.first = tm_add(r, tm_add(r, st.row, tm_mul(r, y0, s->out[last])), x0);
     LLVMValueRef y1 = tm_min(r, tm_add(r, y0, tm_int(r, c->block_rows)), c->high);
     LLVMValueRef x1 = tm_min(r, tm_add(r, x0, c->chunk), s->out[last]);
     LLVMValueRef packed = tm_mul(r, tm_add(r, tm_mul(r, group, tm_int(r, c->sums.panels)), panel),
@@ -279,6 +304,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_convolution_set_up_tiles(r, &c.sums);
     set_up_shapes(&c);
     c.light = tm_contract_is_light(r);
+    set_up_fetching(&c);
     tm_contract_begin(r, &c.sums.shared);
     c.tile = tm_region_alloca(r, r->e->f32, (int64_t)TM_CONVOLUTION_ROWS * c.sums.vectors * r->lanes, 64);
     tm_loop loop = tm_loop_begin(r, begin, end, 1);

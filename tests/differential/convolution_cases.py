@@ -234,14 +234,15 @@ def bottleneck_case(m):
     """An image that is made wide and then convolved depthwise, large enough that the wide one is never stored."""
     channels, wide = int(m.pick([3, 8, 17])), int(m.pick([40, 48, 64, 67]))
     kernel = int(m.pick([1, 1, 3]))
-    x = m.input("f", [batch(m), channels, int(m.pick([57, 64])), int(m.pick([60, 71]))])
+    x = m.input("f", [batch(m), channels, int(m.pick([57, 64])), int(m.pick([60, 71, 131]))])
     first = {"kernel_shape": [kernel] * 2, "strides": [1, 1], "dilations": [1, 1], "pads": [kernel // 2] * 4}
     y = convolve(m, x, wide, attributes=first)
     if m.chance(0.7):
         y = m.node(m.pick(["Relu", "HardSwish", "Sigmoid"]), [y])
-    second = {"kernel_shape": [int(m.pick([2, 3, 5])), int(m.pick([3, 4]))], "dilations": [1, 1],
+    window = [int(m.pick([2, 3, 5])), int(m.pick([3, 4, 11]))]
+    second = {"kernel_shape": window, "dilations": [1, 1],
               "strides": [int(m.pick([1, 2])), int(m.pick([1, 2, 3]))],
-              "pads": [int(m.random.integers(0, 3)) for _ in range(4)]}
+              "pads": [int(m.random.integers(0, k)) for k in [*window, *window]]}
     m.output(behind(m, convolve(m, y, wide, wide, second)))
 
 
