@@ -40,10 +40,10 @@ static bool resolve_axis(const tm_node *node, int axis, int64_t kernel, int64_t 
     return true;
 }
 
-static bool resolve(const tm_node *node, const int64_t *kernel, tm_window_form *out) {
+bool tm_window_form_pads(const tm_node *node, const int64_t *kernel, int64_t *out_pads) {
     int axes = node->inputs[0]->rank - 2;
     for (int i = 0; i < axes; i++)
-        if (kernel[i] < 1 || !resolve_axis(node, i, kernel[i], &out->pads[i], &out->pads[axes + i]))
+        if (kernel[i] < 1 || !resolve_axis(node, i, kernel[i], &out_pads[i], &out_pads[axes + i]))
             return false;
     return true;
 }
@@ -62,7 +62,7 @@ bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
         return false;
     int64_t groups = tm_node_int(node, "group");
     const int64_t *dims = weights->constant->dims;
-    if (groups < 1 || dims[0] % groups != 0 || !resolve(node, dims + 2, out))
+    if (groups < 1 || dims[0] % groups != 0 || !tm_window_form_pads(node, dims + 2, out->pads))
         return false;
     int axes = weights->rank - 2;
     out->depthwise = groups > 1 && dims[1] == 1 && dims[0] == groups;
@@ -83,5 +83,5 @@ bool tm_window_form_pool(const tm_node *node, tm_window_form *out) {
         return false;
     if (ceiling && node->op == TM_OP_AveragePool && tm_node_int(node, "count_include_pad") != 0)
         return false;
-    return resolve(node, kernel->ints, out);
+    return tm_window_form_pads(node, kernel->ints, out->pads);
 }

@@ -246,13 +246,37 @@ def bottleneck_case(m):
     m.output(behind(m, convolve(m, y, wide, wide, second)))
 
 
+def branches_case(m):
+    """A sum of convolutions of one input, of the input and of the input times a factor, some of which are one."""
+    axes, channels, stride = int(m.pick([1, 2, 2])), int(m.pick([4, 5, 16, 20])), int(m.pick([1, 1, 2]))
+    x = image(m, axes, channels, 0 if stride > 1 else 0.3)
+    x.finite = True  # infinities of two branches meet in the weights of one (docs/limits.md)
+    filters = channels if stride == 1 else int(m.pick([channels, 8]))
+    terms = []
+    for _ in range(int(m.random.integers(2, 6))):
+        kernel, dilation = m.pick([(1, 1), (3, 1), (5, 1), (7, 1), (3, 2), (3, 3), (9, 1)])
+        group = int(m.pick([1, channels, channels])) if filters == channels else 1
+        if stride == 1 and m.chance(0.25):
+            terms.append(x if m.chance(0.5) else
+                         m.node("Mul", [x, m.weights(1, channels, *[1] * axes)], dims=x.dims))
+            continue
+        pad = (kernel - 1) * dilation // 2
+        terms.append(convolve(m, x, filters, group, {
+            "kernel_shape": [kernel] * axes, "strides": [stride] * axes, "dilations": [dilation] * axes,
+            "pads": [pad] * 2 * axes}))
+    while len(terms) > 1:
+        a, b = terms.pop(int(m.random.integers(len(terms)))), terms.pop()
+        terms.insert(0, m.node("Add", [a, b], dims=a.dims))
+    m.output(behind(m, terms[0]))
+
+
 def weights_case(m):
     """A weight that is no number counts over padding too."""
     convolution_case(m, special=m.pick([numpy.nan, numpy.inf, -numpy.inf]))
 
 
 FAMILIES = {"convolution": convolution_case, "pool": pool_case, "net": net_case, "bottleneck": bottleneck_case,
-            "weights": weights_case}
+            "weights": weights_case, "branches": branches_case}
 
 
 def sizes_of(m):

@@ -14,7 +14,7 @@ import pytest
 import test_regions as regions
 from convolution_cases import FAMILIES, convolve, pool, same, sizes_of
 
-CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2}
+CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2, "branches": 3}
 
 
 
@@ -72,6 +72,21 @@ def test_samples_and_threads(tmp_path):
         subprocess.run(command, check=True, capture_output=True, timeout=600)
         with numpy.load(tmp_path / "two.npz") as made:
             assert whole.tobytes() == made[y.name].tobytes(), level
+
+
+def test_branches_and_strict_math(tmp_path):
+    """Parallel kernels are one; with strict math their sum stays."""
+    m = regions.Model([1])
+    x = m.input("f", [1, 8, 10, 10])
+    y = m.node("Add", [convolve(m, x, 8, attributes=same(m, x)), convolve(m, x, 8, attributes=same(m, x, 1))],
+               dims=x.dims)
+    m.output(m.node("Relu", [m.node("Add", [y, x], dims=x.dims)], dims=x.dims))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(m.make().SerializeToString())
+    for mode, left in (("fast", 1), ("strict", 2)):
+        text = subprocess.run([regions.TAMIS, "opt", str(path), "-O2", f"--math={mode}"], check=True,
+                              capture_output=True, text=True).stdout
+        assert text.count("= Conv(") == left, mode
 
 
 MAIN = """
