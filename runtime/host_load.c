@@ -15,9 +15,13 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #define HOST_MACHINE EM_X86_64
@@ -68,38 +72,57 @@ static bool lies_within(uint64_t offset, uint64_t bytes, uint64_t file_bytes) {
     return bytes <= file_bytes && offset <= file_bytes - bytes;
 }
 
-/* Has the file all bytes that its program and section headers promise? */
-static bool is_whole(FILE *file, const Elf64_Ehdr *header) {
-    if (fseeko(file, 0, SEEK_END) != 0)
-        return false;
-    uint64_t file_bytes = (uint64_t)ftello(file);
+/* What is looked at before anything is mapped: one read of most files. */
+typedef struct start {
+    union {
+        Elf64_Ehdr header;
+        uint8_t bytes[1024];
+    };
+    size_t count;
+    uint64_t file_bytes;
+} start;
+
+static int read_start(const char *path, start *out, tamis_error *error) {
+    struct stat status;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t count = file < 0 || fstat(file, &status) != 0 ? -1 : pread(file, out->bytes, sizeof out->bytes, 0);
+    int reason = errno;
+    if (file >= 0)
+        close(file);
+    if (count < 0)
+        return tm_host_fail(error, TM_HOST_OPEN, "%s: cannot open: %s", path, strerror(reason));
+    out->count = (size_t)count;
+    out->file_bytes = (uint64_t)status.st_size;
+    return 0;
+}
+
+/* Has the file all bytes that its program and section headers promise? Our program headers follow the header. */
+static bool is_whole(const start *file) {
+    const Elf64_Ehdr *header = &file->header;
     if (header->e_shnum > 0 &&
-        !lies_within(header->e_shoff, (uint64_t)header->e_shnum * header->e_shentsize, file_bytes))
+        !lies_within(header->e_shoff, (uint64_t)header->e_shnum * header->e_shentsize, file->file_bytes))
         return false;
     if (header->e_phnum > 0 && header->e_phentsize != sizeof(Elf64_Phdr))
         return false;
-    if (!lies_within(header->e_phoff, (uint64_t)header->e_phnum * sizeof(Elf64_Phdr), file_bytes) ||
-        fseeko(file, (off_t)header->e_phoff, SEEK_SET) != 0)
+    if (!lies_within(header->e_phoff, (uint64_t)header->e_phnum * sizeof(Elf64_Phdr), file->count))
         return false;
     for (int i = 0; i < header->e_phnum; i++) {
         Elf64_Phdr segment;
-        if (fread(&segment, sizeof segment, 1, file) != 1)
-            return false;
-        if (segment.p_type != PT_NULL && !lies_within(segment.p_offset, segment.p_filesz, file_bytes))
+        memcpy(&segment, file->bytes + header->e_phoff + (size_t)i * sizeof segment, sizeof segment);
+        if (segment.p_type != PT_NULL && !lies_within(segment.p_offset, segment.p_filesz, file->file_bytes))
             return false;
     }
     return true;
 }
 
 static int check_elf(const char *path, tamis_error *error) {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return tm_host_fail(error, TM_HOST_OPEN, "%s: cannot open: %s", path, strerror(errno));
-    Elf64_Ehdr header;
-    memset(&header, 0, sizeof header);
-    size_t bytes = fread(&header, 1, sizeof header, file);
-    bool whole = bytes == sizeof header && is_whole(file, &header);
-    fclose(file);
+    start file;
+    memset(&file, 0, sizeof file);
+    int code = read_start(path, &file, error);
+    if (code != 0)
+        return code;
+    const Elf64_Ehdr header = file.header;
+    size_t bytes = file.count;
     if (bytes < EI_NIDENT || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
         return refuse(error, path, "file type", "an ELF shared object made by `tamis compile`",
                       "another kind of file", "an .onnx file has to be compiled first");
@@ -122,7 +145,7 @@ static int check_elf(const char *path, tamis_error *error) {
         return refuse(error, path, "ELF type", "shared object",
                       header.e_type == ET_REL ? "relocatable object" : "another",
                       "link the object into a program, or compile with --emit=so");
-    if (!whole)
+    if (!is_whole(&file))
         return refuse(error, path, "file size", "all bytes that the ELF headers name",
                       "a file that is cut short or damaged",
                       "copy the file again, or compile the model again");
@@ -169,12 +192,11 @@ int tamis_model_load(const char *path, tamis_model **out_model, tamis_error *out
     int code = check_elf(path, out_error);
     if (code != 0)
         return code;
-    /* A path without a slash would be searched in the library folders. */
-    char *resolved = realpath(path, NULL);
-    if (resolved == NULL)
-        return tm_host_fail(out_error, TM_HOST_OPEN, "%s: cannot open: %s", path, strerror(errno));
-    void *library = dlopen(resolved, RTLD_NOW | RTLD_LOCAL);
-    free(resolved);
+    char here[PATH_MAX + 2]; /* a path without a slash would be searched in the library folders */
+    bool bare = strchr(path, '/') == NULL;
+    if (bare)
+        snprintf(here, sizeof here, "./%s", path);
+    void *library = dlopen(bare ? here : path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
         const char *reason = dlerror();
         return refuse(out_error, path, "loading", "a shared object that loads",

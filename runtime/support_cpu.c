@@ -20,9 +20,10 @@ uint32_t tm_cpu_features(void);
 #include "runtime/cpu_registers.h"
 
 BASE uint32_t tm_cpu_features(void) {
-    if (cpuid(0, 0).a < 7)
+    if (!says_enough())
         return 0;
-    registers one = cpuid(1, 0), seven = cpuid(7, 0), extended = cpuid(0x80000001u, 0);
+    registers one = cpu_leaf(LEAF_1, 1, 0), seven = cpu_leaf(LEAF_7, 7, 0);
+    registers extended = cpu_leaf(LEAF_80000001, 0x80000001u, 0);
     if (!all(one.c, 1u << 27)) /* OSXSAVE */
         return 0;
     uint64_t state = saved_state();

@@ -31,15 +31,15 @@ BASE static bool may_use_tiles(void) {
 }
 
 BASE uint32_t tm_cpu_units(void) {
-    if (cpuid(0, 0).a < 7)
+    if (!says_enough())
         return 0;
-    registers one = cpuid(1, 0), seven = cpuid(7, 0);
+    registers one = cpu_leaf(LEAF_1, 1, 0), seven = cpu_leaf(LEAF_7, 7, 0);
     if (!all(one.c, 1u << 27)) /* OSXSAVE */
         return 0;
     uint32_t units = 0;
     if (all(seven.c, 1u << 11))
         units |= 16;
-    if (units != 0 && seven.a >= 1 && all(cpuid(7, 1).a, 1u << 5))
+    if (units != 0 && seven.a >= 1 && all(cpu_leaf(LEAF_7_1, 7, 1).a, 1u << 5))
         units |= 4;
     /* BF16, TILE, INT8; state of tile configuration and data */
     if ((units & 4) != 0 && all(seven.d, 1u << 22 | 1u << 24 | 1u << 25) && (saved_state() & 0x60000) == 0x60000 &&

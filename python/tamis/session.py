@@ -80,9 +80,12 @@ class InferenceSession:
             return path, True
         if not isinstance(source, (str, os.PathLike)):  # open() would take an integer as a file descriptor
             raise TypeError(f"path_or_bytes is a path or bytes, not {type(source).__name__}")
-        with open(source, "rb") as file:
-            if _is_artifact(file.read(4)):
+        file = os.open(source, os.O_RDONLY | os.O_CLOEXEC)  # a file object would cost as much as loading
+        try:
+            if _is_artifact(os.read(file, 4)):
                 return source, False
+        finally:
+            os.close(file)
         return compile_cached(source, options._compile_options(), options.use_cache)
 
     def run(self, output_names, input_feed, run_options=None):
