@@ -4,8 +4,9 @@
     python bench/bench.py [--only bert-base --only 'gemm/*'] [--threads 1,2] [--rounds 15]
     python bench/bench.py --list
     python bench/bench.py --zoo ../shared/zoo [--only 'bert*']          every folder against ONNX Runtime
+    python bench/bench.py --data [--only 'small']                       does the time depend on the numbers?
 
-Writes bench.json, bench.md and bench.html (zoo.json and zoo.md) into build/bench and prints the Markdown.
+Writes bench.json, bench.md and bench.html (zoo.* or data.*, json and md) into build/bench and prints the Markdown.
 docs/benchmarks.md says how to read it.
 """
 
@@ -25,6 +26,7 @@ FOLDERS = [HERE, BUILD / "python", SOURCE / "examples", SOURCE / "examples" / "m
 sys.path[:0] = map(str, FOLDERS)
 os.environ["PYTHONPATH"] = os.pathsep.join(map(str, FOLDERS))  # of the engines' processes
 
+import data  # noqa: E402
 import engines  # noqa: E402
 import measure  # noqa: E402
 import models  # noqa: E402
@@ -32,6 +34,9 @@ import peaks  # noqa: E402
 import report  # noqa: E402
 import zoo  # noqa: E402
 from worker import EngineError  # noqa: E402
+
+
+DATA_CASES = ["t2", "t2_clean", "minilm-shape", "small", "decoder", "vit", "convnet"]
 
 
 def cpu():
@@ -83,6 +88,14 @@ def run_zoo(options):
         say(f"{row['model']}: " + (f"{row['ratio']:.2f}" if "ratio" in row else row["why"]))
     totals = zoo.summary(rows)
     print(write(options.output, "zoo", {"summary": totals, "models": rows}, zoo.markdown(rows, totals)))
+
+
+def run_data(options):
+    rows = []
+    for case in models.cases(options.only or DATA_CASES):
+        rows.append(data.measure(case, options.rounds or 15, options.clock))
+        say(f"bench: {case.name}: " + ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in rows[-1]["ratios"].items()))
+    print(write(options.output, "data", {"cases": rows}, data.markdown(rows)))
 
 
 def run_cases(options):
@@ -140,11 +153,14 @@ def main():
         help="cpu: CPU time of the process, on a busy machine; for one thread",
     )
     parser.add_argument("--zoo", type=pathlib.Path, help="a folder of models with recorded answers")
+    parser.add_argument("--data", action="store_true", help="subnormal, extreme and infinite numbers against others")
     parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench", help="folder of the reports")
     options = parser.parse_args()
     if options.list:
         for case in models.cases(options.only):
             print(f"{case.name:24} {case.what}")
+    elif options.data:
+        run_data(options)
     elif options.zoo:
         run_zoo(options)
     else:

@@ -15,6 +15,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(SOURCE / "bench"), str(SOURCE / "examples"), str(SOURCE / "examples" / "minilm")]
 
 import answers  # noqa: E402
+import data  # noqa: E402
 import model_convnet  # noqa: E402
 import model_decoder  # noqa: E402
 import model_encoder  # noqa: E402
@@ -53,6 +54,25 @@ def test_distance_tells_noise_from_a_wrong_answer():
     assert answers.differs([right], [right], 0, 0) is None
     assert "differs" in answers.differs([right + 1], [right], 1e-3, 1e-3)
     assert "shape" in answers.differs([right[:1]], [right], 1, 1)
+
+
+def test_data_is_changed_where_time_could_depend_on_it(tmp_path):
+    model_encoder.write(tmp_path / "a.onnx", 1, 32, 4, 64)
+    model, inputs = onnx.load(tmp_path / "a.onnx"), {"x": np.ones((2, 3), np.float32), "ids": np.ones((2, 3), np.int64)}
+    before = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    tiny, small = data.changed(data.KINDS["subnormal"], model, inputs)
+    after = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in tiny.graph.initializer}
+    norms = [name for name in before if before[name].ndim == 1 and before[name].dtype == np.float32 and before[name].size > 1]
+    assert norms
+    for name, array in before.items():
+        assert after[name].shape == array.shape
+        if name in norms:
+            assert 0 < np.abs(after[name]).max() < np.finfo(np.float32).smallest_normal
+        else:
+            assert np.array_equal(after[name], array)
+    assert 0 < small["x"].max() < np.finfo(np.float32).smallest_normal and (small["ids"] == 1).all()
+    _, broken = data.changed(data.KINDS["not finite"], model, inputs)
+    assert np.isnan(broken["x"][0, 0]) and np.isinf(broken["x"][1, 2]) and np.isfinite(inputs["x"]).all()
 
 
 def test_ratios_are_taken_within_rounds():
