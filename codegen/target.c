@@ -12,39 +12,49 @@
 
 /* Bits of runtime/support_cpu.c and support_units.c. */
 enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8, CPU_VNNI = 16 }; /* of x86-64 */
+enum { CPU_SVE_256 = 4, CPU_SVE_512 = 8 };                                /* of aarch64 */
 enum { CPU_RVV = 4 };                                                     /* of riscv64 */
 #define V4_FEATURES "-prefer-256-bit"
 #define VNNI_FEATURES V4_FEATURES ",+avx512vnni"
 #define DOT_FEATURES VNNI_FEATURES ",+avx512bf16"
 #define AMX_FEATURES DOT_FEATURES ",+amx-tile,+amx-bf16,+amx-int8"
+#define SVE_FEATURES "+v8.2a,+neon,+fp-armv8,+sve"
 
 static const tm_target targets[] = {
     {.triple = "x86_64-linux-gnu",
      .elf_machine = 62,
      .initialize = "X86",
-     .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, CPU_V3, 0, "v3", "v3"},
-                {"x86-64-v4", "x86-64-v4", V4_FEATURES, 512, 32, CPU_V3 | CPU_V4, 0, "v4", "v4"},
-                {"x86-64-v4-vnni", "x86-64-v4", VNNI_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_VNNI,
+     .argument_bits = 512,
+     .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, false, CPU_V3, 0, "v3", "v3"},
+                {"x86-64-v4", "x86-64-v4", V4_FEATURES, 512, 32, false, CPU_V3 | CPU_V4, 0, "v4", "v4"},
+                {"x86-64-v4-vnni", "x86-64-v4", VNNI_FEATURES, 512, 32, false, CPU_V3 | CPU_V4 | CPU_VNNI,
                  TM_UNIT_BYTES, "v4", "v4_vnni"},
-                {"x86-64-v4-dot", "x86-64-v4", DOT_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_DOT,
+                {"x86-64-v4-dot", "x86-64-v4", DOT_FEATURES, 512, 32, false, CPU_V3 | CPU_V4 | CPU_DOT,
                  TM_UNIT_BYTES | TM_UNIT_DOT, "v4", "v4_dot"},
-                {"x86-64-v4-amx", "x86-64-v4", AMX_FEATURES, 512, 32, CPU_V3 | CPU_V4 | CPU_DOT | CPU_AMX,
-                 TM_UNIT_BYTES | TM_UNIT_DOT | TM_UNIT_TILES, "v4", "v4_amx"}},
+                {"x86-64-v4-amx", "x86-64-v4", AMX_FEATURES, 512, 32, false,
+                 CPU_V3 | CPU_V4 | CPU_DOT | CPU_AMX, TM_UNIT_BYTES | TM_UNIT_DOT | TM_UNIT_TILES, "v4",
+                 "v4_amx"}},
      .level_count = 5,
      .default_levels = 2},
     {.triple = "aarch64-linux-gnu",
      .elf_machine = 183,
      .initialize = "AArch64",
-     .levels = {{"armv8-a", "generic", "+neon,+fp-armv8", 128, 32, 0, 0, "generic", "generic"}},
-     .level_count = 1,
-     .default_levels = 1},
+     .argument_bits = 128,
+     .levels = {{"armv8-a", "generic", "+neon,+fp-armv8", 128, 32, false, 0, 0, "generic", "generic"},
+                {"armv8.2-a+sve256", "generic", SVE_FEATURES, 256, 32, true, CPU_SVE_256, 0, "generic",
+                 "sve256"},
+                {"armv8.2-a+sve512", "generic", SVE_FEATURES, 512, 32, true, CPU_SVE_512, 0, "generic",
+                 "sve512"}},
+     .level_count = 3,
+     .default_levels = 2},
     {.triple = "riscv64-linux-gnu",
      .elf_machine = 243,
      .elf_flags = 5, /* RVC, double-float ABI */
      .abi = "lp64d",
      .initialize = "RISCV",
-     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, 0, 0, "generic", "generic"},
-                {"rv64gcv", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, CPU_RVV, 0, "v", "v"}},
+     .argument_bits = 128,
+     .levels = {{"rv64gc", "generic-rv64", "+m,+a,+f,+d,+c", 0, 32, false, 0, 0, "generic", "generic"},
+                {"rv64gcv", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, false, CPU_RVV, 0, "v", "v"}},
      .level_count = 2,
      .default_levels = 2},
 };

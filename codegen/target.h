@@ -15,9 +15,10 @@ typedef struct tm_level {
     const char *features; /* LLVM's feature string */
     int vector_bits;      /* preferred width of a vector register; 0: scalar */
     int vector_registers;
+    bool scalable;      /* the features leave the width open: each function says it (vscale_range) */
     uint32_t cpu_bits;  /* what tm_cpu_features() must report, see runtime/support_cpu.c */
     unsigned units;     /* TM_UNIT_*: products of narrow types */
-    const char *folder; /* of its kernel archive: "v3"; levels that differ in units only share one */
+    const char *folder; /* of its kernel archive: "v3"; levels may share one */
     const char *suffix; /* of its functions */
 } tm_level;
 
@@ -31,6 +32,7 @@ typedef struct tm_target {
     uint32_t elf_flags;
     const char *abi;        /* LLVM's target-abi, or NULL */
     const char *initialize; /* LLVM back end: "X86", "AArch64", "RISCV" */
+    int argument_bits;      /* wider vectors are handed to functions in memory */
     tm_level levels[TM_MOST_LEVELS];
     int level_count;
     int default_levels; /* the first so many are the default list */
@@ -43,6 +45,10 @@ typedef struct tm_target_choice {
     int level_count;
 } tm_target_choice;
 
+/* Vectors, but 16 registers of them only. */
+static inline bool tm_level_has_few_registers(const tm_level *level) {
+    return level->vector_bits > 0 && level->vector_registers < 32;
+}
 /* Floats in a vector; without vectors, in the arrays that stand for them. */
 static inline int tm_level_lanes(const tm_level *level) {
     return level->vector_bits >= 128 ? level->vector_bits / 32 : 4;

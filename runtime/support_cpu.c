@@ -9,6 +9,8 @@
  *   bit 0  x86-64-v3: AVX2, FMA, F16C, BMI1/2, LZCNT, MOVBE, and the system saves YMM registers
  *   bit 1  x86-64-v4: AVX-512 F, BW, CD, DQ, VL, and the system saves ZMM registers
  *   bits 2, 3 of x86-64: support_units.c
+ *   bits 2, 3 of aarch64: the Scalable Vector Extension with registers of exactly 256 bits, of 512: code is made for
+ *          one length, since then all lanes need no mask, and vectors can be shuffled. 128 bits are no more than NEON's
  *   bit 2  rv64gcv: the vector extension, so that registers have 128 bits at least; the kernel tells it to programs
  *          through the C library (where there is none, the base level runs)
  */
@@ -38,15 +40,31 @@ BASE uint32_t tm_cpu_features(void) {
         features |= 2;
     return features;
 }
-#elif defined(__riscv)
+#elif defined(__riscv) || defined(__aarch64__)
+enum { AT_HWCAP = 16 };
 __attribute__((weak)) unsigned long getauxval(unsigned long type);
 
-uint32_t tm_cpu_features(void) {
-    enum { AT_HWCAP = 16 };
-    if (getauxval == NULL)
-        return 0;
-    return (getauxval(AT_HWCAP) >> ('v' - 'a') & 1) != 0 ? 4 : 0;
+static bool has(int capability) {
+    return getauxval != NULL && (getauxval(AT_HWCAP) >> capability & 1) != 0;
 }
+
+#if defined(__riscv)
+uint32_t tm_cpu_features(void) {
+    return has('v' - 'a') ? 4 : 0;
+}
+#else
+/* Bytes of a register in this thread, as the process may have chosen fewer than there are. */
+static uint64_t sve_bytes(void) {
+    register uint64_t bytes __asm__("x0");
+    __asm__(".inst 0x04bf5020" : "=r"(bytes)); /* rdvl x0, #1 */
+    return bytes;
+}
+
+uint32_t tm_cpu_features(void) {
+    uint64_t bytes = has(22) ? sve_bytes() : 0; /* HWCAP_SVE */
+    return bytes == 32 ? 4 : bytes == 64 ? 8 : 0;
+}
+#endif
 #else
 uint32_t tm_cpu_features(void) {
     return 0;

@@ -139,6 +139,12 @@ static void level_attributes(tm_region *r, LLVMValueRef function) {
     LLVMAddTargetDependentFunctionAttr(function, "target-features", r->level->features);
     if (r->level->vector_bits >= 512)
         LLVMAddTargetDependentFunctionAttr(function, "prefer-vector-width", "512");
+    if (r->level->scalable) { /* in units of 128 bits: from, to */
+        uint64_t parts = (uint64_t)r->level->vector_bits / 128;
+        unsigned kind = LLVMGetEnumAttributeKindForName("vscale_range", 12);
+        LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex,
+                                LLVMCreateEnumAttribute(r->e->context, kind, parts << 32 | parts));
+    }
     LLVMSetLinkage(function, LLVMInternalLinkage);
 }
 
@@ -217,7 +223,7 @@ static void find_ids(const tm_graph *body, int32_t *low, int32_t *high) {
 static bool shares_body(const tm_emit *e, const tm_node *node, int i) {
     const tm_level *levels = e->options->target.levels;
     return ((levels[i - 1].units ^ levels[i].units) & tm_region_units(node)) == 0 &&
-           strcmp(levels[i - 1].folder, levels[i].folder) == 0;
+           levels[i - 1].vector_bits == levels[i].vector_bits;
 }
 
 static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {

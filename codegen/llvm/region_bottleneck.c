@@ -142,7 +142,7 @@ static LLVMValueRef load_weight(tm_region *r, const bottleneck *b, int64_t tap) 
 }
 
 static bool holds(const tm_region *r, const bottleneck *b) {
-    return taps_of(&b->space) <= MOST_HELD && r->level->vector_bits != 256;
+    return taps_of(&b->space) <= MOST_HELD && !tm_level_has_few_registers(r->level);
 }
 
 /* Positions of a row, whose lines of v start at lines[0..]. A vector of v is loaded once for all positions
@@ -200,7 +200,8 @@ static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     b->weights = tm_opaque(r, tm_element(r, b->outer.data[b->outer.b], tm_add(r, panel, within)));
     for (int64_t k = 0; holds(r, b) && k < taps_of(s); k++)
         b->held[k] = load_weight(r, b, k);
-    int64_t most = MOST_TERMS / taps_of(s), registers = r->level->vector_bits == 256 ? 8 : TM_CONVOLUTION_ROWS;
+    int64_t most = MOST_TERMS / taps_of(s);
+    int64_t registers = tm_level_has_few_registers(r->level) ? 8 : TM_CONVOLUTION_ROWS;
     int size = (int)tm_even_part(b->strips.strip, tm_at_least(tm_at_most(most, registers), 1));
     int64_t whole = b->strips.strip / size * size;
     LLVMValueRef out =

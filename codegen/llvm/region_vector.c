@@ -184,12 +184,23 @@ LLVMValueRef tm_to_bf16(tm_region *r, LLVMValueRef x) {
     return LLVMBuildTrunc(b, LLVMBuildSelect(b, is_nan, quiet, rounded, ""), halves, "");
 }
 
-static LLVMValueRef call_math(tm_region *r, const char *symbol, LLVMValueRef x) {
-    LLVMTypeRef operand = LLVMTypeOf(x), type = LLVMFunctionType(operand, &operand, 1, 0);
+static LLVMValueRef function_of(tm_region *r, const char *symbol, LLVMTypeRef type) {
     LLVMValueRef function = LLVMGetNamedFunction(r->e->module, symbol);
-    if (function == NULL)
-        function = LLVMAddFunction(r->e->module, symbol, type);
-    return LLVMBuildCall2(r->e->builder, type, function, &x, 1, "");
+    return function != NULL ? function : LLVMAddFunction(r->e->module, symbol, type);
+}
+
+static LLVMValueRef call_math(tm_region *r, const char *symbol, LLVMValueRef x) {
+    tm_emit *e = r->e;
+    LLVMTypeRef operand = LLVMTypeOf(x), type = LLVMFunctionType(operand, &operand, 1, 0);
+    if (r->level->vector_bits <= e->options->target.target->argument_bits)
+        return LLVMBuildCall2(e->builder, type, function_of(r, symbol, type), &x, 1, "");
+    type = LLVMFunctionType(e->void_type, (LLVMTypeRef[]){e->ptr, e->ptr}, 2, 0);
+    unsigned alignment = (unsigned)r->level->vector_bits / 8;
+    LLVMValueRef y = tm_region_alloca(r, operand, 1, alignment);
+    LLVMValueRef argument = tm_region_alloca(r, operand, 1, alignment);
+    LLVMBuildStore(e->builder, x, argument);
+    LLVMBuildCall2(e->builder, type, function_of(r, symbol, type), (LLVMValueRef[]){y, argument}, 2, "");
+    return LLVMBuildLoad2(e->builder, operand, y, "");
 }
 
 LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x) {

@@ -27,11 +27,19 @@
 #define SUMS_BYTES 24576 /* of the buffer of sums */
 #define UNROLLED 128     /* multiply-adds of a tile's loop without rounds */
 
-/* Rows of a tile of 1, 2, 3 and 4 vectors. */
-static const int rows_512[] = {16, 14, 8, 6}, rows_256[] = {10, 6, 4, 0}, rows_128[] = {16, 12, 8, 6};
+/* Rows of a tile of 1, 2, 3 and 4 vectors. A multiply-add of SVE overwrites an operand, and LLVM copies sums
+ * where rounds are merged; those of more rows would wait on the stack. */
+static const int rows_512[] = {16, 14, 8, 6}, rows_128[] = {16, 12, 8, 6};
+static const int rows_few[] = {10, 6, 4, 0}, rows_scalable[] = {14, 10, 6, 5};
+
+static const int *rows_of(const tm_level *level) {
+    if (level->scalable)
+        return rows_scalable;
+    return level->vector_bits == 512 ? rows_512 : tm_level_has_few_registers(level) ? rows_few : rows_128;
+}
 
 static void choose_vectors(tm_schedule *s, const tm_level *level, const tm_product_shape *shape, int lanes) {
-    const int *rows = level->vector_bits == 512 ? rows_512 : level->vector_bits == 256 ? rows_256 : rows_128;
+    const int *rows = rows_of(level);
     s->vectors = level->vector_bits == 512 ? 3 : level->vector_bits == 256 ? 2 : 4;
     s->rows = 4;
     if (level->vector_bits == 0) {

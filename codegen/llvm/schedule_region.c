@@ -190,11 +190,13 @@ static tm_schedule choose_attention(const tm_level *level, const tm_scheduled *a
 
 /* Positions that a tile of so many vectors has registers for. */
 static int convolution_rows(const tm_level *level, int vectors) {
+    if (tm_level_has_few_registers(level))
+        return vectors == 1 ? 12 : 6;
+    if (level->scalable)
+        return vectors == 1 ? 12 : vectors == 2 ? 8 : vectors == 3 ? 6 : 5;
     switch (level->vector_bits) {
     case 512:
         return vectors <= 2 ? 14 : vectors == 3 ? 9 : 6;
-    case 256:
-        return vectors == 1 ? 12 : 6;
     case 128:
         return vectors <= 2 ? 12 : 6;
     default:
@@ -204,7 +206,7 @@ static int convolution_rows(const tm_level *level, int vectors) {
 
 static tm_schedule choose_convolution(const tm_level *level, const tm_scheduled *c) {
     int all = c->shape.panel / tm_level_lanes(level);
-    int most = level->vector_bits == 256 ? 2 : level->vector_bits > 0 ? 4 : 1;
+    int most = tm_level_has_few_registers(level) ? 2 : level->vector_bits > 0 ? 4 : 1;
     tm_schedule s = {.vectors = all > 1 ? all : 1};
     while (s.vectors > most || all % s.vectors != 0)
         s.vectors--;
@@ -214,7 +216,7 @@ static tm_schedule choose_convolution(const tm_level *level, const tm_scheduled 
 
 static tm_schedule choose_window(const tm_level *level, const tm_scheduled *w) {
     int64_t terms = TM_WINDOW_TERMS / (w->taps > 1 ? w->taps : 1);
-    int registers = level->vector_bits == 256 ? 8 : level->vector_bits == 0 ? 4 : 14;
+    int registers = tm_level_has_few_registers(level) ? 8 : level->vector_bits == 0 ? 4 : 14;
     return (tm_schedule){.rows = (int)(terms < 4 ? 4 : terms < registers ? terms : registers), .vectors = 1};
 }
 

@@ -2,21 +2,19 @@
 """Random convolutions, pools and small ConvNets at -O2 for each level, against ONNX Runtime and against -O0.
 
 As test_regions.py does it; the models are those of convolution_cases.py. TAMIS_SEEDS=FROM:TO looks further. On
-aarch64 (under an emulator) fixed shapes are compared with -O0 here. Two properties are exact: a sample has the same
+aarch64 (under an emulator, with and without SVE) fixed shapes are compared with -O0 here. Two properties are exact: a sample has the same
 bits whatever the samples beside it, and whatever the number of threads.
 """
 
-import shutil
 import subprocess
 
 import numpy
 import pytest
 import test_regions as regions
 from convolution_cases import FAMILIES, convolve, pool, same, sizes_of
+from emulated import run_on_aarch64
 
 CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2, "branches": 3}
-
-
 
 
 @pytest.mark.parametrize("seed", regions.SEEDS)
@@ -89,33 +87,9 @@ def test_branches_and_strict_math(tmp_path):
         assert text.count("= Conv(") == left, mode
 
 
-MAIN = """
-#include "model.h"
-#include <stdio.h>
-#include <stdlib.h>
-static void *buffer(long floats, const char *path) {
-    void *data = aligned_alloc(64, ((size_t)floats * 4 + 63) / 64 * 64 + 64);
-    FILE *file = path != NULL ? fopen(path, "rb") : NULL;
-    if (file != NULL)
-        (void)!fread(data, 4, (size_t)floats, file);
-    return data;
-}
-int main(void) {
-%s
-    void *workspace = buffer(model_workspace_bytes() / 4 + 16, NULL);
-    if (model_run(workspace, %s) != 0)
-        return 1;
-%s
-    return 0;
-}
-"""
-
-
+@pytest.mark.parametrize("sve", ["none", "256", "512"])
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_on_aarch64(family, tmp_path):
-    for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool}")
+def test_on_aarch64(family, sve, tmp_path):
     m = regions.Model([3, 100 + list(FAMILIES).index(family)])
     m.fixed = True
     for _ in range(CASES[family]):
@@ -124,24 +98,5 @@ def test_on_aarch64(family, tmp_path):
     path.write_bytes(m.make().SerializeToString())
     feeds = m.feeds({}, False)
     wanted = regions.run_artifact(regions.compile_model(path, tmp_path, "plain", ["-O0"]), feeds, tmp_path)
-    lines, ends = [], []
-    for name, array in feeds.items():
-        array.tofile(tmp_path / name)
-        lines.append(f'    float *{name} = buffer({array.size}, "{tmp_path / name}");')
-    for name, array in wanted.items():
-        lines.append(f"    float *{name} = buffer({array.size}, NULL);")
-        ends.append(f"    fwrite({name}, 4, {array.size}, stdout);")
-    arguments = ", ".join([*feeds, *wanted])
-    (tmp_path / "main.c").write_text(MAIN % ("\n".join(lines), arguments, "\n".join(ends)))
-    target = ["--emit=obj", "--name=model", "--target=aarch64-linux-gnu"]
-    made = tmp_path / "model.o"
-    subprocess.run([regions.TAMIS, "compile", str(path), "-o", str(made), *target], check=True, timeout=600)
-    subprocess.run(["aarch64-linux-gnu-gcc", "-std=c11", "-I", str(tmp_path), str(tmp_path / "main.c"), str(made),
-                    "-o", str(tmp_path / "main"), "-lm"], check=True, timeout=600)
-    done = subprocess.run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", str(tmp_path / "main")],
-                          capture_output=True, timeout=600, check=True)
-    data = numpy.frombuffer(done.stdout, numpy.float32)
-    parts = numpy.split(data, numpy.cumsum([array.size for array in wanted.values()]))
-    assert parts[-1].size == 0
-    have = {name: part.reshape(want.shape) for (name, want), part in zip(wanted.items(), parts)}
-    assert not regions.differences(have, wanted, "aarch64")
+    have = run_on_aarch64(path, feeds, wanted, tmp_path, sve)
+    assert not regions.differences(have, wanted, f"aarch64, SVE {sve}")

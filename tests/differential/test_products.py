@@ -250,8 +250,10 @@ def test_shapes(level, products, tmp_path):
                 assert y.tobytes() == part.tobytes(), (p.name, rows)
 
 
-@pytest.mark.parametrize("processor", ["aarch64", "riscv64"])
-def test_shapes_elsewhere(processor, products, tmp_path):
+@pytest.mark.parametrize("processor, cpu, levels", [
+    ("aarch64", "max,sve=off", []), ("aarch64", "max,sve256=on", []),
+    ("aarch64", "max,sve512=on", ["-mcpu=armv8-a,armv8.2-a+sve512"]), ("riscv64", "rv64", [])])
+def test_shapes_elsewhere(processor, cpu, levels, products, tmp_path):
     compiler, emulator = f"{processor}-linux-gnu-gcc", f"qemu-{processor}"
     for tool in (compiler, emulator):
         if shutil.which(tool) is None:
@@ -271,10 +273,10 @@ def test_shapes_elsewhere(processor, products, tmp_path):
         ends.append(f"    fwrite(y{p.name}, 4, {size}, stdout);")
     (tmp_path / "main.c").write_text(MAIN % ("\n".join(lines), ", ".join(names), "\n".join(ends)))
     command(TAMIS, "compile", tmp_path / "products.onnx", "-o", tmp_path / "products.o", "--emit=obj",
-            "--name=products", f"--target={processor}-linux-gnu")
+            "--name=products", f"--target={processor}-linux-gnu", *levels)
     command(compiler, "-std=c11", "-I", tmp_path, tmp_path / "main.c", tmp_path / "products.o",
             "-o", tmp_path / "main")
-    done = subprocess.run([emulator, "-L", f"/usr/{processor}-linux-gnu", tmp_path / "main"],
+    done = subprocess.run([emulator, "-cpu", cpu, "-L", f"/usr/{processor}-linux-gnu", tmp_path / "main"],
                           capture_output=True, timeout=600, check=True)
     data = numpy.frombuffer(done.stdout, numpy.float32)
     for p in some:

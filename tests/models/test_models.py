@@ -163,9 +163,12 @@ def test_code_of_several_objects_runs(tmp_path):
 
 RUNNERS = {
     "x86_64-linux-gnu": (["cc"], []),
-    "aarch64-linux-gnu": (["aarch64-linux-gnu-gcc"], ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
     "riscv64-linux-gnu": (["riscv64-linux-gnu-gcc"], ["qemu-riscv64", "-L", "/usr/riscv64-linux-gnu"]),
 }
+for length in ("none", "128", "256", "512"):
+    cpu = "max,sve=off" if length == "none" else f"max,sve{length}=on"
+    RUNNERS[f"aarch64-linux-gnu {length}"] = (
+        ["aarch64-linux-gnu-gcc"], ["qemu-aarch64", "-cpu", cpu, "-L", "/usr/aarch64-linux-gnu"])
 # This emulator does not tell programs of its vectors, so the test does (runner.c).
 for bits in (128, 256):
     RUNNERS[f"riscv64-linux-gnu {bits}"] = (
@@ -176,6 +179,7 @@ for bits in (128, 256):
 @pytest.mark.parametrize("target", RUNNERS)
 def test_object_for_target(tmp_path, curves, target):
     compiler, emulator = RUNNERS[target]
+    levels = ["-mcpu=armv8-a,armv8.2-a+sve512"] if target == "aarch64-linux-gnu 512" else []
     target = target.split()[0]
     for tool in (compiler[0], *emulator[:1]):
         if shutil.which(tool) is None:
@@ -187,7 +191,7 @@ def test_object_for_target(tmp_path, curves, target):
             for name in ("t2_clean", "t2_tf")
         ]
     for model, x, y in models:
-        compile_model(model, tmp_path / "t2.o", "--emit=obj", "--name=t2", f"--target={target}")
+        compile_model(model, tmp_path / "t2.o", "--emit=obj", "--name=t2", f"--target={target}", *levels)
         run(
             *compiler,
             "-O1",
@@ -204,6 +208,8 @@ def test_object_for_target(tmp_path, curves, target):
             run(*emulator, tmp_path / "runner", batch, tmp_path / "x.f32", tmp_path / "y.f32")
             found = np.fromfile(tmp_path / "y.f32", np.float32).reshape(batch, -1)
             assert np.abs(found - y[:batch]).max() <= BOUND
+            alone = found[:1] if batch == 1 else alone
+            assert found[:1].tobytes() == alone.tobytes()
     if "-DTELL_VECTORS" in compiler:  # without vectors it stops at the first instruction of theirs
         without = ["qemu-riscv64", "-cpu", "rv64,v=false", *emulator[3:]]
         done = subprocess.run([*without, tmp_path / "runner", "1", tmp_path / "x.f32", tmp_path / "y.f32"])

@@ -88,23 +88,28 @@ class Model:
 
 
 OTHERS = {
-    "aarch64-linux-gnu": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"],
+    "aarch64-linux-gnu": ["qemu-aarch64", "-cpu", "max,sve=off", "-L", "/usr/aarch64-linux-gnu"],
+    "aarch64-linux-gnu sve256": ["qemu-aarch64", "-cpu", "max,sve256=on", "-L", "/usr/aarch64-linux-gnu"],
+    "aarch64-linux-gnu sve512": ["qemu-aarch64", "-cpu", "max,sve512=on", "-L", "/usr/aarch64-linux-gnu"],
     "riscv64-linux-gnu": ["qemu-riscv64", "-L", "/usr/riscv64-linux-gnu"],
 }
 
 
 def run_elsewhere(folder, target, model, depth, columns, inputs):
     """The model [rows, depth] -> [rows, columns] on another processor, under an emulator: pairs of input and answer."""
+    emulator = OTHERS[target]
+    levels = ["-mcpu=armv8-a,armv8.2-a+sve512"] if target.endswith("sve512") else []
+    target = target.split()[0]
     compiler = f"{target}-gcc"
-    for tool in (compiler, OTHERS[target][0]):
+    for tool in (compiler, emulator[0]):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool}")
     model.save(folder / "m.onnx")
-    command = [TAMIS, "compile", folder / "m.onnx", "-o", folder / "model.o", *model.options, f"--target={target}", "--name=model"]
+    command = [TAMIS, "compile", folder / "m.onnx", "-o", folder / "model.o", *model.options, f"--target={target}", "--name=model", *levels]
     subprocess.run(command, check=True)
     subprocess.run([compiler, "-O1", "-std=c11", f"-DDEPTH={depth}", f"-DCOLUMNS={columns}", "-I", folder,
                     SOURCE / "tests/precision/object_runner.c", folder / "model.o", "-o", folder / "runner"], check=True)
     for x in inputs:
         x.tofile(folder / "x.f32")
-        subprocess.run([*OTHERS[target], folder / "runner", str(len(x)), folder / "x.f32", folder / "y.f32"], check=True)
+        subprocess.run([*emulator, folder / "runner", str(len(x)), folder / "x.f32", folder / "y.f32"], check=True)
         yield x, np.fromfile(folder / "y.f32", np.float32).reshape(len(x), columns)
