@@ -25,6 +25,7 @@
 #define COPY 64          /* divides WAY / 2 */
 #define BLOCK_ROWS 256   /* of a single block: A stays in the second cache */
 #define SUMS_BYTES 24576 /* of the buffer of sums */
+#define UNITS 8          /* enough to share among some threads evenly */
 #define UNROLLED 128     /* multiply-adds of a tile's loop without rounds */
 
 /* Rows of a tile of 1, 2, 3 and 4 vectors. A multiply-add of SVE overwrites an operand, and LLVM copies sums
@@ -84,7 +85,7 @@ tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *sh
             s.unroll = (int)k;
         return s;
     }
-    s.units = TM_SCHEDULE_UNITS;
+    s.units = UNITS;
     s.depth = vectors == 4 || level->vector_bits < 512 ? 128 : vectors == 3 ? 192 : 256;
     s.block_rows = SUMS_BYTES / 4 / (vectors * lanes) / s.rows * s.rows;
     if (k > 0 && k <= s.depth) {

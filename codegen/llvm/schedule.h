@@ -19,7 +19,6 @@
 #include "ir/graph.h"
 #include "ir/text.h"
 
-#define TM_SCHEDULE_UNITS 8  /* of a product with blocks of k: enough to share among some threads evenly */
 #define TM_WINDOW_TERMS 126  /* of the taps of a window's last axis, unrolled for a tile */
 #define TM_TILES_MOST_ROWS 12
 

@@ -151,7 +151,6 @@ static tm_schedule with_rows(const list *l, tm_schedule s, int rows) {
 static tm_schedule with_depth(const list *l, tm_schedule s, int depth) {
     int unit = s.copy > 0 ? s.copy : 32;
     s.depth = depth / unit * unit;
-    s.units = s.depth > 0 ? TM_SCHEDULE_UNITS : 0;
     return with_rows(l, s, s.rows);
 }
 

@@ -269,7 +269,7 @@ tm_schedule tm_schedule_get(tm_schedule_table *table, const tm_level *level, con
             continue;
         e->used = true;
         e->refused = !tm_schedule_parse(e->schedule, &found);
-        found.units = found.depth > 0 ? TM_SCHEDULE_UNITS : 0;
+        found.units = chosen.units;
         e->refused = e->refused || !tm_schedule_is_allowed(level, region, &found);
         return e->refused ? chosen : found;
     }

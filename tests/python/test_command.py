@@ -185,7 +185,7 @@ def test_inspect_schedule_of_every_kind(folder):
         "bottleneck 56x56x96 1x1x32 p32 54x54x96 3x3x1", "window max 27x27x96 2x2/2"]
     bf16 = json.loads(tamis("inspect", "kinds.onnx", "--schedule", "--json", "--target=x86_64", "--precision=bf16")[0])
     tiles = [entry for entry in bf16["schedules"] if entry.startswith("tiles")]
-    assert re.fullmatch(r"tiles \?x64x64 x2 v3 \S+ a\d+ v4 \S+ a\d+ v4_dot \S+ a\d+ v4_amx 32x2 a\d+", tiles[0])
+    assert re.fullmatch(r"tiles \?x64x64 bf16 x2 v3 \S+ a\d+ v4 \S+ a\d+ v4_dot \S+ a\d+ v4_amx 32x2 a\d+", tiles[0])
     attention = [entry for entry in bf16["schedules"] if entry.startswith("attention")]
     assert attention[0].endswith(" v4_amx q128 k64")
 
