@@ -132,6 +132,7 @@ static tm_code link_shared(tm_model *model, const tm_codegen_options *options, c
     const char *arguments[] = {NULL,
                                "-shared",
                                "-O2",
+                               "--threads=1", /* starting more takes longer than what they would do */
                                "--gc-sections",
                                options->symbols ? "--discard-none" : "--strip-all",
                                "--build-id=none",

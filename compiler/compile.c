@@ -197,6 +197,8 @@ static tm_code compile(tamis_result *result, void *argument) {
                                           from->bytes, &import, &model);
     if (code != TM_OK)
         return report_rest(model, options, code);
+    if (options->emit != TAMIS_EMIT_IR)
+        tm_codegen_begin(model->arena);
     code = optimize(model, options, &result->log);
     tm_code missing = options->emit == TAMIS_EMIT_IR ? TM_OK : tm_report_missing_kernels(model);
     TM_TRY(code);

@@ -31,6 +31,28 @@ static void initialize_targets(void) {
 
 static pthread_once_t targets_once = PTHREAD_ONCE_INIT;
 
+static void *load(void *missing) {
+    *(const char **)missing = tm_llvm_load();
+    if (*(const char **)missing == NULL)
+        pthread_once(&targets_once, initialize_targets);
+    return NULL;
+}
+
+typedef struct loader {
+    pthread_t thread;
+    const char *missing;
+} loader;
+
+static void join_loader(void *argument) {
+    pthread_join(((loader *)argument)->thread, NULL);
+}
+
+void tm_codegen_begin(tm_arena *arena) {
+    loader *l = TM_NEW(arena, loader);
+    if (pthread_create(&l->thread, NULL, load, &l->missing) == 0)
+        tm_arena_on_destroy(arena, join_loader, l);
+}
+
 static tm_code llvm_error(tm_emit *e, const char *what, char *message) {
     tm_code code = tm_report(e->diagnostics, TM_E_LLVM, NULL, "please report this with the model", "%s: %s",
                              what, message != NULL ? message : "");
@@ -151,11 +173,11 @@ static void dispose_machine(void *machine) {
 
 tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options,
                        uint64_t weights_hash, const char *path, int *out_objects) {
-    const char *missing = tm_llvm_load();
+    const char *missing;
+    (void)load(&missing);
     if (missing != NULL)
         return tm_report(model->diagnostics, TM_E_LLVM, NULL,
                          "install the LLVM that this tamis was built with", "cannot load %s", missing);
-    pthread_once(&targets_once, initialize_targets);
     tm_emit e = {.arena = model->arena,
                  .diagnostics = model->diagnostics,
                  .model = model,
