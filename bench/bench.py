@@ -6,7 +6,8 @@
     python bench/bench.py --zoo ../shared/zoo [--only 'bert*']          every folder against ONNX Runtime
     python bench/bench.py --data [--only 'small']                       does the time depend on the numbers?
 
-Writes bench.json, bench.md and bench.html (zoo.* or data.*, json and md) into build/bench and prints the Markdown.
+Writes bench.json, bench.md and bench.html (zoo.* or data.*, json and md) into build/bench and prints
+the Markdown.
 docs/benchmarks.md says how to read it.
 """
 
@@ -94,7 +95,8 @@ def run_data(options):
     rows = []
     for case in models.cases(options.only or DATA_CASES):
         rows.append(data.measure(case, options.rounds or 15, options.clock))
-        say(f"bench: {case.name}: " + ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in rows[-1]["ratios"].items()))
+        found = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in rows[-1]["ratios"].items())
+        say(f"bench: {case.name}: {found}")
     print(write(options.output, "data", {"cases": rows}, data.markdown(rows)))
 
 
@@ -153,7 +155,7 @@ def main():
         help="cpu: CPU time of the process, on a busy machine; for one thread",
     )
     parser.add_argument("--zoo", type=pathlib.Path, help="a folder of models with recorded answers")
-    parser.add_argument("--data", action="store_true", help="subnormal, extreme and infinite numbers against others")
+    parser.add_argument("--data", action="store_true", help="subnormal, extreme, infinite numbers against others")
     parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench", help="folder of the reports")
     options = parser.parse_args()
     if options.list:

@@ -85,7 +85,9 @@ typedef struct start {
 static int read_start(const char *path, start *out, tamis_error *error) {
     struct stat status;
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t count = file < 0 || fstat(file, &status) != 0 ? -1 : pread(file, out->bytes, sizeof out->bytes, 0);
+    ssize_t count = -1;
+    if (file >= 0 && fstat(file, &status) == 0)
+        count = pread(file, out->bytes, sizeof out->bytes, 0);
     int reason = errno;
     if (file >= 0)
         close(file);

@@ -2,9 +2,10 @@
  *
  * module.c: the LLVM modules of a model: set-up, contents, output.
  *
- * One has the driver and the tables, the others have the regions (region.c); as text all is one module. The driver
- * is cold straight-line code, compiled for the target's lowest level; only regions are compiled for several
- * levels. Nothing in a module depends on pointers, paths or time, so the same model gives the same bytes.
+ * One has the driver and the tables, the others have the regions (region.c); as text all is one module. The
+ * driver is cold straight-line code, compiled for the target's lowest level; only regions are compiled for
+ * several levels. Nothing in a module depends on pointers, paths or time, so the same model gives the same
+ * bytes.
  */
 #include "codegen/llvm/region.h"
 #include "codegen/llvm/library.h"
@@ -121,7 +122,8 @@ void tm_emit_open_module(tm_emit *e) {
 
 void tm_emit_mark_cold(const tm_emit *e, LLVMValueRef function) {
     unsigned cold = LLVMGetEnumAttributeKindForName("cold", 4);
-    LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, cold, 0));
+    LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->context, cold, 0));
 }
 
 tm_code tm_emit_complete_module(tm_emit *e) {
@@ -162,8 +164,8 @@ static tm_code write_text(tm_emit *e, LLVMTargetMachineRef machine, const char *
     if (!failed)
         failed = e->options->emit == TM_EMIT_LLVM
                      ? LLVMPrintModuleToFile(e->module, path, &message)
-                     : LLVMTargetMachineEmitToFile(machine, e->module, (char *)(uintptr_t)path, LLVMAssemblyFile,
-                                                   &message);
+                     : LLVMTargetMachineEmitToFile(machine, e->module, (char *)(uintptr_t)path,
+                                                   LLVMAssemblyFile, &message);
     return failed ? llvm_error(e, "emission", message) : TM_OK;
 }
 

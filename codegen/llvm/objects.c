@@ -6,11 +6,11 @@
  *     regions 5 to 6  ->  module 1                                        ->  thread 2  ->  module.1
  *     driver, tables  ->  module 2                                        ->  thread 1  ->  module.2
  *
- * Choosing instructions and registers takes four fifths of the time of compilation, and LLVM does it in one thread
- * a context. So a model is several modules from the start, each in a context of its own, and the linker joins the
- * objects. To emit one module and to part it afterwards would mean that each thread reads all of it. How regions are
- * shared out follows from the model and not from the machine (region.c), so the same model gives the same bytes
- * everywhere.
+ * Choosing instructions and registers takes four fifths of the time of compilation, and LLVM does it in one
+ * thread a context. So a model is several modules from the start, each in a context of its own, and the
+ * linker joins the objects. To emit one module and to part it afterwards would mean that each thread reads
+ * all of it. How regions are shared out follows from the model and not from the machine (region.c), so the
+ * same model gives the same bytes everywhere.
  *
  * Cold functions, those of the driver and of what is called once for a whole region, are not worth the best
  * instructions: LLVM picks theirs quickly, in a third of the time, and the code is no larger.
@@ -103,8 +103,8 @@ static void write_object(object *o, const tm_codegen_options *options) {
     o->failed = machine == NULL || !tm_optimize_module(o->module, machine, options->level, &o->message);
     if (!o->failed) {
         compile_cold_functions_fast(o);
-        o->failed = LLVMTargetMachineEmitToFile(machine, o->module, (char *)(uintptr_t)o->path, LLVMObjectFile,
-                                                &o->message);
+        o->failed = LLVMTargetMachineEmitToFile(machine, o->module, (char *)(uintptr_t)o->path,
+                                                LLVMObjectFile, &o->message);
     }
     if (machine != NULL)
         LLVMDisposeTargetMachine(machine);
@@ -177,7 +177,8 @@ tm_objects *tm_objects_create(tm_arena *arena, const tm_codegen_options *options
     tm_objects *objects = TM_NEW(arena, tm_objects);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     *objects = (tm_objects){.arena = arena, .options = options, .path = path};
-    objects->most_threads = processors > MOST_THREADS ? MOST_THREADS : (int)processors - 1; /* and the caller's */
+    objects->most_threads =
+        processors > MOST_THREADS ? MOST_THREADS : (int)processors - 1; /* and the caller's */
     pthread_mutex_init(&objects->lock, NULL);
     pthread_cond_init(&objects->more, NULL);
     tm_arena_on_destroy(arena, destroy, objects);

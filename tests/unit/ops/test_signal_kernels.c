@@ -24,15 +24,16 @@ static point transformed(const point *x, int64_t n, int64_t k, int sign) {
     return sum;
 }
 
-/* Lengths with factors 2, 3, 4, 5, larger primes; longer and shorter than the data; any axis. */
+/* Lengths with factors 2, 3, 4, 5, larger primes; longer and shorter than the data; any axis; more lines and fewer than
+ * run side by side. */
 static void dft_trial(kernel_test *t, int k) {
     const tamis_type type = float_types[k % FLOAT_TYPES];
     const bool inverse = random_int(t, 0, 1), one_sided = random_int(t, 0, 2) == 0,
                real_out = inverse && one_sided;
     const int64_t parts = inverse || random_int(t, 0, 1) ? (one_sided && !inverse ? 1 : 2) : 1;
     const int64_t length = random_int(t, 1, 40), n = random_int(t, 0, 1) ? length : random_int(t, 1, 50),
-                  axis = random_int(t, 0, 1);
-    const int64_t dims[] = {axis == 0 ? length : 2, axis == 1 ? length : 3, parts};
+                  axis = random_int(t, 0, 1), others = random_int(t, 1, 9);
+    const int64_t dims[] = {axis == 0 ? length : others, axis == 1 ? length : others, parts};
     const tm_constant *x = random_numbers(t, type, 3, dims),
                       *inputs[] = {x, scalar(t, n), scalar(t, axis - 3)};
     tm_node *node = new_node(t, TM_OP_DFT, 1, 3, inputs);
