@@ -61,6 +61,7 @@ typedef struct tm_emit {
     bool forgives;              /* prepare(): dims of bodies may fail, so they serve nobody else */
     TM_VECTOR(tm_emit_cached_dim) dim_cache; /* by dim number */
     bool *stored;                            /* prepare(): symbols already bound, by number */
+    TM_VECTOR(int32_t) kept_dims; /* execute(): by dim number, 1 + the entry of run->dims where it stands; 0: none */
     /* tables */
     tm_emit_index index;
     TM_VECTOR(const char *) node_names;
@@ -126,6 +127,8 @@ const tm_constraint *const *tm_emit_node_constraints(const tm_emit *e, const tm_
 
 /* emit_dims.c */
 LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim);
+/* The dim stands in this entry of run->dims from here on, wherever execute() goes. */
+void tm_emit_keep_dim(tm_emit *e, tm_dim dim, int32_t entry);
 /* Bytes of a value in memory, tiles filled up; dims that may overflow are to be checked then. */
 LLVMValueRef tm_emit_value_bytes(tm_emit *e, const tm_value *value);
 void tm_emit_check_dims(tm_emit *e, int32_t node);

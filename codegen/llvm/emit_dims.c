@@ -77,8 +77,18 @@ static void cache_dim(tm_emit *e, tm_dim dim, LLVMValueRef value) {
     e->dim_cache.items[dim->number] = (tm_emit_cached_dim){value, e->function};
 }
 
+void tm_emit_keep_dim(tm_emit *e, tm_dim dim, int32_t entry) {
+    if (dim->kind == TM_DIM_CONST || dim->kind == TM_DIM_SYMBOL)
+        return;
+    while (e->kept_dims.count <= (size_t)dim->number)
+        tm_push(e->arena, &e->kept_dims, 0);
+    e->kept_dims.items[dim->number] = 1 + entry;
+}
+
 LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim) {
     size_t number = (size_t)dim->number;
+    if (number < e->kept_dims.count && e->kept_dims.items[number] != 0)
+        return tm_emit_load(e, e->i64, e->dims, 8 * (int64_t)(e->kept_dims.items[number] - 1));
     if (e->caches_dims && number < e->dim_cache.count && e->dim_cache.items[number].function == e->function)
         return e->dim_cache.items[number].value;
     LLVMValueRef value = emit_kind(e, dim);
