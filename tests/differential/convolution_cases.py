@@ -270,13 +270,29 @@ def branches_case(m):
     m.output(behind(m, terms[0]))
 
 
+def transposed_case(m):
+    """ConvTranspose with and without groups, cropping and phases that lack taps."""
+    axes, group = int(m.pick([1, 2, 2, 3])), int(m.pick([1, 1, 2, 3]))
+    channels, filters = group * int(m.pick([1, 3, 8, 17])), int(m.pick([1, 2, 4, 5, 16]))
+    x = m.input("f", [batch(m), channels, *space(m, axes)])
+    stride = [int(m.pick([1, 2, 2, 3, 4])) for _ in range(axes)]
+    kernel = [s * int(m.pick([1, 2])) if m.chance(0.5) else int(m.random.integers(1, 6)) for s in stride]
+    pads = [int(m.random.integers(0, k)) if m.chance(0.7) else 0 for k in [*kernel, *kernel]]
+    extra = [int(m.random.integers(0, s)) if m.chance(0.4) else 0 for s in stride]
+    x.finite = any(k % s for k, s in zip(kernel, stride))  # zeros of a phase make NaN of infinities
+    weights = m.constant(m.random.uniform(-1, 1, [channels, filters, *kernel]) / numpy.sqrt(channels))
+    inputs = [x, weights, m.weights(filters * group)] if m.chance(0.6) else [x, weights]
+    m.output(behind(m, m.node("ConvTranspose", inputs, dims=[x.dims[0], filters * group, *[None] * axes],
+                              strides=stride, kernel_shape=kernel, pads=pads, output_padding=extra, group=group)))
+
+
 def weights_case(m):
     """A weight that is no number counts over padding too."""
     convolution_case(m, special=m.pick([numpy.nan, numpy.inf, -numpy.inf]))
 
 
 FAMILIES = {"convolution": convolution_case, "pool": pool_case, "net": net_case, "bottleneck": bottleneck_case,
-            "weights": weights_case, "branches": branches_case}
+            "weights": weights_case, "branches": branches_case, "transposed": transposed_case}
 
 
 def sizes_of(m):
