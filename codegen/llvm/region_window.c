@@ -14,7 +14,7 @@
  *     row of 28, 3 taps, padding 1:   tile of positions 0..13 without tap 0 of position 0, tile of 14..27
  *                                     without tap 2 of position 27
  *
- * and else by taking positions near the edges one by one. A block of rows is done for one vector of channels
+ * and else by tiles for the positions near the edges; those of short rows are taken one by one. A block of rows is done for one vector of channels
  * after the other: the rows that its taps share stay in the first cache.
  */
 #include "codegen/llvm/contract.h"
@@ -27,6 +27,7 @@
 #define MOST_POSITIONS 14
 #define MOST_TERMS TM_WINDOW_TERMS
 #define MOST_STATIC 2048 /* terms of all tiles of a known row */
+#define SHORT 4           /* positions of a tile for what is left of a row that is not known */
 #define BLOCK 256        /* positions of a unit */
 #define CHANNELS 64      /* channels of a unit, a multiple of all vectors and panels */
 #define WORK 100000      /* terms worth a task of their own */
@@ -338,24 +339,82 @@ static void single_positions(tm_region *r, window *w, LLVMValueRef from, LLVMVal
     tm_loop_end(r, &loop);
 }
 
-/* Positions x0..x1 of a row: those near its edges one by one. */
+/* Positions from..to: where `applies` is true they are those of the tile, else they are taken one by one. */
+static void edge(tm_region *r, window *w, tile *t, LLVMValueRef applies, LLVMValueRef from, LLVMValueRef to) {
+    LLVMValueRef left = from;
+    if (t->count > 0) {
+        LLVMBasicBlockRef whole = tm_if_begin(r, applies);
+        do_tile(r, w, t, from);
+        tm_if_end(r, whole);
+        left = LLVMBuildSelect(r->e->builder, applies, to, from, "");
+    }
+    single_positions(r, w, left, to);
+}
+
+static int edge_size(const window *w, int64_t positions) {
+    bool fits = positions <= w->most && positions * w->space.kernel[w->space.axes - 1] <= MOST_TERMS;
+    return fits ? (int)positions : 0;
+}
+
+/* The first positions of a row, whose first taps lie before the image, when the row is long enough. */
+static tile left_tile(const window *w, int64_t low) {
+    const tm_space *s = &w->space;
+    int last = s->axes - 1;
+    tile t = whole_tile(w, edge_size(w, low));
+    for (int i = 0; i < t.count; i++)
+        t.first[i] = (s->head[last] - i * s->stride[last] + s->dilation[last] - 1) / s->dilation[last];
+    return t;
+}
+
+/* The last ones, with steps of one: the row's end is at the same tap in every row. */
+static tile right_tile(const window *w) {
+    const tm_space *s = &w->space;
+    int last = s->axes - 1;
+    int64_t tail = tm_window_item(s->window, "pads", 2 * s->axes - 1, 0), dilation = s->dilation[last];
+    tile t = whole_tile(w, s->stride[last] == 1 && tail > 0 ? edge_size(w, tail) : 0);
+    for (int i = 0; i < t.count; i++) {
+        int64_t end = ((s->kernel[last] - 1) * dilation - i + dilation - 1) / dilation;
+        t.end[i] = end > 0 ? end : 0;
+    }
+    return t;
+}
+
+/* Tiles of `size` positions while from..to has room for them. Returns what is left. */
+static LLVMValueRef whole_tiles(tm_region *r, window *w, LLVMValueRef from, LLVMValueRef to, int size) {
+    LLVMValueRef tiles = LLVMBuildUDiv(r->e->builder, tm_sub(r, to, from), tm_int(r, size), "");
+    LLVMValueRef rest = tm_add(r, from, tm_mul(r, tiles, tm_int(r, size)));
+    tile t = whole_tile(w, size);
+    tm_loop loop = tm_loop_begin(r, from, rest, size);
+    do_tile(r, w, &t, loop.index);
+    tm_loop_end(r, &loop);
+    return rest;
+}
+
+/* Positions x0..x1 of a row: those near its edges are tiles of their own. */
 static void any_row(tm_region *r, window *w, LLVMValueRef x0, LLVMValueRef x1) {
     const tm_space *s = &w->space;
+    LLVMBuilderRef b = r->e->builder;
     int last = s->axes - 1;
     int64_t stride = s->stride[last], extent = (s->kernel[last] - 1) * s->dilation[last];
     /* Positions head/stride.. have no tap before the image, those below `safe` none behind it. */
-    LLVMValueRef low = tm_int(r, s->head[last] > 0 ? (s->head[last] + stride - 1) / stride : 0);
+    int64_t first = s->head[last] > 0 ? (s->head[last] + stride - 1) / stride : 0;
+    LLVMValueRef low = tm_int(r, first);
     LLVMValueRef safe = steps(r, tm_sub(r, s->in[last], tm_int(r, extent - s->head[last])), stride);
     LLVMValueRef from = tm_min(r, tm_max(r, x0, low), x1);
     LLVMValueRef to = tm_max(r, from, tm_min(r, x1, safe));
-    single_positions(r, w, x0, from);
-    LLVMValueRef tiles = LLVMBuildUDiv(r->e->builder, tm_sub(r, to, from), tm_int(r, w->most), "");
-    LLVMValueRef rest = tm_add(r, from, tm_mul(r, tiles, tm_int(r, w->most)));
-    tile t = whole_tile(w, w->most);
-    tm_loop loop = tm_loop_begin(r, from, rest, w->most);
-    do_tile(r, w, &t, loop.index);
-    tm_loop_end(r, &loop);
-    single_positions(r, w, rest, x1);
+    tile left = left_tile(w, first), right = right_tile(w);
+    LLVMValueRef all = LLVMBuildAnd(b, LLVMBuildICmp(b, LLVMIntEQ, x0, tm_int(r, 0), ""),
+                                    LLVMBuildICmp(b, LLVMIntEQ, from, low, ""), "");
+    all = LLVMBuildAnd(b, all, LLVMBuildICmp(b, LLVMIntSGE, safe, low, ""), "");
+    edge(r, w, &left, all, x0, from);
+    from = whole_tiles(r, w, from, to, w->most);
+    if (w->most > SHORT)
+        from = whole_tiles(r, w, from, to, SHORT);
+    single_positions(r, w, from, to);
+    all = LLVMBuildAnd(b, LLVMBuildICmp(b, LLVMIntEQ, to, safe, ""),
+                       LLVMBuildICmp(b, LLVMIntEQ, tm_sub(r, x1, to), tm_int(r, right.count), ""), "");
+    all = LLVMBuildAnd(b, all, LLVMBuildICmp(b, LLVMIntSGE, safe, low, ""), "");
+    edge(r, w, &right, all, to, x1);
 }
 
 /* ---- units ---- */
