@@ -5,6 +5,7 @@
  *     %i = Transpose(%x), Conv(%i, W), Transpose, Add bias, Relu   ->   Region "convolution"; W is packed
  *     the same with a depthwise Conv or a pool                     ->   Region "window"
  *     the first with a depthwise Conv alone behind it              ->   Region "bottleneck"
+ *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution", with kernels of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
  * Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is
@@ -24,6 +25,7 @@
 #define MOST_NODES 24
 #define WINDOW_PANEL 16
 #define MANY_POSITIONS 56
+#define LEAST_GATED 8 /* positions that share the scaled weights */
 #define MOST_LINES 14
 #define MOST_STRIPS 8
 #define LARGE_BYTES 524288 /* of a tensor that does not stay near the core */
@@ -180,23 +182,64 @@ static tm_node *depthwise_behind(tm_node *const *nodes, int first, int count, tm
     return *out_panel > 0 ? node : NULL;
 }
 
+/* Is `gate` a factor for each channel of each sample, or of all, of data with these dims? */
+static bool is_gate(const tm_value *gate, const tm_value *data) {
+    int last = data->rank - 1;
+    if (gate->rank != data->rank || gate->type != TAMIS_TYPE_FLOAT || gate->constant != NULL ||
+        gate->dims[last] != data->dims[last] ||
+        (gate->dims[0] != data->dims[0] && !tm_dim_is(gate->dims[0], 1)))
+        return false;
+    for (int i = 1; i < last; i++)
+        if (!tm_dim_is(gate->dims[i], 1))
+            return false;
+    return true;
+}
+
+/* The Mul that gates the data of a convolution with a kernel of one, which alone reads it; or NULL. Rounding is not
+ * that of the nodes as they stand. */
+static tm_node *gate_before(const tm_pass_context *context, const tm_node *node, const tm_window_form *form) {
+    const tm_node *transpose = node->inputs[0]->producer;
+    const tm_constant *weights = node->inputs[1]->constant;
+    tm_value *data = transpose->inputs[0];
+    tm_node *mul = data->producer;
+    int64_t positions = 1;
+    if (context->options->strict_math || form->depthwise || mul == NULL || mul->op != TM_OP_Mul ||
+        mul->graph != node->graph || tm_value_single_user(data) != transpose)
+        return NULL;
+    for (int i = 2; i < weights->rank; i++)
+        if (weights->dims[i] != 1)
+            return NULL;
+    for (int i = 1; i + 1 < data->rank; i++)
+        positions *= tm_dim_is_constant(data->dims[i]) ? data->dims[i]->constant : MANY_POSITIONS;
+    for (int i = 0; i < 2; i++)
+        if (positions >= LEAST_GATED && is_gate(mul->inputs[i], data) &&
+            tm_region_same_dims(mul->inputs[1 - i], data) && mul->inputs[1 - i]->constant == NULL)
+            return mul;
+    return NULL;
+}
+
 static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_region) {
     tm_node *nodes[MOST_NODES];
     tm_window_form form, behind;
     int count = 0, first, panel = 0;
-    bool convolution = node->op == TM_OP_Conv;
+    bool convolution = node->op == TM_OP_Conv, gated = false;
     (void)(convolution ? tm_window_form_convolution(node, &form) : tm_window_form_pool(node, &form));
     tm_node *before = node->inputs[0]->producer;
     if (tm_layout_is_to_first(before) && before->graph == node->graph &&
-        tm_value_single_user(node->inputs[0]) == node)
+        tm_value_single_user(node->inputs[0]) == node) {
+        tm_node *gate = convolution ? gate_before(context, node, &form) : NULL;
+        if (gate != NULL)
+            nodes[count++] = gate;
+        gated = gate != NULL;
         nodes[count++] = before;
+    }
     nodes[count++] = node;
     nodes[count++] = tm_value_single_user(node->outputs[0]);
     first = count;
     count = tm_region_epilogue(nodes, count, MOST_NODES);
     const char *kind = form.depthwise ? "window" : "convolution";
     bool dense =
-        convolution && !form.depthwise && node->inputs[0]->rank == 4 && tm_node_int(node, "group") == 1;
+        convolution && !gated && !form.depthwise && node->inputs[0]->rank == 4 && tm_node_int(node, "group") == 1;
     tm_node *depthwise =
         dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind, &panel) : NULL;
     if (convolution)

@@ -3,17 +3,18 @@
  * merge_branches.c: parallel convolutions of one input that are summed are one convolution.
  *
  *     %a = Conv(%x, %w3) {kernel_shape = [3, 3], pads = 1}
- *     %b = Conv(%x, %w1) {kernel_shape = [1, 1]}             ->     %z = Conv(%x, %w) {kernel_shape = [3, 3], pads = 1}
- *     %c = Mul(%x, %f)                                              w = w3, and in its middle + w1 + f
+ *     %b = Conv(%x, %w1) {kernel_shape = [1, 1]}             ->     %z = Conv(%x, %w) {kernel_shape = [3, 3],
+ * pads = 1} %c = Mul(%x, %f)                                              w = w3, and in its middle + w1 + f
  *     %z = Add(Add(%a, %b), %c)
  *
- * Networks that are trained with branches (RepVGG, RepLKNet, UniRepLKNet, MobileOne) are often exported with them.
- * A branch joins another one, its base, when all its taps lie on taps of the base: a smaller kernel in a larger one,
- * a dilated one in a dense one, a depthwise one in one with fewer groups; so nothing is computed that was not before.
- * The input itself and the input times a factor for each channel (a BatchNormalization of it) are kernels of one.
- * Terms of the sum that are no branches stay.
+ * Networks that are trained with branches (RepVGG, RepLKNet, UniRepLKNet, MobileOne) are often exported with
+ * them. A branch joins another one, its base, when all its taps lie on taps of the base: a smaller kernel in
+ * a larger one, a dilated one in a dense one, a depthwise one in one with fewer groups; so nothing is
+ * computed that was not before. The input itself and the input times a factor for each channel (a
+ * BatchNormalization of it) are kernels of one. Terms of the sum that are no branches stay.
  *
- * Only for constant float32 weights and biases. Not bit-exact: weights are added before they are multiplied; not with
+ * Only for constant float32 weights and biases. Not bit-exact: weights are added before they are multiplied;
+ * not with
  * --math=strict. An input that would be rounded to bfloat16 as a factor of a product stays an addend.
  */
 #include "ir/infer.h"
@@ -48,12 +49,17 @@ static bool read_convolution(tm_node *node, branch *out) {
     const tm_value *weights = node->inputs[1], *bias = node->input_count > 2 ? node->inputs[2] : NULL;
     int64_t pads[2 * AXES];
     const tm_constant *w = weights->constant;
-    if (w == NULL || weights->type != TAMIS_TYPE_FLOAT || w->panel != 0 || w->rank < 3 || w->rank > 2 + AXES ||
-        tm_constant_count(w) == 0 || node->inputs[0]->rank != w->rank || (bias != NULL && !is_row(bias, w->dims[0])) ||
-        !tm_window_form_pads(node, w->dims + 2, pads))
+    if (w == NULL || weights->type != TAMIS_TYPE_FLOAT || w->panel != 0 || w->rank < 3 ||
+        w->rank > 2 + AXES || tm_constant_count(w) == 0 || node->inputs[0]->rank != w->rank ||
+        (bias != NULL && !is_row(bias, w->dims[0])) || !tm_window_form_pads(node, w->dims + 2, pads))
         return false;
-    *out = (branch){.x = node->inputs[0], .node = node, .weights = w, .axes = w->rank - 2, .filters = w->dims[0],
-                    .groups = tm_node_int(node, "group"), .bias = bias != NULL ? bias->constant : NULL};
+    *out = (branch){.x = node->inputs[0],
+                    .node = node,
+                    .weights = w,
+                    .axes = w->rank - 2,
+                    .filters = w->dims[0],
+                    .groups = tm_node_int(node, "group"),
+                    .bias = bias != NULL ? bias->constant : NULL};
     if (out->groups < 1 || out->filters % out->groups != 0)
         return false;
     out->channels = w->dims[1] * out->groups;
@@ -72,13 +78,17 @@ static bool is_channel_factor(const tm_value *factor, int rank, int64_t channels
     if (c == NULL || factor->type != TAMIS_TYPE_FLOAT || c->rank > rank)
         return false;
     int64_t count = tm_constant_count(c);
-    return count == 1 || (count == channels && c->rank >= rank - 1 && c->dims[c->rank - (rank - 1)] == channels);
+    return count == 1 ||
+           (count == channels && c->rank >= rank - 1 && c->dims[c->rank - (rank - 1)] == channels);
 }
 
 /* x, or x times a constant, for the x of `base`. */
 static bool read_scaled(tm_value *value, const branch *base, branch *out) {
     tm_node *mul = value->producer;
-    *out = (branch){.x = base->x, .axes = base->axes, .filters = base->channels, .channels = base->channels,
+    *out = (branch){.x = base->x,
+                    .axes = base->axes,
+                    .filters = base->channels,
+                    .channels = base->channels,
                     .groups = base->channels};
     for (int i = 0; i < base->axes; i++)
         out->kernel[i] = out->dilation[i] = out->stride[i] = 1;
@@ -87,7 +97,8 @@ static bool read_scaled(tm_value *value, const branch *base, branch *out) {
     if (mul == NULL || mul->op != TM_OP_Mul || mul->graph != base->node->graph)
         return false;
     for (int i = 0; i < 2; i++)
-        if (mul->inputs[i] == base->x && is_channel_factor(mul->inputs[1 - i], base->axes + 2, base->channels)) {
+        if (mul->inputs[i] == base->x &&
+            is_channel_factor(mul->inputs[1 - i], base->axes + 2, base->channels)) {
             out->factor = mul->inputs[1 - i]->constant;
             return true;
         }
@@ -120,7 +131,8 @@ static bool lies_in(const branch *base, const branch *part) {
 
 /* Adds the weights of `part` to those of the base. */
 static void add_weights(const branch *base, const branch *part, float *sum) {
-    int64_t within = base->channels / base->groups, own = part->channels / part->groups, taps = 1, base_taps = 1;
+    int64_t within = base->channels / base->groups, own = part->channels / part->groups, taps = 1,
+            base_taps = 1;
     const float *data = part->weights != NULL ? part->weights->data : NULL;
     for (int axis = 0; axis < base->axes; axis++) {
         taps *= part->kernel[axis];
@@ -141,15 +153,16 @@ static void add_weights(const branch *base, const branch *part, float *sum) {
                 if (data != NULL)
                     weight = data[(m * own + c) * taps + tap];
                 else if (part->factor != NULL)
-                    (void)tm_constant_double(part->factor, tm_constant_count(part->factor) == 1 ? 0 : m, &weight);
+                    (void)tm_constant_double(part->factor, tm_constant_count(part->factor) == 1 ? 0 : m,
+                                             &weight);
                 sum[(m * within + channel) * base_taps + at] += (float)weight;
             }
         }
 }
 
 static tm_value *float_constant(tm_graph *graph, int rank, const int64_t *dims, const float *data) {
-    return tm_value_create_constant(graph, NULL,
-                                    tm_constant_create(graph->model->arena, TAMIS_TYPE_FLOAT, rank, dims, data));
+    return tm_value_create_constant(
+        graph, NULL, tm_constant_create(graph->model->arena, TAMIS_TYPE_FLOAT, rank, dims, data));
 }
 
 static tm_value *merged_bias(tm_graph *graph, const branch *base, const branch *part) {
@@ -212,16 +225,18 @@ static bool collect(tm_node *add, const tm_value *result, sum *out) {
 }
 
 /* Is term `part` of the sum a branch that lies in term `base`? */
-static bool finds(const tm_pass_context *context, const tm_node *root, const sum *s, int base, int part, branch *out) {
+static bool finds(const tm_pass_context *context, const tm_node *root, const sum *s, int base, int part,
+                  branch *out) {
     const tm_value *result = root->outputs[0];
     tm_node *of = s->terms[base]->producer, *other = s->terms[part]->producer;
     if (base == part || of == NULL || of->op != TM_OP_Conv || of->graph != root->graph || !s->alone[base] ||
-        !is_term(s->terms[base], result) || !is_term(s->terms[part], result) || !read_convolution(of, &out[0]))
+        !is_term(s->terms[base], result) || !is_term(s->terms[part], result) ||
+        !read_convolution(of, &out[0]))
         return false;
     if (other != NULL && other->op == TM_OP_Conv && other->graph == root->graph && s->alone[part])
         return read_convolution(other, &out[1]) && lies_in(&out[0], &out[1]);
-    return context->options->factors != TAMIS_TYPE_BFLOAT16 && read_scaled(s->terms[part], &out[0], &out[1]) &&
-           lies_in(&out[0], &out[1]);
+    return context->options->factors != TAMIS_TYPE_BFLOAT16 &&
+           read_scaled(s->terms[part], &out[0], &out[1]) && lies_in(&out[0], &out[1]);
 }
 
 /* One pair of terms becomes one. */
@@ -246,8 +261,9 @@ static tm_code merge_pair(tm_pass_context *context, tm_node *root, sum *s, bool 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     sum s = {.count = 0};
     bool changed = false, merged = true;
-    if (node->op != TM_OP_Add || context->options->strict_math || node->outputs[0]->type != TAMIS_TYPE_FLOAT ||
-        node->outputs[0]->rank < 3 || !collect(node, node->outputs[0], &s))
+    if (node->op != TM_OP_Add || context->options->strict_math ||
+        node->outputs[0]->type != TAMIS_TYPE_FLOAT || node->outputs[0]->rank < 3 ||
+        !collect(node, node->outputs[0], &s))
         return TM_OK;
     while (merged)
         TM_TRY(merge_pair(context, node, &s, &changed, &merged));

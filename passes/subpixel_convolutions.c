@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * subpixel_convolutions.c: a transposed convolution is a convolution that makes all phases of its stride as channels.
+ * subpixel_convolutions.c: a transposed convolution is a convolution that makes all phases of its stride as
+ * channels.
  *
- *     %y: f32[n, m, 2*h] = ConvTranspose(%x: f32[n, c, h], %w: f32[c, m, 4]) {strides = [2], pads = [1, 1]}
+ *     %y = ConvTranspose(%x: f32[n, c, h], %w: f32[c, m, 4]) {strides = [2], pads = [1, 1]}
  *  ->
- *     %c: f32[n, 2*m, h + 1] = Conv(%x, %v: f32[2*m, c, 2]) {pads = [1, 1]}    v[r*m + f, c, u] = w[c, f, r + 2*(1 - u)]
- *     %t = Transpose(%c) to channels last, Reshape to [n, h + 1, 2*m] -> [n, 2*h + 2, m]
- *     %y = Pad(%t) {-1, -1}, Transpose to channels first
+ *     %c: f32[n, 2*m, h + 1] = Conv(%x, %v: f32[2*m, c, 2]) {pads = [1, 1]}
+ *     %t = Transpose(%c) to channels last, Reshape [n, h + 1, 2*m] to [n, 2*h + 2, m]
+ *     %y = Pad(%t) {-1, -1}, Transpose to channels first          v[r*m + f, c, u] = w[c, f, r + 2*(1 - u)]
  *
- * Element s*q + r of the whole result is the sum over t of x[q - t] * w[r + s*t], so that each phase r is a convolution
- * by every s-th tap, turned round; all have ceil(taps / s) of them. In space, phases lie between positions: one copy,
- * in which all channels of some neighbours are in one piece. Then convolutions have loops made for them, and products
- * where kernel and stride are equal; the transposes meet those of channels_last.
+ * Element s*q + r of the whole result is the sum over t of x[q - t] * w[r + s*t], so that each phase r is a
+ * convolution by every s-th tap, turned round; all have ceil(taps / s) of them. In space, phases lie between
+ * positions: one copy, in which all channels of some neighbours are in one piece. Then convolutions have
+ * loops made for them, and products where kernel and stride are equal; the transposes meet those of
+ * channels_last.
  *
- * Where the stride does not divide the taps the last ones of some phases are zeros. Those turn an infinity of x into
- * NaN, so with --math=strict such nodes stay. Only for constant weights and bias of float32, no dilation, and enough
- * filters to fill vectors.
+ * Where the stride does not divide the taps the last ones of some phases are zeros. Those turn an infinity of
+ * x into NaN, so with --math=strict such nodes stay. Only for constant weights and bias of float32, no
+ * dilation, and enough filters to fill vectors.
  */
 #include "ir/infer.h"
 #include "ir/ops/window.h"
@@ -27,23 +29,25 @@
 #include <string.h>
 
 #define AXES TM_WINDOW_FORM_AXES
-#define LEAST_FILTERS 4        /* of all phases */
-#define LEAST_GROUPED 8        /* of a group: fewer leave most of a vector idle */
+#define LEAST_FILTERS 4 /* of all phases */
+#define LEAST_GROUPED 8 /* of a group: fewer leave most of a vector idle */
 
 typedef struct transposed {
     int axes;
     int64_t channels, filters, groups; /* of a group; groups */
     int64_t kernel[AXES], stride[AXES];
-    int64_t taps[AXES];               /* of a phase */
-    int64_t pads[2 * AXES];           /* of the convolution, at heads and tails */
-    int64_t crop[2 * AXES];           /* of the phases in space */
+    int64_t taps[AXES];     /* of a phase */
+    int64_t pads[2 * AXES]; /* of the convolution, at heads and tails */
+    int64_t crop[2 * AXES]; /* of the phases in space */
     int64_t phases;
 } transposed;
 
-/* What of the result to leave out at the edges of an axis: whole steps by less padding, the rest by cropping. */
+/* What of the result to leave out at the edges of an axis: whole steps by less padding, the rest by cropping.
+ */
 static bool read_edges(const tm_node *node, int axis, transposed *t) {
     int64_t stride = t->stride[axis], taps = t->taps[axis], all = t->axes;
-    int64_t head = tm_window_item(node, "pads", axis, 0), tail = tm_window_item(node, "pads", axis + t->axes, 0);
+    int64_t head = tm_window_item(node, "pads", axis, 0),
+            tail = tm_window_item(node, "pads", axis + t->axes, 0);
     tail += stride * taps - t->kernel[axis] - tm_window_item(node, "output_padding", axis, 0);
     if (head < 0 || tail < 0)
         return false;
@@ -60,12 +64,13 @@ static bool read(const tm_pass_context *context, const tm_node *node, transposed
     const tm_value *x = node->inputs[0], *weights = node->inputs[1];
     const tm_attribute *shape = tm_node_attribute(node, "output_shape");
     const tm_constant *w = weights->constant;
-    if (x->type != TAMIS_TYPE_FLOAT || x->rank < 3 || x->rank > 2 + AXES || tm_value_is_constant(x) || w == NULL ||
-        w->panel != 0 || tm_constant_count(w) == 0 || (shape->present && shape->count > 0) ||
+    if (x->type != TAMIS_TYPE_FLOAT || x->rank < 3 || x->rank > 2 + AXES || tm_value_is_constant(x) ||
+        w == NULL || w->panel != 0 || tm_constant_count(w) == 0 || (shape->present && shape->count > 0) ||
         strcmp(tm_node_string(node, "auto_pad"), "NOTSET") != 0 ||
         (node->input_count > 2 && node->inputs[2] != NULL && node->inputs[2]->constant == NULL))
         return false;
-    *out = (transposed){.axes = x->rank - 2, .filters = w->dims[1], .groups = tm_node_int(node, "group"), .phases = 1};
+    *out = (transposed){
+        .axes = x->rank - 2, .filters = w->dims[1], .groups = tm_node_int(node, "group"), .phases = 1};
     if (out->groups < 1 || w->dims[0] % out->groups != 0)
         return false;
     out->channels = w->dims[0] / out->groups;
@@ -127,8 +132,8 @@ static tm_value *phase_bias(tm_graph *graph, const transposed *t, const tm_const
     float *data = TM_NEW_ARRAY(graph->model->arena, float, count);
     for (int64_t i = 0; i < count; i++)
         data[i] = ((const float *)bias->data)[i / (t->phases * t->filters) * t->filters + i % t->filters];
-    return tm_value_create_constant(graph, NULL,
-                                    tm_constant_create(graph->model->arena, TAMIS_TYPE_FLOAT, 1, &count, data));
+    return tm_value_create_constant(
+        graph, NULL, tm_constant_create(graph->model->arena, TAMIS_TYPE_FLOAT, 1, &count, data));
 }
 
 /* The convolution, channels last. */
@@ -179,7 +184,8 @@ static tm_code crop(tm_node *node, const transposed *t, tm_value **x) {
     if (!any)
         return TM_OK;
     tm_constant *list = tm_constant_create_i64(node->graph->model->arena, 1, &count, pads);
-    return tm_match_make(node, TM_OP_Pad, 2, (tm_value *[]){*x, tm_value_create_constant(node->graph, NULL, list)}, x);
+    return tm_match_make(node, TM_OP_Pad, 2,
+                         (tm_value *[]){*x, tm_value_create_constant(node->graph, NULL, list)}, x);
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {

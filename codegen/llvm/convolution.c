@@ -77,6 +77,9 @@ static void add_term(tm_region *r, const tm_convolution *c, tm_tile *t, LLVMValu
     for (int v = 0; v < c->vectors; v++)
         columns[v] =
             tm_load_vector(r, TAMIS_TYPE_FLOAT, t->panel, tm_add(r, row, tm_int(r, (int64_t)v * r->lanes)));
+    LLVMValueRef factor = t->gate != NULL ? tm_load_splat(r, TAMIS_TYPE_FLOAT, t->gate, k) : NULL;
+    for (int v = 0; factor != NULL && v < c->vectors; v++) /* fewer than the rows */
+        columns[v] = LLVMBuildFMul(b, columns[v], factor, "");
     for (int i = 0; i < t->shape.width * t->shape.height; i++) {
         LLVMValueRef a = tm_load_splat(r, TAMIS_TYPE_FLOAT, x, t->offsets[i]);
         for (int v = 0; v < c->vectors; v++) {

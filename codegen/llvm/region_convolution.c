@@ -13,6 +13,8 @@
  *
  * A tile takes neighbours of one row of the output, or whole short rows. Tiles of known images divide the row
  * evenly. The pass puts a Pad before a convolution with padding, so a window never leaves its image.
+ * A gate of the input (squeeze and excite), a factor for each channel of a sample, scales the weights in registers:
+ * fewer than the positions.
  * Sums run over k in one order for each output, whatever the tile.
  */
 #include "codegen/llvm/convolution.h"
@@ -68,7 +70,7 @@ static void merge_axes(tm_region *r, tm_space *s) {
         positions = tm_mul(r, positions, s->out[i]);
     }
     s->step[0] = s->step[s->axes - 1];
-    if (tm_known(positions) < TM_CONVOLUTION_ROWS) {
+    if (tm_known(positions) < TM_CONVOLUTION_ROWS && s->gate < 0) {
         positions = tm_mul(r, positions, s->samples);
         s->samples = tm_int(r, 1);
     }
@@ -130,6 +132,7 @@ typedef struct strip {      /* of the output: what a column of tiles is cut from
     LLVMValueRef x, row;    /* element of x and row of the output for position or row 0 */
     LLVMValueRef first;     /* row of the output where the unit starts */
     LLVMValueRef panel, column, end_column;
+    LLVMValueRef gate;      /* of the sample's channels, or NULL */
     LLVMValueRef masks[4]; /* of the vectors of columns; NULL: all */
 } strip;
 
@@ -167,7 +170,7 @@ static void set_ahead(tm_region *r, const convolution *c, tm_tile *t, const stri
 
 static void make_tile(tm_region *r, convolution *c, tm_shape shape, LLVMValueRef x, const strip *strip,
                       LLVMValueRef row) {
-    tm_tile t = {.shape = shape, .x = x, .panel = strip->panel};
+    tm_tile t = {.shape = shape, .x = x, .panel = strip->panel, .gate = strip->gate};
     set_ahead(r, c, &t, strip, row);
     tm_convolution_sum(r, &c->sums, &t);
     if (c->light) {
@@ -248,6 +251,14 @@ static void walk_block(tm_region *r, convolution *c, strip *s, LLVMValueRef y0, 
     s->x = x, s->row = row;
 }
 
+static LLVMValueRef gate_of(tm_region *r, const convolution *c, LLVMValueRef sample, LLVMValueRef group) {
+    int gate = c->sums.space.gate;
+    LLVMValueRef index = tm_mul(r, group, tm_int(r, c->sums.channels));
+    if (tm_known(tm_operand_dim(r, gate, 0)) != 1)
+        index = tm_add(r, index, tm_mul(r, sample, tm_int(r, c->sums.groups * c->sums.channels)));
+    return tm_element(r, c->sums.shared.data[gate], index);
+}
+
 static void unit(tm_region *r, convolution *c, LLVMValueRef index) {
     const tm_space *s = &c->sums.space;
     int last = s->axes - 1;
@@ -275,6 +286,8 @@ static void unit(tm_region *r, convolution *c, LLVMValueRef index) {
         base = tm_add(r, base, tm_mul(r, outer, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
     strip st = {.x = tm_element(r, c->sums.shared.data[c->sums.shared.a], base),
                 .row = tm_mul(r, tm_mul(r, image, c->high), s->out[last])};
+    if (s->gate >= 0)
+        st.gate = gate_of(r, c, sample, group);
     st.first = tm_add(r, tm_add(r, st.row, tm_mul(r, y0, s->out[last])), x0);
     LLVMValueRef y1 = tm_min(r, tm_add(r, y0, tm_int(r, c->block_rows)), c->high);
     LLVMValueRef x1 = tm_min(r, tm_add(r, x0, c->chunk), s->out[last]);

@@ -40,12 +40,29 @@ const tm_node *tm_space_window(const tm_region *r, bool last) {
     return found;
 }
 
+/* Data and gate: both come from outside, the gate repeats along space. */
+static void find_data(const tm_region *r, tm_space *space, const tm_value *data) {
+    space->x = tm_region_input_number(r->body, data);
+    space->gate = -1;
+    if (space->x >= 0 || data->producer == NULL || data->producer->op != TM_OP_Mul)
+        return;
+    const tm_node *mul = data->producer;
+    int a = tm_region_input_number(r->body, mul->inputs[0]), b = tm_region_input_number(r->body, mul->inputs[1]);
+    if (a < 0 || b < 0)
+        return;
+    bool first = true;
+    for (int i = 1; i + 1 < data->rank; i++)
+        first = first && mul->inputs[0]->dims[i] == data->dims[i];
+    space->x = first ? a : b;
+    space->gate = first ? b : a;
+}
+
 void tm_space_set_up(tm_region *r, tm_space *space, const tm_node *window) {
     const tm_value *x = window->inputs[0];
     space->window = window;
     space->product = space->window->outputs[0]->uses.items[0].node;
     space->channels_last = x->producer != NULL;
-    space->x = tm_region_input_number(r->body, space->channels_last ? x->producer->inputs[0] : x);
+    find_data(r, space, space->channels_last ? x->producer->inputs[0] : x);
     space->axes = x->rank - 2;
     for (int i = 0; i < space->axes; i++)
         set_up_axis(r, space, i);

@@ -286,13 +286,31 @@ def transposed_case(m):
                               strides=stride, kernel_shape=kernel, pads=pads, output_padding=extra, group=group)))
 
 
+def gated_case(m):
+    """Squeeze and excite before a kernel of one, whose weights the gate scales, or before another one."""
+    axes, channels, kernel = int(m.pick([1, 2, 2, 3])), int(m.pick([4, 6, 16, 20, 34])), int(m.pick([1, 1, 1, 3]))
+    x = convolve(m, image(m, axes, int(m.pick([3, 8]))), channels, attributes={
+        "kernel_shape": [1] * axes, "strides": [1] * axes, "dilations": [1] * axes})
+    y = squeeze(m, x)
+    if m.chance(0.3):
+        gate = m.input("f", [1, channels, *[1] * axes])
+        y = m.node("Mul", [gate, x], dims=x.dims)
+    stride = int(m.pick([1, 1, 2])) if all(isinstance(d, int) for d in x.dims[2:]) else 1
+    z = convolve(m, y, int(m.pick([4, 16, 24, 50])) * 2, int(m.pick([1, 1, 2])), {
+        "kernel_shape": [kernel] * axes, "strides": [stride] * axes, "dilations": [1] * axes,
+        "pads": [kernel // 2] * 2 * axes})
+    m.output(behind(m, z))
+    if m.chance(0.2):
+        m.output(m.node("Relu", [y], dims=y.dims))
+
+
 def weights_case(m):
     """A weight that is no number counts over padding too."""
     convolution_case(m, special=m.pick([numpy.nan, numpy.inf, -numpy.inf]))
 
 
 FAMILIES = {"convolution": convolution_case, "pool": pool_case, "net": net_case, "bottleneck": bottleneck_case,
-            "weights": weights_case, "branches": branches_case, "transposed": transposed_case}
+            "weights": weights_case, "branches": branches_case, "transposed": transposed_case, "gated": gated_case}
 
 
 def sizes_of(m):

@@ -14,7 +14,7 @@ import test_regions as regions
 from convolution_cases import FAMILIES, convolve, pool, same, sizes_of
 from emulated import run_on_aarch64
 
-CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2, "branches": 3, "transposed": 3}
+CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2, "branches": 3, "transposed": 3, "gated": 3}
 
 
 @pytest.mark.parametrize("seed", regions.SEEDS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tests of the strips of a bottleneck: over many sizes, every tap of every strip that lies in the image is among the
- * columns that are made, at a place in the line, and all of y is covered.
+ * Tests of the strips of a bottleneck: over many sizes, every tap of every strip that lies in the image is
+ * among the columns that are made, at a place in the line, and all of y is covered.
  */
 #include "passes/ring.h"
 
