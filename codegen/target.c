@@ -11,14 +11,15 @@
 #include <string.h>
 
 /* Bits of runtime/support_cpu.c and support_units.c. */
-enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8, CPU_VNNI = 16 }; /* of x86-64 */
-enum { CPU_SVE_256 = 4, CPU_SVE_512 = 8 };                                /* of aarch64 */
-enum { CPU_RVV = 4 };                                                     /* of riscv64 */
+enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8, CPU_VNNI = 16 };   /* of x86-64 */
+enum { CPU_SVE_256 = 4, CPU_SVE_512 = 8, CPU_DOTPROD = 16, CPU_I8MM = 32 }; /* of aarch64 */
+enum { CPU_RVV = 4 };                                                       /* of riscv64 */
 #define V4_FEATURES "-prefer-256-bit"
 #define VNNI_FEATURES V4_FEATURES ",+avx512vnni"
 #define DOT_FEATURES VNNI_FEATURES ",+avx512bf16"
 #define AMX_FEATURES DOT_FEATURES ",+amx-tile,+amx-bf16,+amx-int8"
 #define SVE_FEATURES "+v8.2a,+neon,+fp-armv8,+sve"
+#define DOTPROD_FEATURES "+v8.2a,+neon,+fp-armv8,+dotprod"
 
 static const tm_target targets[] = {
     {.triple = "x86_64-linux-gnu",
@@ -44,8 +45,12 @@ static const tm_target targets[] = {
                 {"armv8.2-a+sve256", "generic", SVE_FEATURES, 256, 32, true, CPU_SVE_256, 0, "generic",
                  "sve256"},
                 {"armv8.2-a+sve512", "generic", SVE_FEATURES, 512, 32, true, CPU_SVE_512, 0, "generic",
-                 "sve512"}},
-     .level_count = 3,
+                 "sve512"},
+                {"armv8.2-a+dotprod", "generic", DOTPROD_FEATURES, 128, 32, false, CPU_DOTPROD, TM_UNIT_BYTES,
+                 "generic", "dotprod"},
+                {"armv8.2-a+i8mm", "generic", DOTPROD_FEATURES ",+i8mm", 128, 32, false,
+                 CPU_DOTPROD | CPU_I8MM, TM_UNIT_BYTES | TM_UNIT_MIXED, "generic", "i8mm"}},
+     .level_count = 5,
      .default_levels = 2},
     {.triple = "riscv64-linux-gnu",
      .elf_machine = 243,

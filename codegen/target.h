@@ -24,7 +24,8 @@ typedef struct tm_level {
 
 #define TM_UNIT_DOT 1u   /* dot products of bfloat16 pairs in vectors (AVX512_BF16) */
 #define TM_UNIT_TILES 2u /* products of tiles of bfloat16 and bytes (AMX) */
-#define TM_UNIT_BYTES 4u /* dot products of four bytes in vectors (AVX512_VNNI) */
+#define TM_UNIT_BYTES 4u /* dot products of four bytes in vectors (AVX512_VNNI, dotprod) */
+#define TM_UNIT_MIXED 8u /* the same of unsigned by signed bytes, where those of one sign are another unit (i8mm) */
 
 typedef struct tm_target {
     const char *triple; /* "x86_64-linux-gnu" */

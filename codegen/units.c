@@ -2,8 +2,8 @@
  *
  * units.c: which units for products of narrow types a model's regions use.
  *
- * A region that uses none has the same code on levels that differ in units only; a model that uses none has no
- * code for such levels.
+ * A region that uses none has the same code on levels that differ in units only; a model that uses none has
+ * no code for such levels.
  */
 #include "codegen/codegen.h"
 
@@ -19,7 +19,7 @@ unsigned tm_region_units(const tm_node *region) {
     for (size_t i = 0; i < body->inputs.count; i++)
         units |= units_of_type(body->inputs.items[i]);
     for (const tm_node *node = body->first; node != NULL; node = node->next) {
-        units |= node->op == TM_OP_MatMulInteger ? TM_UNIT_BYTES | TM_UNIT_TILES : 0;
+        units |= node->op == TM_OP_MatMulInteger ? TM_UNIT_BYTES | TM_UNIT_MIXED | TM_UNIT_TILES : 0;
         for (int i = 0; i < node->output_count; i++)
             units |= units_of_type(node->outputs[i]);
     }

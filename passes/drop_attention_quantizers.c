@@ -7,9 +7,9 @@
  *     %y = MatMul(DQ(Q(%p)), DQ(Q(%v)))                       %y = MatMul(%p, %v)
  *
  * Quantisers put the pair wherever a product has an operand; here both are computed, so that nothing would be
- * packed ahead, and the pairs keep the loops of attention from being one region, in which scores and weights are
- * never written. Without them the answer is nearer to the model's before it was quantised. Only around a softmax:
- * elsewhere a quantiser's bounds may be the model's activation.
+ * packed ahead, and the pairs keep the loops of attention from being one region, in which scores and weights
+ * are never written. Without them the answer is nearer to the model's before it was quantised. Only around a
+ * softmax: elsewhere a quantiser's bounds may be the model's activation.
  *
  * Not bit-exact: what the pairs had rounded is not rounded.
  */
@@ -47,7 +47,8 @@ static bool is_between(tm_op op) {
     return op == TM_OP_Add || op == TM_OP_Sub || op == TM_OP_Mul || op == TM_OP_Div || op == TM_OP_Where;
 }
 
-/* Does the value come from a product of two computed matrices? Drops the pairs on the way and in front of it. */
+/* Does the value come from a product of two computed matrices? Drops the pairs on the way and in front of it.
+ */
 static bool drop_scores(tm_pass_context *context, tm_node *reader, int input, int depth) {
     const tm_value *value = reader->inputs[input];
     tm_value *real = before_pair(value);

@@ -12,8 +12,8 @@
  *     sum (a - z) (W - w) = sum a' v - (z + d) sum v + (K z - sum a) w'        w' = w or w - 128
  *
  * of which all but the first is constant where z is known and w' is zero, as it mostly is; else a number for
- * each row comes to it. The zero points are nodes of the region's body, so that its code knows nothing of them.
- * A QuantizeLinear that makes %x for products alone is done where they are packed.
+ * each row comes to it. The zero points are nodes of the region's body, so that its code knows nothing of
+ * them. A QuantizeLinear that makes %x for products alone is done where they are packed.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -106,14 +106,15 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
     if (quantizer != NULL) {
         tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], input(quantizer, 2)};
         tm_node *factor = inputs[0]->producer;
-        if (factor != NULL && factor->op == TM_OP_Mul && factor->graph == graph && tm_region_is_scalar(factor->inputs[1]) &&
-            factor->inputs[0]->rank == x->rank) {
+        if (factor != NULL && factor->op == TM_OP_Mul && factor->graph == graph &&
+            tm_region_is_scalar(factor->inputs[1]) && factor->inputs[0]->rank == x->rank) {
             TM_TRY(binary(before, TM_OP_Mul, factor->inputs[0], factor->inputs[1], &nodes[*count]));
             inputs[0] = nodes[(*count)++]->outputs[0];
         }
         if (x->type == TAMIS_TYPE_INT8)
             inputs[2] = number_of(graph, TAMIS_TYPE_UINT8, (double)(element(inputs[2], 0) + 128));
-        nodes[*count] = tm_node_create(graph, before, TM_OP_QuantizeLinear, NULL, inputs[2] != NULL ? 3 : 2, inputs);
+        nodes[*count] =
+            tm_node_create(graph, before, TM_OP_QuantizeLinear, NULL, inputs[2] != NULL ? 3 : 2, inputs);
         tm_value_set_tensor(tm_node_add_output(nodes[(*count)++], NULL), TAMIS_TYPE_UINT8, x->rank, x->dims);
         return TM_OK;
     }
@@ -162,8 +163,8 @@ static tm_code scaled(tm_node *before, tm_value *constant, double by, tm_value *
     return TM_OK;
 }
 
-/* Quantising divides, and vectors divide slowly: x / s becomes x * (1 / s), which may round a tie otherwise. Where
- * x is itself the product with a constant, that takes the factor. */
+/* Quantising divides, and vectors divide slowly: x / s becomes x * (1 / s), which may round a tie otherwise.
+ * Where x is itself the product with a constant, that takes the factor. */
 static tm_code multiply(tm_node *quantizer) {
     const tm_value *scale = quantizer->inputs[1];
     double number = 0, inverse = 0;
@@ -196,8 +197,8 @@ static tm_value *constant_i32(tm_node *before, int64_t count, const int32_t *val
 }
 
 /* Of the weights' columns: sum v and w'. Returns whether any w' is not 0. */
-static bool measure_columns(tm_arena *arena, const tm_value *weights, const tm_value *zero, int32_t **out_sums,
-                            int32_t **out_zeros) {
+static bool measure_columns(tm_arena *arena, const tm_value *weights, const tm_value *zero,
+                            int32_t **out_sums, int32_t **out_zeros) {
     const tm_constant *w = weights->constant;
     int64_t rows = w->dims[0], columns = w->dims[1];
     int shift = w->type == TAMIS_TYPE_UINT8 ? 128 : 0;
@@ -271,7 +272,8 @@ static tm_code take_right_zeros(tm_node *product, const int32_t *zeros, chain *c
 static void remove_unused(const tm_value *x) {
     for (int i = 0; i < 2; i++) {
         tm_node *node = x->producer;
-        if (node == NULL || !tm_value_unused(x) || (node->op != TM_OP_QuantizeLinear && node->op != TM_OP_Mul))
+        if (node == NULL || !tm_value_unused(x) ||
+            (node->op != TM_OP_QuantizeLinear && node->op != TM_OP_Mul))
             return;
         x = node->inputs[0];
         tm_node_remove(node);
@@ -283,7 +285,8 @@ static tm_code form(state *s, tm_node *product) {
     tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0];
     int32_t *sums, *zeros;
     bool right = measure_columns(model->arena, weights, input(product, 3), &sums, &zeros);
-    tm_value *factors[2] = {tiles_of(s, product), tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
+    tm_value *factors[2] = {tiles_of(s, product),
+                            tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
     chain c = {.after = product->next};
     tm_node *core = tm_node_create(product->graph, c.after, TM_OP_MatMulInteger, product->name, 2, factors);
     core->file_index = product->file_index;

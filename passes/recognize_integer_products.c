@@ -8,10 +8,10 @@
  *
  *     QLinearMatMul(%q, s, z, %v, r, t, u, w)      ->   %y: u8 = QuantizeLinear(Mul(%f, s * r / u), 1, w)
  *
- * One form for all that exporters write, which form_tile_regions turns into loops; it is the arithmetic of the
- * integer operators, exact until the one multiplication. The scale of the left side is one number or one for
- * each row, that of the weights one number or one for each column. Gemm, its transposed weights and its bias
- * are taken along. Not bit-exact for the first form: its sums were rounded in float32.
+ * One form for all that exporters write, which form_tile_regions turns into loops; it is the arithmetic of
+ * the integer operators, exact until the one multiplication. The scale of the left side is one number or one
+ * for each row, that of the weights one number or one for each column. Gemm, its transposed weights and its
+ * bias are taken along. Not bit-exact for the first form: its sums were rounded in float32.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -33,7 +33,8 @@ typedef struct weights {
 } weights;
 
 /* A parameter of the weights is one number or lies along the columns of the product. */
-static bool is_along_columns(const tm_value *parameter, const tm_value *integers, int column_axis, int64_t axis) {
+static bool is_along_columns(const tm_value *parameter, const tm_value *integers, int column_axis,
+                             int64_t axis) {
     if (parameter == NULL || is_single(parameter))
         return true;
     axis += axis < 0 ? integers->rank : 0;
@@ -52,7 +53,8 @@ static bool find_weights(const tm_value *value, bool turned, weights *out) {
     }
     if (node == NULL || node->op != TM_OP_DequantizeLinear || tm_node_int(node, "block_size") != 0)
         return false;
-    *out = (weights){node->inputs[0], node->inputs[1], node->input_count > 2 ? node->inputs[2] : NULL, turned};
+    *out =
+        (weights){node->inputs[0], node->inputs[1], node->input_count > 2 ? node->inputs[2] : NULL, turned};
     int64_t axis = tm_node_int(node, "axis");
     const tm_value *v = out->integers;
     return v->constant != NULL && v->rank == 2 && is_byte(v) && out->scale->constant != NULL &&
@@ -84,7 +86,11 @@ static tm_code make(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_valu
 static tm_code integer_product(tm_node *before, tm_value *a, tm_value *a_zero, tm_value *b, tm_value *b_zero,
                                tm_value *scale, tm_value **out) {
     tm_value *inputs[4] = {a, b, a_zero, b_zero}, *sums;
-    TM_TRY(tm_match_make(before, TM_OP_MatMulInteger, b_zero != NULL ? 4 : a_zero != NULL ? 3 : 2, inputs, &sums));
+    TM_TRY(tm_match_make(before, TM_OP_MatMulInteger,
+                         b_zero != NULL   ? 4
+                         : a_zero != NULL ? 3
+                                          : 2,
+                         inputs, &sums));
     tm_node *cast = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &sums);
     tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
     tm_value *real = tm_node_add_output(cast, NULL);
@@ -101,15 +107,16 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
         return TM_OK;
     left = node->inputs[0]->producer;
     if (left == NULL || left->op != TM_OP_DequantizeLinear || !is_byte(left->inputs[0]) ||
-        left->inputs[0]->constant != NULL || left->inputs[0]->rank < 2 || tm_node_int(left, "block_size") != 0 ||
-        !is_single(left->inputs[1]) || left->inputs[1]->type != TAMIS_TYPE_FLOAT ||
-        !find_weights(node->inputs[1], turned, &w) || !tm_pass_allow(context))
+        left->inputs[0]->constant != NULL || left->inputs[0]->rank < 2 ||
+        tm_node_int(left, "block_size") != 0 || !is_single(left->inputs[1]) ||
+        left->inputs[1]->type != TAMIS_TYPE_FLOAT || !find_weights(node->inputs[1], turned, &w) ||
+        !tm_pass_allow(context))
         return TM_OK;
     if (w.turned)
         TM_TRY(tm_match_make_transpose(node, w.integers, (const int64_t[]){1, 0}, &w.integers));
     TM_TRY(make(node, TM_OP_Mul, left->inputs[1], w.scale, &scale));
-    TM_TRY(integer_product(node, left->inputs[0], left->input_count > 2 ? left->inputs[2] : NULL, w.integers, w.zero,
-                           scale, &product));
+    TM_TRY(integer_product(node, left->inputs[0], left->input_count > 2 ? left->inputs[2] : NULL, w.integers,
+                           w.zero, scale, &product));
     tm_node *last = product->producer;
     if (bias != NULL) {
         TM_TRY(make(node, TM_OP_Add, product, bias, &product));
@@ -131,9 +138,8 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     TM_TRY(make(node, TM_OP_Mul, x[1], x[4], &scale));
     TM_TRY(make(node, TM_OP_Div, scale, x[6], &scale));
     TM_TRY(integer_product(node, x[0], x[2], x[3], x[5], scale, &product));
-    tm_value *one =
-        tm_value_create_constant(node->graph, NULL,
-                                 tm_constant_create_scalar(context->model->arena, TAMIS_TYPE_FLOAT, 1));
+    tm_value *one = tm_value_create_constant(
+        node->graph, NULL, tm_constant_create_scalar(context->model->arena, TAMIS_TYPE_FLOAT, 1));
     tm_value *inputs[3] = {product, one, x[7]};
     TM_TRY(tm_match_make(node, TM_OP_QuantizeLinear, 3, inputs, &product));
     tm_match_replace(node, product->producer);

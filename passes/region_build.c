@@ -81,7 +81,8 @@ static bool known_cast(const tm_node *node) {
  * chain does. `real` and `integer` are the two sides of the node. */
 static bool known_scale(const tm_node *node, const tm_value *real, const tm_value *integer) {
     const tm_value *scale = node->inputs[1], *zero = node->input_count > 2 ? node->inputs[2] : NULL;
-    if (real->type != TAMIS_TYPE_FLOAT || scale->type != TAMIS_TYPE_FLOAT || tm_node_int(node, "block_size") != 0)
+    if (real->type != TAMIS_TYPE_FLOAT || scale->type != TAMIS_TYPE_FLOAT ||
+        tm_node_int(node, "block_size") != 0)
         return false;
     if (zero != NULL && zero->type != integer->type)
         return false;
@@ -94,7 +95,8 @@ static bool known_quantization(const tm_node *node) {
     const tm_value *x = node->inputs[0], *y = node->outputs[0];
     if (node->op == TM_OP_QuantizeLinear) {
         int64_t precision = tm_node_int(node, "precision");
-        return is_byte(y->type) && (precision == 0 || precision == TAMIS_TYPE_FLOAT) && known_scale(node, x, y);
+        return is_byte(y->type) && (precision == 0 || precision == TAMIS_TYPE_FLOAT) &&
+               known_scale(node, x, y);
     }
     return (is_byte(x->type) || x->type == TAMIS_TYPE_INT32) && known_scale(node, y, x);
 }
@@ -218,7 +220,7 @@ typedef struct builder {
     tm_graph *body;
     tm_node *const *nodes;
     int count;
-    bool quantized; /* a node quantises, or multiplies bytes */
+    bool quantized;                    /* a node quantises, or multiplies bytes */
     TM_VECTOR(const tm_value *) outer; /* values of the outer graph that have one inside, ... */
     TM_VECTOR(tm_value *) inner;       /* ... at the same place: bodies are small */
     TM_VECTOR(tm_value *) outer_inputs;
@@ -266,8 +268,8 @@ static void set_inner(builder *b, const tm_value *value, tm_value *inner) {
     tm_push(b->model->arena, &b->inner, inner);
 }
 
-/* A single number is written into the body as a scalar, unless its rank is seen: Add(f32[], f32[1, 1] const) has
- * two dims, and Attention wants its operands with theirs. */
+/* A single number is written into the body as a scalar, unless its rank is seen: Add(f32[], f32[1, 1] const)
+ * has two dims, and Attention wants its operands with theirs. */
 static bool rank_is_seen(const builder *b, const tm_value *value) {
     for (size_t u = 0; u < value->uses.count; u++) {
         const tm_node *node = value->uses.items[u].node;
@@ -284,8 +286,8 @@ static bool rank_is_seen(const builder *b, const tm_value *value) {
     return false;
 }
 
-/* Parameters of quantised values differ from layer to layer, and equal layers share their code: scales and zero
- * points are read, not written into it. */
+/* Parameters of quantised values differ from layer to layer, and equal layers share their code: scales and
+ * zero points are read, not written into it. */
 static bool is_parameter(const builder *b, const tm_value *value) {
     for (size_t u = 0; u < value->uses.count; u++) {
         const tm_node *node = value->uses.items[u].node;
@@ -347,7 +349,8 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     builder b = {.model = model, .nodes = nodes, .count = count};
     b.body = tm_graph_create(model, "region", last->graph);
     for (int i = 0; i < count; i++)
-        b.quantized = b.quantized || nodes[i]->op == TM_OP_QuantizeLinear || nodes[i]->op == TM_OP_MatMulInteger;
+        b.quantized =
+            b.quantized || nodes[i]->op == TM_OP_QuantizeLinear || nodes[i]->op == TM_OP_MatMulInteger;
     for (int i = 0; i < count; i++)
         for (int k = 0; k < nodes[i]->input_count; k++)
             if (nodes[i]->inputs[k] != NULL &&

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * simplify_quantizers.c: pairs of QuantizeLinear and DequantizeLinear stand behind what only moves elements, once.
+ * simplify_quantizers.c: pairs of QuantizeLinear and DequantizeLinear stand behind what only moves elements,
+ * once.
  *
  *     Transpose(DQ(Q(%x)))            ->  DQ(Q(Transpose(%x)))
  *     Reshape(DQ(%b: u8))             ->  DQ(Reshape(%b))           bytes are moved, not floats
  *     Q(DQ(Q(%x, s, z), s, z), s, z)  ->  Q(%x, s, z)               a value on the grid stays there
  *
- * Exporters put pairs around every operator. Moved behind, a pair meets the next quantiser, and transposes meet
- * the attention or convolution whose heads or channels they move. Parameters are one number for all elements, so
- * that they do not move. Bit-exact.
+ * Exporters put pairs around every operator. Moved behind, a pair meets the next quantiser, and transposes
+ * meet the attention or convolution whose heads or channels they move. Parameters are one number for all
+ * elements, so that they do not move. Bit-exact.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -43,7 +44,8 @@ static tm_code put_behind(tm_node *mover, tm_node *node) {
     tm_value *moved = mover->outputs[0], *inputs[3];
     for (int i = 0; i < node->input_count; i++)
         inputs[i] = node->inputs[i];
-    tm_node *copy = tm_node_create(mover->graph, mover->next, node->op, node->name, node->input_count, inputs);
+    tm_node *copy =
+        tm_node_create(mover->graph, mover->next, node->op, node->name, node->input_count, inputs);
     memcpy(copy->attributes, node->attributes,
            (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
     tm_value *behind = tm_node_add_output(copy, NULL);
@@ -92,7 +94,8 @@ static tm_code quantize_once(tm_pass_context *context, const tm_node *outer) {
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     if (moves(node))
         return move_behind(context, node);
-    if (node->op == TM_OP_QuantizeLinear && is_number(node->inputs[1]) && tm_node_int(node, "block_size") == 0)
+    if (node->op == TM_OP_QuantizeLinear && is_number(node->inputs[1]) &&
+        tm_node_int(node, "block_size") == 0)
         return quantize_once(context, node);
     return TM_OK;
 }

@@ -11,6 +11,7 @@
  *   bits 2, 3 of x86-64: support_units.c
  *   bits 2, 3 of aarch64: the Scalable Vector Extension with registers of exactly 256 bits, of 512: code is made for
  *          one length, since then all lanes need no mask, and vectors can be shuffled. 128 bits are no more than NEON's
+ *   bits 4, 5 of aarch64: dot products of bytes of one sign (dotprod), of both (i8mm)
  *   bit 2  rv64gcv: the vector extension, so that registers have 128 bits at least; the kernel tells it to programs
  *          through the C library (where there is none, the base level runs)
  */
@@ -41,28 +42,29 @@ BASE uint32_t tm_cpu_features(void) {
     return features;
 }
 #elif defined(__riscv) || defined(__aarch64__)
-enum { AT_HWCAP = 16 };
+enum { AT_HWCAP = 16, AT_HWCAP2 = 26 };
 __attribute__((weak)) unsigned long getauxval(unsigned long type);
 
-static bool has(int capability) {
-    return getauxval != NULL && (getauxval(AT_HWCAP) >> capability & 1) != 0;
+static bool has(unsigned long list, int capability) {
+    return getauxval != NULL && (getauxval(list) >> capability & 1) != 0;
 }
 
 #if defined(__riscv)
 uint32_t tm_cpu_features(void) {
-    return has('v' - 'a') ? 4 : 0;
+    return has(AT_HWCAP, 'v' - 'a') ? 4 : 0;
 }
 #else
 /* Bytes of a register in this thread, as the process may have chosen fewer than there are. */
 static uint64_t sve_bytes(void) {
     register uint64_t bytes __asm__("x0");
-    __asm__(".inst 0x04bf5020" : "=r"(bytes)); /* rdvl x0, #1 */
+    __asm__ volatile(".inst 0x04bf5020" : "=r"(bytes)); /* rdvl x0, #1: never before it was asked for */
     return bytes;
 }
 
 uint32_t tm_cpu_features(void) {
-    uint64_t bytes = has(22) ? sve_bytes() : 0; /* HWCAP_SVE */
-    return bytes == 32 ? 4 : bytes == 64 ? 8 : 0;
+    uint64_t bytes = has(AT_HWCAP, 22) ? sve_bytes() : 0; /* HWCAP_SVE */
+    uint32_t dot = has(AT_HWCAP, 20) ? 16 : 0, mixed = has(AT_HWCAP2, 13) ? 32 : 0; /* ASIMDDP, I8MM */
+    return (bytes == 32 ? 4u : bytes == 64 ? 8u : 0u) | dot | mixed;
 }
 #endif
 #else

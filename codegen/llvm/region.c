@@ -219,11 +219,14 @@ static void find_ids(const tm_graph *body, int32_t *low, int32_t *high) {
     }
 }
 
-/* Is the code for level i that for the one before? */
-static bool shares_body(const tm_emit *e, const tm_node *node, int i) {
+/* The lowest level whose code is that for level i: they differ only in what the region does not use. */
+static int shared_level(const tm_emit *e, const tm_node *node, int i) {
     const tm_level *levels = e->options->target.levels;
-    return ((levels[i - 1].units ^ levels[i].units) & tm_region_units(node)) == 0 &&
-           levels[i - 1].vector_bits == levels[i].vector_bits;
+    unsigned units = tm_region_units(node);
+    int j = 0;
+    while (((levels[j].units ^ levels[i].units) & units) != 0 || levels[j].vector_bits != levels[i].vector_bits)
+        j++;
+    return j;
 }
 
 static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
@@ -240,7 +243,7 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     int count = e->options->target.level_count;
     tm_region r;
     for (int i = count - 1; i >= 0; i--) { /* ends at the lowest level, which the entry is compiled for */
-        if (i > 0 && shares_body(e, node, i))
+        if (shared_level(e, node, i) != i)
             continue;
         r = (tm_region){.e = e,
                         .node = node,
@@ -254,9 +257,8 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
         TM_TRY(emit_body(&r, kind, level_name));
         bodies[i] = LLVMGetNamedFunction(e->module, level_name);
     }
-    for (int i = 1; i < count; i++)
-        if (bodies[i] == NULL)
-            bodies[i] = bodies[i - 1];
+    for (int i = 0; i < count; i++)
+        bodies[i] = bodies[shared_level(e, node, i)];
     return emit_entry(&r, kind, name, bodies, count);
 }
 

@@ -16,7 +16,7 @@
 #define MOST_INPUTS 4
 
 typedef struct pack {
-    LLVMValueRef rows, depth; /* of the value */
+    LLVMValueRef rows, depth;       /* of the value */
     LLVMValueRef data[MOST_INPUTS]; /* the first is packed, the others are parameters: one number for all */
     LLVMValueRef to, row, column;
 } pack;

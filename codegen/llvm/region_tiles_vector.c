@@ -10,6 +10,8 @@
  *     bf16   all others: two fused multiplications and additions of halves widened to float32; a bfloat16 is
  *            the upper half of a float32, so that is a shift or a mask
  *     bytes  AVX512_VNNI: one instruction, unsigned by signed, without saturation
+ *     bytes  i8mm: the same in vectors of 4; dotprod: signed by signed, with the left bytes less 128, and the
+ *            columns' sums times 128 made beside them and put back
  *     bytes  other x86-64: even and odd bytes widened to 16 bits, two products of pairs (vpmaddwd), which fit
  *            in 32 bits; never the instruction for pairs of bytes, which saturates
  *     bytes  all others: four bytes widened to 32 bits
@@ -28,16 +30,18 @@
 #define MOST_ROWS TM_TILES_MOST_ROWS
 #define MOST_VECTORS 4
 #define MOST_PARTS 4
+#define SIGNS ((int64_t)0x80808080)
 #define CHUNK 8                   /* steps of K that are copied at once */
 #define WORDS (TM_TILE_BYTES / 4) /* of a line */
 
 /* How words of 4 bytes are multiplied. */
 typedef struct word_form {
-    tamis_type type;   /* of the left factor */
-    unsigned units;    /* that a level must have */
-    int lanes;         /* of its vectors; 0: any */
-    bool x86;          /* is an instruction of x86-64 with vectors */
-    int parts;         /* vectors that a word is taken apart into */
+    tamis_type type;    /* of the left factor */
+    unsigned units;     /* that a level must have */
+    int lanes;          /* of its vectors; 0: any */
+    bool x86;           /* is an instruction of x86-64 with vectors */
+    bool signed_left;   /* the left bytes less 128 are multiplied */
+    int parts;          /* vectors that a word is taken apart into */
     tamis_type element; /* of a part; 4 bytes each */
     /* Takes words (vector of i32) of the left or right factor apart. NULL: the word is its only part. */
     void (*split)(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts);
@@ -72,10 +76,10 @@ static LLVMValueRef add_product(tm_region *r, LLVMValueRef sum, LLVMValueRef lef
 
 static LLVMValueRef add_bf16_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
     LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(r->e->context), 32);
-    return tm_plain_intrinsic(r, "llvm.x86.avx512bf16.dpbf16ps.512",
-                              (LLVMValueRef[]){sum, LLVMBuildBitCast(B, left, halves, ""),
-                                               LLVMBuildBitCast(B, right, halves, "")},
-                              3);
+    return tm_plain_intrinsic(
+        r, "llvm.x86.avx512bf16.dpbf16ps.512",
+        (LLVMValueRef[]){sum, LLVMBuildBitCast(B, left, halves, ""), LLVMBuildBitCast(B, right, halves, "")},
+        3);
 }
 
 static LLVMValueRef add_byte_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
@@ -113,12 +117,69 @@ static LLVMValueRef add_bytes(tm_region *r, LLVMValueRef sum, LLVMValueRef left,
     return LLVMBuildAdd(B, sum, LLVMBuildMul(B, left, right, ""), "");
 }
 
+/* The dot products of NEON. */
+static LLVMValueRef add_neon_dot(tm_region *r, const char *name, LLVMValueRef sum, LLVMValueRef left,
+                                 LLVMValueRef right) {
+    LLVMTypeRef bytes = LLVMVectorType(r->e->i8, 16), types[2] = {LLVMTypeOf(sum), bytes};
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    LLVMValueRef operands[3] = {sum, LLVMBuildBitCast(B, left, bytes, ""),
+                                LLVMBuildBitCast(B, right, bytes, "")};
+    return LLVMBuildCall2(B, LLVMIntrinsicGetType(r->e->context, id, types, 2),
+                          LLVMGetIntrinsicDeclaration(r->e->module, id, types, 2), operands, 3, "");
+}
+
+static LLVMValueRef add_mixed_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    return add_neon_dot(r, "llvm.aarch64.neon.usdot", sum, left, right);
+}
+
+static LLVMValueRef add_signed_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
+    return add_neon_dot(r, "llvm.aarch64.neon.sdot", sum, left, right);
+}
+
 static const word_form word_forms[] = {
-    {TAMIS_TYPE_BFLOAT16, TM_UNIT_DOT, 16, true, 1, TAMIS_TYPE_INT32, NULL, add_bf16_dot},
-    {TAMIS_TYPE_BFLOAT16, 0, 0, false, 2, TAMIS_TYPE_FLOAT, split_halves, add_product},
-    {TAMIS_TYPE_UINT8, TM_UNIT_BYTES, 16, true, 1, TAMIS_TYPE_INT32, NULL, add_byte_dot},
-    {TAMIS_TYPE_UINT8, 0, 0, true, 2, TAMIS_TYPE_INT32, split_pairs, add_pairs},
-    {TAMIS_TYPE_UINT8, 0, 0, false, 4, TAMIS_TYPE_INT32, split_bytes, add_bytes},
+    {.type = TAMIS_TYPE_BFLOAT16,
+     .units = TM_UNIT_DOT,
+     .lanes = 16,
+     .x86 = true,
+     .parts = 1,
+     .element = TAMIS_TYPE_INT32,
+     .add = add_bf16_dot},
+    {.type = TAMIS_TYPE_BFLOAT16,
+     .parts = 2,
+     .element = TAMIS_TYPE_FLOAT,
+     .split = split_halves,
+     .add = add_product},
+    {.type = TAMIS_TYPE_UINT8,
+     .units = TM_UNIT_BYTES,
+     .lanes = 16,
+     .x86 = true,
+     .parts = 1,
+     .element = TAMIS_TYPE_INT32,
+     .add = add_byte_dot},
+    {.type = TAMIS_TYPE_UINT8,
+     .x86 = true,
+     .parts = 2,
+     .element = TAMIS_TYPE_INT32,
+     .split = split_pairs,
+     .add = add_pairs},
+    {.type = TAMIS_TYPE_UINT8,
+     .units = TM_UNIT_BYTES | TM_UNIT_MIXED,
+     .lanes = 4,
+     .parts = 1,
+     .element = TAMIS_TYPE_INT32,
+     .add = add_mixed_dot},
+    {.type = TAMIS_TYPE_UINT8,
+     .units = TM_UNIT_BYTES,
+     .lanes = 4,
+     .signed_left = true,
+     .parts = 1,
+     .element = TAMIS_TYPE_INT32,
+     .add = add_signed_dot},
+    {.type = TAMIS_TYPE_UINT8,
+     .parts = 4,
+     .element = TAMIS_TYPE_INT32,
+     .split = split_bytes,
+     .add = add_bytes},
 };
 
 static const word_form *find_form(const tm_region *r, tamis_type type) {
@@ -130,7 +191,8 @@ static const word_form *find_form(const tm_region *r, tamis_type type) {
     return form;
 }
 
-/* A band of A holds whole tiles of rows, where their number divides the band's: then they are read where they are. */
+/* A band of A holds whole tiles of rows, where their number divides the band's: then they are read where they
+ * are. */
 static shape choose(const tm_region *r, const tm_tiles *t) {
     tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
     shape s = {.form = find_form(r, t->form->type),
@@ -148,7 +210,8 @@ static int words_of_line(const shape *s) {
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t) {
     shape s = choose(r, t);
     t->sums = tm_region_alloca(r, r->e->f32, (int64_t)MOST_ROWS * TM_TILE_PANEL, 64);
-    t->copy = s.direct ? NULL : tm_region_alloca(r, r->e->f32, (int64_t)s.rows[0] * CHUNK * words_of_line(&s), 64);
+    t->copy =
+        s.direct ? NULL : tm_region_alloca(r, r->e->f32, (int64_t)s.rows[0] * CHUNK * words_of_line(&s), 64);
 }
 
 /* Where a row's line of a step stands in A. */
@@ -170,7 +233,9 @@ static void copy_rows(tm_region *r, const tm_tiles *t, const shape *s, LLVMValue
                              tm_int(r, words_of_line(s)));
     for (int word = 0; word < WORDS; word += r->lanes) {
         LLVMValueRef parts[MOST_PARTS];
-        s->form->split(r, tm_load_vector(r, TAMIS_TYPE_INT32, from, tm_int(r, word)), true, parts);
+        parts[0] = tm_load_vector(r, TAMIS_TYPE_INT32, from, tm_int(r, word));
+        if (s->form->split != NULL)
+            s->form->split(r, parts[0], true, parts);
         for (int p = 0; p < s->form->parts; p++)
             tm_store_vector(r, s->form->element, parts[p], t->copy,
                             tm_add(r, to, tm_int(r, (int64_t)p * WORDS + word)));
@@ -186,7 +251,8 @@ static void prefetch_line(tm_region *r, LLVMValueRef line, int64_t at) {
     (void)tm_intrinsic(r, "llvm.prefetch", r->e->ptr, arguments, 4);
 }
 
-/* Rows of A while they are multiplied: where word 0 of the first row's line stands, and the distance of rows. */
+/* Rows of A while they are multiplied: where word 0 of the first row's line stands, and the distance of rows.
+ */
 typedef struct left_rows {
     LLVMValueRef data, word;
     int64_t distance;
@@ -194,7 +260,7 @@ typedef struct left_rows {
 
 /* Adds the products of the words at `left` and of the line of B to all sums. */
 static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMValueRef line, int rows,
-                      LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+                      LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
     int vectors = s->columns / r->lanes, parts = s->form->parts;
     LLVMValueRef columns[MOST_VECTORS][MOST_PARTS];
     for (int v = 0; v < vectors; v++) {
@@ -211,18 +277,26 @@ static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMV
         for (int p = 0; p < parts; p++) {
             LLVMValueRef at = tm_add(r, left->word, tm_int(r, i * left->distance + (int64_t)p * WORDS));
             LLVMValueRef word = tm_load_splat(r, s->form->element, left->data, at);
+            if (s->form->signed_left)
+                word = LLVMBuildXor(B, word, number(r, SIGNS), "");
             for (int v = 0; v < vectors; v++) {
                 LLVMValueRef sum = LLVMBuildLoad2(B, tm_vector_type(r, s->sum), sums[i][v], "");
                 LLVMBuildStore(B, s->form->add(r, sum, word, columns[v][p]), sums[i][v]);
             }
         }
+    for (int v = 0; s->form->signed_left && v < vectors; v++) {
+        LLVMValueRef sum = LLVMBuildLoad2(B, tm_vector_type(r, s->sum), sums[rows][v], "");
+        LLVMBuildStore(B, s->form->add(r, sum, number(r, SIGNS), columns[v][0]), sums[rows][v]);
+    }
 }
 
 /* All words of a step that k has. */
-static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left, LLVMValueRef step,
-                     LLVMValueRef panel, int rows, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left,
+                     LLVMValueRef step, LLVMValueRef panel, int rows,
+                     LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
     LLVMValueRef lines = tm_tiles_address(r, panel, tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL)));
-    LLVMValueRef rest = tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
+    LLVMValueRef rest =
+        tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
     tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), 1);
     left_rows here = *left;
     here.word = tm_add(r, left->word, word.index);
@@ -233,7 +307,7 @@ static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left
 
 /* All steps, reading A where it stands. */
 static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
     left_rows left = {line_of(r, t, row, tm_int(r, 0)), NULL, WORDS};
     tm_loop step = tm_loop_begin(r, tm_int(r, 0), t->steps, 1);
     left.word = tm_mul(r, step.index, tm_int(r, TM_TILE_TOTAL / 4));
@@ -243,7 +317,7 @@ static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValu
 
 /* All steps, copying some of A's at a time. */
 static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS][MOST_VECTORS]) {
+                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
     tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), t->steps, CHUNK);
     LLVMValueRef last = tm_min(r, tm_add(r, chunk.index, tm_int(r, CHUNK)), t->steps);
     copy_rows(r, t, s, row, rows, chunk.index, last);
@@ -260,18 +334,22 @@ static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValu
 static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
                      LLVMValueRef panel) {
     LLVMTypeRef vector = tm_vector_type(r, s->sum);
-    LLVMValueRef sums[MOST_ROWS][MOST_VECTORS];
-    int vectors = s->columns / r->lanes;
-    for (int i = 0; i < rows; i++)
+    LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS];
+    int vectors = s->columns / r->lanes, shifts = s->form->signed_left; /* -128 times the columns' sums */
+    for (int i = 0; i < rows + shifts; i++)
         for (int v = 0; v < vectors; v++) {
             sums[i][v] = tm_region_alloca(r, vector, 1, 64);
             LLVMBuildStore(B, LLVMConstNull(vector), sums[i][v]);
         }
     (s->direct ? add_direct : add_copied)(r, t, s, row, rows, panel, sums);
     for (int i = 0; i < rows; i++)
-        for (int v = 0; v < vectors; v++)
-            tm_store_vector(r, s->sum, LLVMBuildLoad2(B, vector, sums[i][v], ""), t->sums,
+        for (int v = 0; v < vectors; v++) {
+            LLVMValueRef sum = LLVMBuildLoad2(B, vector, sums[i][v], "");
+            if (shifts)
+                sum = LLVMBuildSub(B, sum, LLVMBuildLoad2(B, vector, sums[rows][v], ""), "");
+            tm_store_vector(r, s->sum, sum, t->sums,
                             tm_int(r, (int64_t)i * TM_TILE_PANEL + (int64_t)v * r->lanes));
+        }
 }
 
 /* Rows row.. of the unit, as many as the largest count that fits; returns how many were done. */

@@ -3,8 +3,8 @@
  * region_value.c: elementwise ops on vectors: the value of a body node at the current point.
  *
  * tm_region_value() walks from a value to the body's inputs, each node once per point. A table maps ops to
- * emitters; the passes form regions of these ops only. NaN and infinities come out as in the C kernels, and so
- * does -0, but for maximum and minimum with a number unless math is strict.
+ * emitters; the passes form regions of these ops only. NaN and infinities come out as in the C kernels, and
+ * so does -0, but for maximum and minimum with a number unless math is strict.
  */
 #include "codegen/llvm/region.h"
 
@@ -220,14 +220,16 @@ static LLVMValueRef widen(tm_region *r, tamis_type from, LLVMValueRef x) {
                                      : x;
 }
 
-/* The integer as a float. As runtime/ops/quantize.c: the quotient is a division; NaN becomes the lowest number. */
+/* The integer as a float. As runtime/ops/quantize.c: the quotient is a division; NaN becomes the lowest
+ * number. */
 static LLVMValueRef quantized(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     bool is_signed = n->outputs[0]->type == TAMIS_TYPE_INT8;
-    LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0), high = constant(r, x[0], is_signed ? 127 : 255);
+    LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0),
+                 high = constant(r, x[0], is_signed ? 127 : 255);
     LLVMValueRef y = unary(r, "llvm.rint", LLVMBuildFDiv(B, x[0], x[1], ""));
     if (n->input_count > 2 && x[2] != NULL)
-        y = LLVMBuildFAdd(
-            B, y, LLVMBuildSIToFP(B, widen(r, n->inputs[2]->type, x[2]), LLVMTypeOf(y), ""), "");
+        y = LLVMBuildFAdd(B, y, LLVMBuildSIToFP(B, widen(r, n->inputs[2]->type, x[2]), LLVMTypeOf(y), ""),
+                          "");
     y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, y, low, ""), y, low, "");
     return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, y, high, ""), y, high, "");
 }

@@ -226,7 +226,7 @@ static int parts_of_word(const tm_level *level, const tm_scheduled *region) {
 }
 
 /* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word is
- * one operand, tiles of 8 rows divide the bands of A. */
+ * one operand, tiles of 4 or 8 rows divide the bands of A. */
 static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *region) {
     tm_schedule s = {.rows = 32, .vectors = 2, .unit_kib = TILES_UNIT_KIB};
     if ((level->units & TM_UNIT_TILES) != 0)
@@ -236,7 +236,7 @@ static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *regio
     int rows = (level->vector_registers - parts_of_word(level, region) * s.vectors - 2) / s.vectors;
     s.rows = rows > TM_TILES_MOST_ROWS ? TM_TILES_MOST_ROWS : rows;
     if (region->factors == TAMIS_TYPE_UINT8 && (level->units & TM_UNIT_BYTES) != 0)
-        s.rows = 8;
+        s.rows = lanes == 4 ? 4 : 8;
     s.small_rows = s.rows >= 8 ? 4 : 2;
     s.single_rows = true;
     return s;

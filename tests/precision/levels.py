@@ -97,7 +97,8 @@ OTHERS = {
 
 def run_elsewhere(folder, target, model, depth, columns, inputs):
     """The model [rows, depth] -> [rows, columns] on another processor, under an emulator: pairs of input and answer."""
-    emulator = OTHERS[target]
+    cortex = ["qemu-aarch64", "-cpu", "cortex-a76", "-L", "/usr/aarch64-linux-gnu"]  # no products of mixed signs
+    emulator = OTHERS.get(target, cortex)
     levels = ["-mcpu=armv8-a,armv8.2-a+sve512"] if target.endswith("sve512") else []
     target = target.split()[0]
     compiler = f"{target}-gcc"

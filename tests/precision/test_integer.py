@@ -139,7 +139,7 @@ def test_saturation(tmp_path, runner):
 
 
 @pytest.mark.parametrize("left, right, z, w_zero", [FORMS[0], FORMS[4]])
-@pytest.mark.parametrize("target", OTHERS)
+@pytest.mark.parametrize("target", [*OTHERS, "aarch64-linux-gnu dotprod"])
 def test_other_targets(tmp_path, runner, target, left, right, z, w_zero):
     """The same bits as on this processor."""
     random = np.random.default_rng(3)
