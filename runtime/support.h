@@ -104,9 +104,9 @@ void tm_attention_return_few(const float *from, int64_t width, int64_t rows, int
                              int64_t stride);
 /* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0: nothing but -inf. */
 int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
-                              int64_t keys, float *to, int64_t width, int64_t padding);
+                              int64_t keys, float *to, int64_t width, int64_t padding, float least);
 int32_t tm_attention_mask_bool(const uint8_t *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
-                               int64_t keys, float *to, int64_t width, int64_t padding);
+                               int64_t keys, float *to, int64_t width, int64_t padding, float least);
 
 #if defined(__cplusplus)
 }

@@ -120,29 +120,53 @@ static inline void add8(row8 *to, const void *mask, int64_t at, bool flags) {
     *to = (row8)minus_infinity;
 }
 
+/* Is any number of the mask, 8 of them from `at` on, more than `least`, or not a number? */
+static inline bool any8(const void *mask, int64_t at, bool flags, float least) {
+    row8 x;
+    add8(&x, mask, at, flags);
+    const bits8 more = ~(x <= least);
+    int32_t any = 0;
+    UNROLL for (int i = 0; i < SIDE; i++)
+        any |= more[i];
+    return any != 0;
+}
+
+/* The same for a row of it. */
+static inline bool any_in_row(const void *mask, int64_t at, bool flags, int64_t key_stride, int64_t keys, float least) {
+    int64_t key = 0;
+    for (; key_stride == 1 && key + SIDE <= keys; key += SIDE)
+        if (any8(mask, at + key, flags, least))
+            return true;
+    for (; key < keys; key++)
+        if (!(added(mask, at + key * key_stride, flags) <= least))
+            return true;
+    return false;
+}
+
 static inline int32_t add_mask(const void *mask, bool flags, int64_t query_stride, int64_t key_stride,
-                               int64_t rows, int64_t keys, float *to, int64_t width, int64_t padding) {
+                               int64_t rows, int64_t keys, float *to, int64_t width, int64_t padding, float least) {
     const float lowest = -__builtin_inff();
     int64_t key = 0;
-    bits8 alive = {0};
     int64_t sides[SIDE], columns[SIDE];
+    bool any = false;
+    for (int64_t r = 0; r < (query_stride == 0 ? 1 : rows) && !any; r++)
+        any = any_in_row(mask, r * query_stride, flags, key_stride, keys, least);
+    if (!any)
+        return 0;
     start(sides, 0, SIDE, SIDE);
     start(columns, 0, SIDE, width);
     if (key_stride == 1 && query_stride != 0)
         for (; key + SIDE <= keys; key += SIDE)
             for (int64_t r = 0; r < width; r += SIDE) {
                 row8 a[SIDE];
-                for (int i = 0; i < SIDE; i++) {
+                for (int i = 0; i < SIDE; i++)
                     add8(&a[i], mask, smaller(r + i, rows - 1) * query_stride + key, flags);
-                    alive |= ~(a[i] <= lowest);
-                }
                 turn((const float *)a, sides, to + key * width + r, columns, 1);
             }
     if (query_stride == 0)
         for (; key < keys; key++) {
             const float x = added(mask, key * key_stride, flags);
             const row8 all = {x, x, x, x, x, x, x, x};
-            alive[0] |= !(x <= lowest);
             for (int64_t r = 0; r < width; r += SIDE)
                 *(row8 *)(void *)(to + key * width + r) = all;
         }
@@ -151,24 +175,22 @@ static inline int32_t add_mask(const void *mask, bool flags, int64_t query_strid
         for (int64_t r = 0; r < width; r++) {
             if (r < rows)
                 x = added(mask, r * query_stride + key * key_stride, flags);
-            alive[0] |= !(x <= lowest);
             to[key * width + r] = x;
         }
     }
     for (int64_t i = 0; i < padding * width; i++)
         to[keys * width + i] = lowest;
-    int32_t any = 0;
-    for (int i = 0; i < SIDE; i++)
-        any |= alive[i];
-    return any != 0;
+    return 1;
 }
 
+/* Puts the mask of `keys` keys, for rows of queries turned round, where scores are added to it, and -inf for some keys
+ * behind them; 0 and nothing of that if no number of it is more than `least` (NaN: all are). */
 int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
-                              int64_t keys, float *to, int64_t width, int64_t padding) {
-    return add_mask(mask, false, query_stride, key_stride, rows, keys, to, width, padding);
+                              int64_t keys, float *to, int64_t width, int64_t padding, float least) {
+    return add_mask(mask, false, query_stride, key_stride, rows, keys, to, width, padding, least);
 }
 
 int32_t tm_attention_mask_bool(const uint8_t *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
-                               int64_t keys, float *to, int64_t width, int64_t padding) {
-    return add_mask(mask, true, query_stride, key_stride, rows, keys, to, width, padding);
+                               int64_t keys, float *to, int64_t width, int64_t padding, float least) {
+    return add_mask(mask, true, query_stride, key_stride, rows, keys, to, width, padding, least);
 }

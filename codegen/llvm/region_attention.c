@@ -27,14 +27,16 @@
  * broadcast). Queries of one group share the K and V head.
  */
 #include "codegen/llvm/region_attention.h"
-#include "codegen/llvm/schedule.h"
 
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 32   /* of a unit: the same for all levels */
+#define QUERIES TM_ATTENTION_QUERIES
+#define BLOCK TM_ATTENTION_KEYS
 #define FEW 8        /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
-#define BLOCK 8      /* keys, or columns of V, at once */
+#define COLUMNS 8        /* of V at once, at most */
+#define HIDDEN -0x1p29   /* what a mask adds to a key that is not to be seen, or less */
+#define LEFT 4       /* keys at once behind the last whole block */
 
 static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
@@ -42,22 +44,6 @@ static const tm_value *operand(const tm_region *r, const tm_attention *a, int i)
 
 static int64_t head_count(const tm_attention *a, const tm_value *value, const char *attribute) {
     return value->rank == 4 ? value->dims[1]->constant : tm_node_int(a->node, attribute);
-}
-
-/* Shapes of the loops. */
-static void set_up_loops(tm_region *r, tm_attention *a) {
-    tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
-    int64_t keys = LLVMIsConstant(a->keys) ? LLVMConstIntGetSExtValue(a->keys) : INT64_MAX /* odd */;
-    a->width = schedule.queries;
-    a->vectors = a->width / r->lanes;
-    a->block = schedule.keys;
-    a->columns = schedule.values;
-    a->fused = a->value_size * a->vectors <= (r->level->vector_registers >= 32 ? 16 : 8);
-    a->tile = schedule.tile;
-    a->single = keys >= 1 && keys <= a->tile;
-    if (a->single)
-        a->tile = (int)keys;
-    a->whole = a->tile % a->block == 0 && keys % a->block == 0;
 }
 
 void tm_attention_set_up(tm_region *r, tm_attention *a) {
@@ -78,12 +64,11 @@ void tm_attention_set_up(tm_region *r, tm_attention *a) {
 
 static void set_up(tm_region *r, tm_attention *a) {
     tm_attention_set_up(r, a);
-    set_up_loops(r, a);
+    tm_attention_schedule(r, a);
 }
 
-/* Elements from one row of an operand (3: of the output) to the next. Both layouts have the length before
- * last: [b, h, length, size], [b, length, h * size]. */
-static int64_t row_stride(const tm_region *r, const tm_attention *a, int i) {
+/* Both layouts have the length before last: [b, h, length, size], [b, length, h * size]. */
+int64_t tm_attention_row_stride(const tm_region *r, const tm_attention *a, int i) {
     int64_t size = i < 2 ? a->size : a->value_size, heads = i == 1 || i == 2 ? a->kv_heads : a->heads;
     int rank = i == 3 ? r->node->outputs[0]->rank : operand(r, a, i)->rank;
     return rank == 4 ? size : heads * size;
@@ -112,109 +97,17 @@ static LLVMValueRef place(tm_region *r, const tm_attention *a, LLVMValueRef row,
     return tm_add(r, tm_mul(r, row, tm_int(r, a->width)), tm_int(r, (int64_t)j * r->lanes));
 }
 
-static LLVMValueRef get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row, int j) {
+LLVMValueRef tm_attention_get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row, int j) {
     return tm_load_vector(r, TAMIS_TYPE_FLOAT, buffer, place(r, a, row, j));
 }
 
-static void put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
+void tm_attention_put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
                 int j) {
     tm_store_vector(r, TAMIS_TYPE_FLOAT, value, buffer, place(r, a, row, j));
 }
 
 static LLVMValueRef multiply(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
     return LLVMBuildFMul(r->e->builder, x, y, "");
-}
-
-static void set_mask(tm_region *r, tm_attention *a) {
-    if (a->inputs[3] < 0)
-        return;
-    const tm_value *m = operand(r, a, 3);
-    LLVMValueRef stride = tm_int(r, 1);
-    a->mask_base = a->mask_query = a->mask_key = tm_int(r, 0);
-    for (int i = m->rank - 1; i >= 0; i--) {
-        if (tm_dim_is(m->dims[i], 1))
-            continue;
-        int from_end = m->rank - 1 - i;
-        if (from_end == 0)
-            a->mask_key = stride;
-        else if (from_end == 1)
-            a->mask_query = stride;
-        else
-            a->mask_base = tm_add(r, a->mask_base, tm_mul(r, from_end == 2 ? a->head : a->batch, stride));
-        stride = tm_mul(r, stride, tm_operand_dim(r, a->inputs[3], i));
-    }
-}
-
-/* Puts what the mask adds to the tile's scores into their places; is there any key to be seen? */
-static LLVMValueRef spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
-    tamis_type type = operand(r, a, 3)->type;
-    LLVMValueRef at = tm_add(r, a->mask_base, tm_add(r, tm_mul(r, a->query, a->mask_query),
-                                                     tm_mul(r, first, a->mask_key)));
-    LLVMValueRef arguments[8] = {address(r, tm_element_type(r, type), a->data[3], at),
-                                 a->mask_query,
-                                 a->mask_key,
-                                 a->lanes,
-                                 count,
-                                 a->scores,
-                                 tm_int(r, a->width),
-                                 tm_int(r, a->block)};
-    LLVMValueRef any =
-        tm_emit_call(r->e, type == TAMIS_TYPE_BOOL ? "tm_attention_mask_bool" : "tm_attention_mask_f32", r->e->i32,
-                     arguments, 8);
-    return LLVMBuildICmp(r->e->builder, LLVMIntNE, any, tm_emit_i32(r->e, 0), "");
-}
-
-/* Adds K[key][d] * Q[d][lanes] for one d to the dots of a block of keys. */
-static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef *rows,
-                         LLVMValueRef (*dots)[TM_ATTENTION_VECTORS], LLVMValueRef d, const LLVMValueRef *known_q) {
-    LLVMValueRef loaded[TM_ATTENTION_VECTORS];
-    for (int j = 0; known_q == NULL && j < a->vectors; j++)
-        loaded[j] = get(r, a, a->turned, d, j);
-    const LLVMValueRef *q = known_q != NULL ? known_q : loaded;
-    for (int i = 0; i < a->block; i++) {
-        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, rows[i], d);
-        for (int j = 0; j < a->vectors; j++)
-            LLVMBuildStore(r->e->builder, tm_fma(r, x, q[j], tm_held(r, dots[i][j])), dots[i][j]);
-    }
-}
-
-/* Scores of a block of keys. Behind the last key it is repeated, which changes no maximum. */
-static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef block,
-                        LLVMValueRef *best) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef dots[BLOCK][TM_ATTENTION_VECTORS], rows[BLOCK];
-    LLVMValueRef last = tm_sub(r, a->keys, tm_int(r, 1));
-    for (int i = 0; i < a->block; i++) {
-        LLVMValueRef key = tm_add(r, tm_add(r, first, block), tm_int(r, i));
-        key = a->whole ? key : tm_min(r, key, last);
-        rows[i] = address(r, r->e->f32, a->data[1], tm_attention_row(r, a, 1, key));
-        for (int j = 0; j < a->vectors; j++)
-            dots[i][j] = tm_slot(r, tm_splat_f32(r, 0));
-    }
-    if (a->size <= TM_ATTENTION_UNROLLED) {
-        for (int d = 0; d < a->size; d++)
-            add_products(r, a, rows, dots, tm_int(r, d), a->q[d]);
-    } else {
-        tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->size), 1);
-        add_products(r, a, rows, dots, d.index, NULL);
-        tm_loop_end(r, &d);
-    }
-    for (int i = 0; i < a->block; i++)
-        for (int j = 0; j < a->vectors; j++) {
-            LLVMValueRef row = tm_add(r, block, tm_int(r, i)), score = tm_held(r, dots[i][j]);
-            if (a->inputs[3] >= 0)
-                score = LLVMBuildFAdd(b, score, get(r, a, a->scores, row, j), "");
-            if (a->causal) {
-                LLVMValueRef key = LLVMBuildTrunc(b, tm_add(r, first, row), r->e->i32, "");
-                LLVMValueRef seen = LLVMBuildICmp(b, LLVMIntSLE, tm_splat(r, key), a->number[j], "");
-                score = LLVMBuildSelect(b, seen, score, tm_splat_f32(r, -INFINITY), "");
-            }
-            put(r, a, score, a->scores, row, j);
-            /* NaN passes the maximum over; its weight is NaN all the same. */
-            LLVMValueRef most = tm_held(r, best[j]);
-            LLVMValueRef more = LLVMBuildFCmp(b, LLVMRealOGT, score, most, "");
-            LLVMBuildStore(b, LLVMBuildSelect(b, more, score, most, ""), best[j]);
-        }
 }
 
 /* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far
@@ -249,7 +142,7 @@ static LLVMValueRef list_keys(tm_region *r, const tm_attention *a, LLVMValueRef 
     LLVMValueRef any = NULL, here = LLVMBuildLoad2(b, r->e->i64, listed, "");
     for (int j = 0; j < a->vectors; j++) {
         LLVMValueRef seen =
-            LLVMBuildFCmp(b, LLVMRealUGE, get(r, a, a->scores, key.index, j), lowest[j], "");
+            LLVMBuildFCmp(b, LLVMRealUGE, tm_attention_get(r, a, a->scores, key.index, j), lowest[j], "");
         any = any == NULL ? seen : LLVMBuildOr(b, any, seen, "");
     }
     LLVMBuildStore(b, key.index, address(r, r->e->i64, a->list, here));
@@ -267,7 +160,7 @@ static LLVMValueRef listed_key(tm_region *r, const tm_attention *a, LLVMValueRef
 static void weigh(tm_region *r, const tm_attention *a, LLVMValueRef key, LLVMValueRef *weights) {
     LLVMBuilderRef b = r->e->builder;
     for (int j = 0; j < a->vectors; j++) {
-        LLVMValueRef x = LLVMBuildFSub(b, get(r, a, a->scores, key, j), a->shift[j], "");
+        LLVMValueRef x = LLVMBuildFSub(b, tm_attention_get(r, a, a->scores, key, j), a->shift[j], "");
         weights[j] = tm_math(r, r->fast ? "weight" : "exp", x);
         LLVMBuildStore(b, LLVMBuildFAdd(b, tm_held(r, a->sum[j]), weights[j], ""), a->sum[j]);
     }
@@ -293,7 +186,7 @@ static void weigh_listed(tm_region *r, const tm_attention *a, LLVMValueRef first
     LLVMValueRef weights[TM_ATTENTION_VECTORS], key = listed_key(r, a, i.index);
     weigh(r, a, key, weights);
     for (int j = 0; j < a->vectors; j++)
-        put(r, a, weights[j], a->scores, i.index, j);
+        tm_attention_put(r, a, weights[j], a->scores, i.index, j);
     LLVMBuildStore(r->e->builder, tm_attention_row(r, a, 2, tm_add(r, first, key)),
                    address(r, r->e->i64, a->list, i.index));
     tm_loop_end(r, &i);
@@ -303,19 +196,19 @@ static void weigh_listed(tm_region *r, const tm_attention *a, LLVMValueRef first
 static void mix_columns(tm_region *r, const tm_attention *a, LLVMValueRef column, int columns,
                         LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef sums[BLOCK][TM_ATTENTION_VECTORS];
+    LLVMValueRef sums[COLUMNS][TM_ATTENTION_VECTORS];
     for (int i = 0; i < columns; i++)
         for (int j = 0; j < a->vectors; j++) {
             LLVMValueRef start = tm_splat_f32(r, 0);
             if (!a->single)
-                start = multiply(r, get(r, a, a->mixed, tm_add(r, column, tm_int(r, i)), j), a->down[j]);
+                start = multiply(r, tm_attention_get(r, a, a->mixed, tm_add(r, column, tm_int(r, i)), j), a->down[j]);
             sums[i][j] = tm_slot(r, start);
         }
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
     LLVMValueRef row = listed_key(r, a, key.index); /* where it starts, by now */
     LLVMValueRef weights[TM_ATTENTION_VECTORS], from = address(r, r->e->f32, a->data[2], tm_add(r, row, column));
     for (int j = 0; j < a->vectors; j++)
-        weights[j] = get(r, a, a->scores, key.index, j);
+        weights[j] = tm_attention_get(r, a, a->scores, key.index, j);
     for (int i = 0; i < columns; i++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, from, tm_int(r, i));
         for (int j = 0; j < a->vectors; j++)
@@ -324,7 +217,7 @@ static void mix_columns(tm_region *r, const tm_attention *a, LLVMValueRef column
     tm_loop_end(r, &key);
     for (int i = 0; i < columns; i++)
         for (int j = 0; j < a->vectors; j++)
-            put(r, a, tm_held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
+            tm_attention_put(r, a, tm_held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
 }
 
 static void mix(tm_region *r, const tm_attention *a, LLVMValueRef count) {
@@ -336,37 +229,10 @@ static void mix(tm_region *r, const tm_attention *a, LLVMValueRef count) {
         mix_columns(r, a, tm_int(r, whole), (int)(a->value_size - whole), count);
 }
 
-/* One tile of keys, from `first` on. */
-static void tile(tm_region *r, tm_attention *a, LLVMValueRef first, LLVMValueRef end) {
-    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, end, first)), best[TM_ATTENTION_VECTORS];
-    LLVMBasicBlockRef hidden = NULL;
-    if (a->inputs[3] >= 0) {
-        LLVMValueRef seen = spread_mask(r, a, first, count);
-        if (!a->single) /* without a running maximum, all has to be computed to be NaN */
-            hidden = tm_if_begin(r, seen);
-    }
-    for (int j = 0; j < a->vectors; j++)
-        best[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
-    tm_loop block = tm_loop_begin(r, tm_int(r, 0), count, a->block);
-    score_block(r, a, first, block.index, best);
-    tm_loop_end(r, &block);
-    update_maxima(r, a, best);
-    LLVMValueRef listed = list_keys(r, a, count);
-    if (a->fused)
-        weigh_and_mix(r, a, first, listed);
-    else {
-        weigh_listed(r, a, first, listed);
-        mix(r, a, listed);
-    }
-    if (hidden != NULL)
-        tm_if_end(r, hidden);
-}
-
-/* Divides by the sums and hands the answers over; rows that saw no key are NaN, as Softmax of nothing but
- * -inf is. */
-static void finish(tm_region *r, const tm_attention *a) {
+/* What the sums of the queries at hand are divided by: multiplied by, with fast math. */
+static void divisors(tm_region *r, const tm_attention *a, LLVMValueRef *sums) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef one = tm_splat_f32(r, 1), sums[TM_ATTENTION_VECTORS];
+    LLVMValueRef one = tm_splat_f32(r, 1);
     for (int j = 0; j < a->vectors; j++) {
         sums[j] = tm_held(r, a->sum[j]);
         if (!a->single) { /* of no keys at all the answer is 0, a product over an empty axis */
@@ -376,19 +242,119 @@ static void finish(tm_region *r, const tm_attention *a) {
         if (r->fast)
             sums[j] = LLVMBuildFDiv(b, one, sums[j], "");
     }
+}
+
+/* A loop that runs twice if it has to. With fast math a tile is left out when its mask is HIDDEN or less for all queries
+ * at hand, as exporters fill it with -1e9 or the lowest number: beside any other key these weigh nothing. A query that
+ * sees no other key, however, sees all of these alike; when there is one, all is done again without leaving tiles out. */
+typedef struct attempts {
+    tm_loop loop;
+    LLVMBasicBlockRef after;
+    LLVMValueRef wanted; /* slot: another one is */
+} attempts;
+
+static attempts begin_attempts(tm_region *r, tm_attention *a) {
+    LLVMBuilderRef b = r->e->builder;
+    attempts t = {0};
+    a->least = LLVMConstReal(r->e->f32, a->single ? NAN : -INFINITY);
+    if (!r->fast || a->single || a->inputs[3] < 0 || operand(r, a, 3)->type != TAMIS_TYPE_FLOAT)
+        return t;
+    t.wanted = tm_region_alloca(r, r->e->i1, 1, 1);
+    a->skipped = tm_region_alloca(r, r->e->i1, 1, 1);
+    LLVMBuildStore(b, LLVMConstInt(r->e->i1, 1, 0), t.wanted);
+    t.loop = tm_loop_begin(r, tm_int(r, 0), tm_int(r, 2), 1);
+    t.after = tm_if_begin(r, LLVMBuildLoad2(b, r->e->i1, t.wanted, ""));
+    LLVMValueRef again = LLVMBuildICmp(b, LLVMIntNE, t.loop.index, tm_int(r, 0), "");
+    a->least = LLVMBuildSelect(b, again, a->least, LLVMConstReal(r->e->f32, HIDDEN), "");
+    LLVMBuildStore(b, LLVMConstInt(r->e->i1, 0, 0), a->skipped);
+    LLVMBuildStore(b, LLVMConstInt(r->e->i1, 0, 0), t.wanted);
+    return t;
+}
+
+/* Is there one among the queries at hand that saw no other key? */
+static void check_attempt(tm_region *r, const tm_attention *a, const attempts *t) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
+    if (t->wanted == NULL)
+        return;
+    LLVMValueRef any = LLVMBuildLoad2(b, r->e->i1, t->wanted, "");
+    for (int j = 0; j < a->vectors; j++) {
+        LLVMValueRef none =
+            LLVMBuildFCmp(b, LLVMRealULE, tm_held(r, a->maximum[j]), tm_splat_f32(r, HIDDEN / 2), "");
+        none = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, none, bits, ""), LLVMConstNull(bits), "");
+        any = LLVMBuildOr(b, any, LLVMBuildAnd(b, none, LLVMBuildLoad2(b, r->e->i1, a->skipped, ""), ""), "");
+    }
+    LLVMBuildStore(b, any, t->wanted);
+}
+
+static void end_attempts(tm_region *r, attempts *t) {
+    if (t->wanted == NULL)
+        return;
+    tm_if_end(r, t->after);
+    tm_loop_end(r, &t->loop);
+}
+
+/* One tile of keys, from `first` on. */
+static void tile(tm_region *r, tm_attention *a, LLVMValueRef first, LLVMValueRef end) {
+    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, end, first)), best[TM_ATTENTION_VECTORS];
+    LLVMBasicBlockRef hidden = NULL;
+    if (a->inputs[3] >= 0) {
+        LLVMBuilderRef b = r->e->builder;
+        LLVMValueRef seen = tm_attention_spread_mask(r, a, first, count);
+        if (a->skipped != NULL) {
+            LLVMValueRef before = LLVMBuildLoad2(b, r->e->i1, a->skipped, "");
+            LLVMBuildStore(b, LLVMBuildOr(b, before, LLVMBuildNot(b, seen, ""), ""), a->skipped);
+        }
+        if (!a->single) /* without a running maximum, all has to be computed to be NaN */
+            hidden = tm_if_begin(r, seen);
+    }
+    for (int j = 0; j < a->vectors; j++)
+        best[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
+    tm_attention_score(r, a, first, count, best);
+    update_maxima(r, a, best);
+    LLVMValueRef listed = list_keys(r, a, count);
+    if (a->fused)
+        weigh_and_mix(r, a, first, listed);
+    else {
+        weigh_listed(r, a, first, listed);
+        if (a->rows == 0)
+            mix(r, a, listed);
+        else if (a->single) {
+            LLVMValueRef sums[TM_ATTENTION_VECTORS];
+            divisors(r, a, sums);
+            tm_attention_mix(r, a, listed, sums);
+        } else
+            tm_attention_mix(r, a, listed, a->down);
+    }
+    if (hidden != NULL)
+        tm_if_end(r, hidden);
+}
+
+/* Divides by the sums and hands the answers over; rows that saw no key are NaN, as Softmax of nothing but
+ * -inf is. */
+static void finish(tm_region *r, const tm_attention *a) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef sums[TM_ATTENTION_VECTORS];
+    if (a->rows > 0 && a->single) /* divided already */
+        return;
+    divisors(r, a, sums);
+    if (a->rows > 0) {
+        tm_attention_divide_rows(r, a, sums);
+        return;
+    }
     if (a->fused) {
         for (int d = 0; d < a->value_size; d++)
             for (int j = 0; j < a->vectors; j++) {
                 LLVMValueRef x = tm_held(r, a->sums[d][j]);
                 x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
-                put(r, a, x, a->mixed, tm_int(r, d), j);
+                tm_attention_put(r, a, x, a->mixed, tm_int(r, d), j);
             }
     } else {
         tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), 1);
         for (int j = 0; j < a->vectors; j++) {
-            LLVMValueRef x = get(r, a, a->mixed, d.index, j);
+            LLVMValueRef x = tm_attention_get(r, a, a->mixed, d.index, j);
             x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
-            put(r, a, x, a->mixed, d.index, j);
+            tm_attention_put(r, a, x, a->mixed, d.index, j);
         }
         tm_loop_end(r, &d);
     }
@@ -397,29 +363,17 @@ static void finish(tm_region *r, const tm_attention *a) {
                                  a->lanes,
                                  tm_int(r, a->value_size),
                                  address(r, r->e->f32, a->out, tm_attention_row(r, a, 3, a->query)),
-                                 tm_int(r, row_stride(r, a, 3))};
+                                 tm_int(r, tm_attention_row_stride(r, a, 3))};
     tm_emit_call(r->e, a->value_size < FEW ? "tm_attention_return_few" : "tm_attention_return", r->e->void_type, arguments, 6);
 }
 
-static void begin_queries(tm_region *r, tm_attention *a) {
+/* Which the `width` queries of the unit from number `part` on are, or what is left of them. */
+static void choose_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef arguments[7] = {address(r, r->e->f32, a->data[0], tm_attention_row(r, a, 0, a->query)),
-                                 tm_int(r, row_stride(r, a, 0)),
-                                 a->lanes,
-                                 tm_int(r, a->size),
-                                 a->turned,
-                                 tm_int(r, a->width),
-                                 LLVMConstReal(r->e->f32, a->scale)};
-    tm_emit_call(r->e, a->size < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
-    for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
-        for (int j = 0; j < a->vectors; j++)
-            a->q[d][j] = get(r, a, a->turned, tm_int(r, d), j);
+    a->query = tm_add(r, a->first_query, part);
+    a->lanes = tm_min(r, tm_int(r, a->width), tm_sub(r, a->query_count, part));
     LLVMValueRef last = tm_sub(r, tm_add(r, a->query, a->lanes), tm_int(r, 1));
     for (int j = 0; j < a->vectors; j++) {
-        a->maximum[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
-        a->sum[j] = tm_slot(r, tm_splat_f32(r, 0));
-        for (int64_t d = 0; a->fused && d < a->value_size; d++)
-            a->sums[d][j] = tm_slot(r, tm_splat_f32(r, 0));
         LLVMValueRef lane[64];
         for (int i = 0; i < r->lanes; i++)
             lane[i] = LLVMBuildTrunc(
@@ -429,47 +383,154 @@ static void begin_queries(tm_region *r, tm_attention *a) {
             numbers = LLVMBuildInsertElement(b, numbers, lane[i], tm_emit_i32(r->e, i), "");
         a->number[j] = numbers;
     }
+}
+
+/* They saw no key yet. */
+static void begin_queries(tm_region *r, tm_attention *a) {
+    for (int j = 0; j < a->vectors; j++) {
+        a->maximum[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
+        a->sum[j] = tm_slot(r, tm_splat_f32(r, 0));
+        for (int64_t d = 0; a->fused && d < a->value_size; d++)
+            a->sums[d][j] = tm_slot(r, tm_splat_f32(r, 0));
+    }
+}
+
+/* The answers so far: nothing. */
+static void clear(tm_region *r, const tm_attention *a) {
     if (a->fused || a->single)
         return;
+    if (a->rows > 0) {
+        tm_attention_clear_rows(r, a);
+        return;
+    }
     tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), 1);
     for (int j = 0; j < a->vectors; j++)
-        put(r, a, tm_splat_f32(r, 0), a->mixed, d.index, j);
+        tm_attention_put(r, a, tm_splat_f32(r, 0), a->mixed, d.index, j);
     tm_loop_end(r, &d);
+}
+
+static int64_t unit_queries(const tm_region *r, const tm_attention *a) {
+    return (int64_t)QUERIES * tm_attention_groups(r, a);
 }
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     tm_attention a = {0};
     set_up(r, &a);
     LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
-    *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, QUERIES));
+    int64_t queries = unit_queries(r, &a);
+    *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, queries));
     LLVMValueRef work =
-        tm_max(r, tm_mul(r, a.keys, tm_int(r, (a.size + a.value_size + 16) * QUERIES)), tm_int(r, 1));
+        tm_max(r, tm_mul(r, a.keys, tm_int(r, (a.size + a.value_size + 16) * queries)), tm_int(r, 1));
     *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, 400000), work, ""), tm_int(r, 1));
     return TM_OK;
 }
 
+/* Keys behind the last one that the queries at hand may see. */
+static LLVMValueRef end_of_keys(tm_region *r, const tm_attention *a) {
+    return a->causal ? tm_min(r, a->keys, tm_add(r, a->query, a->lanes)) : a->keys;
+}
+
+/* The queries at hand and all keys, a tile at a time. */
+static void all_keys(tm_region *r, tm_attention *a) {
+    LLVMValueRef end = end_of_keys(r, a);
+    clear(r, a);
+    if (a->single) {
+        tile(r, a, tm_int(r, 0), end);
+        return;
+    }
+    tm_loop keys = tm_loop_begin(r, tm_int(r, 0), end, a->tile);
+    tile(r, a, keys.index, end);
+    tm_loop_end(r, &keys);
+}
+
 /* All queries of a unit, `width` at a time. */
 static void unit(tm_region *r, tm_attention *a) {
-    a->turned = tm_region_alloca(r, r->e->f32, a->size * a->width, 64);
-    a->scores = tm_region_alloca(r, r->e->f32, (int64_t)(a->tile + a->block) * a->width, 64);
-    a->mixed = tm_region_alloca(r, r->e->f32, a->value_size * a->width, 64);
-    a->list = tm_region_alloca(r, r->e->i64, a->tile, 64);
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
-    a->query = tm_add(r, a->first_query, part.index);
-    a->lanes = tm_min(r, tm_int(r, a->width), tm_sub(r, a->query_count, part.index));
+    choose_queries(r, a, part.index);
+    tm_attention_turn(r, a, 0);
+    for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
+        for (int j = 0; j < a->vectors; j++)
+            a->q[d][j] = tm_attention_get(r, a, a->turned, tm_int(r, d), j);
+    attempts t = begin_attempts(r, a);
     begin_queries(r, a);
-    LLVMValueRef end = a->keys;
-    if (a->causal)
-        end = tm_min(r, end, tm_add(r, a->query, a->lanes));
-    if (a->single)
-        tile(r, a, tm_int(r, 0), end);
-    else {
-        tm_loop keys = tm_loop_begin(r, tm_int(r, 0), end, a->tile);
-        tile(r, a, keys.index, end);
-        tm_loop_end(r, &keys);
-    }
+    all_keys(r, a);
+    check_attempt(r, a, &t);
+    end_attempts(r, &t);
     finish(r, a);
     tm_loop_end(r, &part);
+}
+
+/* Maxima and sums of the queries at hand, from number `part` of the unit on, back to where they wait. */
+static void leave_queries(tm_region *r, const tm_attention *a, LLVMValueRef part) {
+    for (int j = 0; j < a->vectors; j++) {
+        LLVMValueRef at = tm_add(r, part, tm_int(r, (int64_t)j * r->lanes));
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_held(r, a->maximum[j]), a->maxima, at);
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_held(r, a->sum[j]), a->totals, at);
+    }
+}
+
+static void resume_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
+    choose_queries(r, a, part);
+    begin_queries(r, a);
+    for (int j = 0; j < a->vectors; j++) {
+        LLVMValueRef at = tm_add(r, part, tm_int(r, (int64_t)j * r->lanes));
+        LLVMBuildStore(r->e->builder, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->maxima, at), a->maximum[j]);
+        LLVMBuildStore(r->e->builder, tm_load_vector(r, TAMIS_TYPE_FLOAT, a->totals, at), a->sum[j]);
+    }
+}
+
+/* The same with all queries of the unit going through a tile of keys before the next one. */
+static void all_keys_by_tiles(tm_region *r, tm_attention *a) {
+    tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
+    choose_queries(r, a, part.index);
+    begin_queries(r, a);
+    clear(r, a);
+    leave_queries(r, a, part.index);
+    tm_loop_end(r, &part);
+    a->query = a->first_query;
+    a->lanes = a->query_count;
+    tm_loop keys = tm_loop_begin(r, tm_int(r, 0), end_of_keys(r, a), a->tile);
+    part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
+    resume_queries(r, a, part.index);
+    LLVMValueRef end = end_of_keys(r, a);
+    LLVMBasicBlockRef seen = a->causal ? tm_if_begin(r, tm_less(r, keys.index, end)) : NULL;
+    tile(r, a, keys.index, end);
+    leave_queries(r, a, part.index);
+    if (seen != NULL)
+        tm_if_end(r, seen);
+    tm_loop_end(r, &part);
+    tm_loop_end(r, &keys);
+}
+
+static void unit_by_tiles(tm_region *r, tm_attention *a) {
+    a->maxima = tm_region_alloca(r, r->e->f32, unit_queries(r, a), 64);
+    a->totals = tm_region_alloca(r, r->e->f32, unit_queries(r, a), 64);
+    attempts t = begin_attempts(r, a);
+    all_keys_by_tiles(r, a);
+    tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
+    resume_queries(r, a, part.index);
+    check_attempt(r, a, &t);
+    tm_loop_end(r, &part);
+    end_attempts(r, &t);
+    part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
+    resume_queries(r, a, part.index);
+    finish(r, a);
+    tm_loop_end(r, &part);
+}
+
+static void allocate(tm_region *r, tm_attention *a) {
+    int64_t turned = (int64_t)a->chunk * a->width, packed = a->packs ? tm_attention_packed_bytes(r, a) / 4 : 0;
+    if (a->by_tiles && packed > turned)
+        turned = packed;
+    a->turned = tm_region_alloca(r, r->e->f32, turned, 64);
+    if (a->packs)
+        a->packed = a->by_tiles ? a->turned : tm_region_alloca(r, r->e->f32, packed, 64);
+    a->scores = tm_region_alloca(r, r->e->f32, (int64_t)(a->tile + BLOCK) * a->width, 64);
+    if (a->rows > 0)
+        a->factors = tm_region_alloca(r, r->e->f32, a->width, 64);
+    else
+        a->mixed = tm_region_alloca(r, r->e->f32, a->value_size * a->width, 64);
+    a->list = tm_region_alloca(r, r->e->i64, a->tile, 64);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
@@ -479,19 +540,25 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     for (int i = 0; i < 4; i++)
         a.data[i] = a.inputs[i] >= 0 ? tm_operand_data(r, a.inputs[i]) : NULL;
     a.out = tm_operand_data(r, r->node->input_count);
-    LLVMValueRef blocks = tm_ceildiv(r, a.queries, QUERIES);
+    int64_t queries = unit_queries(r, &a);
+    LLVMValueRef blocks = tm_ceildiv(r, a.queries, queries);
     tm_loop units = tm_loop_begin(r, begin, end, 1);
     LLVMValueRef plane = LLVMBuildUDiv(b, units.index, blocks, "");
-    a.first_query = tm_mul(r, tm_sub(r, units.index, tm_mul(r, plane, blocks)), tm_int(r, QUERIES));
-    a.query_count = tm_min(r, tm_int(r, QUERIES), tm_sub(r, a.queries, a.first_query));
+    a.first_query = tm_mul(r, tm_sub(r, units.index, tm_mul(r, plane, blocks)), tm_int(r, queries));
+    a.query_count = tm_min(r, tm_int(r, queries), tm_sub(r, a.queries, a.first_query));
     a.batch = LLVMBuildUDiv(b, plane, tm_int(r, a.heads), "");
     a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
     a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
-    set_mask(r, &a);
+    tm_attention_set_mask(r, &a);
     if (tm_attention_is_one(r, &a))
         tm_attention_one(r, &a);
-    else
-        unit(r, &a);
+    else {
+        allocate(r, &a);
+        if (a.by_tiles)
+            unit_by_tiles(r, &a);
+        else
+            unit(r, &a);
+    }
     tm_loop_end(r, &units);
     return TM_OK;
 }

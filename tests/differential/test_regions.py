@@ -21,6 +21,7 @@ SEEDS = range(*[int(n) for n in os.environ.get("TAMIS_SEEDS", "0:4").split(":")]
 LEVELS = [[], ["-mcpu=x86-64-v3"], ["-mcpu=x86-64-v4"]]
 OPSET = 23
 CASES = 8
+FEWER = {"block": 2, "long_attention": 3}
 SIZES = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 32, 33, 50, 64, 65, 70]
 # Rounding steps of float32, relative to the largest number of a tensor; the cases keep numbers small.
 STEPS = 2048
@@ -330,7 +331,6 @@ def attention_case(m):
         value_size = size
     groups = m.pick([1, 1, 2, 3])
     kv_heads = m.pick([1, 2, 3])
-    heads = kv_heads * groups
     batch, queries, keys = m.dim(3), m.dim(70), m.dim(70 if m.chance(0.8) else 300)
     causal = m.chance(0.3)
     if m.chance(0.4):
@@ -338,10 +338,25 @@ def attention_case(m):
     if m.chance(0.3):  # so has the single query of a decoder's step, with heads of whole vectors
         size, value_size, queries = m.pick([8, 16, 48, 64]), m.pick([16, 32, 128]), 1
         keys = m.dim(70 if m.chance(0.7) else 700)
+    attend(m, size, value_size, kv_heads * groups, kv_heads, batch, queries, keys, causal, m.chance(0.4))
+
+
+def long_attention_case(m):
+    """Heads and lengths for which tiles of keys are shared by many queries, columns of V packed, Q turned in parts."""
+    size = m.pick([32, 64, 96, 128, 161, 192, 250, 256])
+    value_size = size if m.chance(0.6) else m.pick([20, 64, 72, 100, 144, 256])
+    flat = m.chance(0.6)
+    kv_heads = m.pick([1, 2, max(1, 1024 // size)]) if flat else m.pick([1, 2])
+    queries, keys = m.pick([33, 64, 130, 200]), m.pick([64, 129, 200, 256, 333])
+    if m.chance(0.3):
+        queries = keys = m.dim(70)
+    attend(m, size, value_size, kv_heads * m.pick([1, 1, 2]), kv_heads, 1, queries, keys, m.chance(0.4), flat)
+
+
+def attend(m, size, value_size, heads, kv_heads, batch, queries, keys, causal, flat):
     attributes = {"is_causal": 1} if causal else {}
     if m.chance(0.4):
         attributes["scale"] = float(m.random.uniform(0.2, 1))
-    flat = m.chance(0.4)
     if flat:
         attributes.update(q_num_heads=heads, kv_num_heads=kv_heads)
         lines = [[queries, heads * size], [keys, kv_heads * size], [keys, kv_heads * value_size]]
@@ -475,7 +490,8 @@ def scan_case(m):
 
 
 FAMILIES = {"elementwise": elementwise_case, "matmul": matmul_case, "norm": norm_case,
-            "attention": attention_case, "block": block_case, "scan": scan_case}
+            "attention": attention_case, "block": block_case, "scan": scan_case,
+            "long_attention": long_attention_case}
 
 # ---- running ----
 
@@ -532,7 +548,7 @@ def sizes_of(m):
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_regions(family, seed, tmp_path):
     m = Model([seed, list(FAMILIES).index(family)])
-    for _ in range(CASES if family != "block" else 2):
+    for _ in range(FEWER.get(family, CASES)):
         FAMILIES[family](m)
     path = tmp_path / "model.onnx"
     path.write_bytes(m.make().SerializeToString())

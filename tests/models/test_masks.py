@@ -80,3 +80,46 @@ def test_masks(tmp_path, form, math):
     for bad in BAD if math == "strict" else BAD[:1]:
         inputs = data(bad)
         np.testing.assert_allclose(answer(tmp_path, inputs), expected(form, **inputs), rtol=2e-5, atol=2e-6, err_msg=str(bad))
+
+
+# ---- masks that hide whole tiles of keys, which are left out unless a row sees nothing else ----
+
+LONG = 300
+
+
+def added(pattern):
+    """True where a key is seen; some rows of `holes` see none."""
+    query, key = np.arange(LONG)[:, None], np.arange(LONG)[None]
+    seen = {"causal": key <= query, "band": (key <= query) & (key > query - 40), "padded": (key < 70) | (query < 0),
+            "blocks": key // 100 == query // 100, "holes": (key > query) & (query % 7 != 3)}[pattern]
+    return np.broadcast_to(seen, (LONG, LONG))
+
+
+@pytest.mark.parametrize("fill", [-1e9, float(np.finfo(np.float32).min), -np.inf])
+@pytest.mark.parametrize("size", [8, 64, 192])
+def test_hidden_tiles(tmp_path, fill, size):
+    nodes, wanted = [], {}
+    generator = np.random.default_rng(size)
+    q, k, v = (generator.standard_normal((1, 2, LONG, size)).astype(np.float32) for _ in range(3))
+    feeds = {"q": q, "k": k, "v": v}
+    scores = q.astype(np.float64) @ np.swapaxes(k, 2, 3).astype(np.float64) * size**-0.5
+    for name in ("causal", "band", "padded", "blocks", "holes"):
+        nodes.append(helper.make_node("Attention", ["q", "k", "v", name], [f"y_{name}"]))
+        feeds[name] = np.where(added(name), np.float32(0), np.float32(fill))
+        with np.errstate(all="ignore"):
+            m = (scores.astype(np.float32) + feeds[name]).astype(np.float64)
+            e = np.exp(m - m.max(axis=-1, keepdims=True))
+            y = e / e.sum(axis=-1, keepdims=True) @ v.astype(np.float64)
+            wanted[f"y_{name}"] = np.where(np.isnan(y), 0, y)  # what Attention makes of rows that are -inf throughout
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape) for n, x in feeds.items()]
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in wanted]
+    graph = helper.make_graph(nodes, "g", ports, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), tmp_path / "m.onnx")
+    np.savez(tmp_path / "in.npz", **feeds)
+    for options in ([], ["--math=strict"], ["-mcpu=x86-64-v3"]):
+        subprocess.run([TAMIS, "compile", *options, tmp_path / "m.onnx", "-o", tmp_path / "m.so"], check=True, timeout=60)
+        subprocess.run([TAMIS, "run", tmp_path / "m.so", "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz"],
+                       check=True, timeout=60)
+        with np.load(tmp_path / "out.npz") as made:
+            for name, want in wanted.items():
+                np.testing.assert_allclose(made[name], want, rtol=2e-5, atol=2e-6, err_msg=f"{name} {options}")
