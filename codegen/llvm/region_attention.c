@@ -418,9 +418,11 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     set_up(r, &a);
     LLVMValueRef batch = tm_operand_dim(r, a.inputs[0], 0);
     int64_t queries = unit_queries(r, &a);
-    *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, a.heads)), tm_ceildiv(r, a.queries, queries));
-    LLVMValueRef work =
-        tm_max(r, tm_mul(r, a.keys, tm_int(r, (a.size + a.value_size + 16) * queries)), tm_int(r, 1));
+    LLVMValueRef shared = tm_attention_shared_heads(r, &a);
+    LLVMValueRef planes = LLVMBuildUDiv(r->e->builder, tm_int(r, a.heads), shared, "");
+    *out_units = tm_mul(r, tm_mul(r, batch, planes), tm_ceildiv(r, a.queries, queries));
+    LLVMValueRef work = tm_mul(r, a.keys, tm_int(r, (a.size + a.value_size + 16) * queries));
+    work = tm_max(r, tm_mul(r, work, shared), tm_int(r, 1));
     *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, 400000), work, ""), tm_int(r, 1));
     return TM_OK;
 }
@@ -533,6 +535,40 @@ static void allocate(tm_region *r, tm_attention *a) {
     a->list = tm_region_alloca(r, r->e->i64, a->tile, 64);
 }
 
+/* One after the other. */
+static void heads(tm_region *r, tm_attention *a, LLVMValueRef shared) {
+    LLVMValueRef first = a->head;
+    allocate(r, a);
+    tm_loop head = tm_loop_begin(r, first, tm_add(r, first, shared), 1);
+    a->head = head.index;
+    tm_attention_set_mask(r, a);
+    if (a->by_tiles)
+        unit_by_tiles(r, a);
+    else
+        unit(r, a);
+    tm_loop_end(r, &head);
+    a->head = first;
+}
+
+/* The unit at hand: the heads from the current one on that share K and V. */
+static void heads_together(tm_region *r, tm_attention *a, LLVMValueRef shared) {
+    LLVMValueRef is_one = tm_attention_is_one(r, a);
+    int64_t known = is_one == NULL ? 0 : LLVMIsConstant(is_one) ? 1 : -1;
+    LLVMBasicBlockRef after = NULL;
+    if (known == -1)
+        after = tm_if_begin(r, is_one);
+    if (known != 0)
+        tm_attention_one(r, a);
+    if (known == -1) {
+        tm_if_end(r, after);
+        after = tm_if_begin(r, LLVMBuildNot(r->e->builder, is_one, ""));
+    }
+    if (known != 1)
+        heads(r, a, shared);
+    if (known == -1)
+        tm_if_end(r, after);
+}
+
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_attention a = {0};
     LLVMBuilderRef b = r->e->builder;
@@ -541,24 +577,17 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
         a.data[i] = a.inputs[i] >= 0 ? tm_operand_data(r, a.inputs[i]) : NULL;
     a.out = tm_operand_data(r, r->node->input_count);
     int64_t queries = unit_queries(r, &a);
+    LLVMValueRef shared = tm_attention_shared_heads(r, &a);
     LLVMValueRef blocks = tm_ceildiv(r, a.queries, queries);
     tm_loop units = tm_loop_begin(r, begin, end, 1);
     LLVMValueRef plane = LLVMBuildUDiv(b, units.index, blocks, "");
     a.first_query = tm_mul(r, tm_sub(r, units.index, tm_mul(r, plane, blocks)), tm_int(r, queries));
     a.query_count = tm_min(r, tm_int(r, queries), tm_sub(r, a.queries, a.first_query));
-    a.batch = LLVMBuildUDiv(b, plane, tm_int(r, a.heads), "");
-    a.head = tm_sub(r, plane, tm_mul(r, a.batch, tm_int(r, a.heads)));
+    LLVMValueRef planes = LLVMBuildUDiv(b, tm_int(r, a.heads), shared, "");
+    a.batch = LLVMBuildUDiv(b, plane, planes, "");
+    a.head = tm_mul(r, tm_sub(r, plane, tm_mul(r, a.batch, planes)), shared);
     a.kv_head = LLVMBuildUDiv(b, a.head, tm_int(r, a.heads / a.kv_heads), "");
-    tm_attention_set_mask(r, &a);
-    if (tm_attention_is_one(r, &a))
-        tm_attention_one(r, &a);
-    else {
-        allocate(r, &a);
-        if (a.by_tiles)
-            unit_by_tiles(r, &a);
-        else
-            unit(r, &a);
-    }
+    heads_together(r, &a, shared);
     tm_loop_end(r, &units);
     return TM_OK;
 }

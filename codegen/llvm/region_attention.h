@@ -15,6 +15,7 @@
 #define TM_ATTENTION_FUSED 16    /* largest head that is mixed together with the weights */
 #define TM_ATTENTION_UNROLLED 4  /* head sizes without a loop */
 #define TM_ATTENTION_QUERIES 32  /* that go through the keys together, at most: the same for all levels */
+#define TM_ATTENTION_HEADS 8     /* that share K and V in a unit of a single query, at most */
 #define TM_ATTENTION_KEYS 16     /* keys at once, at most */
 
 typedef struct tm_attention {
@@ -95,9 +96,11 @@ void tm_attention_clear_rows(tm_region *r, const tm_attention *a);
 /* Divides (multiplies, with fast math). */
 void tm_attention_divide_rows(tm_region *r, const tm_attention *a, const LLVMValueRef *factors);
 
-/* Is there a single query, with heads of whole vectors? */
-bool tm_attention_is_one(const tm_region *r, const tm_attention *a);
-/* The unit's query. */
+/* Is there a single query, as far as that may be, with heads of whole vectors? NULL: no. */
+LLVMValueRef tm_attention_is_one(tm_region *r, const tm_attention *a);
+/* How many heads of Q that read the same K and V are a unit; 1 if there are several queries. The same for all levels. */
+LLVMValueRef tm_attention_shared_heads(tm_region *r, const tm_attention *a);
+/* The query of the unit's heads, from the current one on. */
 void tm_attention_one(tm_region *r, const tm_attention *a);
 
 #endif

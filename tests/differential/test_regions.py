@@ -337,6 +337,7 @@ def attention_case(m):
         keys = queries
     if m.chance(0.3):  # so has the single query of a decoder's step, with heads of whole vectors
         size, value_size, queries = m.pick([8, 16, 48, 64]), m.pick([16, 32, 128]), 1
+        groups = m.pick([groups, 4, 6, 7, 8, 11])
         keys = m.dim(70 if m.chance(0.7) else 700)
     attend(m, size, value_size, kv_heads * groups, kv_heads, batch, queries, keys, causal, m.chance(0.4))
 
@@ -350,6 +351,8 @@ def long_attention_case(m):
     queries, keys = m.pick([33, 64, 130, 200]), m.pick([64, 129, 200, 256, 333])
     if m.chance(0.3):
         queries = keys = m.dim(70)
+    elif m.chance(0.3):  # of sizes that are symbols, one is 1
+        queries = m.dim(70, 1)
     attend(m, size, value_size, kv_heads * m.pick([1, 1, 2]), kv_heads, 1, queries, keys, m.chance(0.4), flat)
 
 
