@@ -357,20 +357,18 @@ static void key_block(tm_region *r, const attention *a, LLVMValueRef first_key) 
     tm_loop_end(r, &group);
 }
 
+/* Less than 32 KiB: Q is not read any more when weights are made, nor are scores when V is mixed. Rows of the last group
+ * that have no query are multiplied too; what is there does not matter. */
 static void allocate(tm_region *r, attention *a) {
     LLVMTypeRef half = r->e->i16, single = r->e->f32;
-    a->q = tm_region_alloca(r, half, GROUP * a->shared.size, 64);
+    int64_t columns = a->shared.size > a->block ? a->shared.size : a->block;
+    a->q = a->weights = tm_region_alloca(r, half, GROUP * columns, 64);
     a->k = tm_region_alloca(r, half, a->block * a->shared.size, 64);
     a->v = tm_region_alloca(r, half, a->block * a->shared.value_size, 64);
-    a->scores = tm_region_alloca(r, single, GROUP * a->block, 64);
-    a->weights = tm_region_alloca(r, half, GROUP * a->block, 64);
-    a->mixed = tm_region_alloca(r, single, (int64_t)GROUP * 32, 64);
+    a->scores = a->mixed = tm_region_alloca(r, single, GROUP * a->block, 64);
     a->maximum = tm_region_alloca(r, single, QUERIES, 64);
     a->sum = tm_region_alloca(r, single, QUERIES, 64);
     a->down = tm_region_alloca(r, single, GROUP, 64);
-    /* Rows of the last group that have no query are multiplied too; they need numbers, not these. */
-    LLVMBuildMemSet(r->e->builder, a->weights, LLVMConstInt(r->e->i8, 0, 0), tm_int(r, GROUP * a->block * 2),
-                    64);
 }
 
 static void on_tiles(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
