@@ -61,6 +61,8 @@ static tm_code llvm_error(tm_emit *e, const char *what, char *message) {
     return code;
 }
 
+#define LARGEST_FRAME "32768" /* bytes; a host may run us on a thread with a small stack */
+
 static void set_function_attributes(tm_emit *e) {
     const tm_level *level = &e->options->target.levels[0];
     unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
@@ -69,6 +71,9 @@ static void set_function_attributes(tm_emit *e) {
             continue;
         LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
                                 LLVMCreateEnumAttribute(e->context, nounwind, 0));
+#ifndef NDEBUG
+        LLVMAddTargetDependentFunctionAttr(f, "warn-stack-size", LARGEST_FRAME); /* see note_frame() in objects.c */
+#endif
         if (LLVMGetStringAttributeAtIndex(f, LLVMAttributeFunctionIndex, "target-cpu", 10) != NULL)
             continue;
         LLVMAddTargetDependentFunctionAttr(f, "target-cpu", level->cpu);

@@ -98,13 +98,40 @@ static void compile_cold_functions_fast(const object *o) {
     }
 }
 
+/* Keeps the first message about a frame that is larger than its function allows. */
+static void note_frame(LLVMDiagnosticInfoRef info, void *argument) {
+    char **frame = argument;
+    char *text = LLVMGetDiagInfoDescription(info);
+    if (*frame == NULL && strstr(text, "stack frame size") != NULL)
+        *frame = text;
+    else
+        LLVMDisposeMessage(text);
+}
+
+/* Has it failed? A frame that is too large is a failure with a message. */
+static bool emit(LLVMTargetMachineRef machine, LLVMModuleRef module, const char *path, char **out_message) {
+    char *frame = NULL;
+    LLVMContextRef context = LLVMGetModuleContext(module);
+    LLVMDiagnosticHandler before = LLVMContextGetDiagnosticHandler(context);
+    void *argument = LLVMContextGetDiagnosticContext(context);
+    LLVMContextSetDiagnosticHandler(context, note_frame, &frame);
+    bool failed =
+        LLVMTargetMachineEmitToFile(machine, module, (char *)(uintptr_t)path, LLVMObjectFile, out_message);
+    LLVMContextSetDiagnosticHandler(context, before, argument);
+    if (frame == NULL)
+        return failed;
+    if (failed)
+        LLVMDisposeMessage(*out_message);
+    *out_message = frame;
+    return true;
+}
+
 static void write_object(object *o, const tm_codegen_options *options) {
     LLVMTargetMachineRef machine = tm_create_machine(&options->target, options->level, &o->message);
     o->failed = machine == NULL || !tm_optimize_module(o->module, machine, options->level, &o->message);
     if (!o->failed) {
         compile_cold_functions_fast(o);
-        o->failed = LLVMTargetMachineEmitToFile(machine, o->module, (char *)(uintptr_t)o->path,
-                                                LLVMObjectFile, &o->message);
+        o->failed = emit(machine, o->module, o->path, &o->message);
     }
     if (machine != NULL)
         LLVMDisposeTargetMachine(machine);
