@@ -5,6 +5,13 @@
  * Covered: f32, head sizes known and up to 256, no cache operands, no soft cap, one output, a mask that is
  * bool or f32 and whose dims are those of the scores or 1. All others keep the library kernel, which does
  * every form.
+ *
+ * A constant mask that hides exactly the keys behind each query says what is_causal says, for which tiles of keys are left
+ * out without a look at it; one of nothing but zeros says nothing:
+ *
+ *     %y = Attention(%q, %k, %v, [[0, -inf], [0, 0]])   ->   %y = Attention(%q, %k, %v) {is_causal = 1}
+ *
+ * Each query sees at least its own key, beside which a key with -1e4 or less weighs nothing.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -12,6 +19,7 @@
 #include <math.h>
 
 #define LARGEST_HEAD 256
+#define LEAST_FILL 1e4
 
 static bool heads(const tm_node *node, const tm_value *value, const char *attribute, int64_t *out_heads,
                   int64_t *out_size) {
@@ -77,7 +85,42 @@ static bool is_candidate(const tm_node *node) {
     return mask == NULL || mask_fits(mask, q, k, q_heads);
 }
 
+/* What a mask does, for all batches and heads. */
+typedef enum mask_kind { MASK_ANY, MASK_NOTHING, MASK_CAUSAL } mask_kind;
+
+static mask_kind classify(const tm_value *mask, bool strict) {
+    if (mask->constant == NULL || tm_dim_is(mask->dims[mask->rank - 2], 1))
+        return MASK_ANY;
+    int64_t rows = mask->dims[mask->rank - 2]->constant, keys = mask->dims[mask->rank - 1]->constant;
+    int64_t count = tm_constant_count(mask->constant), hidden = 0, behind = 0;
+    double fill = strict ? -INFINITY : -LEAST_FILL;
+    for (int64_t i = 0; i < count; i++) {
+        double x;
+        if (mask->type == TAMIS_TYPE_BOOL)
+            x = ((const uint8_t *)mask->constant->data)[i] != 0 ? 0 : -INFINITY;
+        else if (!tm_constant_double(mask->constant, i, &x))
+            return MASK_ANY;
+        bool is_behind = i % keys > i / keys % rows;
+        if (x != 0 && !(is_behind && x <= fill))
+            return MASK_ANY;
+        behind += is_behind;
+        hidden += x != 0;
+    }
+    return hidden == 0 ? MASK_NOTHING : hidden == behind ? MASK_CAUSAL : MASK_ANY;
+}
+
+static void replace_mask(tm_node *node, bool strict) {
+    const tm_value *mask = node->input_count > 3 ? node->inputs[3] : NULL;
+    mask_kind kind = mask != NULL ? classify(mask, strict) : MASK_ANY;
+    if (kind == MASK_ANY)
+        return;
+    tm_node_set_input(node, 3, NULL);
+    if (kind == MASK_CAUSAL)
+        tm_node_set_int(node, "is_causal", 1);
+}
+
 static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_region) {
+    replace_mask(node, context->options->strict_math);
     return tm_region_build(context->model, "attention", &node, 1, out_region);
 }
 
