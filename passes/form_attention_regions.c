@@ -6,8 +6,8 @@
  * bool or f32 and whose dims are those of the scores or 1. All others keep the library kernel, which does
  * every form.
  *
- * A constant mask that hides exactly the keys behind each query says what is_causal says, for which tiles of keys are left
- * out without a look at it; one of nothing but zeros says nothing:
+ * A constant mask that hides exactly the keys behind each query says what is_causal says, for which tiles of
+ * keys are left out without a look at it; one of nothing but zeros says nothing:
  *
  *     %y = Attention(%q, %k, %v, [[0, -inf], [0, 0]])   ->   %y = Attention(%q, %k, %v) {is_causal = 1}
  *

@@ -102,7 +102,8 @@ void tm_attention_turn_few(const float *from, int64_t stride, int64_t rows, int6
                            int64_t width, float scale);
 void tm_attention_return_few(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
                              int64_t stride);
-/* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0: nothing but -inf. */
+/* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0, and nothing written: no number
+ * of the mask is more than `least` (NaN: all are). */
 int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
                               int64_t keys, float *to, int64_t width, int64_t padding, float least);
 int32_t tm_attention_mask_bool(const uint8_t *mask, int64_t query_stride, int64_t key_stride, int64_t rows,

@@ -132,7 +132,8 @@ static inline bool any8(const void *mask, int64_t at, bool flags, float least) {
 }
 
 /* The same for a row of it. */
-static inline bool any_in_row(const void *mask, int64_t at, bool flags, int64_t key_stride, int64_t keys, float least) {
+static inline bool any_in_row(const void *mask, int64_t at, bool flags, int64_t key_stride, int64_t keys,
+                              float least) {
     int64_t key = 0;
     for (; key_stride == 1 && key + SIDE <= keys; key += SIDE)
         if (any8(mask, at + key, flags, least))
@@ -144,7 +145,8 @@ static inline bool any_in_row(const void *mask, int64_t at, bool flags, int64_t 
 }
 
 static inline int32_t add_mask(const void *mask, bool flags, int64_t query_stride, int64_t key_stride,
-                               int64_t rows, int64_t keys, float *to, int64_t width, int64_t padding, float least) {
+                               int64_t rows, int64_t keys, float *to, int64_t width, int64_t padding,
+                               float least) {
     const float lowest = -__builtin_inff();
     int64_t key = 0;
     int64_t sides[SIDE], columns[SIDE];
@@ -183,8 +185,6 @@ static inline int32_t add_mask(const void *mask, bool flags, int64_t query_strid
     return 1;
 }
 
-/* Puts the mask of `keys` keys, for rows of queries turned round, where scores are added to it, and -inf for some keys
- * behind them; 0 and nothing of that if no number of it is more than `least` (NaN: all are). */
 int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
                               int64_t keys, float *to, int64_t width, int64_t padding, float least) {
     return add_mask(mask, false, query_stride, key_stride, rows, keys, to, width, padding, least);

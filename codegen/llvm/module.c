@@ -72,7 +72,8 @@ static void set_function_attributes(tm_emit *e) {
         LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
                                 LLVMCreateEnumAttribute(e->context, nounwind, 0));
 #ifndef NDEBUG
-        LLVMAddTargetDependentFunctionAttr(f, "warn-stack-size", LARGEST_FRAME); /* see note_frame() in objects.c */
+        /* What is above is an error: note_frame() in objects.c. */
+        LLVMAddTargetDependentFunctionAttr(f, "warn-stack-size", LARGEST_FRAME);
 #endif
         if (LLVMGetStringAttributeAtIndex(f, LLVMAttributeFunctionIndex, "target-cpu", 10) != NULL)
             continue;

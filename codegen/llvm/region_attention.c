@@ -5,21 +5,18 @@
  *     Y[b, h, q, :] = sum over k of softmax_k(scale * Q[b, h, q, :] . K[b, h, k, :] + mask[b, h, q, k]) V[b,
  * h, k, :]
  *
- * The lanes of all vectors are queries. A unit is one head and up to 32 queries, taken `width` at a time: their
- * rows of Q are turned once (support_attention.c), and then nothing is: numbers of K and V are read where they lie
- * and spread over the lanes,
+ * The lanes of all vectors are queries. A unit is one head and up to 32 queries, taken `width` at a time:
+ * their rows of Q are turned once (support_attention.c), and then nothing is: numbers of K and V are read
+ * where they lie and spread over the lanes,
  *
  *     score[key][lanes]  = sum over d of K[key][d] * turned Q[d][lanes]      `block` keys in registers
  *     weight[key][lanes] = exp(score - shift)
  *     mixed[d][lanes]   += V[key][d] * weight[key][lanes]                    `columns` of V in registers
  *
- * so maxima and sums of the softmax are per lane, no head size leaves lanes empty, and tails exist only beyond the
- * last query. Keys come in tiles; between tiles runs the softmax of Milakov and Gimelshein, "Online
- * normalizer calculation for softmax", 2018: a running maximum and sum per query, and the mixed values scaled
- * down when the maximum grows. No buffer grows with the square of the length.
- *
- * Keys whose weights vanish for all lanes are not on the list that weights are made from, and tiles that a mask
- * hides are left out whole. Small heads mix in the loop that makes the weights.
+ * so maxima and sums of the softmax are per lane, no head size leaves lanes empty, and tails exist only
+ * beyond the last query. Where a head has whole vectors of columns of V, these are in the lanes of the second
+ * product instead (region_attention_mix.c). Keys come in tiles, with an online softmax between them
+ * (region_attention_softmax.c), so no buffer grows with the square of the length.
  *
  * A single query has a loop of its own (region_attention_one.c).
  *
@@ -33,10 +30,7 @@
 
 #define QUERIES TM_ATTENTION_QUERIES
 #define BLOCK TM_ATTENTION_KEYS
-#define FEW 8        /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
-#define COLUMNS 8        /* of V at once, at most */
-#define HIDDEN -0x1p29   /* what a mask adds to a key that is not to be seen, or less */
-#define LEFT 4       /* keys at once behind the last whole block */
+#define HIDDEN -0x1p29 /* what a mask adds to a key that is not to be seen, or less */
 
 static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
@@ -88,165 +82,25 @@ LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMVa
     return tm_mul(r, tm_add(r, tm_mul(r, line, tm_int(r, heads)), head), tm_int(r, size));
 }
 
-static LLVMValueRef address(tm_region *r, LLVMTypeRef type, LLVMValueRef base, LLVMValueRef index) {
-    return LLVMBuildInBoundsGEP2(r->e->builder, type, base, &index, 1, "");
-}
-
 /* Vector j of row `row` in a buffer whose rows are `width` floats. */
 static LLVMValueRef place(tm_region *r, const tm_attention *a, LLVMValueRef row, int j) {
     return tm_add(r, tm_mul(r, row, tm_int(r, a->width)), tm_int(r, (int64_t)j * r->lanes));
 }
 
-LLVMValueRef tm_attention_get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row, int j) {
+LLVMValueRef tm_attention_get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row,
+                              int j) {
     return tm_load_vector(r, TAMIS_TYPE_FLOAT, buffer, place(r, a, row, j));
 }
 
-void tm_attention_put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
-                int j) {
+void tm_attention_put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer,
+                      LLVMValueRef row, int j) {
     tm_store_vector(r, TAMIS_TYPE_FLOAT, value, buffer, place(r, a, row, j));
 }
 
-static LLVMValueRef multiply(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
-    return LLVMBuildFMul(r->e->builder, x, y, "");
-}
-
-/* The running maximum: the new shift, and what older sums are scaled down by. A row without any key so far
- * gets a finite shift, so that exp gives 0 and not NaN. */
-static void update_maxima(tm_region *r, tm_attention *a, const LLVMValueRef *best) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), zero = tm_splat_f32(r, 0);
-    for (int j = 0; j < a->vectors; j++) {
-        LLVMValueRef now = tm_held(r, best[j]), before = tm_held(r, a->maximum[j]);
-        if (!a->single)
-            now = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, now, before, ""), now, before, "");
-        a->shift[j] = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOEQ, now, lowest, ""), zero, now, "");
-        if (a->single)
-            continue;
-        a->down[j] = tm_math(r, r->fast ? "weight" : "exp", LLVMBuildFSub(b, before, a->shift[j], ""));
-        LLVMBuildStore(b, now, a->maximum[j]);
-        LLVMBuildStore(b, multiply(r, tm_held(r, a->sum[j]), a->down[j]), a->sum[j]);
-        for (int64_t d = 0; a->fused && d < a->value_size; d++)
-            LLVMBuildStore(b, multiply(r, tm_held(r, a->sums[d][j]), a->down[j]), a->sums[d][j]);
-    }
-}
-
-/* Lists the keys that have a weight for some lane: exp is 0 for the others. Nothing branches here, for which
- * keys these are is as good as random when scores are far apart. */
-static LLVMValueRef list_keys(tm_region *r, const tm_attention *a, LLVMValueRef count) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef bits = LLVMIntTypeInContext(r->e->context, (unsigned)r->lanes);
-    LLVMValueRef listed = tm_slot(r, tm_int(r, 0)), lowest[TM_ATTENTION_VECTORS];
-    for (int j = 0; j < a->vectors; j++)
-        lowest[j] = LLVMBuildFAdd(b, a->shift[j], tm_splat_f32(r, r->fast ? -87 : -104.5), "");
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef any = NULL, here = LLVMBuildLoad2(b, r->e->i64, listed, "");
-    for (int j = 0; j < a->vectors; j++) {
-        LLVMValueRef seen =
-            LLVMBuildFCmp(b, LLVMRealUGE, tm_attention_get(r, a, a->scores, key.index, j), lowest[j], "");
-        any = any == NULL ? seen : LLVMBuildOr(b, any, seen, "");
-    }
-    LLVMBuildStore(b, key.index, address(r, r->e->i64, a->list, here));
-    any = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, any, bits, ""), LLVMConstNull(bits), "");
-    LLVMBuildStore(b, tm_add(r, here, LLVMBuildZExt(b, any, r->e->i64, "")), listed);
-    tm_loop_end(r, &key);
-    return LLVMBuildLoad2(b, r->e->i64, listed, "");
-}
-
-static LLVMValueRef listed_key(tm_region *r, const tm_attention *a, LLVMValueRef i) {
-    return LLVMBuildLoad2(r->e->builder, r->e->i64, address(r, r->e->i64, a->list, i), "");
-}
-
-/* Weights of a listed key, added up. */
-static void weigh(tm_region *r, const tm_attention *a, LLVMValueRef key, LLVMValueRef *weights) {
-    LLVMBuilderRef b = r->e->builder;
-    for (int j = 0; j < a->vectors; j++) {
-        LLVMValueRef x = LLVMBuildFSub(b, tm_attention_get(r, a, a->scores, key, j), a->shift[j], "");
-        weights[j] = tm_math(r, r->fast ? "weight" : "exp", x);
-        LLVMBuildStore(b, LLVMBuildFAdd(b, tm_held(r, a->sum[j]), weights[j], ""), a->sum[j]);
-    }
-}
-
-/* The listed rows of V, each times its weights. */
-static void weigh_and_mix(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
-    tm_loop i = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef weights[TM_ATTENTION_VECTORS], key = listed_key(r, a, i.index);
-    weigh(r, a, key, weights);
-    LLVMValueRef row = tm_attention_row(r, a, 2, tm_add(r, first, key));
-    for (int64_t d = 0; d < a->value_size; d++) {
-        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->data[2], tm_add(r, row, tm_int(r, d)));
-        for (int j = 0; j < a->vectors; j++)
-            LLVMBuildStore(r->e->builder, tm_fma(r, x, weights[j], tm_held(r, a->sums[d][j])), a->sums[d][j]);
-    }
-    tm_loop_end(r, &i);
-}
-
-/* The same in two steps: weights in the order of the list, over the scores; then the columns of V in blocks. */
-static void weigh_listed(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
-    tm_loop i = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef weights[TM_ATTENTION_VECTORS], key = listed_key(r, a, i.index);
-    weigh(r, a, key, weights);
-    for (int j = 0; j < a->vectors; j++)
-        tm_attention_put(r, a, weights[j], a->scores, i.index, j);
-    LLVMBuildStore(r->e->builder, tm_attention_row(r, a, 2, tm_add(r, first, key)),
-                   address(r, r->e->i64, a->list, i.index));
-    tm_loop_end(r, &i);
-}
-
-/* mixed[d] = mixed[d] * down + sum over listed keys of weight * V[d], for some columns d from `column` on. */
-static void mix_columns(tm_region *r, const tm_attention *a, LLVMValueRef column, int columns,
-                        LLVMValueRef count) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef sums[COLUMNS][TM_ATTENTION_VECTORS];
-    for (int i = 0; i < columns; i++)
-        for (int j = 0; j < a->vectors; j++) {
-            LLVMValueRef start = tm_splat_f32(r, 0);
-            if (!a->single)
-                start = multiply(r, tm_attention_get(r, a, a->mixed, tm_add(r, column, tm_int(r, i)), j), a->down[j]);
-            sums[i][j] = tm_slot(r, start);
-        }
-    tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef row = listed_key(r, a, key.index); /* where it starts, by now */
-    LLVMValueRef weights[TM_ATTENTION_VECTORS], from = address(r, r->e->f32, a->data[2], tm_add(r, row, column));
-    for (int j = 0; j < a->vectors; j++)
-        weights[j] = tm_attention_get(r, a, a->scores, key.index, j);
-    for (int i = 0; i < columns; i++) {
-        LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, from, tm_int(r, i));
-        for (int j = 0; j < a->vectors; j++)
-            LLVMBuildStore(b, tm_fma(r, x, weights[j], tm_held(r, sums[i][j])), sums[i][j]);
-    }
-    tm_loop_end(r, &key);
-    for (int i = 0; i < columns; i++)
-        for (int j = 0; j < a->vectors; j++)
-            tm_attention_put(r, a, tm_held(r, sums[i][j]), a->mixed, tm_add(r, column, tm_int(r, i)), j);
-}
-
-static void mix(tm_region *r, const tm_attention *a, LLVMValueRef count) {
-    int64_t whole = a->value_size / a->columns * a->columns;
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, whole), a->columns);
-    mix_columns(r, a, column.index, a->columns, count);
-    tm_loop_end(r, &column);
-    if (whole < a->value_size)
-        mix_columns(r, a, tm_int(r, whole), (int)(a->value_size - whole), count);
-}
-
-/* What the sums of the queries at hand are divided by: multiplied by, with fast math. */
-static void divisors(tm_region *r, const tm_attention *a, LLVMValueRef *sums) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef one = tm_splat_f32(r, 1);
-    for (int j = 0; j < a->vectors; j++) {
-        sums[j] = tm_held(r, a->sum[j]);
-        if (!a->single) { /* of no keys at all the answer is 0, a product over an empty axis */
-            LLVMValueRef none = LLVMBuildICmp(b, LLVMIntEQ, a->keys, tm_int(r, 0), "");
-            sums[j] = LLVMBuildSelect(b, none, one, sums[j], "");
-        }
-        if (r->fast)
-            sums[j] = LLVMBuildFDiv(b, one, sums[j], "");
-    }
-}
-
-/* A loop that runs twice if it has to. With fast math a tile is left out when its mask is HIDDEN or less for all queries
- * at hand, as exporters fill it with -1e9 or the lowest number: beside any other key these weigh nothing. A query that
- * sees no other key, however, sees all of these alike; when there is one, all is done again without leaving tiles out. */
+/* A loop that runs twice if it has to. With fast math a tile is left out when its mask is HIDDEN or less for
+ * all queries at hand, as exporters fill it with -1e9 or the lowest number: beside any other key these weigh
+ * nothing. A query that sees no other key, however, sees all of these alike; when there is one, all is done
+ * again without leaving tiles out. */
 typedef struct attempts {
     tm_loop loop;
     LLVMBasicBlockRef after;
@@ -292,79 +146,6 @@ static void end_attempts(tm_region *r, attempts *t) {
         return;
     tm_if_end(r, t->after);
     tm_loop_end(r, &t->loop);
-}
-
-/* One tile of keys, from `first` on. */
-static void tile(tm_region *r, tm_attention *a, LLVMValueRef first, LLVMValueRef end) {
-    LLVMValueRef count = tm_min(r, tm_int(r, a->tile), tm_sub(r, end, first)), best[TM_ATTENTION_VECTORS];
-    LLVMBasicBlockRef hidden = NULL;
-    if (a->inputs[3] >= 0) {
-        LLVMBuilderRef b = r->e->builder;
-        LLVMValueRef seen = tm_attention_spread_mask(r, a, first, count);
-        if (a->skipped != NULL) {
-            LLVMValueRef before = LLVMBuildLoad2(b, r->e->i1, a->skipped, "");
-            LLVMBuildStore(b, LLVMBuildOr(b, before, LLVMBuildNot(b, seen, ""), ""), a->skipped);
-        }
-        if (!a->single) /* without a running maximum, all has to be computed to be NaN */
-            hidden = tm_if_begin(r, seen);
-    }
-    for (int j = 0; j < a->vectors; j++)
-        best[j] = tm_slot(r, tm_splat_f32(r, -INFINITY));
-    tm_attention_score(r, a, first, count, best);
-    update_maxima(r, a, best);
-    LLVMValueRef listed = list_keys(r, a, count);
-    if (a->fused)
-        weigh_and_mix(r, a, first, listed);
-    else {
-        weigh_listed(r, a, first, listed);
-        if (a->rows == 0)
-            mix(r, a, listed);
-        else if (a->single) {
-            LLVMValueRef sums[TM_ATTENTION_VECTORS];
-            divisors(r, a, sums);
-            tm_attention_mix(r, a, listed, sums);
-        } else
-            tm_attention_mix(r, a, listed, a->down);
-    }
-    if (hidden != NULL)
-        tm_if_end(r, hidden);
-}
-
-/* Divides by the sums and hands the answers over; rows that saw no key are NaN, as Softmax of nothing but
- * -inf is. */
-static void finish(tm_region *r, const tm_attention *a) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef sums[TM_ATTENTION_VECTORS];
-    if (a->rows > 0 && a->single) /* divided already */
-        return;
-    divisors(r, a, sums);
-    if (a->rows > 0) {
-        tm_attention_divide_rows(r, a, sums);
-        return;
-    }
-    if (a->fused) {
-        for (int d = 0; d < a->value_size; d++)
-            for (int j = 0; j < a->vectors; j++) {
-                LLVMValueRef x = tm_held(r, a->sums[d][j]);
-                x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
-                tm_attention_put(r, a, x, a->mixed, tm_int(r, d), j);
-            }
-    } else {
-        tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), 1);
-        for (int j = 0; j < a->vectors; j++) {
-            LLVMValueRef x = tm_attention_get(r, a, a->mixed, d.index, j);
-            x = r->fast ? multiply(r, x, sums[j]) : LLVMBuildFDiv(b, x, sums[j], "");
-            tm_attention_put(r, a, x, a->mixed, d.index, j);
-        }
-        tm_loop_end(r, &d);
-    }
-    LLVMValueRef arguments[6] = {a->mixed,
-                                 tm_int(r, a->width),
-                                 a->lanes,
-                                 tm_int(r, a->value_size),
-                                 address(r, r->e->f32, a->out, tm_attention_row(r, a, 3, a->query)),
-                                 tm_int(r, tm_attention_row_stride(r, a, 3))};
-    tm_emit_call(r->e, a->value_size < FEW ? "tm_attention_return_few" : "tm_attention_return", r->e->void_type, arguments, 6);
 }
 
 /* Which the `width` queries of the unit from number `part` on are, or what is left of them. */
@@ -437,18 +218,17 @@ static void all_keys(tm_region *r, tm_attention *a) {
     LLVMValueRef end = end_of_keys(r, a);
     clear(r, a);
     if (a->single) {
-        tile(r, a, tm_int(r, 0), end);
+        tm_attention_tile(r, a, tm_int(r, 0), end);
         return;
     }
     tm_loop keys = tm_loop_begin(r, tm_int(r, 0), end, a->tile);
-    tile(r, a, keys.index, end);
+    tm_attention_tile(r, a, keys.index, end);
     tm_loop_end(r, &keys);
 }
 
-/* All queries of a unit, `width` at a time. */
-static void unit(tm_region *r, tm_attention *a) {
-    tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
-    choose_queries(r, a, part.index);
+/* Queries of a unit from number `part` on. */
+static void some_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
+    choose_queries(r, a, part);
     tm_attention_turn(r, a, 0);
     for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
         for (int j = 0; j < a->vectors; j++)
@@ -458,7 +238,24 @@ static void unit(tm_region *r, tm_attention *a) {
     all_keys(r, a);
     check_attempt(r, a, &t);
     end_attempts(r, &t);
-    finish(r, a);
+    tm_attention_finish(r, a);
+}
+
+/* All queries of a unit, `width` at a time; few that are left in their own way, if there is one. */
+static void unit(tm_region *r, tm_attention *a, tm_attention *narrow) {
+    tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
+    if (narrow == NULL) {
+        some_queries(r, a, part.index);
+        tm_loop_end(r, &part);
+        return;
+    }
+    LLVMValueRef few = tm_less(r, tm_sub(r, a->query_count, part.index), tm_int(r, narrow->width + 1));
+    LLVMBasicBlockRef after = tm_if_begin(r, few);
+    some_queries(r, narrow, part.index);
+    tm_if_end(r, after);
+    after = tm_if_begin(r, LLVMBuildNot(r->e->builder, few, ""));
+    some_queries(r, a, part.index);
+    tm_if_end(r, after);
     tm_loop_end(r, &part);
 }
 
@@ -496,7 +293,7 @@ static void all_keys_by_tiles(tm_region *r, tm_attention *a) {
     resume_queries(r, a, part.index);
     LLVMValueRef end = end_of_keys(r, a);
     LLVMBasicBlockRef seen = a->causal ? tm_if_begin(r, tm_less(r, keys.index, end)) : NULL;
-    tile(r, a, keys.index, end);
+    tm_attention_tile(r, a, keys.index, end);
     leave_queries(r, a, part.index);
     if (seen != NULL)
         tm_if_end(r, seen);
@@ -516,38 +313,66 @@ static void unit_by_tiles(tm_region *r, tm_attention *a) {
     end_attempts(r, &t);
     part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
     resume_queries(r, a, part.index);
-    finish(r, a);
+    tm_attention_finish(r, a);
     tm_loop_end(r, &part);
 }
 
-static void allocate(tm_region *r, tm_attention *a) {
-    int64_t turned = (int64_t)a->chunk * a->width, packed = a->packs ? tm_attention_packed_bytes(r, a) / 4 : 0;
-    if (a->by_tiles && packed > turned)
-        turned = packed;
-    a->turned = tm_region_alloca(r, r->e->f32, turned, 64);
-    if (a->packs)
-        a->packed = a->by_tiles ? a->turned : tm_region_alloca(r, r->e->f32, packed, 64);
-    a->scores = tm_region_alloca(r, r->e->f32, (int64_t)(a->tile + BLOCK) * a->width, 64);
-    if (a->rows > 0)
-        a->factors = tm_region_alloca(r, r->e->f32, a->width, 64);
-    else
-        a->mixed = tm_region_alloca(r, r->e->f32, a->value_size * a->width, 64);
-    a->list = tm_region_alloca(r, r->e->i64, a->tile, 64);
+/* Gives the buffers their places behind each other, from `base` on; their bytes. */
+static int64_t place_buffers(tm_region *r, tm_attention *a, LLVMValueRef base) {
+    int64_t turned = (int64_t)a->chunk * a->width * 4,
+            packed = a->packs ? tm_attention_packed_bytes(r, a) : 0;
+    bool shared = a->by_tiles && packed > 0; /* Q is turned again when packed columns are not read any more */
+    struct {
+        LLVMValueRef *buffer;
+        int64_t bytes;
+    } all[] = {{&a->turned, shared && packed > turned ? packed : turned},
+               {&a->packed, shared ? 0 : packed},
+               {&a->scores, (int64_t)(a->tile + BLOCK) * a->width * 4},
+               {&a->factors, a->rows > 0 ? a->width * 4 : 0},
+               {&a->mixed, a->rows > 0 ? 0 : a->value_size * a->width * 4},
+               {&a->list, (int64_t)a->tile * 8}};
+    int64_t bytes = 0;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        LLVMValueRef at = tm_int(r, bytes);
+        if (base != NULL)
+            *all[i].buffer = LLVMBuildInBoundsGEP2(r->e->builder, r->e->i8, base, &at, 1, "");
+        bytes += (all[i].bytes + 63) / 64 * 64;
+    }
+    if (shared)
+        a->packed = a->turned;
+    return bytes;
 }
 
-/* One after the other. */
+/* The heads of the unit, one after the other. */
 static void heads(tm_region *r, tm_attention *a, LLVMValueRef shared) {
-    LLVMValueRef first = a->head;
-    allocate(r, a);
-    tm_loop head = tm_loop_begin(r, first, tm_add(r, first, shared), 1);
-    a->head = head.index;
-    tm_attention_set_mask(r, a);
-    if (a->by_tiles)
-        unit_by_tiles(r, a);
-    else
-        unit(r, a);
+    tm_attention narrow;
+    bool has_narrow = tm_attention_narrow(r, a, &narrow);
+    int64_t bytes = place_buffers(r, a, NULL), own = has_narrow ? place_buffers(r, &narrow, NULL) : 0;
+    LLVMValueRef base = tm_region_alloca(r, r->e->i8, bytes > own ? bytes : own, 64);
+    place_buffers(r, a, base);
+    tm_loop head = tm_loop_begin(r, a->head, tm_add(r, a->head, shared), 1);
+    tm_attention of_head = *a;
+    of_head.head = head.index;
+    tm_attention_set_mask(r, &of_head);
+    if (has_narrow) {
+        tm_attention_narrow(r, &of_head, &narrow);
+        place_buffers(r, &narrow, base);
+    }
+    if (!of_head.by_tiles) {
+        unit(r, &of_head, has_narrow ? &narrow : NULL);
+        tm_loop_end(r, &head);
+        return;
+    }
+    LLVMValueRef many = tm_less(r, tm_int(r, has_narrow ? narrow.width : 0), a->query_count);
+    LLVMBasicBlockRef after = tm_if_begin(r, many);
+    unit_by_tiles(r, &of_head);
+    tm_if_end(r, after);
+    if (has_narrow) {
+        after = tm_if_begin(r, LLVMBuildNot(r->e->builder, many, ""));
+        unit(r, &narrow, NULL);
+        tm_if_end(r, after);
+    }
     tm_loop_end(r, &head);
-    a->head = first;
 }
 
 /* The unit at hand: the heads from the current one on that share K and V. */

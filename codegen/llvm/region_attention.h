@@ -2,21 +2,25 @@
  *
  * region_attention.h: what the loops of attention share: the operands, where their rows stand, the mask.
  *
- * region_attention.c takes many queries side by side, in loops that region_attention_schedule.c chooses the shapes of;
- * region_attention_mix.c has their second product,
- * region_attention_one.c the single query of a decoder's step, region_attention_tiles.c bfloat16 on tiles.
+ *     region_attention.c            units of work; many queries side by side
+ *     region_attention_schedule.c   the shapes of their loops
+ *     region_attention_scores.c     their first product
+ *     region_attention_softmax.c    a tile of keys: scores, softmax, mixing
+ *     region_attention_mix.c        their second product, with columns of V in the lanes
+ *     region_attention_one.c        the single query of a decoder's step
+ *     region_attention_tiles.c      bfloat16 on tiles
  */
 #ifndef TM_CODEGEN_LLVM_REGION_ATTENTION_H
 #define TM_CODEGEN_LLVM_REGION_ATTENTION_H
 
 #include "codegen/llvm/region.h"
 
-#define TM_ATTENTION_VECTORS 4   /* vectors of queries at once, at most */
-#define TM_ATTENTION_FUSED 16    /* largest head that is mixed together with the weights */
-#define TM_ATTENTION_UNROLLED 4  /* head sizes without a loop */
-#define TM_ATTENTION_QUERIES 32  /* that go through the keys together, at most: the same for all levels */
-#define TM_ATTENTION_HEADS 8     /* that share K and V in a unit of a single query, at most */
-#define TM_ATTENTION_KEYS 16     /* keys at once, at most */
+#define TM_ATTENTION_VECTORS 4  /* vectors of queries at once, at most */
+#define TM_ATTENTION_FUSED 16   /* largest head that is mixed together with the weights */
+#define TM_ATTENTION_UNROLLED 4 /* head sizes without a loop */
+#define TM_ATTENTION_QUERIES 32 /* that go through the keys together, at most: the same for all levels */
+#define TM_ATTENTION_HEADS 8    /* that share K and V in a unit of a single query, at most */
+#define TM_ATTENTION_KEYS 16    /* keys at once, at most */
 
 typedef struct tm_attention {
     const tm_node *node; /* in the body */
@@ -28,13 +32,14 @@ typedef struct tm_attention {
     int block;                /* keys at once */
     int columns;              /* of V at once */
     int chunk;                /* columns of Q that are turned at once */
-    int rows;                 /* queries at once with columns of V in the lanes; 0: queries are in the lanes */
-    bool fused;               /* the weights' loop mixes */
-    bool whole;               /* the keys are known to be whole blocks */
-    bool single;              /* all keys are known to fit one tile: no running maximum */
-    int threes, twos;         /* groups of three, and of two, vectors of columns of V, where these are in the lanes */
-    bool packs;               /* columns of V are copied together for the next queries */
-    bool by_tiles;            /* a tile of keys is used by all queries of the unit before the next one */
+    int rows;         /* queries at once with columns of V in the lanes; 0: queries are in the lanes */
+    bool fused;       /* the weights' loop mixes */
+    bool whole;       /* the keys are known to be whole blocks */
+    bool single;      /* all keys are known to fit one tile: no running maximum */
+    int threes, twos; /* groups of three, and of two, vectors of columns of V, where these are in the lanes */
+    bool packs;       /* columns of V are copied together for the next queries */
+    bool near;        /* K and V are taken to stay in the second cache */
+    bool by_tiles;    /* a tile of keys is used by all queries of the unit before the next one */
     bool causal;
     double scale;
     int tile; /* keys */
@@ -50,11 +55,12 @@ typedef struct tm_attention {
     LLVMValueRef least;                           /* a mask of no more hides a key */
     LLVMValueRef skipped;                         /* slot: was a tile left out? NULL: it does not matter */
     /* of the queries at hand */
-    LLVMValueRef query, lanes; /* the first, and how many */
+    LLVMValueRef query, lanes;                 /* the first, and how many */
     LLVMValueRef number[TM_ATTENTION_VECTORS]; /* of the query in each lane, for causal attention */
-    LLVMValueRef maximum[TM_ATTENTION_VECTORS], sum[TM_ATTENTION_VECTORS], shift[TM_ATTENTION_VECTORS], down[TM_ATTENTION_VECTORS]; /* the first two are slots */
-    LLVMValueRef q[TM_ATTENTION_UNROLLED][TM_ATTENTION_VECTORS];                                 /* Q, of such small heads */
-    LLVMValueRef sums[TM_ATTENTION_FUSED][TM_ATTENTION_VECTORS];                                 /* slots of what is mixed in registers */
+    LLVMValueRef maximum[TM_ATTENTION_VECTORS], sum[TM_ATTENTION_VECTORS], shift[TM_ATTENTION_VECTORS],
+        down[TM_ATTENTION_VECTORS];                              /* the first two are slots */
+    LLVMValueRef q[TM_ATTENTION_UNROLLED][TM_ATTENTION_VECTORS]; /* Q, of such small heads */
+    LLVMValueRef sums[TM_ATTENTION_FUSED][TM_ATTENTION_VECTORS]; /* slots of what is mixed in registers */
 } tm_attention;
 
 /* Operands, sizes, scale: what the node says. Also for the count of units. */
@@ -63,20 +69,28 @@ void tm_attention_set_up(tm_region *r, tm_attention *a);
 LLVMValueRef tm_attention_row(tm_region *r, const tm_attention *a, int i, LLVMValueRef row);
 
 /* Vector j of row `row` in a buffer whose rows are `width` floats. */
-LLVMValueRef tm_attention_get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row, int j);
-void tm_attention_put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer, LLVMValueRef row,
-                      int j);
+LLVMValueRef tm_attention_get(tm_region *r, const tm_attention *a, LLVMValueRef buffer, LLVMValueRef row,
+                              int j);
+void tm_attention_put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer,
+                      LLVMValueRef row, int j);
 
 /* Where the mask stands for the current batch and head. */
 void tm_attention_set_mask(tm_region *r, tm_attention *a);
-/* Puts what the mask adds to the scores of `count` keys from `first` on into their places; is any of it more than
- * `least`? */
-LLVMValueRef tm_attention_spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count);
+/* Puts what the mask adds to the scores of `count` keys from `first` on into their places; is any of it more
+ * than `least`? */
+LLVMValueRef tm_attention_spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first,
+                                      LLVMValueRef count);
 /* Turns the queries at hand round, times the scale, from this column on. */
 void tm_attention_turn(tm_region *r, const tm_attention *a, int64_t column);
 /* Scores of the tile, and into slots the largest of them. */
 void tm_attention_score(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count,
                         LLVMValueRef *best);
+
+/* One tile of keys, from `first` on, for the queries at hand. */
+void tm_attention_tile(tm_region *r, tm_attention *a, LLVMValueRef first, LLVMValueRef end);
+/* Divides by the sums and hands the answers over; rows that saw no key are NaN, as Softmax of nothing but
+ * -inf is. */
+void tm_attention_finish(tm_region *r, const tm_attention *a);
 
 /* Elements from one row of an operand (3: of the output) to the next. */
 int64_t tm_attention_row_stride(const tm_region *r, const tm_attention *a, int i);
@@ -84,13 +98,15 @@ int64_t tm_attention_row_stride(const tm_region *r, const tm_attention *a, int i
 int tm_attention_groups(const tm_region *r, const tm_attention *a);
 /* Chooses the shapes of the loops. */
 void tm_attention_schedule(tm_region *r, tm_attention *a);
+/* The shapes for the last queries, if these may fill half of the vectors or less and nobody knows yet. */
+bool tm_attention_narrow(tm_region *r, const tm_attention *a, tm_attention *out);
 
 /* Queries at once where columns of V are in the lanes of the second product; 0: queries are. */
 int tm_attention_rows_at_once(const tm_region *r, const tm_attention *a);
 /* Bytes of the columns of V that are used at once, for a tile of keys. */
 int64_t tm_attention_packed_bytes(const tm_region *r, const tm_attention *a);
-/* Adds the listed keys to the rows of the answer, which are multiplied by their factors before; if all keys are in this
- * tile, divided by them after (multiplied, with fast math). */
+/* Adds the listed keys to the rows of the answer, which are multiplied by their factors before; if all keys
+ * are in this tile, divided by them after (multiplied, with fast math). */
 void tm_attention_mix(tm_region *r, const tm_attention *a, LLVMValueRef count, const LLVMValueRef *factors);
 void tm_attention_clear_rows(tm_region *r, const tm_attention *a);
 /* Divides (multiplies, with fast math). */
@@ -98,7 +114,8 @@ void tm_attention_divide_rows(tm_region *r, const tm_attention *a, const LLVMVal
 
 /* Is there a single query, as far as that may be, with heads of whole vectors? NULL: no. */
 LLVMValueRef tm_attention_is_one(tm_region *r, const tm_attention *a);
-/* How many heads of Q that read the same K and V are a unit; 1 if there are several queries. The same for all levels. */
+/* How many heads of Q that read the same K and V are a unit; 1 if there are several queries. The same for all
+ * levels. */
 LLVMValueRef tm_attention_shared_heads(tm_region *r, const tm_attention *a);
 /* The query of the unit's heads, from the current one on. */
 void tm_attention_one(tm_region *r, const tm_attention *a);

@@ -4,17 +4,17 @@
  *
  *     Y[query][lanes] = Y[query][lanes] * down[query] + sum over keys of weight[key][query] * V[key][lanes]
  *
- * Rows of V are read as they lie, whole lines at a time, and sums stand where the answer does: nothing is turned
- * back. A tile in registers is some queries times up to three vectors of columns, so each vector of V and each
- * weight that is spread over the lanes is used several times:
+ * Rows of V are read as they lie, whole lines at a time, and sums stand where the answer does: nothing is
+ * turned back. A tile in registers is some queries times up to three vectors of columns, so each vector of V
+ * and each weight that is spread over the lanes is used several times:
  *
  *     AVX-512   8 queries x 48 columns    11 loads for 24 multiplications
  *     AVX2      4 queries x 24 columns     7 loads for 12
  *
  * Columns are cut in threes and twos of vectors: 64 columns of AVX-512 are 2 + 2, 80 are 3 + 2, 128 are
- * 3 + 3 + 2. All queries go through the columns at hand before the next ones are read, which keeps these columns of
- * a tile of keys in the first cache. Where rows of V are so far apart that they push each other out of it, the first
- * queries write what they read side by side, for the next ones to read.
+ * 3 + 3 + 2. All queries go through the columns at hand before the next ones are read, which keeps these
+ * columns of a tile of keys in the first cache. Where rows of V are so far apart that they push each other
+ * out of it, the first queries write what they read side by side, for the next ones to read.
  */
 #include "codegen/llvm/region_attention.h"
 
@@ -23,7 +23,7 @@
 
 typedef struct columns {
     LLVMValueRef first; /* in a row of V */
-    LLVMValueRef mask; /* of the last vector; NULL: all of it */
+    LLVMValueRef mask;  /* of the last vector; NULL: all of it */
     int vectors;
 } columns;
 
@@ -49,12 +49,13 @@ static LLVMValueRef load(tm_region *r, const columns *c, LLVMValueRef data, int 
     return x;
 }
 
-/* The columns of a listed key, whose row of V is `row`: from there for the first queries, which leave them in their
- * place among the packed ones, for the next ones from this. */
+/* The columns of a listed key, whose row of V is `row`: from there for the first queries, which leave them in
+ * their place among the packed ones, for the next ones from this. */
 static void pack(tm_region *r, const tm_attention *a, const columns *c, LLVMValueRef query, LLVMValueRef key,
-                         LLVMValueRef row, LLVMValueRef *x) {
+                 LLVMValueRef row, LLVMValueRef *x) {
     LLVMBuilderRef b = r->e->builder;
-    LLVMValueRef at = tm_mul(r, key, tm_int(r, (int64_t)c->vectors * r->lanes)), to = address(r, a->packed, at);
+    LLVMValueRef at = tm_mul(r, key, tm_int(r, (int64_t)c->vectors * r->lanes)),
+                 to = address(r, a->packed, at);
     LLVMValueRef fresh = LLVMBuildICmp(b, LLVMIntEQ, query, tm_int(r, 0), "");
     LLVMValueRef from = LLVMBuildSelect(b, fresh, address(r, row, c->first), to, "");
     columns here = {.first = tm_int(r, 0), .mask = c->mask, .vectors = c->vectors};
@@ -70,15 +71,17 @@ static void store(tm_region *r, const columns *c, LLVMValueRef x, LLVMValueRef d
     r->mask = NULL;
 }
 
-/* Where the row of the answer of query number `query` of those at hand starts; behind the last one it is repeated. */
+/* Where the row of the answer of query number `query` of those at hand starts; behind the last one it is
+ * repeated. */
 static LLVMValueRef out_row(tm_region *r, const tm_attention *a, LLVMValueRef query) {
     LLVMValueRef last = tm_sub(r, a->lanes, tm_int(r, 1));
     return address(r, a->out, tm_attention_row(r, a, 3, tm_add(r, a->query, tm_min(r, query, last))));
 }
 
-/* Adds the listed keys to one tile of the answer. The rows that repeat the last query have its weights too, so all
- * of them store the same. */
-static void mix_tile(tm_region *r, const tm_attention *a, const columns *c, LLVMValueRef query, LLVMValueRef count) {
+/* Adds the listed keys to one tile of the answer. The rows that repeat the last query have its weights too,
+ * so all of them store the same. */
+static void mix_tile(tm_region *r, const tm_attention *a, const columns *c, LLVMValueRef query,
+                     LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef sums[ROWS][VECTORS], rows[ROWS];
     for (int i = 0; i < a->rows; i++) {
@@ -91,8 +94,10 @@ static void mix_tile(tm_region *r, const tm_attention *a, const columns *c, LLVM
     }
     LLVMValueRef weights = address(r, a->scores, query);
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
-    LLVMValueRef row = LLVMBuildLoad2(b, r->e->i64, LLVMBuildInBoundsGEP2(b, r->e->i64, a->list, &key.index, 1, ""), "");
-    LLVMValueRef from = address(r, a->data[2], row), of_key = address(r, weights, tm_mul(r, key.index, tm_int(r, a->width)));
+    LLVMValueRef row =
+        LLVMBuildLoad2(b, r->e->i64, LLVMBuildInBoundsGEP2(b, r->e->i64, a->list, &key.index, 1, ""), "");
+    LLVMValueRef from = address(r, a->data[2], row),
+                 of_key = address(r, weights, tm_mul(r, key.index, tm_int(r, a->width)));
     LLVMValueRef x[VECTORS];
     if (a->packs)
         pack(r, a, c, query, key.index, from, x);

@@ -3,12 +3,12 @@
  * region_attention_one.c: attention of a single query, as the step of a decoder has it.
  *
  * With one query there is nothing to lay side by side but its own numbers: vectors run along the head, each
- * row of K and V is read once in one go, and that is what such a step waits for. So the heads of Q that share a head
- * of K and V are taken together, up to eight of them.
+ * row of K and V is read once in one go, and that is what such a step waits for. So the heads of Q that share
+ * a head of K and V are taken together, up to eight of them.
  *
- *     score[head][key]  = sum of lanes of (Q[head] * K[key])      up to four keys at once, into a buffer of a tile
- *     weight[head][key] = exp(score - shift)                      vectors along the keys
- *     mixed[head]      += weight[head][key] * V[key]
+ *     score[head][key]  = sum of lanes of (Q[head] * K[key])      up to four keys at once, into a buffer of a
+ * tile weight[head][key] = exp(score - shift)                      vectors along the keys mixed[head]      +=
+ * weight[head][key] * V[key]
  *
  * Tiles and running maximum are as in region_attention.c. Heads that are not whole vectors go the general
  * way.
@@ -75,7 +75,8 @@ static LLVMValueRef pick(tm_region *r, LLVMValueRef x, LLVMValueRef y, const int
     return LLVMBuildShuffleVector(r->e->builder, x, y, LLVMConstVector(numbers, (unsigned)count), "");
 }
 
-static LLVMValueRef add_picked(tm_region *r, LLVMValueRef x, LLVMValueRef y, const int *low, const int *high, int count) {
+static LLVMValueRef add_picked(tm_region *r, LLVMValueRef x, LLVMValueRef y, const int *low, const int *high,
+                               int count) {
     return LLVMBuildFAdd(r->e->builder, pick(r, x, y, low, count), pick(r, x, y, high, count), "");
 }
 
@@ -98,7 +99,8 @@ static LLVMValueRef sums_of_four(tm_region *r, LLVMValueRef *x) {
 }
 
 /* Scores of one head and the keys at hand, from its dots. */
-static void put_scores(tm_region *r, const tm_attention *a, const one *o, int head, LLVMValueRef key, LLVMValueRef *dots) {
+static void put_scores(tm_region *r, const tm_attention *a, const one *o, int head, LLVMValueRef key,
+                       LLVMValueRef *dots) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef scale = LLVMConstReal(r->e->f32, a->scale), to = tm_element(r, o->scores[head], key);
     if (o->keys == KEYS) {
@@ -110,7 +112,8 @@ static void put_scores(tm_region *r, const tm_attention *a, const one *o, int he
         return;
     }
     for (int i = 0; i < o->keys; i++)
-        LLVMBuildStore(b, LLVMBuildFMul(b, tm_reduce_add(r, dots[i]), scale, ""), tm_element(r, to, tm_int(r, i)));
+        LLVMBuildStore(b, LLVMBuildFMul(b, tm_reduce_add(r, dots[i]), scale, ""),
+                       tm_element(r, to, tm_int(r, i)));
 }
 
 /* Dots of the tile's keys; behind the last key it is repeated. */
@@ -144,12 +147,13 @@ static void dots(tm_region *r, const tm_attention *a, const one *o, LLVMValueRef
 }
 
 /* Lays the mask over the scores of a head, -inf behind the last one; the largest. */
-static LLVMValueRef mask_scores(tm_region *r, const tm_attention *a, const one *o, int head, LLVMValueRef first,
-                                LLVMValueRef count) {
+static LLVMValueRef mask_scores(tm_region *r, const tm_attention *a, const one *o, int head,
+                                LLVMValueRef first, LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), best = tm_slot(r, lowest);
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, r->lanes);
-    LLVMValueRef x = load(r, o->scores[head], key.index), inside = tm_tail_mask(r, tm_sub(r, count, key.index));
+    LLVMValueRef x = load(r, o->scores[head], key.index),
+                 inside = tm_tail_mask(r, tm_sub(r, count, key.index));
     if (a->inputs[3] >= 0) {
         tamis_type type = r->node->inputs[a->inputs[3]]->type;
         r->mask = inside;
@@ -181,8 +185,8 @@ static LLVMValueRef weights(tm_region *r, LLVMValueRef scores, LLVMValueRef coun
     return tm_reduce_add(r, tm_held(r, total));
 }
 
-/* The softmax of a head: scores become weights, the running maximum and sum follow. What older sums are scaled down
- * by. */
+/* The softmax of a head: scores become weights, the running maximum and sum follow. What older sums are
+ * scaled down by. */
 static LLVMValueRef weigh(tm_region *r, const tm_attention *a, const one *o, int head, LLVMValueRef first,
                           LLVMValueRef count) {
     LLVMBuilderRef b = r->e->builder;
@@ -231,7 +235,8 @@ static void tile(tm_region *r, const tm_attention *a, const one *o, LLVMValueRef
     for (int h = 0; h < o->heads; h++)
         down[h] = weigh(r, a, o, h, first, count);
     int64_t vectors = a->value_size / r->lanes, whole = vectors / o->columns * o->columns;
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, whole * r->lanes), (int64_t)o->columns * r->lanes);
+    tm_loop column =
+        tm_loop_begin(r, tm_int(r, 0), tm_int(r, whole * r->lanes), (int64_t)o->columns * r->lanes);
     if (whole > 0)
         mix_columns(r, a, o, first, count, down, column.index, o->columns);
     tm_loop_end(r, &column);

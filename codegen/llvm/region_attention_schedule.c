@@ -2,8 +2,9 @@
  *
  * region_attention_schedule.c: the shapes of the loops of attention.
  *
- * What is wanted: two vectors of queries at once, so that each number of K that is spread over the lanes is used twice;
- * Q turned round, a tile of scores and some columns of V in the first cache; and all buffers on a stack of 32 KiB:
+ * What is wanted: two vectors of queries at once, so that each number of K that is spread over the lanes is
+ * used twice; Q turned round, a tile of scores and some columns of V in the first cache; and all buffers on a
+ * stack of 32 KiB:
  *
  *     head size, AVX-512     queries     keys in a tile      Q is turned
  *     up to 48               32          128                 once
@@ -11,14 +12,17 @@
  *     up to 256, no mask     32          64                  in two halves, for each tile
  *     up to 256              16          64                  once
  *
- * A unit is 32 queries that go through all keys. When K and V do not stay in the second cache meanwhile, it is 128
- * queries: a tile of keys is used by all of them, 32 after 32, before the next one is read, for which Q is turned again.
- * That is so for long sequences, and early where heads lie side by side in rows: of rows that are a multiple of 4 KiB
- * apart, the 512 bytes of a head share an eighth of the cache's sets.
+ * A unit is 32 queries that go through all keys. When K and V do not stay in the second cache meanwhile, it
+ * is 128 queries: a tile of keys is used by all of them, 32 after 32, before the next one is read, for which
+ * Q is turned again. That is so for long sequences, and early where heads lie side by side in rows: of rows
+ * that are a multiple of 4 KiB apart, the 512 bytes of a head share an eighth of the cache's sets.
+ *
+ * Of a number of queries that is known at run time only, 16 or fewer that are left take loops of one vector.
  */
 #include "codegen/llvm/region_attention.h"
 
 #define COLUMNS 8    /* of V at once, at most */
+#define FEW 8        /* keys at once, where they are not known to be whole blocks */
 #define STACK 28672  /* bytes of the buffers */
 #define NEAR 1572864 /* bytes of the second cache for K and V */
 #define APART 1024   /* bytes: tiles of rows of such a spacing do not stay in the first cache */
@@ -39,7 +43,8 @@ static int block_of(int64_t whole, int most) {
     return whole < most ? (int)whole : most;
 }
 
-/* Bytes of the cache that rows of this distance keep from others, for each of their bytes: their largest power of two. */
+/* Bytes of the cache that rows of this distance keep from others, for each of their bytes: their largest
+ * power of two. */
 static int64_t spacing(const tm_region *r, const tm_attention *a, int i) {
     int64_t bytes = tm_attention_row_stride(r, a, i) * 4;
     return bytes & -bytes;
@@ -59,7 +64,8 @@ static void group_columns(const tm_region *r, tm_attention *a, bool narrow) {
 }
 
 static bool fits(const tm_region *r, const tm_attention *a) {
-    int64_t turned = (int64_t)a->chunk * a->width * 4, packed = a->packs ? tm_attention_packed_bytes(r, a) : 0;
+    int64_t turned = (int64_t)a->chunk * a->width * 4,
+            packed = a->packs ? tm_attention_packed_bytes(r, a) : 0;
     int64_t rows = (a->rows > 0 ? 1 : a->value_size) + a->tile + TM_ATTENTION_KEYS;
     /* By tiles, Q is turned again when packed columns are not needed any more. */
     int64_t both = !a->by_tiles ? turned + packed : turned > packed ? turned : packed;
@@ -94,7 +100,7 @@ static bool fits_at_once(const tm_region *r, tm_attention *a) {
 }
 
 static void fit_buffers(const tm_region *r, tm_attention *a, int64_t wide) {
-    bool far = tm_attention_groups(r, a) > 1;
+    bool far = !a->near && tm_attention_groups(r, a) > 1;
     for (;; wide /= 2) {
         set_width(r, a, wide);
         bool apart = a->rows > 0 && a->width >= 2 * a->rows && spacing(r, a, 2) >= APART;
@@ -104,7 +110,7 @@ static void fit_buffers(const tm_region *r, tm_attention *a, int64_t wide) {
                 return;
         }
         a->packs = apart;
-        if (a->vectors == 2 && fits_by_tiles(r, a))
+        if (a->vectors == 2 && !a->near && fits_by_tiles(r, a))
             return;
         a->packs = false;
         if (fits_at_once(r, a) || wide <= 8)
@@ -112,18 +118,17 @@ static void fit_buffers(const tm_region *r, tm_attention *a, int64_t wide) {
     }
 }
 
-/* Accumulators of scores are 8 or 16: enough to hide the latency of multiply and add, and few enough to stay in
- * registers. */
-void tm_attention_schedule(tm_region *r, tm_attention *a) {
-    int64_t queries = known(a->queries, TM_ATTENTION_QUERIES / 2), keys = known(a->keys, INT64_MAX /* odd */);
-    int64_t half = TM_ATTENTION_QUERIES / 2, padded = (queries + half - 1) / half * half;
-    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
-    bool two = queries > half && (padded % TM_ATTENTION_QUERIES == 0 || padded >= 8 * half);
-    int64_t wide = r->lanes >= 16 && two ? TM_ATTENTION_QUERIES : half;
+/* Accumulators of scores are 8 or 16: enough to hide the latency of multiply and add, and few enough to stay
+ * in registers. */
+static void choose(tm_region *r, tm_attention *a, int64_t wide) {
+    int64_t keys = known(a->keys, INT64_MAX /* odd */);
     a->rows = tm_attention_rows_at_once(r, a);
-    fit_buffers(r, a, queries < wide ? queries : wide);
+    fit_buffers(r, a, wide);
     int accumulators = r->level->vector_registers >= 32 ? 16 : 8;
     a->block = accumulators / a->vectors;
+    if (a->block > FEW &&
+        keys % a->block != 0) /* their rows have addresses of their own, which need registers too */
+        a->block = FEW;
     a->columns = block_of(a->value_size, a->block < COLUMNS ? a->block : COLUMNS);
     a->fused = a->value_size * a->vectors <= accumulators;
     a->single = keys >= 1 && keys <= a->tile && !a->by_tiles;
@@ -132,4 +137,22 @@ void tm_attention_schedule(tm_region *r, tm_attention *a) {
         a->block = block_of(keys, a->block);
     }
     a->whole = a->tile % a->block == 0 && keys % a->block == 0;
+}
+
+void tm_attention_schedule(tm_region *r, tm_attention *a) {
+    int64_t queries = known(a->queries, TM_ATTENTION_QUERIES);
+    int64_t half = TM_ATTENTION_QUERIES / 2, padded = (queries + half - 1) / half * half;
+    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
+    bool two = queries > half && (padded % TM_ATTENTION_QUERIES == 0 || padded >= 8 * half);
+    int64_t wide = r->lanes >= 16 && two ? TM_ATTENTION_QUERIES : half;
+    choose(r, a, queries < wide ? queries : wide);
+}
+
+bool tm_attention_narrow(tm_region *r, const tm_attention *a, tm_attention *out) {
+    if (LLVMIsConstant(a->queries) || a->width <= TM_ATTENTION_QUERIES / 2)
+        return false;
+    *out = *a;
+    out->near = true;
+    choose(r, out, TM_ATTENTION_QUERIES / 2);
+    return true;
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * region_attention_scores.c: the first product of attention, Q times K turned round, with queries in the lanes.
+ * region_attention_scores.c: the first product of attention, Q times K turned round, with queries in the
+ * lanes.
  *
  *     score[key][lanes] = mask[key][lanes] + sum over d of K[key][d] * turned Q[d][lanes]
  *
- * Rows of K are read where they lie, number by number, and spread over the lanes. What a mask adds is put where the
- * scores go before they are computed; the scores of a tile that it hides are not computed.
+ * Rows of K are read where they lie, number by number, and spread over the lanes. What a mask adds is put
+ * where the scores go before they are computed; the scores of a tile that it hides are not computed.
  */
 #include "codegen/llvm/region_attention.h"
 
 #include <math.h>
 
 #define BLOCK TM_ATTENTION_KEYS
-#define FEW 8  /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
-#define LEFT 4 /* keys at once behind the last whole block */
+#define FEW 8 /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
 
 static const tm_value *operand(const tm_region *r, const tm_attention *a, int i) {
     return r->node->inputs[a->inputs[i]];
@@ -43,10 +43,11 @@ void tm_attention_set_mask(tm_region *r, tm_attention *a) {
     }
 }
 
-LLVMValueRef tm_attention_spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count) {
+LLVMValueRef tm_attention_spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first,
+                                      LLVMValueRef count) {
     tamis_type type = operand(r, a, 3)->type;
-    LLVMValueRef at = tm_add(r, a->mask_base, tm_add(r, tm_mul(r, a->query, a->mask_query),
-                                                     tm_mul(r, first, a->mask_key)));
+    LLVMValueRef at =
+        tm_add(r, a->mask_base, tm_add(r, tm_mul(r, a->query, a->mask_query), tm_mul(r, first, a->mask_key)));
     LLVMValueRef arguments[9] = {address(r, tm_element_type(r, type), a->data[3], at),
                                  a->mask_query,
                                  a->mask_key,
@@ -57,8 +58,8 @@ LLVMValueRef tm_attention_spread_mask(tm_region *r, const tm_attention *a, LLVMV
                                  tm_int(r, a->block),
                                  a->least};
     LLVMValueRef any =
-        tm_emit_call(r->e, type == TAMIS_TYPE_BOOL ? "tm_attention_mask_bool" : "tm_attention_mask_f32", r->e->i32,
-                     arguments, 9);
+        tm_emit_call(r->e, type == TAMIS_TYPE_BOOL ? "tm_attention_mask_bool" : "tm_attention_mask_f32",
+                     r->e->i32, arguments, 9);
     return LLVMBuildICmp(r->e->builder, LLVMIntNE, any, tm_emit_i32(r->e, 0), "");
 }
 
@@ -68,45 +69,47 @@ static int64_t turned_columns(const tm_attention *a, int64_t column) {
 }
 
 /* Adds K[key][d] * Q[d][lanes] for one d to the dots of a block of keys. */
-static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef *rows, int keys,
-                         LLVMValueRef (*dots)[TM_ATTENTION_VECTORS], LLVMValueRef d, const LLVMValueRef *known_q) {
+static void add_products(tm_region *r, const tm_attention *a, const LLVMValueRef *rows,
+                         LLVMValueRef (*dots)[TM_ATTENTION_VECTORS], LLVMValueRef d,
+                         const LLVMValueRef *known_q) {
     LLVMValueRef loaded[TM_ATTENTION_VECTORS];
     for (int j = 0; known_q == NULL && j < a->vectors; j++)
         loaded[j] = tm_attention_get(r, a, a->turned, d, j);
     const LLVMValueRef *q = known_q != NULL ? known_q : loaded;
-    for (int i = 0; i < keys; i++) {
+    for (int i = 0; i < a->block; i++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, rows[i], d);
         for (int j = 0; j < a->vectors; j++)
             LLVMBuildStore(r->e->builder, tm_fma(r, x, q[j], tm_held(r, dots[i][j])), dots[i][j]);
     }
 }
 
-/* Scores of some keys, from column `column` of Q on as far as it is turned. Where they may be fewer the last one is
+/* Scores of a block of keys, from column `column` of Q on as far as it is turned. Behind the last key it is
  * repeated, which changes no maximum. */
-static void score_keys(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef block, int keys, bool fewer,
-                       int64_t column, LLVMValueRef *best) {
+static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef block,
+                        int64_t column, LLVMValueRef *best) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef dots[BLOCK][TM_ATTENTION_VECTORS], rows[BLOCK];
     LLVMValueRef last = tm_sub(r, a->keys, tm_int(r, 1));
     LLVMValueRef data = tm_element(r, a->data[1], tm_int(r, column));
     LLVMValueRef base = tm_element(r, data, tm_attention_row(r, a, 1, tm_add(r, first, block)));
-    for (int i = 0; i < keys; i++) {
+    for (int i = 0; i < a->block; i++) {
         LLVMValueRef key = tm_add(r, tm_add(r, first, block), tm_int(r, i));
-        rows[i] = fewer ? tm_element(r, data, tm_attention_row(r, a, 1, tm_min(r, key, last)))
-                        : tm_element(r, base, tm_int(r, i * tm_attention_row_stride(r, a, 1)));
+        rows[i] = a->whole ? tm_element(r, base, tm_int(r, i * tm_attention_row_stride(r, a, 1)))
+                           : tm_element(r, data, tm_attention_row(r, a, 1, tm_min(r, key, last)));
         for (int j = 0; j < a->vectors; j++)
-            dots[i][j] = tm_slot(r, column == 0 ? tm_splat_f32(r, 0)
-                                                : tm_attention_get(r, a, a->scores, tm_add(r, block, tm_int(r, i)), j));
+            dots[i][j] = tm_slot(
+                r, column == 0 ? tm_splat_f32(r, 0)
+                               : tm_attention_get(r, a, a->scores, tm_add(r, block, tm_int(r, i)), j));
     }
     if (a->size <= TM_ATTENTION_UNROLLED) {
         for (int d = 0; d < a->size; d++)
-            add_products(r, a, rows, keys, dots, tm_int(r, d), a->q[d]);
+            add_products(r, a, rows, dots, tm_int(r, d), a->q[d]);
     } else {
         tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, turned_columns(a, column)), 1);
-        add_products(r, a, rows, keys, dots, d.index, NULL);
+        add_products(r, a, rows, dots, d.index, NULL);
         tm_loop_end(r, &d);
     }
-    for (int i = 0; i < keys; i++)
+    for (int i = 0; i < a->block; i++)
         for (int j = 0; j < a->vectors; j++) {
             LLVMValueRef row = tm_add(r, block, tm_int(r, i)), score = tm_held(r, dots[i][j]);
             if (column + a->chunk < a->size) {
@@ -128,22 +131,6 @@ static void score_keys(tm_region *r, const tm_attention *a, LLVMValueRef first, 
         }
 }
 
-/* Whole blocks of keys, and with keys that need not be whole blocks what is left. */
-static void score_blocks(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count, int64_t column,
-                         LLVMValueRef *best) {
-    LLVMValueRef whole = count, size = tm_int(r, a->block);
-    if (!a->whole)
-        whole = tm_mul(r, LLVMBuildUDiv(r->e->builder, count, size, ""), size);
-    tm_loop block = tm_loop_begin(r, tm_int(r, 0), whole, a->block);
-    score_keys(r, a, first, block.index, a->block, false, column, best);
-    tm_loop_end(r, &block);
-    if (a->whole)
-        return;
-    block = tm_loop_begin(r, whole, count, LEFT);
-    score_keys(r, a, first, block.index, LEFT, true, column, best);
-    tm_loop_end(r, &block);
-}
-
 void tm_attention_turn(tm_region *r, const tm_attention *a, int64_t column) {
     LLVMValueRef from = tm_add(r, tm_attention_row(r, a, 0, a->query), tm_int(r, column));
     LLVMValueRef arguments[7] = {tm_element(r, a->data[0], from),
@@ -153,13 +140,17 @@ void tm_attention_turn(tm_region *r, const tm_attention *a, int64_t column) {
                                  a->turned,
                                  tm_int(r, a->width),
                                  LLVMConstReal(r->e->f32, a->scale)};
-    tm_emit_call(r->e, a->size < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
+    tm_emit_call(r->e, a->size < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type,
+                 arguments, 7);
 }
 
-void tm_attention_score(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count, LLVMValueRef *best) {
+void tm_attention_score(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count,
+                        LLVMValueRef *best) {
     for (int64_t column = 0; column < a->size; column += a->chunk) {
         if (a->by_tiles)
             tm_attention_turn(r, a, column);
-        score_blocks(r, a, first, count, column, best);
+        tm_loop block = tm_loop_begin(r, tm_int(r, 0), count, a->block);
+        score_block(r, a, first, block.index, column, best);
+        tm_loop_end(r, &block);
     }
 }

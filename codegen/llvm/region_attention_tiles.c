@@ -357,8 +357,8 @@ static void key_block(tm_region *r, const attention *a, LLVMValueRef first_key) 
     tm_loop_end(r, &group);
 }
 
-/* Less than 32 KiB: Q is not read any more when weights are made, nor are scores when V is mixed. Rows of the last group
- * that have no query are multiplied too; what is there does not matter. */
+/* Less than 32 KiB: Q is not read any more when weights are made, nor are scores when V is mixed. Rows of the
+ * last group that have no query are multiplied too; what is there does not matter. */
 static void allocate(tm_region *r, attention *a) {
     LLVMTypeRef half = r->e->i16, single = r->e->f32;
     int64_t columns = a->shared.size > a->block ? a->shared.size : a->block;
