@@ -7,7 +7,7 @@
  *     turned[d][lane] = scale * query[lane][d]
  *
  * and lanes beyond the last query repeat it, so that they compute and store the same answer. Squares of 8 by 8
- * are turned in registers by three rounds of interleaving halves; at the end of a row the last square overlaps the
+ * are turned in registers by two rounds of shuffles; at the end of a row the last square overlaps the
  * one before it, which writes some numbers twice. It is the same work for all head sizes and levels, so it is
  * a kernel and costs no time of compilation.
  */
@@ -16,30 +16,41 @@
 
 #define SIDE 8
 
+typedef float row4 __attribute__((vector_size(16), aligned(4)));
 typedef float row8 __attribute__((vector_size(32), aligned(4)));
 typedef int32_t bits8 __attribute__((vector_size(32)));
 typedef uint8_t bytes8 __attribute__((vector_size(8), aligned(1)));
 
-/* Interleaves the halves of a list; this file is compiled for size, which would keep the lists in memory. */
+/* This file is compiled for size, which would keep lists of vectors in memory. */
 #define UNROLL _Pragma("clang loop unroll(full)")
-static inline __attribute__((always_inline)) void interleave(const row8 *a, row8 *b) {
-    UNROLL for (int i = 0; i < SIDE / 2; i++) {
-        b[2 * i] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 0, 8, 1, 9, 2, 10, 3, 11);
-        b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SIDE / 2], 4, 12, 5, 13, 6, 14, 7, 15);
-    }
+
+/* Four numbers each of two rows. */
+static inline void load_two(row8 *to, const float *low, const float *high) {
+    const row4 a = *(const row4 *)(const void *)low, b = *(const row4 *)(const void *)high;
+    *to = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
-/* Eight numbers from each from[rows[i]] on become columns: number k of all goes to to[columns[k]...]. */
-static __attribute__((noinline)) void turn(const float *from, const int64_t *rows, float *to, const int64_t *columns,
-                                           float scale) {
-    row8 a[SIDE], b[SIDE];
-    UNROLL for (int i = 0; i < SIDE; i++)
-        a[i] = *(const row8 *)(const void *)(from + rows[i]) * scale;
-    interleave(a, b);
-    interleave(b, a);
-    interleave(a, b);
-    UNROLL for (int i = 0; i < SIDE; i++)
-        *(row8 *)(void *)(to + columns[i]) = b[i];
+/* Eight numbers from each from[rows[i]] on become columns: number k of all goes to to[columns[k]...]. Four numbers
+ * of rows i and i + 4 are loaded as one vector, so that no step moves a number between the halves of vectors. */
+static __attribute__((noinline)) void turn(const float *from, const int64_t *rows, float *to,
+                                           const int64_t *columns, float scale) {
+    UNROLL for (int c = 0; c < SIDE; c += 4) {
+        row8 a[4], pairs[4], out[4];
+        UNROLL for (int i = 0; i < 4; i++) {
+            load_two(&a[i], from + rows[i] + c, from + rows[i + 4] + c);
+            a[i] *= scale;
+        }
+        UNROLL for (int i = 0; i < 2; i++) {
+            pairs[2 * i] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+            pairs[2 * i + 1] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+        }
+        UNROLL for (int i = 0; i < 2; i++) {
+            out[2 * i] = __builtin_shufflevector(pairs[i], pairs[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            out[2 * i + 1] = __builtin_shufflevector(pairs[i], pairs[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+        UNROLL for (int i = 0; i < 4; i++)
+            *(row8 *)(void *)(to + columns[c + i]) = out[i];
+    }
 }
 
 static inline int64_t smaller(int64_t a, int64_t b) {
