@@ -9,7 +9,7 @@
  *     head size, AVX-512     queries     keys in a tile      Q is turned
  *     up to 48               32          128                 once
  *     up to 128              32          64                  once
- *     up to 256, no mask     32          64                  in two halves, for each tile
+ *     up to 256, no mask     32          64                  in parts, for each tile
  *     up to 256              16          64                  once
  *
  * A unit is 32 queries that go through all keys. When K and V do not stay in the second cache meanwhile, it
@@ -26,7 +26,7 @@
 #define STACK 28672  /* bytes of the buffers */
 #define NEAR 1572864 /* bytes of the second cache for K and V */
 #define APART 1024   /* bytes: tiles of rows of such a spacing do not stay in the first cache */
-#define PART 96      /* keys, and columns of Q at most, when Q is turned for each tile */
+#define PART 64      /* keys, and columns of Q at most, when Q is turned for each tile */
 #define GROUPS 4     /* of queries that use a tile of keys after each other */
 #define USUAL 256    /* keys, where they are not known */
 
@@ -56,10 +56,10 @@ int tm_attention_groups(const tm_region *r, const tm_attention *a) {
     return near || queries <= TM_ATTENTION_QUERIES ? 1 : GROUPS;
 }
 
-/* Vectors of columns of V in groups of three and two; or of two, with a three if they are odd. */
-static void group_columns(const tm_region *r, tm_attention *a, bool narrow) {
+/* Vectors of columns of V in groups of three and two. */
+static void group_columns(const tm_region *r, tm_attention *a) {
     int vectors = (int)(a->value_size + r->lanes - 1) / r->lanes, rest = vectors % 3;
-    a->twos = narrow ? (vectors - vectors % 2 * 3) / 2 : rest == 0 ? 0 : 3 - rest;
+    a->twos = rest == 0 ? 0 : 3 - rest;
     a->threes = (vectors - 2 * a->twos) / 3;
 }
 
@@ -87,7 +87,7 @@ static bool fits_by_tiles(const tm_region *r, tm_attention *a) {
     a->by_tiles = true;
     a->chunk = (int)((a->size + 8 * parts - 1) / (8 * parts) * 8);
     a->tile = PART;
-    group_columns(r, a, a->packs);
+    group_columns(r, a);
     return a->rows > 0 && (parts == 1 || a->inputs[3] < 0) && fits(r, a);
 }
 
@@ -95,7 +95,7 @@ static bool fits_at_once(const tm_region *r, tm_attention *a) {
     a->by_tiles = false;
     a->chunk = (int)a->size;
     a->tile = (a->size + a->value_size + 128) * a->width * 4 <= STACK ? 128 : 64;
-    group_columns(r, a, false);
+    group_columns(r, a);
     return fits(r, a);
 }
 
