@@ -14,8 +14,8 @@
  * that lie in the image as they are, and depthwise kernels and pools run in vectors over channels for any
  * stride. A Conv between the two Transposes is what form_convolution_regions looks for. Elementwise nodes,
  * pools, reductions over space, Concat, Split, Slice, Pad, Resize and views follow their operands, so that
- * the transposes stay at the edges; the first layer of an image reads its few channels as they are. A pool with one
- * window that sees all of the image is a reduction.
+ * the transposes stay at the edges; the first layer of an image reads its few channels as they are. A pool
+ * with one window that sees all of the image is a reduction.
  *
  * Padding of dense convolutions becomes a Pad of its own, and so does that of depthwise ones whose weights
  * hold an infinity or NaN: zeros there count, 0 * infinity is NaN.
@@ -168,12 +168,13 @@ static bool sees_all(const tm_node *node) {
     int64_t pads[2 * TM_WINDOW_FORM_AXES];
     int axes = x->rank - 2;
     if (axes < 1 || axes > TM_WINDOW_FORM_AXES || !kernel->present ||
-        (node->output_count > 1 && node->outputs[1] != NULL) || !tm_window_form_pads(node, kernel->ints, pads))
+        (node->output_count > 1 && node->outputs[1] != NULL) ||
+        !tm_window_form_pads(node, kernel->ints, pads))
         return false;
     for (int i = 0; i < axes; i++)
         if (!tm_dim_is_constant(x->dims[2 + i]) || x->dims[2 + i]->constant > kernel->ints[i] ||
-            x->dims[2 + i]->constant == 0 || !tm_dim_is(out->dims[2 + i], 1) || pads[i] != 0 || pads[axes + i] != 0 ||
-            tm_window_item(node, "dilations", i, 1) != 1)
+            x->dims[2 + i]->constant == 0 || !tm_dim_is(out->dims[2 + i], 1) || pads[i] != 0 ||
+            pads[axes + i] != 0 || tm_window_item(node, "dilations", i, 1) != 1)
             return false;
     return true;
 }
@@ -182,7 +183,8 @@ static tm_code pool(tm_layout *layout, tm_node *node) {
     tm_value *x = tm_layout_twin(layout, node->inputs[0]), *result;
     tm_window_form form;
     if (x != NULL && sees_all(node))
-        return reduce_space(layout, node, node->op == TM_OP_AveragePool ? TM_OP_ReduceMean : TM_OP_ReduceMax, true);
+        return reduce_space(layout, node, node->op == TM_OP_AveragePool ? TM_OP_ReduceMean : TM_OP_ReduceMax,
+                            true);
     if (x == NULL || !tm_window_form_pool(node, &form) || !tm_pass_allow(layout->context))
         return TM_OK;
     TM_TRY(between_transposes(node, x, true, NULL, form.pads, &result));

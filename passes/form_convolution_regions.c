@@ -5,7 +5,8 @@
  *     %i = Transpose(%x), Conv(%i, W), Transpose, Add bias, Relu   ->   Region "convolution"; W is packed
  *     the same with a depthwise Conv or a pool                     ->   Region "window"
  *     the first with a depthwise Conv alone behind it              ->   Region "bottleneck"
- *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution", with kernels of one
+ *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution", with
+ * kernels of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
  * Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is
@@ -135,8 +136,8 @@ static bool reads_channels_only(tm_node *const *nodes, int first, int count) {
     return true;
 }
 
-/* Channels of a pass when a depthwise `node` takes the rows of the value from a ring; 0: it should not. The more,
- * the fewer times all of x is walked, and a tile of one vector waits for its loads. */
+/* Channels of a pass when a depthwise `node` takes the rows of the value from a ring; 0: it should not. The
+ * more, the fewer times all of x is walked, and a tile of one vector waits for its loads. */
 static int ring_panel(const tm_value *value, const tm_node *node, const tm_window_form *form) {
     static const double position[] = {0.75, 1.15, 1.8}; /* cycles for a term of so many vectors */
     const int64_t *kernel = node->inputs[1]->constant->dims + 2;
@@ -145,7 +146,8 @@ static int ring_panel(const tm_value *value, const tm_node *node, const tm_windo
     for (int i = 0; i < 2; i++)
         if (tm_window_item(node, "dilations", i, 1) != 1 || form->pads[i] < 0 || form->pads[2 + i] < 0)
             return 0;
-    int64_t high = value->dims[1]->constant, wide = value->dims[2]->constant, channels = value->dims[3]->constant;
+    int64_t high = value->dims[1]->constant, wide = value->dims[2]->constant,
+            channels = value->dims[3]->constant;
     int64_t out_wide = node->outputs[0]->dims[3]->constant;
     if (tm_window_item(node, "strides", 0, 1) > kernel[0] || kernel[0] > MOST_LINES || out_wide < 1 ||
         high * wide * channels * 4 < LARGE_BYTES)
@@ -154,8 +156,8 @@ static int ring_panel(const tm_value *value, const tm_node *node, const tm_windo
     double least = 0;
     for (int vectors = 1; vectors <= 3; vectors++) {
         int panel = vectors * WINDOW_PANEL;
-        tm_ring ring = tm_ring_cut(out_wide, wide, tm_window_item(node, "strides", 1, 1), kernel[1], form->pads[1],
-                                   kernel[0] * panel * 4);
+        tm_ring ring = tm_ring_cut(out_wide, wide, tm_window_item(node, "strides", 1, 1), kernel[1],
+                                   form->pads[1], kernel[0] * panel * 4);
         int64_t work = (channels + panel - 1) / panel * ring.strips * ring.made;
         double cost = (double)work * position[vectors - 1];
         if (ring.strips <= MOST_STRIPS && (best == 0 || cost < least)) {
@@ -195,8 +197,8 @@ static bool is_gate(const tm_value *gate, const tm_value *data) {
     return true;
 }
 
-/* The Mul that gates the data of a convolution with a kernel of one, which alone reads it; or NULL. Rounding is not
- * that of the nodes as they stand. */
+/* The Mul that gates the data of a convolution with a kernel of one, which alone reads it; or NULL. Rounding
+ * is not that of the nodes as they stand. */
 static tm_node *gate_before(const tm_pass_context *context, const tm_node *node, const tm_window_form *form) {
     const tm_node *transpose = node->inputs[0]->producer;
     const tm_constant *weights = node->inputs[1]->constant;
@@ -238,8 +240,8 @@ static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_regio
     first = count;
     count = tm_region_epilogue(nodes, count, MOST_NODES);
     const char *kind = form.depthwise ? "window" : "convolution";
-    bool dense =
-        convolution && !gated && !form.depthwise && node->inputs[0]->rank == 4 && tm_node_int(node, "group") == 1;
+    bool dense = convolution && !gated && !form.depthwise && node->inputs[0]->rank == 4 &&
+                 tm_node_int(node, "group") == 1;
     tm_node *depthwise =
         dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind, &panel) : NULL;
     if (convolution)

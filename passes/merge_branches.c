@@ -3,9 +3,11 @@
  * merge_branches.c: parallel convolutions of one input that are summed are one convolution.
  *
  *     %a = Conv(%x, %w3) {kernel_shape = [3, 3], pads = 1}
- *     %b = Conv(%x, %w1) {kernel_shape = [1, 1]}             ->     %z = Conv(%x, %w) {kernel_shape = [3, 3],
- * pads = 1} %c = Mul(%x, %f)                                              w = w3, and in its middle + w1 + f
+ *     %b = Conv(%x, %w1) {kernel_shape = [1, 1]}
+ *     %c = Mul(%x, %f)
  *     %z = Add(Add(%a, %b), %c)
+ *  ->
+ *     %z = Conv(%x, %w) {kernel_shape = [3, 3], pads = 1}          w = w3, and in its middle + w1 + f
  *
  * Networks that are trained with branches (RepVGG, RepLKNet, UniRepLKNet, MobileOne) are often exported with
  * them. A branch joins another one, its base, when all its taps lie on taps of the base: a smaller kernel in
@@ -14,8 +16,7 @@
  * BatchNormalization of it) are kernels of one. Terms of the sum that are no branches stay.
  *
  * Only for constant float32 weights and biases. Not bit-exact: weights are added before they are multiplied;
- * not with
- * --math=strict. An input that would be rounded to bfloat16 as a factor of a product stays an addend.
+ * not with --math=strict. An input that would be rounded to bfloat16 as a factor of a product stays an addend.
  */
 #include "ir/infer.h"
 #include "ir/ops/window.h"

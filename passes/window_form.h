@@ -18,8 +18,8 @@ typedef struct tm_window_form {
 /* float32, constant weights, up to three spatial axes, enough filters to fill vectors. */
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out);
 bool tm_window_form_pool(const tm_node *node, tm_window_form *out);
-/* Padding at the heads and tails in numbers, of a convolution or pool of a rank known to fit with such a kernel;
- * false: it depends on dims that are not known. */
+/* Padding at the heads and tails in numbers, of a convolution or pool of a rank known to fit with such a
+ * kernel; false: it depends on dims that are not known. */
 bool tm_window_form_pads(const tm_node *node, const int64_t *kernel, int64_t *out_pads);
 
 #endif

@@ -95,7 +95,8 @@ static void add_terms(tm_region *r, const tm_convolution *c, tm_tile *t, int lev
     bool inner = level + 1 == c->loop_count;
     k = tm_mul(r, k, tm_int(r, loop->count));
     if (inner && loop->count <= UNROLL) {
-        for (int64_t i = 0; i < loop->count; i++) /* opaque: neighbours' terms read the same, too much to keep */
+        /* Opaque: neighbours' terms read the same, more than registers hold. */
+        for (int64_t i = 0; i < loop->count; i++)
             add_term(r, c, t, tm_opaque(r, tm_add(r, offset, tm_mul(r, tm_int(r, i), loop->step))),
                      tm_add(r, k, tm_int(r, i)));
         return;

@@ -41,8 +41,8 @@ typedef struct tm_tile {
     LLVMValueRef x;                                   /* first position */
     LLVMValueRef panel;                               /* the weights' columns */
     LLVMValueRef gate;                                /* factors of the terms, or NULL */
-    LLVMValueRef ahead;                               /* weights to fetch into the second cache while the tile is made, or NULL */
-    int64_t pace;                                     /* floats of them for each term */
+    LLVMValueRef ahead; /* weights to fetch into the second cache while the tile is made, or NULL */
+    int64_t pace;       /* floats of them for each term */
     LLVMValueRef sums[TM_CONVOLUTION_ROWS][TM_CONVOLUTION_VECTORS]; /* slots of the vectors */
     LLVMValueRef offsets[TM_CONVOLUTION_ROWS];               /* of positions, in x */
 } tm_tile;

@@ -9,8 +9,8 @@
  * Both go over the same channels c, so a unit of work is a panel of channels of a strip of one sample's
  * columns: for one pass of them (one to three vectors) the rows of v that a row of y needs are kept in a ring
  * as long as the window is high, on the stack, near the core. Each row of v is made once, padding is zeros in
- * the ring that stay there. The wide tensor, which would go out to memory and back, is never written. Strips are as
- * wide as the ring has room for (passes/ring.h); neighbours make the columns of v between them twice.
+ * the ring that stay there. The wide tensor, which would go out to memory and back, is never written. Strips
+ * are as wide as the ring has room for (passes/ring.h); neighbours make the columns of v between them twice.
  */
 #include "codegen/llvm/convolution.h"
 #include "passes/ring.h"
@@ -27,8 +27,8 @@ typedef struct bottleneck {
     const tm_value *v;
     int64_t high, wide;         /* of v */
     int64_t out_high, out_wide; /* of y */
-    tm_ring strips;             /* for a panel, though a pass may be less at some levels: units are the same */
-    int64_t line;               /* elements of a line of the ring */
+    tm_ring strips; /* for a panel, though a pass may be less at some levels: units are the same */
+    int64_t line;   /* elements of a line of the ring */
     int step;                   /* channels of a pass: vectors of v side by side in the ring */
     LLVMValueRef ring, x, sample;
     LLVMValueRef from, v_from;  /* first columns of the strip: of y, and of v */
@@ -120,11 +120,13 @@ static void make_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     int64_t whole = b->strips.made / size * size;
     LLVMValueRef x = tm_element(r, b->x, tm_mul(r, row, tm_mul(r, s->step[0], tm_int(r, s->stride[0]))));
     x = tm_element(r, x, tm_mul(r, b->v_from, tm_mul(r, s->step[1], tm_int(r, s->stride[1]))));
-    LLVMValueRef tap = tm_sub(r, tm_mul(r, b->from, tm_int(r, b->space.stride[1])), tm_int(r, b->space.head[1]));
+    LLVMValueRef tap =
+        tm_sub(r, tm_mul(r, b->from, tm_int(r, b->space.stride[1])), tm_int(r, b->space.head[1]));
     LLVMValueRef place = tm_add(r, tm_sub(r, b->v_from, tap), tm_int(r, b->strips.margin));
     LLVMValueRef to = tm_element(r, line, tm_mul(r, place, tm_int(r, b->step)));
     make_tiles(r, b, 0, whole, size, x, to);
-    make_tiles(r, b, whole, b->strips.made, (int)(b->strips.made - whole > 0 ? b->strips.made - whole : 1), x, to);
+    make_tiles(r, b, whole, b->strips.made, (int)(b->strips.made - whole > 0 ? b->strips.made - whole : 1), x,
+               to);
     tm_if_end(r, inside);
     LLVMBasicBlockRef behind =
         tm_if_begin(r, LLVMBuildICmp(r->e->builder, LLVMIntSGE, row, tm_int(r, b->high), ""));
@@ -242,7 +244,8 @@ static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
     LLVMValueRef width = tm_int(r, b->inner.shared.shape.panel);
     LLVMValueRef strip = tm_divide(r, &index, tm_int(r, b->strips.strips));
     LLVMValueRef head = tm_int(r, b->space.head[1]), zero = tm_int(r, 0);
-    b->from = tm_min(r, tm_mul(r, strip, tm_int(r, b->strips.strip)), tm_int(r, b->out_wide - b->strips.strip));
+    b->from =
+        tm_min(r, tm_mul(r, strip, tm_int(r, b->strips.strip)), tm_int(r, b->out_wide - b->strips.strip));
     b->v_from = tm_sub(r, tm_mul(r, b->from, tm_int(r, b->space.stride[1])), head);
     b->v_from = tm_opaque(r, tm_min(r, tm_max(r, b->v_from, zero), tm_int(r, b->wide - b->strips.made)));
     b->sample = index;

@@ -13,17 +13,16 @@
  *
  * A tile takes neighbours of one row of the output, or whole short rows. Tiles of known images divide the row
  * evenly. The pass puts a Pad before a convolution with padding, so a window never leaves its image.
- * A gate of the input (squeeze and excite), a factor for each channel of a sample, scales the weights in registers:
- * fewer than the positions.
- * Sums run over k in one order for each output, whatever the tile.
+ * A gate of the input (squeeze and excite), a factor for each channel of a sample, scales the weights in
+ * registers: fewer than the positions. Sums run over k in one order for each output, whatever the tile.
  */
 #include "codegen/llvm/convolution.h"
 
 #define CHUNK 84     /* positions along the last axis of a unit, when there are more or it is not known */
 #define LONG_ROW 168 /* more than this are cut in chunks */
 #define WORK 400000  /* multiply-adds worth a task of their own */
-#define FEW_POSITIONS 256 /* of a unit, which wait for weights that are not near */
-#define DEEP 32           /* terms that are worth it */
+#define FEW_POSITIONS 256   /* of a unit, which wait for weights that are not near */
+#define DEEP 32             /* terms that are worth it */
 #define NEAR_WEIGHTS 524288 /* bytes of weights that stay in the second cache while positions change */
 
 typedef struct convolution {
@@ -132,7 +131,7 @@ typedef struct strip {      /* of the output: what a column of tiles is cut from
     LLVMValueRef x, row;    /* element of x and row of the output for position or row 0 */
     LLVMValueRef first;     /* row of the output where the unit starts */
     LLVMValueRef panel, column, end_column;
-    LLVMValueRef gate;      /* of the sample's channels, or NULL */
+    LLVMValueRef gate;     /* of the sample's channels, or NULL */
     LLVMValueRef masks[4]; /* of the vectors of columns; NULL: all */
 } strip;
 
@@ -165,7 +164,8 @@ static void set_ahead(tm_region *r, const convolution *c, tm_tile *t, const stri
     int64_t share = (panel + c->shared_by - 1) / c->shared_by;
     LLVMValueRef made = tm_mul(r, tm_sub(r, row, strip->first), tm_int(r, share));
     t->ahead = tm_opaque(r, tm_element(r, strip->panel, tm_add(r, made, tm_int(r, panel))));
-    t->pace = (t->shape.width * t->shape.height * c->sums.shared.shape.panel + c->shared_by - 1) / c->shared_by;
+    t->pace =
+        (t->shape.width * t->shape.height * c->sums.shared.shape.panel + c->shared_by - 1) / c->shared_by;
 }
 
 static void make_tile(tm_region *r, convolution *c, tm_shape shape, LLVMValueRef x, const strip *strip,

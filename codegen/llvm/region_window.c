@@ -14,8 +14,9 @@
  *     row of 28, 3 taps, padding 1:   tile of positions 0..13 without tap 0 of position 0, tile of 14..27
  *                                     without tap 2 of position 27
  *
- * and else by tiles for the positions near the edges; those of short rows are taken one by one. A block of rows is done for one vector of channels
- * after the other: the rows that its taps share stay in the first cache.
+ * and else by tiles for the positions near the edges; those of short rows are taken one by one. A block of
+ * rows is done for one vector of channels after the other: the rows that its taps share stay in the first
+ * cache.
  */
 #include "codegen/llvm/contract.h"
 #include "codegen/llvm/space.h"
@@ -27,7 +28,7 @@
 #define MOST_POSITIONS 14
 #define MOST_TERMS TM_WINDOW_TERMS
 #define MOST_STATIC 2048 /* terms of all tiles of a known row */
-#define SHORT 4           /* positions of a tile for what is left of a row that is not known */
+#define SHORT 4          /* positions of a tile for what is left of a row that is not known */
 #define BLOCK 256        /* positions of a unit */
 #define CHANNELS 64      /* channels of a unit, a multiple of all vectors and panels */
 #define WORK 100000      /* terms worth a task of their own */

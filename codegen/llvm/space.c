@@ -47,7 +47,8 @@ static void find_data(const tm_region *r, tm_space *space, const tm_value *data)
     if (space->x >= 0 || data->producer == NULL || data->producer->op != TM_OP_Mul)
         return;
     const tm_node *mul = data->producer;
-    int a = tm_region_input_number(r->body, mul->inputs[0]), b = tm_region_input_number(r->body, mul->inputs[1]);
+    int a = tm_region_input_number(r->body, mul->inputs[0]),
+        b = tm_region_input_number(r->body, mul->inputs[1]);
     if (a < 0 || b < 0)
         return;
     bool first = true;

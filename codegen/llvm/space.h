@@ -9,9 +9,9 @@
  *       return %y
  *     }
  *
- * Outputs lie channels last; so does the input when it is transposed in the body. Before that it may be multiplied
- * by a gate [n, 1, 1, c], as behind squeeze and excite. The pass that forms such
- * regions leaves explicit pads and up to TM_SPACE_AXES spatial axes.
+ * Outputs lie channels last; so does the input when it is transposed in the body. Before that it may be
+ * multiplied by a gate [n, 1, 1, c], as behind squeeze and excite. The pass that forms such regions leaves
+ * explicit pads and up to TM_SPACE_AXES spatial axes.
  */
 #ifndef TM_CODEGEN_LLVM_SPACE_H
 #define TM_CODEGEN_LLVM_SPACE_H
@@ -24,7 +24,7 @@ typedef struct tm_space {
     const tm_node *window;  /* Conv, MaxPool or AveragePool */
     const tm_node *product; /* the Transpose behind it: the sums, channels last */
     int x;                  /* the data, as input of the region; -1: made in the body */
-    int gate;               /* factors of x for the channels of each sample, as input of the region; -1: none */
+    int gate; /* factors of x for the channels of each sample, as input of the region; -1: none */
     bool channels_last;
     int axes;
     int64_t kernel[TM_SPACE_AXES], stride[TM_SPACE_AXES], dilation[TM_SPACE_AXES], head[TM_SPACE_AXES];
