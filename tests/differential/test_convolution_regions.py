@@ -11,10 +11,11 @@ import subprocess
 import numpy
 import pytest
 import test_regions as regions
-from convolution_cases import FAMILIES, convolve, pool, same, sizes_of
+from convolution_cases import FAMILIES, convolve, pool, same, sizes_of, squeeze
 from emulated import run_on_aarch64
 
-CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2, "branches": 3, "transposed": 3, "gated": 3}
+CASES = {"convolution": 4, "pool": 2, "net": 2, "bottleneck": 1, "weights": 2, "branches": 3, "transposed": 3,
+         "gated": 3}
 
 
 @pytest.mark.parametrize("seed", regions.SEEDS)
@@ -55,21 +56,30 @@ def test_samples_and_threads(tmp_path):
     y = convolve(m, y, 40, attributes=wide)
     y = pool(m, convolve(m, y, 40, 40, same(m, y, 5)), same(m, y))
     m.output(y)
+    v = m.input("f", ["n0", 8, 57, 131])
+    z = convolve(m, convolve(m, v, 64, attributes=wide), 64, 64, same(m, v))  # never stored whole, in strips
+    z = convolve(m, squeeze(m, z), 24, attributes=wide)
+    z = m.node("ConvTranspose", [z, m.weights(24, 4, 2, 2)], dims=["n0", 4, 114, 262], kernel_shape=[2, 2],
+               strides=[2, 2])
+    m.output(z)
     path = tmp_path / "model.onnx"
     path.write_bytes(m.make().SerializeToString())
     feeds = m.feeds({"n0": 3}, False)
     for i, level in enumerate(level for level in regions.LEVELS if regions.has_level(level)):
         artifact = regions.compile_model(path, tmp_path, f"level{i}", ["-O2", *level])
-        whole = regions.run_artifact(artifact, feeds, tmp_path)[y.name]
-        parts = [regions.run_artifact(artifact, {x.name: feeds[x.name][k : k + 1]}, tmp_path)[y.name]
+        whole = regions.run_artifact(artifact, feeds, tmp_path)
+        parts = [regions.run_artifact(artifact, {name: feeds[name][k : k + 1] for name in feeds}, tmp_path)
                  for k in range(3)]
-        assert whole.tobytes() == numpy.concatenate(parts).tobytes(), level
+        for name in (y.name, z.name):
+            joined = numpy.concatenate([part[name] for part in parts])
+            assert whole[name].tobytes() == joined.tobytes(), (level, name)
         numpy.savez(tmp_path / "in.npz", **feeds)
         command = [regions.TAMIS, "run", str(artifact), "--inputs", str(tmp_path / "in.npz"), "--outputs",
                    str(tmp_path / "two.npz"), "--threads", "2"]
         subprocess.run(command, check=True, capture_output=True, timeout=600)
         with numpy.load(tmp_path / "two.npz") as made:
-            assert whole.tobytes() == made[y.name].tobytes(), level
+            for name in (y.name, z.name):
+                assert whole[name].tobytes() == made[name].tobytes(), (level, name)
 
 
 def test_branches_and_strict_math(tmp_path):
