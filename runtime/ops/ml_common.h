@@ -48,6 +48,8 @@ static inline tm_reals tm_reals_of(const void *attributes, tm_list list, tm_list
                       tm_has(list) ? list.count : 0};
 }
 static inline double tm_reals_get(const tm_reals *list, int64_t i) {
+    if (list->type == TAMIS_TYPE_DOUBLE)
+        return tm_get_f64(list->data, i);
     tamis_tensor t = {.data = (void *)(uintptr_t)list->data, .type = (uint8_t)list->type};
     return tm_real_get(&t, i);
 }

@@ -34,7 +34,7 @@ static int32_t *find_slot(const pair_table *table, int64_t tree, int64_t node) {
 static uint8_t mode_of(const void *attributes, tm_list name) {
     static const char names[6][12] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE",
                                       "BRANCH_GT",  "BRANCH_EQ", "BRANCH_NEQ"};
-    for (uint8_t i = 0; i < 6; i++)
+    for (uint8_t i = 0; i < 6 && name.count > 4; i++) /* half of all nodes are a LEAF */
         if (tm_is(attributes, name, names[i]))
             return i;
     return TM_LEAF;
