@@ -64,6 +64,9 @@ const char *tm_scheduled_level(const tm_scheduled *region, const tm_level *level
 tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *shape);
 /* The choice of the cost model. */
 tm_schedule tm_schedule_default(const tm_level *level, const tm_scheduled *region);
+/* Of kind tiles: is a word of A one operand of an instruction? Then A is read where it stands, by tiles of rows that
+ * divide its bands. */
+bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region);
 /* Can the generators make it, with the same answers? */
 bool tm_schedule_is_allowed(const tm_level *level, const tm_scheduled *region, const tm_schedule *schedule);
 /* Alternatives that differ from `base` in one or two members; all are allowed. Returns how many there are. */

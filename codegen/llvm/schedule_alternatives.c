@@ -14,6 +14,8 @@
  */
 #include "codegen/llvm/schedule.h"
 
+#include "ir/tiles.h"
+
 #include <string.h>
 
 #define MOST_ROWS 16
@@ -84,6 +86,9 @@ static bool tiles_are_allowed(const tm_level *level, const tm_scheduled *region,
         return false;
     if ((level->units & TM_UNIT_TILES) != 0)
         return s->rows == chosen.rows && s->small_rows == 0 && !s->single_rows;
+    if (tm_tiles_words_are_whole(level, region) &&
+        (!divides(s->rows, TM_TILE_ROWS) || !divides(s->small_rows, s->rows)))
+        return false;
     bool fits = s->rows <= chosen.rows || fits_registers(level, s->rows, s->vectors);
     return fits && s->rows <= TM_TILES_MOST_ROWS && s->small_rows > 1 && s->small_rows < s->rows && s->single_rows;
 }

@@ -225,6 +225,13 @@ static int parts_of_word(const tm_level *level, const tm_scheduled *region) {
     return region->factors != TAMIS_TYPE_UINT8 || strncmp(level->name, "x86", 3) == 0 ? 2 : 4;
 }
 
+bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region) {
+    int lanes = tm_level_lanes(level);
+    if (region->factors == TAMIS_TYPE_UINT8)
+        return (level->units & TM_UNIT_BYTES) != 0 && (lanes == 16 || lanes == 4);
+    return (level->units & TM_UNIT_DOT) != 0 && lanes == 16;
+}
+
 /* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word is
  * one operand, tiles of 4 or 8 rows divide the bands of A. */
 static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *region) {
@@ -235,7 +242,7 @@ static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *regio
     s.vectors = (lanes == 16 ? 32 : 16) / lanes;
     int rows = (level->vector_registers - parts_of_word(level, region) * s.vectors - 2) / s.vectors;
     s.rows = rows > TM_TILES_MOST_ROWS ? TM_TILES_MOST_ROWS : rows;
-    if (region->factors == TAMIS_TYPE_UINT8 && (level->units & TM_UNIT_BYTES) != 0)
+    if (tm_tiles_words_are_whole(level, region))
         s.rows = lanes == 4 ? 4 : 8;
     s.small_rows = s.rows >= 8 ? 4 : 2;
     s.single_rows = true;

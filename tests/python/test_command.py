@@ -186,6 +186,8 @@ def test_inspect_schedule_of_every_kind(folder):
     bf16 = json.loads(tamis("inspect", "kinds.onnx", "--schedule", "--json", "--target=x86_64", "--precision=bf16")[0])
     tiles = [entry for entry in bf16["schedules"] if entry.startswith("tiles")]
     assert re.fullmatch(r"tiles \?x64x64 bf16 x2 v3 \S+ a\d+ v4 \S+ a\d+ v4_dot \S+ a\d+ v4_amx 32x2 a\d+", tiles[0])
+    assert " v4_dot 8x2+4+1 " in tiles[0]
+    tamis("compile", "kinds.onnx", "--precision=bf16", "--target=x86_64", "-o", "kinds.so")
     attention = [entry for entry in bf16["schedules"] if entry.startswith("attention")]
     assert attention[0].endswith(" v4_amx q128 k64")
 

@@ -125,6 +125,21 @@ static void attention_keeps_its_tiles_of_keys(void **state) {
     assert_true(allowed("v4_dot", &tiles, "q16 k4x4 t128"));
 }
 
+/* Where a word of A is one operand, nothing copies it: tiles of rows divide its bands. */
+static void whole_words_are_read_in_place(void **state) {
+    (void)state;
+    tm_scheduled pairs = {.kind = "tiles", .units = true, .factors = TAMIS_TYPE_BFLOAT16}, bytes = pairs;
+    bytes.factors = TAMIS_TYPE_UINT8;
+    assert_true(allowed("v4_dot", &pairs, "8x2+4+1 a1024"));
+    assert_false(allowed("v4_dot", &pairs, "12x2+4+1 a1024"));
+    assert_true(allowed("v4", &pairs, "12x2+4+1 a1024"));
+    assert_true(allowed("v4_vnni", &pairs, "12x2+4+1 a1024"));
+    assert_false(allowed("v4_vnni", &bytes, "12x2+4+1 a1024"));
+    assert_true(allowed("v4_vnni", &bytes, "4x2+2+1 a128"));
+    assert_true(allowed("v4_amx", &pairs, "32x2 a256"));
+    assert_false(allowed("v4_amx", &pairs, "8x2+4+1 a1024"));
+}
+
 static void check_region(const tm_level *level, const tm_scheduled *region) {
     tm_schedule base = tm_schedule_default(level, region), again, others[TM_MOST_ALTERNATIVES];
     if (!tm_schedule_is_allowed(level, region, &base))
@@ -176,7 +191,12 @@ static void check_others(const tm_level *level) {
     }
     for (int64_t taps = 1; taps <= 200; taps++)
         check_region(level, &(tm_scheduled){.kind = "window", .taps = taps});
-    check_region(level, &(tm_scheduled){.kind = "tiles", .shape = {.k = 384, .n = 384}, .units = true});
+    static const tamis_type factors[] = {TAMIS_TYPE_BFLOAT16, TAMIS_TYPE_UINT8};
+    for (int i = 0; i < 2; i++)
+        check_region(level, &(tm_scheduled){.kind = "tiles",
+                                            .shape = {.k = 384, .n = 384},
+                                            .factors = factors[i],
+                                            .units = true});
 }
 
 static void defaults_and_alternatives_are_allowed(void **state) {
@@ -231,6 +251,7 @@ int main(void) {
         cmocka_unit_test(other_texts_are_refused),
         cmocka_unit_test(products_have_bounds),
         cmocka_unit_test(attention_keeps_its_tiles_of_keys),
+        cmocka_unit_test(whole_words_are_read_in_place),
         cmocka_unit_test(defaults_and_alternatives_are_allowed),
         cmocka_unit_test(a_table_is_looked_up),
         cmocka_unit_test(noise_does_not_count),
