@@ -22,6 +22,7 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 #define MOST_THREADS 8

@@ -20,6 +20,7 @@
  * Of a number of queries that is known at run time only, 16 or fewer that are left take loops of one vector.
  */
 #include "codegen/llvm/region_attention.h"
+#include "codegen/llvm/schedule.h"
 
 #define COLUMNS 8    /* of V at once, at most */
 #define FEW 8        /* keys at once, where they are not known to be whole blocks */
@@ -140,12 +141,7 @@ static void choose(tm_region *r, tm_attention *a, int64_t wide) {
 }
 
 void tm_attention_schedule(tm_region *r, tm_attention *a) {
-    int64_t queries = known(a->queries, TM_ATTENTION_QUERIES);
-    int64_t half = TM_ATTENTION_QUERIES / 2, padded = (queries + half - 1) / half * half;
-    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
-    bool two = queries > half && (padded % TM_ATTENTION_QUERIES == 0 || padded >= 8 * half);
-    int64_t wide = r->lanes >= 16 && two ? TM_ATTENTION_QUERIES : half;
-    choose(r, a, queries < wide ? queries : wide);
+    choose(r, a, tm_schedule_of(r->e->options, r->level, r->node).queries);
 }
 
 bool tm_attention_narrow(tm_region *r, const tm_attention *a, tm_attention *out) {

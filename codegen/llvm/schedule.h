@@ -41,8 +41,7 @@ typedef struct tm_schedule {
     int copy;          /* k of A that a tile copies at once, where its rows share a cache set; 0: none */
     int unit_kib;      /* of A in a unit, where its rows follow from that */
     int queries;       /* attention: side by side; on matrix units: of a unit */
-    int keys, values;  /* attention: keys, and columns of V, at once */
-    int tile;          /* attention: keys between two looks at the running maximum */
+    int keys;          /* attention on matrix units: of a block */
 } tm_schedule;
 
 /* A region as far as its schedule depends on it. */

@@ -5,8 +5,9 @@
  *
  * What is allowed are the bounds of the generators: registers, the stack (32 KiB), tiles that fill a unit
  * without a rest, parts that divide k. A file of schedules may come from another version or another hand, so
- * all that is read goes through here. Schedules that would change an answer are not allowed: blocks of keys
- * in attention say where its sums are scaled, so they are those of the cost model.
+ * all that is read goes through here. Schedules that would change an answer are not allowed: how many queries
+ * attention takes side by side decides on its tiles of keys, which say where its sums are scaled, so that is
+ * what the cost model says.
  *
  * Alternatives are steps from a schedule in one direction each:
  *
@@ -24,8 +25,6 @@
 #define COPY_BYTES 4096    /* of the buffer of copied rows */
 #define UNROLLED 128       /* multiply-adds in a round of a tile's loop */
 #define CONVOLUTION_ROWS 14
-#define ATTENTION_UNIT 32
-#define ATTENTION_FLOATS 7168
 
 /* ---- what can be made ---- */
 
@@ -68,18 +67,6 @@ static bool contract_is_allowed(const tm_level *level, const tm_product_shape *s
     return s->depth >= 0 && s->block_rows <= 4096 && rows * columns * 4 <= STACK_BYTES;
 }
 
-static bool attention_is_allowed(const tm_level *level, const tm_scheduled *a, const tm_schedule *s) {
-    tm_schedule chosen = tm_schedule_default(level, a);
-    int lanes = tm_level_lanes(level), accumulators = level->vector_registers >= 32 ? 16 : 8;
-    int vectors = s->queries / lanes;
-    if (s->queries > ATTENTION_UNIT || s->queries < 8 || !divides(lanes, s->queries) || vectors > MOST_VECTORS)
-        return false;
-    int64_t floats = (a->size + a->value_size + s->tile) * s->queries;
-    return s->keys >= 1 && s->keys <= 8 && s->keys * vectors <= accumulators && s->values >= 1 &&
-           s->values <= 8 && s->values * vectors <= accumulators && s->tile == chosen.tile &&
-           (s->queries <= chosen.queries || floats <= ATTENTION_FLOATS);
-}
-
 static bool tiles_are_allowed(const tm_level *level, const tm_scheduled *region, const tm_schedule *s) {
     tm_schedule chosen = tm_schedule_default(level, region);
     if (s->vectors != chosen.vectors || s->unit_kib < 1 || s->unit_kib > 65536)
@@ -100,8 +87,7 @@ static bool has_members(const tm_level *level, const tm_scheduled *region, const
     return (s->rows > 0) == (chosen.rows > 0) && (s->unroll > 0) == contract &&
            (s->block_rows > 0) == contract && (contract || (s->depth == 0 && s->copy == 0)) &&
            (contract || tiles || (s->small_rows == 0 && !s->single_rows)) && (s->unit_kib > 0) == tiles &&
-           (s->queries > 0) == (chosen.queries > 0) && (s->keys > 0) == (chosen.keys > 0) &&
-           (s->values > 0) == (chosen.values > 0) && (s->tile > 0) == (chosen.tile > 0);
+           (s->queries > 0) == (chosen.queries > 0) && (s->keys > 0) == (chosen.keys > 0);
 }
 
 bool tm_schedule_is_allowed(const tm_level *level, const tm_scheduled *region, const tm_schedule *s) {
@@ -118,9 +104,7 @@ bool tm_schedule_is_allowed(const tm_level *level, const tm_scheduled *region, c
         return s->rows <= CONVOLUTION_ROWS && fits_registers(level, s->rows, s->vectors) &&
                divides(s->vectors, region->shape.panel / tm_level_lanes(level));
     tm_schedule chosen = tm_schedule_default(level, region);
-    if (chosen.tile == 0) /* matrix units */
-        return tm_schedule_equal(s, &chosen);
-    return attention_is_allowed(level, region, s);
+    return tm_schedule_equal(s, &chosen); /* tiles of keys follow from the queries, and sums from the tiles */
 }
 
 /* ---- what is worth a try ---- */
@@ -226,20 +210,6 @@ static void try_positions(list *l) {
     }
 }
 
-static void try_attention(list *l) {
-    const tm_schedule b = *l->base;
-    int lanes = tm_level_lanes(l->level), accumulators = l->level->vector_registers >= 32 ? 16 : 8;
-    for (int queries = 8; queries <= ATTENTION_UNIT; queries *= 2)
-        for (int at_once = 8; at_once >= 2; at_once /= 2) {
-            tm_schedule s = b;
-            if (queries < lanes || at_once * (queries / lanes) > accumulators)
-                continue;
-            s.queries = queries;
-            s.keys = s.values = at_once;
-            try_it(l, s);
-        }
-}
-
 static void try_tiles(list *l) {
     static const int steps[] = {-2, -4, 2};
     for (int kib = 128; kib <= 4096; kib *= 2) {
@@ -264,7 +234,5 @@ int tm_schedule_alternatives(const tm_level *level, const tm_scheduled *region, 
         try_tiles(&l);
     else if (base->rows > 0)
         try_positions(&l);
-    else
-        try_attention(&l);
     return l.count;
 }

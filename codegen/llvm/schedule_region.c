@@ -21,10 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ATTENTION_UNIT 32     /* queries of a unit; region_attention.c */
-#define ATTENTION_FLOATS 7168 /* of its buffers with tiles of 128 keys, if it can be */
-#define ATTENTION_BLOCK 8     /* keys, or columns of V, at once */
-#define ATTENTION_SMALL 64    /* of a row of K and one of V: small heads */
+#define ATTENTION_UNIT 32 /* TM_ATTENTION_QUERIES of region_attention.h */
 #define TILES_UNIT_KIB 1024
 
 /* ---- signatures ---- */
@@ -154,38 +151,15 @@ const char *tm_scheduled_level(const tm_scheduled *region, const tm_level *level
 
 /* ---- the cost model's choices ---- */
 
-/* A size of blocks up to `most` that divides the whole if it can be, so that nothing is left over. */
-static int block_of(int64_t whole, int most) {
-    for (int block = most; block >= 4; block--)
-        if (whole % block == 0)
-            return block;
-    return whole < most ? (int)whole : most;
-}
-
-/* Accumulators are 8 or 16: enough to hide the latency of multiply and add, and few enough to stay in
- * registers. */
+/* Queries side by side, where their buffers fit; the rest follows from that in region_attention_schedule.c. */
 static tm_schedule choose_attention(const tm_level *level, const tm_scheduled *a) {
-    int lanes = tm_level_lanes(level), accumulators = level->vector_registers >= 32 ? 16 : 8;
-    int64_t half = ATTENTION_UNIT / 2, queries = a->queries >= 0 ? a->queries : half;
+    int64_t half = ATTENTION_UNIT / 2, queries = a->queries >= 0 ? a->queries : ATTENTION_UNIT;
     int64_t padded = (queries + half - 1) / half * half;
-    /* A vector that is hardly filled costs more than loads that are shared by two save, unless there are four
-     * that are filled. Few queries of unknown number are decoders', with larger heads. */
-    bool two = queries > half && (padded % ATTENTION_UNIT == 0 || padded >= 5 * half);
-    if (a->queries < 0 && a->size + a->value_size <= ATTENTION_SMALL)
-        two = true, queries = ATTENTION_UNIT;
-    int64_t wide = lanes >= 16 && two && a->size + a->value_size <= 128 ? ATTENTION_UNIT : half;
+    /* Vectors that are hardly filled cost more than loads that are shared by two save. */
+    bool two = queries > half && (padded % ATTENTION_UNIT == 0 || padded >= 8 * half);
+    int64_t wide = tm_level_lanes(level) >= 16 && two ? ATTENTION_UNIT : half;
     wide = queries < wide ? queries : wide;
-    int vectors = wide > 0 ? (int)((wide + lanes - 1) / lanes) : 1;
-    if (vectors * lanes < 8) /* squares of 8 by 8 are turned */
-        vectors = 8 / lanes;
-    vectors = vectors > 4 ? 4 : vectors;
-    tm_schedule s = {.queries = vectors * lanes};
-    s.keys = accumulators / vectors < ATTENTION_BLOCK ? accumulators / vectors : ATTENTION_BLOCK;
-    s.values = block_of(a->value_size, s.keys);
-    s.tile = (a->size + a->value_size + 128) * s.queries <= ATTENTION_FLOATS ? 128 : 64;
-    if (a->keys >= 1 && a->keys <= s.tile)
-        s.keys = block_of(a->keys, s.keys);
-    return s;
+    return (tm_schedule){.queries = wide > 0 ? (int)wide : 1};
 }
 
 /* Positions that a tile of so many vectors has registers for. */

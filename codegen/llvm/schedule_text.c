@@ -8,7 +8,7 @@
  *     u4 d192 c64  unroll, depth, copy
  *     128x48       rows x columns of a unit
  *     a1024        KiB of A in a unit
- *     q32 k8x8 t128   attention: queries, keys x values at once, keys of a tile
+ *     q32 k64      attention: queries side by side; on matrix units those of a unit, and keys of a block
  */
 #include "codegen/llvm/schedule.h"
 
@@ -32,8 +32,7 @@ void tm_schedule_print(const tm_schedule *s, tm_text *text) {
     } words[] = {{"%su%d", s->unroll, 0},          {"%s%dx%d", s->block_rows, s->columns},
                  {"%sd%d", s->depth, 0},           {"%sc%d", s->copy, 0},
                  {"%sa%d", s->unit_kib, 0},        {"%sq%d", s->queries, 0},
-                 {s->values > 0 ? "%sk%dx%d" : "%sk%d", s->keys, s->values},
-                 {"%st%d", s->tile, 0}};
+                 {"%sk%d", s->keys, 0}};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (words[i].first > 0) {
             tm_text_add(text, words[i].format, space, words[i].first, words[i].second);
@@ -72,21 +71,13 @@ static bool tiles(const char **at, tm_schedule *s) {
 }
 
 static bool word(const char **at, tm_schedule *s) {
-    int *const numbers[] = {&s->unroll, &s->depth, &s->copy, &s->unit_kib, &s->queries, &s->tile};
-    const char *letter = **at != 0 ? strchr("udcaqt", **at) : NULL;
+    static const char letters[] = "udcaqk";
+    int *const numbers[] = {&s->unroll, &s->depth, &s->copy, &s->unit_kib, &s->queries, &s->keys};
+    const char *letter = **at != 0 ? strchr(letters, **at) : NULL;
     if (letter != NULL) {
-        int *to = numbers[letter - strchr("udcaqt", 'u')];
+        int *to = numbers[letter - letters];
         ++*at;
         return *to == 0 && number(at, to);
-    }
-    if (**at == 'k' && s->keys == 0) {
-        ++*at;
-        if (!number(at, &s->keys))
-            return false;
-        if (**at != 'x')
-            return true;
-        ++*at;
-        return number(at, &s->values);
     }
     return s->block_rows == 0 && pair(at, &s->block_rows, &s->columns);
 }
@@ -112,6 +103,5 @@ bool tm_schedule_equal(const tm_schedule *a, const tm_schedule *b) {
     return a->rows == b->rows && a->vectors == b->vectors && small_a == small_b && single_a == single_b &&
            a->unroll == b->unroll && a->block_rows == b->block_rows &&
            a->columns == b->columns && a->depth == b->depth && a->copy == b->copy &&
-           a->unit_kib == b->unit_kib && a->queries == b->queries && a->keys == b->keys &&
-           a->values == b->values && a->tile == b->tile;
+           a->unit_kib == b->unit_kib && a->queries == b->queries && a->keys == b->keys;
 }
