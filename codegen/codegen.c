@@ -6,6 +6,7 @@
  * name and moved there when it is whole, so a failure leaves nothing and replaces nothing.
  */
 #include "codegen/codegen.h"
+#include "codegen/lines.h"
 #include "codegen/plan.h"
 
 #include "ir/infer.h"
@@ -21,7 +22,7 @@
 
 typedef struct files {
     const char *folder; /* NULL: nothing there to remove */
-    const char *module, *weights, *partial, *header, *partial_header;
+    const char *module, *weights, *partial, *header, *partial_header, *lines, *partial_lines;
 } files;
 
 /* The folder with all that is in it, and what was not published. Also runs when memory gives out. */
@@ -40,6 +41,7 @@ static void remove_files(void *argument) {
     rmdir(f->folder);
     unlink(f->partial);
     unlink(f->partial_header);
+    unlink(f->partial_lines);
     f->folder = NULL;
 }
 
@@ -50,13 +52,17 @@ static const char *header_path(tm_arena *arena, const char *output) {
     return tm_arena_format(arena, "%.*s.h", stem, output);
 }
 
-static tm_code open_files(tm_model *model, const char *output, files *f) {
+static tm_code open_files(tm_model *model, const char *name, const char *output, files *f) {
     const char *base = getenv("TMPDIR");
     char *folder =
         tm_arena_format(model->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
     f->partial = tm_arena_format(model->arena, "%s.%d.part", output, (int)getpid());
     f->header = header_path(model->arena, output);
     f->partial_header = tm_arena_format(model->arena, "%s.%d.part", f->header, (int)getpid());
+    const char *slash = strrchr(output, '/');
+    int folder_size = slash != NULL ? (int)(slash + 1 - output) : 0;
+    f->lines = tm_arena_format(model->arena, "%.*s%s.nodes", folder_size, output, name);
+    f->partial_lines = tm_arena_format(model->arena, "%s.%d.part", f->lines, (int)getpid());
     tm_arena_on_destroy(model->arena, remove_files, f);
     if (mkdtemp(folder) == NULL)
         return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL,
@@ -96,7 +102,8 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
     bool hollow = options->emit == TM_EMIT_SO && plan->weights_bytes >= TM_LARGE_WEIGHTS;
     TM_TRY(tm_write_weights(plan, options->target.target, symbol, hollow, f->weights, &hash));
     int objects = 0;
-    TM_TRY(tm_emit_module(model, plan, options, hash, text ? f->partial : f->module, &objects));
+    const tm_lines *lines = options->symbols ? tm_lines_create(model) : NULL;
+    TM_TRY(tm_emit_module(model, plan, options, hash, lines, text ? f->partial : f->module, &objects));
     if (!text)
         TM_TRY(tm_link(model, options, f->module, objects, f->weights, hollow, f->partial));
     if (hollow)
@@ -105,12 +112,16 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
         TM_TRY(tm_write_header(plan, options, f->partial_header));
         TM_TRY(publish(model, f->partial_header, f->header));
     }
+    if (lines != NULL) {
+        TM_TRY(tm_lines_write(lines, model, f->partial_lines));
+        TM_TRY(publish(model, f->partial_lines, f->lines));
+    }
     return publish(model, f->partial, output);
 }
 
 tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output) {
     files *f = TM_NEW(model->arena, files);
-    tm_code code = open_files(model, output, f);
+    tm_code code = open_files(model, options->name, output, f);
     if (code == TM_OK)
         code = write_artifact(model, options, f, output);
     remove_files(f);

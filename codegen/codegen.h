@@ -23,7 +23,9 @@ typedef struct tm_codegen_options {
     const char *data_folder; /* where the kernel archives are: <folder>/<triple>/<level>/libkernels.a */
     uint64_t model_hash;
     bool strict_math;
-    bool symbols; /* -g: symbols stay; each region has functions of its own, named after its first node */
+    /* -g: symbols stay; each region has functions of its own, named after its first node; line numbers, and
+     * the list of nodes that they count (lines.h) beside the artifact: NAME.nodes */
+    bool symbols;
     const char *precision; /* for the manifest: "f32", "bf16" */
     bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
     tm_schedule_table *schedules; /* instead of the cost model's; or NULL */
@@ -44,6 +46,7 @@ void tm_codegen_begin(tm_arena *arena);
 
 /* ---- parts, between the files of codegen/ ---- */
 struct tm_plan;
+struct tm_lines;
 
 /* weights.c: an ELF relocatable object with the constants, at their planned offsets, in a read-only section
  * under the hidden symbol `symbol`; streams from the constants; sets the xxh3 of the section. Hollow: the
@@ -61,9 +64,10 @@ TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen
 const char *tm_object_path(tm_arena *arena, const char *module, int number); /* of the module's objects */
 TM_MUST_USE tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module,
                             int objects, const char *weights, bool hollow, const char *output);
-/* llvm/module.c: writes the module as object files (tm_object_path), or as one text of asm or LLVM. */
+/* llvm/module.c: writes the module as object files (tm_object_path), or as one text of asm or LLVM; with
+ * numbers of lines unless these are NULL (lines.h). */
 TM_MUST_USE tm_code tm_emit_module(tm_model *model, const struct tm_plan *plan,
                                    const tm_codegen_options *options, uint64_t weights_hash,
-                                   const char *path, int *out_objects);
+                                   const struct tm_lines *lines, const char *path, int *out_objects);
 
 #endif

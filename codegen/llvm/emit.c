@@ -69,6 +69,7 @@ void tm_emit_begin(tm_emit *e, const char *name, bool hidden) {
     e->fail_phi = LLVMBuildPhi(e->builder, e->i32, "code");
     LLVMBuildRet(e->builder, e->fail_phi);
     LLVMPositionBuilderAtEnd(e->builder, entry);
+    tm_emit_line_number(e, 0);
     e->dims = tm_emit_load(e, e->ptr, e->run, TM_OFFSET(dims));
     e->overflow = NULL;
     e->dims_unsafe = false;

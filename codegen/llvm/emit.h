@@ -12,6 +12,7 @@
 #include "codegen/llvm/objects.h"
 
 #include <llvm-c/Core.h>
+#include <llvm-c/DebugInfo.h>
 #include <llvm-c/TargetMachine.h>
 
 /* What belongs to a node that is emitted, and to a value: emit_index.c. */
@@ -68,6 +69,13 @@ typedef struct tm_emit {
     int32_t call_count;
     const tm_symbol *batch; /* see codegen/slices.h, or NULL */
     int32_t step_count; /* with --profile */
+    /* with -g */
+    const struct tm_lines *lines; /* or NULL */
+    struct {
+        LLVMDIBuilderRef builder;
+        LLVMMetadataRef file, nowhere;
+        unsigned line; /* of what is emitted now */
+    } debug;
 } tm_emit;
 
 /* Stretches of a long function in functions of their own: what LLVM does to a function takes more than twice
@@ -152,6 +160,13 @@ LLVMValueRef tm_emit_data_slot(tm_emit *e, int32_t frame);
 void tm_emit_profile(tm_emit *e);
 LLVMValueRef tm_emit_step_begin(tm_emit *e, const tm_node *node, const char *function);
 void tm_emit_step_end(tm_emit *e, const tm_node *node, int32_t number, LLVMValueRef step);
+
+/* emit_lines.c: nothing without -g. Instructions that follow are those of the node; returns the line before, for
+ * tm_emit_line_number, where 0 is no line. The end comes after all functions that are emitted here. */
+void tm_emit_lines_begin(tm_emit *e);
+unsigned tm_emit_line(tm_emit *e, const tm_node *node);
+void tm_emit_line_number(tm_emit *e, unsigned line);
+void tm_emit_lines_end(tm_emit *e);
 
 /* emit_entry.c: the typed functions of the generated header. Models with handles have none. */
 void tm_emit_entry(tm_emit *e);

@@ -96,6 +96,7 @@ static void emit_constraints(tm_emit *e, tm_node *node, int32_t number) {
 static tm_code emit_node(tm_emit *e, tm_node *node) {
     int32_t number = tm_emit_node_number(e, node);
     LLVMValueRef step = NULL;
+    (void)tm_emit_line(e, node);
     emit_constraints(e, node, number);
     if (node->graph != e->model->main)
         tm_emit_check_results(e, node, number);

@@ -91,12 +91,15 @@ struct tm_emit_held { /* what must go when the arena goes, should memory run out
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMBuilderRef builder;
+    LLVMDIBuilderRef debug;
 };
 
 static void dispose(void *argument) {
     tm_emit_held *held = argument;
     if (held->builder != NULL)
         LLVMDisposeBuilder(held->builder);
+    if (held->debug != NULL)
+        LLVMDisposeDIBuilder(held->debug);
     if (held->module != NULL)
         LLVMDisposeModule(held->module);
     if (held->context != NULL)
@@ -124,6 +127,8 @@ void tm_emit_open_module(tm_emit *e) {
     e->ptr = LLVMPointerTypeInContext(e->context, 0);
     e->void_type = LLVMVoidTypeInContext(e->context);
     e->kernel_type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){e->ptr, e->ptr}, 2, 0);
+    tm_emit_lines_begin(e);
+    e->held->debug = e->debug.builder;
 }
 
 void tm_emit_mark_cold(const tm_emit *e, LLVMValueRef function) {
@@ -133,12 +138,16 @@ void tm_emit_mark_cold(const tm_emit *e, LLVMValueRef function) {
 }
 
 tm_code tm_emit_complete_module(tm_emit *e) {
+    tm_emit_lines_end(e);
     TM_TRY(tm_link_math(e));
     set_function_attributes(e);
     if (e->objects == NULL)
         return TM_OK;
     LLVMDisposeBuilder(e->held->builder); /* a thread may have the context at once */
     e->held->builder = NULL;
+    if (e->held->debug != NULL)
+        LLVMDisposeDIBuilder(e->held->debug);
+    e->held->debug = NULL;
     tm_objects_add(e->objects, e->held->context, e->held->module);
     *e->held = (tm_emit_held){0};
     return TM_OK;
@@ -157,6 +166,7 @@ static tm_code build(tm_emit *e, uint64_t weights_hash) {
     tm_emit_profile(e);
     tm_emit_prepare(e);
     TM_TRY(tm_emit_execute(e));
+    tm_emit_line_number(e, 0);
     TM_TRY(tm_emit_tables(e, weights_hash));
     if (e->options->emit != TM_EMIT_SO) /* a shared object is run by the runtime library */
         tm_emit_entry(e);
@@ -180,7 +190,8 @@ static void dispose_machine(void *machine) {
 }
 
 tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_options *options,
-                       uint64_t weights_hash, const char *path, int *out_objects) {
+                       uint64_t weights_hash, const struct tm_lines *lines, const char *path,
+                       int *out_objects) {
     const char *missing;
     (void)load(&missing);
     if (missing != NULL)
@@ -190,7 +201,8 @@ tm_code tm_emit_module(tm_model *model, const tm_plan *plan, const tm_codegen_op
                  .diagnostics = model->diagnostics,
                  .model = model,
                  .plan = plan,
-                 .options = options};
+                 .options = options,
+                 .lines = lines};
     char *message = NULL;
     LLVMTargetMachineRef machine = tm_create_machine(&options->target, options->level, &message);
     if (machine == NULL)

@@ -156,6 +156,7 @@ static LLVMValueRef begin_function(tm_region *r, const char *name, LLVMTypeRef t
     LLVMPositionBuilderAtEnd(e->builder, tm_emit_block(e, "entry"));
     r->point = tm_region_point_table(r);
     r->mask = NULL;
+    (void)tm_emit_line(e, r->body->first);
     return function;
 }
 

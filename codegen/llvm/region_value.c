@@ -336,7 +336,9 @@ LLVMValueRef tm_region_value(tm_region *r, const tm_value *value) {
         LLVMValueRef x[64];
         for (int i = 0; i < node->input_count; i++)
             x[i] = tm_region_value(r, node->inputs[i]);
+        unsigned line = tm_emit_line(r->e, node);
         result = emitters[node->op](r, node, x);
+        tm_emit_line_number(r->e, line);
     }
     r->point[value->id - r->first_id] = result;
     return result;

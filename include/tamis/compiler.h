@@ -55,7 +55,7 @@ typedef struct tamis_compile_options {
     size_t dim_count;
     bool strict_math;   /* --math=strict */
     tamis_precision precision; /* --precision */
-    bool symbols;       /* -g: symbols stay, regions are named after their nodes */
+    bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *schedules; /* file that tamis_tune_file wrote (tune.h), or NULL: the cost model chooses */
     const char *const *disabled_passes;

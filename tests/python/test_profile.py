@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -169,3 +170,47 @@ def test_symbols_name_nodes(tmp_path, monkeypatch):
     np.savez("x.npz", x0=np.ones((3, 32), np.float32))
     tamis("run", "named.so", "--inputs", "x.npz", "--outputs", "y.npz")
     np.testing.assert_array_equal(np.load("y.npz")["x2"], np.ones((3, 32), np.float32))
+
+
+def code_lines(path):
+    """Of each function of the artifact, the lines of the list of nodes that its instructions have."""
+    nm = os.environ.get("LLVM_NM", "llvm-nm-19")
+    table = subprocess.run([nm.replace("llvm-nm", "llvm-dwarfdump"), "--debug-line", path], capture_output=True,
+                           text=True, check=True).stdout
+    assert f'name: "{path.removesuffix(".so")}.nodes"' in table
+    rows = [(int(a, 16), int(line)) for a, line in re.findall(r"^(0x[0-9a-f]+) +([0-9]+) ", table, re.M)]
+    symbols = subprocess.run([nm, "--defined-only", "--print-size", path], capture_output=True, text=True, check=True).stdout
+    return {name: {line for address, line in rows if int(start, 16) <= address < int(start, 16) + int(size, 16)} - {0}
+            for start, size, name in re.findall(r"^([0-9a-f]+) ([0-9a-f]+) [tT] (.*)$", symbols, re.M)}
+
+
+def test_lines_are_nodes(tmp_path, monkeypatch):
+    """Instructions have the lines of their nodes in the list beside the artifact, those of an epilogue their own."""
+    monkeypatch.chdir(tmp_path)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"], name="/dense/MatMul"),
+             helper.make_node("Add", ["m", "b"], ["a"], name="/dense/Add"),
+             helper.make_node("Sigmoid", ["a"], ["s"], name="/act/Sigmoid"),
+             helper.make_node("CumSum", ["s", "axis"], ["c"], name="/sum/CumSum"),
+             helper.make_node("Exp", ["c"], ["y"], name="/last/Exp")]
+    weights = [("w", np.eye(64, dtype=np.float32)), ("b", np.ones(64, np.float32)), ("axis", np.array(0, np.int64))]
+    save("model.onnx", nodes, [port("x", ["n", 64])], [port("y", ["n", 64])], weights)
+    tamis("compile", "-g", "model.onnx", "-o", "named.so")
+    with open("named.nodes") as file:
+        listed = file.read().splitlines()
+    found = code_lines("named.so")
+    names = {function: {listed[line - 1].split('"')[1] for line in lines if '"' in listed[line - 1]}
+             for function, lines in found.items()}
+    products = {function: lines for function, lines in names.items() if "contract" in function and "_v" in function}
+    assert len(products) == 2
+    finish = set().union(*(lines for function, lines in names.items() if "contract" in function or "tm_finish" in function))
+    assert finish == {"/dense/MatMul", "/dense/Add", "/act/Sigmoid"}
+    assert all("/dense/MatMul" in lines for lines in products.values())
+    assert names["tm_model_execute"] == {"/sum/CumSum", "/last/Exp"}
+    tamis("compile", "model.onnx", "-o", "plain.so")
+    with open("plain.so", "rb") as file:
+        assert b".debug_line" not in file.read()
+    assert not os.path.exists("plain.nodes")
+    for form, name in (("obj", "part.o"), ("llvm", "part.ll")):
+        tamis("compile", "-g", f"--emit={form}", "model.onnx", "-o", name)
+        with open("part.nodes") as file:
+            assert file.read().splitlines() == listed
