@@ -164,11 +164,32 @@ int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i) {
     return i >= count ? 0 : tm_integer_get(&run->values[value], i);
 }
 
+/* A loop as a row of tasks; the first two members are what the body of a region reads. */
+typedef struct region_loop {
+    tm_run *run;
+    const tm_call *call;
+    int32_t (*body)(void *arg, int64_t begin, int64_t end);
+    int64_t count, tasks;
+} region_loop;
+
+static int64_t first_unit(const region_loop *loop, int64_t task) {
+    int64_t each = loop->count / loop->tasks, more = loop->count % loop->tasks;
+    return task * each + task * more / loop->tasks;
+}
+
+static int32_t region_tasks(void *arg, int64_t begin, int64_t end) {
+    const region_loop *loop = arg;
+    return loop->body(arg, first_unit(loop, begin), first_unit(loop, end));
+}
+
+/* Units of a region may be cut anywhere, so its tasks are as even as can be, and an even number: of 32 units with a
+ * grain of 15 each of two threads gets 16, where whole grains would give them 30 and 2. */
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
                            int32_t (*body)(void *arg, int64_t begin, int64_t end)) {
-    struct {
-        tm_run *run;
-        const tm_call *call;
-    } argument = {run, call};
-    return tm_parallel(run, count, grain, body, &argument);
+    region_loop loop = {run, call, body, count, 1};
+    if (count <= grain)
+        return count > 0 ? body(&loop, 0, count) : 0;
+    loop.tasks = (count - 1) / grain + 1;
+    loop.tasks += loop.tasks % 2 != 0 && loop.tasks < count;
+    return run->host->parallel_for(run->host->user, loop.tasks, 1, region_tasks, &loop);
 }

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
+#define READ_ROWS 8 /* multiply-adds that take as long as reading the number of B they share, which few rows do */
 #define LINE 16     /* floats of a cache line */
 #define LINES 3     /* fetched in a round */
 #define MOST_ROWS 16
@@ -105,7 +106,8 @@ static void count_at_level(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *
     LLVMValueRef columns = tm_int(r, c.schedule.columns);
     if (!is_packed(&c))
         columns = tm_min(r, columns, c.shared.n);
-    LLVMValueRef work = tm_mul(r, tm_mul(r, tm_min(r, c.shared.m, block), c.shared.k), columns);
+    LLVMValueRef rows = tm_max(r, tm_min(r, c.shared.m, block), tm_int(r, READ_ROWS));
+    LLVMValueRef work = tm_mul(r, tm_mul(r, rows, c.shared.k), columns);
     *out_grain = tm_add(r, divide(r, tm_int(r, WORK), tm_max(r, work, one)), one);
 }
 

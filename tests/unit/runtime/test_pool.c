@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The default host's threads: all indices once, cuts at the grain, the lowest failure, nested calls,
- * several callers at once, and a child after fork.
+ * several callers at once, and a child after fork; and the even tasks of regions.
  */
 #include "tamis/runtime.h"
 #include "runtime/runtime_internal.h"
+#include "runtime/support.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -64,6 +65,41 @@ static void covers_everything_once(void **state) {
             assert_true(j.calls >= 1 && j.calls <= threads);
         }
     }
+    tamis_set_threads(0);
+}
+
+/* What the body of a region gets, and what this test hands through it. */
+typedef struct region_argument {
+    tm_run *run;
+    const tm_call *call;
+} region_argument;
+
+typedef struct region_count {
+    _Atomic int64_t units, most, calls;
+} region_count;
+
+static int32_t count_units(void *argument, int64_t begin, int64_t end) {
+    region_count *found = (void *)(uintptr_t)((region_argument *)argument)->call;
+    int64_t size = end - begin;
+    found->units += size;
+    found->calls++;
+    for (int64_t most = found->most; size > most && !atomic_compare_exchange_weak(&found->most, &most, size);)
+        continue;
+    return 0;
+}
+
+static void regions_are_cut_evenly(void **state) {
+    (void)state;
+    tm_run run = {.host = tamis_default_host()};
+    tamis_set_threads(2);
+    for (int64_t count = 0; count <= 100; count++)
+        for (int64_t grain = 1; grain <= 20; grain++) {
+            region_count found = {.units = 0};
+            assert_int_equal(tm_region_parallel(&run, (const void *)&found, count, grain, count_units), 0);
+            assert_int_equal(found.units, count);
+            assert_int_equal(found.calls, count == 0 ? 0 : count <= grain ? 1 : 2);
+            assert_int_equal(found.most, count <= grain ? count : (count + 1) / 2);
+        }
     tamis_set_threads(0);
 }
 
@@ -165,6 +201,7 @@ static void memory_is_aligned(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(covers_everything_once),  cmocka_unit_test(lowest_failure_wins),
+        cmocka_unit_test(regions_are_cut_evenly),
         cmocka_unit_test(nested_calls_run_inline), cmocka_unit_test(callers_do_not_wait_for_each_other),
         cmocka_unit_test(works_in_a_child),        cmocka_unit_test(memory_is_aligned),
     };
