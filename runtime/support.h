@@ -84,7 +84,7 @@ int32_t tm_scan_slice(tm_run *run, int32_t node, int32_t to, int32_t from, int32
 int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index,
                       int64_t length, int32_t first);
 
-/* Units 0..count of a region, in tasks of `grain`. body's argument points to {run, call}. */
+/* Units 0..count of a region, in even tasks of about `grain`, cut anywhere. body's argument points to {run, call}. */
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
                            int32_t (*body)(void *arg, int64_t begin, int64_t end));
 
