@@ -229,7 +229,7 @@ static void all_keys(tm_region *r, tm_attention *a) {
 /* Queries of a unit from number `part` on. */
 static void some_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
     choose_queries(r, a, part);
-    tm_attention_turn(r, a, 0);
+    tm_attention_turn_columns(r, a, 0);
     for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
         for (int j = 0; j < a->vectors; j++)
             a->q[d][j] = tm_attention_get(r, a, a->turned, tm_int(r, d), j);

@@ -81,7 +81,7 @@ void tm_attention_set_mask(tm_region *r, tm_attention *a);
 LLVMValueRef tm_attention_spread_mask(tm_region *r, const tm_attention *a, LLVMValueRef first,
                                       LLVMValueRef count);
 /* Turns the queries at hand round, times the scale, from this column on. */
-void tm_attention_turn(tm_region *r, const tm_attention *a, int64_t column);
+void tm_attention_turn_columns(tm_region *r, const tm_attention *a, int64_t column);
 /* Scores of the tile, and into slots the largest of them. */
 void tm_attention_score(tm_region *r, const tm_attention *a, LLVMValueRef first, LLVMValueRef count,
                         LLVMValueRef *best);

@@ -131,7 +131,7 @@ static void score_block(tm_region *r, const tm_attention *a, LLVMValueRef first,
         }
 }
 
-void tm_attention_turn(tm_region *r, const tm_attention *a, int64_t column) {
+void tm_attention_turn_columns(tm_region *r, const tm_attention *a, int64_t column) {
     LLVMValueRef from = tm_add(r, tm_attention_row(r, a, 0, a->query), tm_int(r, column));
     LLVMValueRef arguments[7] = {tm_element(r, a->data[0], from),
                                  tm_int(r, tm_attention_row_stride(r, a, 0)),
@@ -148,7 +148,7 @@ void tm_attention_score(tm_region *r, const tm_attention *a, LLVMValueRef first,
                         LLVMValueRef *best) {
     for (int64_t column = 0; column < a->size; column += a->chunk) {
         if (a->by_tiles)
-            tm_attention_turn(r, a, column);
+            tm_attention_turn_columns(r, a, column);
         tm_loop block = tm_loop_begin(r, tm_int(r, 0), count, a->block);
         score_block(r, a, first, block.index, column, best);
         tm_loop_end(r, &block);
