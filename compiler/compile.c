@@ -11,6 +11,7 @@
 
 #include "codegen/codegen.h"
 #include "compiler/internal.h"
+#include "frontend/export.h"
 #include "frontend/import.h"
 #include "ir/infer.h"
 #include "ir/text.h"
@@ -96,7 +97,9 @@ tm_code tm_write_text(tm_diagnostics *diagnostics, const char *output, const tm_
 }
 
 static tm_code optimize(tm_model *model, const tamis_compile_options *options, tm_text *log) {
-    tm_pass_options passes = {.level = options->level,
+    bool onnx = options->emit == TAMIS_EMIT_ONNX;
+    tm_pass_options passes = {.level = onnx && options->level == 0 ? -1 : options->level,
+                              .onnx_forms = onnx,
                               .disabled = options->disabled_passes,
                               .disabled_count = options->disabled_pass_count,
                               .bisect_limit = options->bisect_limit,
@@ -150,6 +153,12 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
         tm_print_model(model, 0, &text);
         return tm_write_text(model->diagnostics, output, &text);
     }
+    if (options->emit == TAMIS_EMIT_ONNX) {
+        tm_export_options export;
+        tm_export_options_init(&export);
+        export.external_data = options->external_data;
+        return tm_export_model(model, &export, output);
+    }
     if (options->name != NULL && !is_identifier(options->name))
         return tm_report(model->diagnostics, TM_E_USAGE, NULL,
                          "symbols of the artifact have the name in them",
@@ -200,7 +209,8 @@ static tm_code compile(tamis_result *result, void *argument) {
     if (options->emit != TAMIS_EMIT_IR)
         tm_codegen_begin(model->arena);
     code = optimize(model, options, &result->log);
-    tm_code missing = options->emit == TAMIS_EMIT_IR ? TM_OK : tm_report_missing_kernels(model);
+    bool runs = options->emit != TAMIS_EMIT_IR && options->emit != TAMIS_EMIT_ONNX;
+    tm_code missing = runs ? tm_report_missing_kernels(model) : TM_OK;
     TM_TRY(code);
     TM_TRY(missing);
     return generate(model, r->output, options, XXH3_64bits(model->source, model->source_bytes), r->tuning,

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * export.c: values to serialised TensorProto, SequenceProto, OptionalProto and MapProto, for results in files.
+ * export.c: values to serialised TensorProto, SequenceProto, OptionalProto and MapProto, for results in
+ * files.
  *
  * Elements go to raw_data, strings to string_data; the values of a map become a tensor each. The message is
  * built on the caller's arena and packed into one buffer there; protobuf-c's pack functions neither allocate
  * nor fail.
  */
+#include "frontend/exporter.h"
 #include "frontend/import.h"
 
-#include "onnx.pb-c.h"
-
-static void fill_tensor(tm_arena *arena, const char *name, const tm_constant *constant,
-                        Onnx__TensorProto *out) {
+void tm_export_tensor(tm_arena *arena, const char *name, const tm_constant *constant,
+                      Onnx__TensorProto *out) {
     onnx__tensor_proto__init(out);
     out->name = name != NULL ? tm_arena_string(arena, name) : NULL;
     out->has_data_type = 1;
@@ -40,7 +40,7 @@ static int32_t data_type(tamis_kind kind) {
 
 static Onnx__TensorProto *new_tensor(tm_arena *arena, const tm_constant *constant) {
     Onnx__TensorProto *tensor = TM_NEW(arena, Onnx__TensorProto);
-    fill_tensor(arena, NULL, constant, tensor);
+    tm_export_tensor(arena, NULL, constant, tensor);
     return tensor;
 }
 

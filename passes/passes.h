@@ -8,13 +8,14 @@
 #include "ir/graph.h"
 
 typedef struct tm_pass_options {
-    int level;                   /* -O0..-O3 */
+    int level;                   /* -O0..-O3; -1: no pass, only inference */
     const char *const *disabled; /* pass names */
     size_t disabled_count;
     int64_t bisect_limit;        /* -1: none */
     const char *print_after;     /* pass name or NULL */
     bool verify;                 /* run the verifier after each pass */
     tamis_type factors;          /* that float32 products round their factors to: BFLOAT16, or UNDEFINED */
+    bool onnx_forms;             /* only passes whose results ONNX has operators for */
     bool strict_math;            /* only rewrites that are equal for NaN and infinity too */
     bool log_rewrites;           /* a line of the log for each rewrite: its number and pass */
 } tm_pass_options;

@@ -22,11 +22,13 @@ typedef struct pass {
     int level;
     tm_code (*run)(tm_pass_context *context);
     bool final; /* runs once, after the rounds */
+    bool own;   /* makes forms that ONNX does not have */
 } pass;
 
 static const pass passes[] = {
-#define TM_PASS(name, level, reason) {#name, level, tm_pass_##name, false},
-#define TM_FINAL_PASS(name, level, reason) {#name, level, tm_pass_##name, true},
+#define TM_PASS(name, level, reason) {#name, level, tm_pass_##name, false, false},
+#define TM_OWN_PASS(name, level, reason) {#name, level, tm_pass_##name, false, true},
+#define TM_FINAL_PASS(name, level, reason) {#name, level, tm_pass_##name, true, true},
 #include "passes/passes.def"
 #undef TM_PASS
 };
@@ -61,7 +63,7 @@ static bool is_enabled(const pass *pass, const tm_pass_options *options) {
     for (size_t i = 0; i < options->disabled_count; i++)
         if (strcmp(options->disabled[i], pass->name) == 0)
             return false;
-    return pass->level <= options->level;
+    return pass->level <= options->level && !(options->onnx_forms && pass->own);
 }
 
 static void log_model(tm_pass_context *context, int round) {

@@ -82,13 +82,13 @@ static int take_dims(PyObject *dict, tamis_dim_fact *facts) {
 }
 
 static int take_emit(const char *text, tamis_emit *out) {
-    static const char *const names[] = {"so", "obj", "lib", "asm", "llvm", "ir"};
+    static const char *const names[] = {"so", "obj", "lib", "asm", "llvm", "ir", "onnx"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], text) == 0) {
             *out = (tamis_emit)i;
             return 0;
         }
-    PyErr_Format(PyExc_ValueError, "emit is so, obj, lib, asm, llvm or ir, not '%s'", text);
+    PyErr_Format(PyExc_ValueError, "emit is so, obj, lib, asm, llvm, ir or onnx, not '%s'", text);
     return -1;
 }
 
@@ -173,15 +173,16 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
     static char *names[] = {
         "model",       "output",  "emit",         "level",       "target",          "cpu", "name", "dims",
         "strict_math", "precision", "disable", "bisect_limit", "print_after", "external_folder", "schedules", "tune",
-        "sizes", NULL};
+        "sizes", "external_data", NULL};
     PyObject *model, *output = NULL, *dims, *disable, *sizes, *answer = NULL;
     const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder, *schedules;
-    int level, strict, tune;
+    int level, strict, tune, external_data;
     long long bisect_limit;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!LzzzpO!", names, &model,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!LzzzpO!p", names, &model,
                                      PyUnicode_FSConverter, &output, &emit, &level, &target, &cpu, &name,
                                      &PyDict_Type, &dims, &strict, &precision, &PyList_Type, &disable, &bisect_limit,
-                                     &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes))
+                                     &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes,
+                                     &external_data))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
@@ -205,6 +206,7 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
         options.print_after = print_after;
         options.external_folder = external_folder;
         options.schedules = schedules;
+        options.external_data = external_data != 0;
         if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0)
             answer = tune ? tune_and_run(model, PyBytes_AsString(output), &options, measured,
                                          (size_t)PyDict_Size(sizes))

@@ -7,11 +7,12 @@
 
 #include <string.h>
 
-enum { OUTPUT = 1, EMIT, NAME, JSON, TUNE, SIZE };
+enum { OUTPUT = 1, EMIT, NAME, JSON, TUNE, SIZE, EXTERNAL_DATA };
 
 static const tool_option options_table[] = {{"-o", TOOL_VALUE, OUTPUT},   {"--emit", TOOL_VALUE, EMIT},
                                             {"--name", TOOL_VALUE, NAME}, {"--json", TOOL_FLAG, JSON},
                                             {"--tune", TOOL_MAYBE, TUNE}, {"--size", TOOL_VALUE, SIZE},
+                                            {"--external-data", TOOL_FLAG, EXTERNAL_DATA},
                                             TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
 
 static const struct {
@@ -20,7 +21,8 @@ static const struct {
     bool text;
 } forms[] = {{"so", ".so", TAMIS_EMIT_SO, false},    {"obj", ".o", TAMIS_EMIT_OBJ, false},
              {"lib", ".a", TAMIS_EMIT_LIB, false},   {"asm", ".s", TAMIS_EMIT_ASM, true},
-             {"llvm", ".ll", TAMIS_EMIT_LLVM, true}, {"ir", ".ir", TAMIS_EMIT_IR, true}};
+             {"llvm", ".ll", TAMIS_EMIT_LLVM, true}, {"ir", ".ir", TAMIS_EMIT_IR, true},
+             {"onnx", ".onnx", TAMIS_EMIT_ONNX, false}};
 enum { FORM_COUNT = sizeof forms / sizeof *forms };
 
 static int find_form(const char *name) {
@@ -50,7 +52,7 @@ static int form_of_output(tool *tool, const char *output) {
 }
 
 static const char *default_output(tool *tool, const char *model, int form) {
-    if (strcmp(model, "-") == 0)
+    if (strcmp(model, "-") == 0 || forms[form].emit == TAMIS_EMIT_ONNX) /* whose name would be the model's */
         return NULL;
     const char *base = tool_base_name(model);
     const char *dot = strrchr(base, '.');
@@ -138,6 +140,8 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
             compile.options.name = arguments.value;
         else if (id == JSON)
             json = true;
+        else if (id == EXTERNAL_DATA)
+            compile.options.external_data = true;
         else if (id == TUNE) {
             tune = true;
             schedules = arguments.value;
@@ -147,7 +151,7 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
         } else if (id == EMIT) {
             form = find_form(arguments.value);
             if (form < 0) {
-                tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm or ir",
+                tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm, ir or onnx",
                             "--emit: unknown form '%s'", arguments.value);
                 return tool_fail(tool);
             }

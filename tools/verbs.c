@@ -17,10 +17,11 @@
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 
 const tool_verb tool_verbs[] = {
-    {"compile", "compile a model to a shared object, object, library or text", tool_compile_main,
+    {"compile", "compile a model to a shared object, object, library, text or ONNX", tool_compile_main,
      "tamis compile MODEL.onnx -o OUT.so     compiles a model (`-`: from stdin)\n\n"
      "  -o FILE               output; its suffix tells the form (MODEL.so)\n"
-     "  --emit=so|obj|lib|asm|llvm|ir   the form; obj and lib write OUT.h too\n"
+     "  --emit=so|obj|lib|asm|llvm|ir|onnx  the form; obj and lib write OUT.h too\n"
+     "  --external-data       onnx: weights in a file beside the output\n"
      "  --name=NAME           of the entry function (from the output's name)\n"
      "  --json                diagnostics as JSON on stdout\n"
      "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"

@@ -30,7 +30,8 @@ typedef enum tamis_emit {
     TAMIS_EMIT_LIB,  /* static archive, and a C header beside it */
     TAMIS_EMIT_ASM,  /* assembly text of the module */
     TAMIS_EMIT_LLVM, /* LLVM IR text of the module */
-    TAMIS_EMIT_IR    /* tamis IR text after the passes */
+    TAMIS_EMIT_IR,   /* tamis IR text after the passes */
+    TAMIS_EMIT_ONNX  /* the model as ONNX: at level 0 as it was imported, above after the passes that keep its operators standard */
 } tamis_emit;
 
 /* What products of float32 round their factors to; sums stay float32. docs/precision.md has the bounds. */
@@ -58,6 +59,7 @@ typedef struct tamis_compile_options {
     bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *schedules; /* file that tamis_tune_file wrote (tune.h), or NULL: the cost model chooses */
+    bool external_data; /* TAMIS_EMIT_ONNX: weights in a file beside the output, OUTPUT.data */
     const char *const *disabled_passes;
     size_t disabled_pass_count;
     int64_t bisect_limit;    /* rewrites before the passes stop; -1: no limit */

@@ -14,15 +14,16 @@ from . import _tamis
 _VERSION = "0.1.0"
 
 
-_FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir"}
+_FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir", ".onnx": "onnx"}
 
 
 def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
             precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None, schedules=None, tune=None,
-            sizes=None):
+            sizes=None, external_data=False):
     """Compiles a model (a path, or the bytes of one) into the file `output`.
 
-    emit: so, obj, lib, asm, llvm or ir; else the suffix of `output` tells (so for all but .o, .a, .s, .ll and .ir).
+    emit: so, obj, lib, asm, llvm, ir or onnx; else the suffix of `output` tells (so for all but .o, .a, .s, .ll, .ir
+    and .onnx).   external_data: for onnx, weights in a file beside the output (docs/export.md).
     level: 0 to 3.   target: a triple, cpu: its levels ("x86-64-v3,x86-64-v4").
     precision: f32, or bf16 for products that round their factors to bfloat16 (docs/precision.md).
     dims: facts about symbolic dims, {"batch": 1, "seq": (1, 512)}.
@@ -45,7 +46,8 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
     file = tune or schedules
     return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, precision,
                           list(disable), bisect_limit, print_after, external_folder,
-                          None if file is None or file is False else os.fspath(file), bool(tune), dict(sizes or {}))
+                          None if file is None or file is False else os.fspath(file), bool(tune), dict(sizes or {}),
+                          external_data)
 
 
 def cache_folder():

@@ -148,7 +148,7 @@ def test_no_unfinished_marks():
 
 def pass_names():
     text = (SOURCE / "passes/passes.def").read_text()
-    return re.findall(r"^TM_PASS\((\w+)", text, re.M)
+    return re.findall(r"^TM_(?:OWN_|FINAL_)?PASS\((\w+)", text, re.M)
 
 
 @pytest.mark.parametrize("pass_name", pass_names())
