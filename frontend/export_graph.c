@@ -71,16 +71,20 @@ static Onnx__ValueInfoProto *new_info(tm_arena *arena, const char *name, const t
     return info;
 }
 
+void tm_export_declare(tm_exporter *exporter, const tm_value *value) {
+    for (size_t k = 0; k < value->uses.count; k++) /* outputs of a graph have their types anyway */
+        if (value->uses.items[k].node == NULL)
+            return;
+    tm_push(exporter->scratch, &exporter->graph->infos,
+            new_info(exporter->scratch, value->name, value, true));
+}
+
 /* Types that the file declared for inner values stay: they may be all that tells a rank. */
 static void add_declared_types(tm_exporter *exporter, const tm_node *node) {
     for (int i = 0; i < node->output_count; i++) {
         const tm_value *value = node->outputs[i];
-        bool declared = value != NULL && value->declared_rank >= 0 && value->type != TAMIS_TYPE_UNDEFINED;
-        for (size_t k = 0; declared && k < value->uses.count; k++) /* outputs of a graph have theirs anyway */
-            declared = value->uses.items[k].node != NULL;
-        if (declared)
-            tm_push(exporter->scratch, &exporter->graph->infos,
-                    new_info(exporter->scratch, value->name, value, true));
+        if (value != NULL && value->declared_rank >= 0 && value->type != TAMIS_TYPE_UNDEFINED)
+            tm_export_declare(exporter, value);
     }
 }
 

@@ -74,6 +74,7 @@ static tm_code create(const tm_exporter *exporter, const char *path, output_file
     if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) /* a device must not become a file */
         return tm_report(exporter->model->diagnostics, TM_E_CREATE_OUTPUT, &place, NULL,
                          "cannot create: it is there and no regular file");
+    unlink(out->partial); /* of a process that was killed */
     out->file = fopen(out->partial, "wbx");
     if (out->file == NULL)
         return cannot_create(exporter, out);
@@ -178,6 +179,7 @@ static tm_code export_model(tm_exporter *exporter, const char *path) {
     exporter->versions[TM_DOMAIN_ONNX] =
         21; /* of the nodes that the exporter makes itself, and of models without any */
     tm_map_init(&exporter->fresh, arena);
+    tm_map_init(&exporter->node_names, arena);
     exporter->written = TM_NEW_ARRAY(arena, bool, exporter->model->value_count + 1);
     TM_TRY(tm_export_graph_proto(exporter, exporter->model->main, &proto.graph));
     TM_TRY(exporter->refused);

@@ -154,6 +154,8 @@ static tm_code export_view(tm_exporter *exporter, const tm_node *node, Onnx__Nod
         return refuse(exporter, node, "a dim of its result is known only inside of another node");
     if (zero)
         tm_export_attribute_int(exporter->scratch, to, "allowzero", 1);
+    if (y->declared_rank < 0)
+        tm_export_declare(exporter, y);
     return TM_OK;
 }
 
@@ -203,6 +205,17 @@ static void export_operands(tm_exporter *exporter, const tm_node *node, Onnx__No
         to->output[to->n_output++] = tm_export_fresh_name(exporter, "count");
 }
 
+/* Several nodes may come of one of the source and have its name; ONNX Runtime takes each name once. */
+static char *unique_name(tm_exporter *exporter, const char *wish) {
+    char *name = tm_arena_string(exporter->scratch, wish);
+    uintptr_t suffix = (uintptr_t)tm_map_get(&exporter->node_names, wish);
+    while (tm_map_has(&exporter->node_names, name))
+        name = tm_arena_format(exporter->scratch, "%s.%zu", wish, (size_t)++suffix);
+    tm_map_set(&exporter->node_names, name, NULL);
+    tm_map_set(&exporter->node_names, wish, (void *)suffix);
+    return name;
+}
+
 tm_code tm_export_node(tm_exporter *exporter, const tm_node *node) {
     const tm_op_info *info = tm_op_get(node->op);
     tm_arena *arena = exporter->scratch;
@@ -214,7 +227,7 @@ tm_code tm_export_node(tm_exporter *exporter, const tm_node *node) {
     Onnx__NodeProto *to = TM_NEW(arena, Onnx__NodeProto);
     onnx__node_proto__init(to);
     if (node->name != NULL && node->name[0] != 0)
-        to->name = tm_arena_string(arena, node->name);
+        to->name = unique_name(exporter, node->name);
     to->op_type = tm_arena_string(arena, info->name);
     if (info->domain != TM_DOMAIN_ONNX)
         to->domain = tm_arena_string(arena, tm_domain_name(info->domain));

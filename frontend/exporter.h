@@ -29,6 +29,7 @@ typedef struct tm_exporter {
     tm_export_graph *graph;                 /* innermost */
     bool *written;                          /* by id: constants that have become initializers */
     tm_map fresh;                           /* names made here */
+    tm_map node_names; /* given out, with the next suffix to try */
     int64_t versions[TM_DOMAIN_TAMIS];      /* of each domain; 0: not used */
     TM_VECTOR(Onnx__TensorProto *) tensors; /* all initializers */
     tm_code refused;
@@ -43,6 +44,8 @@ TM_MUST_USE tm_code tm_export_graph_proto(tm_exporter *exporter, const tm_graph 
 /* The name of a value that is about to be read; a constant becomes an initializer of its graph. NULL: "". */
 char *tm_export_read(tm_exporter *exporter, const tm_value *value);
 char *tm_export_fresh_name(tm_exporter *exporter, const char *wish);
+/* The type of a value, with dims, for readers whose inference does not find it. */
+void tm_export_declare(tm_exporter *exporter, const tm_value *value);
 /* A new node of the innermost graph, without attributes. */
 Onnx__NodeProto *tm_export_emit(tm_exporter *exporter, const char *op, size_t input_count,
                                 char *const *inputs, char *output);

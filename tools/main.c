@@ -7,6 +7,7 @@
  */
 #include "tools/tool.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,7 @@ int main(int argc, char **argv) {
         printf("tamis %s\n", TAMIS_VERSION);
         return 0;
     }
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a failed write, with a message, like a full disk */
     static tool tool; /* static: survives the jump with its members as they are */
     tm_arena_init(&tool.arena);
     tm_diagnostics_init(&tool.diagnostics, &tool.arena);
