@@ -4,8 +4,8 @@
  *
  * Names are unique in the whole model, so a body reads values of the graphs around it by their names and
  * shadows nothing. A constant becomes an initializer of its graph when the first node reads it; those that
- * nothing reads are left out. ONNX Runtime wants the outputs of a body to be values of that body, each of
- * them once:
+ * nothing reads are left out. ONNX Runtime wants the outputs of a body to be values that its nodes make, each
+ * of them once; of an input that a body returns, it may give other numbers:
  *
  *     then_branch { return %x }         ->   then_branch { %x.out = Identity(%x)  return %x.out }
  */
@@ -98,7 +98,8 @@ static bool is_before(const tm_graph *graph, size_t index) {
 static char *export_output(tm_exporter *exporter, const tm_graph *graph, size_t index) {
     const tm_value *value = graph->outputs.items[index];
     char *name = tm_export_read(exporter, value);
-    if (graph->outer == NULL || (value->graph == graph && !is_before(graph, index)))
+    bool is_made_here = value->graph == graph && value->producer != NULL;
+    if (graph->outer == NULL || (is_made_here && !is_before(graph, index)))
         return name;
     char *copy = tm_export_fresh_name(exporter, tm_arena_format(exporter->scratch, "%s.out", name));
     tm_export_emit(exporter, "Identity", 1, &name, copy);
