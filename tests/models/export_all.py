@@ -240,14 +240,21 @@ def answers(folder, names, output, level=2):
                    capture_output=True, check=False)
 
 
+def same_elements(a, b):
+    """Bits behind the last element of a packed type are not part of a tensor."""
+    tensors = [onnx.TensorProto.FromString(path.read_bytes()) for path in (a, b)]
+    x, y = (numpy_helper.to_array(tensor) for tensor in tensors)
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+
+
 def compare_answers(expected, found):
-    """The same files with the same bytes."""
+    """The same files with the same elements, bit by bit."""
     faults = []
     for path in sorted(pathlib.Path(expected).rglob("*.pb")):
         other = pathlib.Path(found) / path.relative_to(expected)
         if not other.exists():
             faults.append(f"{path.relative_to(expected)}: no answer")
-        elif other.read_bytes() != path.read_bytes():
+        elif other.read_bytes() != path.read_bytes() and not same_elements(path, other):
             faults.append(f"{path.relative_to(expected)}: other bits")
     return faults
 
