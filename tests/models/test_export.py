@@ -91,6 +91,21 @@ def test_names_and_weights_are_kept(model, tmp_path, options):
         assert again.read_bytes() == output.read_bytes()
 
 
+def test_quantised_weights_stay(tmp_path):
+    weights = {"q": np.arange(-32, 32, dtype=np.int8).reshape(8, 8), "s": np.float32(0.5), "z": np.int8(1)}
+    graph = helper.make_graph(
+        [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["a"]), helper.make_node("DequantizeLinear", ["a", "s", "z"], ["b"]),
+         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"]), helper.make_node("MatMul", ["b", "w"], ["y"])],
+        "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), tmp_path / "m.onnx")
+    run("compile", tmp_path / "m.onnx", "-o", tmp_path / "out.onnx")
+    written = onnx.load(str(tmp_path / "out.onnx")).graph
+    assert sorted(node.op_type for node in written.node) == ["DequantizeLinear", "DequantizeLinear", "MatMul", "QuantizeLinear"]
+    assert {"q": TensorProto.INT8}.items() <= {item.name: item.data_type for item in written.initializer}.items()
+
+
 def test_a_pinned_dim_is_a_number(model, tmp_path):
     output = tmp_path / "out.onnx"
     run("compile", model, "-o", output, "--dim", "batch=3")
