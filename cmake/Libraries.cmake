@@ -31,6 +31,13 @@ pkg_check_modules(json_c REQUIRED IMPORTED_TARGET json-c)
 pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
+# For GPTQ: not linked but loaded when it is needed (quantize/algebra.h).
+find_path(TM_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-pthread openblas/include REQUIRED)
+find_library(TM_OPENBLAS_LIBRARY NAMES openblas REQUIRED)
+execute_process(COMMAND ${TM_LLVM_READELF} --dynamic ${TM_OPENBLAS_LIBRARY} OUTPUT_VARIABLE dynamic)
+string(REGEX MATCH "SONAME[^[]*\\[([^]]+)\\]" found "${dynamic}")
+set(TM_OPENBLAS_SONAME ${CMAKE_MATCH_1})
+
 # For the command: what it links statically, it need not load to run an artifact.
 find_library(TM_PROTOBUF_C_ARCHIVE NAMES libprotobuf-c.a PATHS ${protobuf_c_LIBRARY_DIRS})
 if(NOT TM_PROTOBUF_C_ARCHIVE)

@@ -186,6 +186,18 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
     return generate_code(model, output, options, &codegen, warnings);
 }
 
+tm_code tm_compile_model(tm_model *model, const char *output, const tamis_compile_options *options,
+                         tm_tuning *tuning, tm_text *log, tm_text *warnings) {
+    if (options->emit != TAMIS_EMIT_IR)
+        tm_codegen_begin(model->arena);
+    tm_code code = optimize(model, options, log);
+    bool runs = options->emit != TAMIS_EMIT_IR && options->emit != TAMIS_EMIT_ONNX;
+    tm_code missing = runs ? tm_report_missing_kernels(model) : TM_OK;
+    TM_TRY(code);
+    TM_TRY(missing);
+    return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes), tuning, warnings);
+}
+
 typedef struct request {
     const tm_source *from;
     const char *output;
@@ -206,15 +218,7 @@ static tm_code compile(tamis_result *result, void *argument) {
                                           from->bytes, &import, &model);
     if (code != TM_OK)
         return report_rest(model, options, code);
-    if (options->emit != TAMIS_EMIT_IR)
-        tm_codegen_begin(model->arena);
-    code = optimize(model, options, &result->log);
-    bool runs = options->emit != TAMIS_EMIT_IR && options->emit != TAMIS_EMIT_ONNX;
-    tm_code missing = runs ? tm_report_missing_kernels(model) : TM_OK;
-    TM_TRY(code);
-    TM_TRY(missing);
-    return generate(model, r->output, options, XXH3_64bits(model->source, model->source_bytes), r->tuning,
-                    &result->warnings);
+    return tm_compile_model(model, r->output, options, r->tuning, &result->log, &result->warnings);
 }
 
 static void put_json(void *list) {

@@ -156,13 +156,13 @@ static tamis_tensor to_tensor(const tool_value *value) {
 }
 
 /* As callers of the runtime describe a value: a list is an array of items. */
-static tamis_tensor to_given(tool *tool, const tool_value *value) {
+tamis_tensor tool_value_given(tool *tool, const tool_value *value) {
     tamis_tensor given = to_tensor(value);
     if (value->kind == TAMIS_KIND_TENSOR)
         return given;
     tamis_tensor *items = TM_NEW_ARRAY(&tool->arena, tamis_tensor, value->count + 1);
     for (int64_t i = 0; i < value->count; i++)
-        items[i] = to_given(tool, &value->items[i]);
+        items[i] = tool_value_given(tool, &value->items[i]);
     given.data = items;
     given.dims = tm_arena_copy(&tool->arena, &value->count, sizeof value->count);
     given.rank = 1;
@@ -206,7 +206,7 @@ tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
     tool *tool = engine->tool;
     tamis_error error;
     for (int i = 0; i < engine->input_count; i++) {
-        tamis_tensor given = to_given(tool, &inputs[i]);
+        tamis_tensor given = tool_value_given(tool, &inputs[i]);
         if (tamis_session_set_input_value(engine->session, i, &given, &error) != 0)
             return runtime_failed(tool, &error);
     }

@@ -165,6 +165,22 @@ static const void *pack_bits(tool *tool, const char *data, int64_t count, int bi
     return out;
 }
 
+size_t tool_npy_header_bytes(const char *data, size_t bytes) {
+    const unsigned char *u = (const unsigned char *)data;
+    if (bytes < 12 || memcmp(data, "\x93NUMPY", 6) != 0)
+        return 0;
+    return u[6] >= 2 ? 12 + ((size_t)u[8] | (size_t)u[9] << 8 | (size_t)u[10] << 16 | (size_t)u[11] << 24)
+                     : 10 + ((size_t)u[8] | (size_t)u[9] << 8);
+}
+
+tm_code tool_npy_header(tool *tool, const char *file, const char *data, size_t bytes, tool_npy *out) {
+    header h;
+    TM_TRY(parse_header(tool, file, data, bytes, &h));
+    *out = (tool_npy){.type = own_type(&h), .rank = h.rank, .fortran = h.fortran && h.rank > 1, .item = h.bytes};
+    memcpy(out->dims, h.dims, sizeof h.dims);
+    return TM_OK;
+}
+
 tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data, size_t bytes,
                        const tm_constant **out) {
     header h;

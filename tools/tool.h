@@ -40,6 +40,7 @@ typedef struct tool_verb {
 extern const tool_verb tool_verbs[]; /* ends with a NULL name */
 
 int tool_compile_main(tool *tool, int argc, char **argv);
+int tool_quantize_main(tool *tool, int argc, char **argv);
 int tool_run_main(tool *tool, int argc, char **argv);
 int tool_check_main(tool *tool, int argc, char **argv);
 int tool_verify_main(tool *tool, int argc, char **argv);
@@ -156,6 +157,16 @@ TM_MUST_USE tm_code tool_list_folder(tool *tool, const char *path, const char **
  * UNDEFINED takes the file's own type. */
 TM_MUST_USE tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data,
                                    size_t bytes, const tm_constant **out);
+/* The header of an array, of which the first bytes are known: all of its bytes (0: no array), and what it says. */
+typedef struct tool_npy {
+    tamis_type type; /* UNDEFINED: none of ONNX's */
+    int rank;
+    int64_t dims[TAMIS_MAX_RANK];
+    int64_t item; /* bytes of an element; of strings: characters */
+    bool fortran; /* with rank > 1: the first axis runs fastest */
+} tool_npy;
+size_t tool_npy_header_bytes(const char *data, size_t bytes);
+TM_MUST_USE tm_code tool_npy_header(tool *tool, const char *file, const char *data, size_t bytes, tool_npy *out);
 void tool_npy_print(tool *tool, const tm_constant *constant, tm_text *out);
 
 /* Entries are unpacked one by one, when they are wanted: a directory may name the same bytes many times. */
@@ -230,6 +241,8 @@ TM_MUST_USE tm_code tool_engine_create(tool *tool, const char *path, tool_compil
 void tool_engine_destroy(tool_engine *engine);
 /* Outputs are borrowed: valid until the next run. */
 TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *inputs, tool_value *out_outputs);
+/* A value as callers of the runtime describe it; elements are borrowed. */
+tamis_tensor tool_value_given(tool *tool, const tool_value *value);
 /* Sets the inputs of a compiled engine only (for timing of repeated runs). */
 TM_MUST_USE tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs);
 /* Ports of an artifact; of a model's graph. */

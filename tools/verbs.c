@@ -25,7 +25,21 @@ const tool_verb tool_verbs[] = {
      "  --name=NAME           of the entry function (from the output's name)\n"
      "  --json                diagnostics as JSON on stdout\n"
      "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"
-     "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n\n" COMPILE_HELP},
+     "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n"
+     "  --quantize=FORM, --calib=DIR, ...  see `tamis help quantize`\n\n" COMPILE_HELP},
+    {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
+     "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
+     "  --quantize=FORM[,OPTION...]\n"
+     "     int8               weights and activations; scales from samples\n"
+     "     int8-dynamic       activations by a scale for each row\n"
+     "     int8-weights, int4 weights only\n"
+     "     observer=minmax|percentile|entropy|mse, s8, block=N, gptq, nearest,\n"
+     "     bias, smooth=X, equalize, keep=PART, notables, samples=N, sweep=N\n"
+     "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
+     "  --labels=FILE.npy     the right class of each sample\n"
+     "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"
+     "  --report=FILE         .html or .json\n\n"
+     "`tamis compile` takes the same options.\n"},
     {"run", "run a model or artifact on data from files", tool_run_main,
      "tamis run OUT.so|MODEL.onnx             runs on data from files\n\n"
      "  --inputs DIR|F.npz    input_N.pb or NAME.npy in a folder; or an archive\n"

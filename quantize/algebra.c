@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * algebra.c: OpenBLAS behind the few calls that the quantiser makes; see algebra.h.
+ *
+ * LAPACK counts columns first: its lower triangle of a symmetric matrix is the upper one of ours. So from the
+ * upper triangle of h, in place:
+ *
+ *     dpotrf "L", dpotri "L"      h^-1, its upper triangle
+ *     dpotrf "L"                  columns first: h^-1 = L L^T, which is rows first: h^-1 = U^T U
+ */
+#include "quantize/algebra.h"
+
+#include <cblas.h>
+#include <dlfcn.h>
+#include <pthread.h>
+
+typedef void factor_function(const char *triangle, const int *n, double *a, const int *lda, int *info);
+
+static struct {
+    __typeof__(cblas_ssyrk) *ssyrk;
+    __typeof__(cblas_sgemm) *sgemm;
+    factor_function *dpotrf, *dpotri;
+    const char *missing;
+} library;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void load(void) {
+    void *handle = dlopen(TM_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        library.missing = "OpenBLAS (" TM_OPENBLAS ") cannot be loaded";
+        return;
+    }
+    *(void **)&library.ssyrk = dlsym(handle, "cblas_ssyrk");
+    *(void **)&library.sgemm = dlsym(handle, "cblas_sgemm");
+    *(void **)&library.dpotrf = dlsym(handle, "dpotrf_");
+    *(void **)&library.dpotri = dlsym(handle, "dpotri_");
+    if (library.ssyrk == NULL || library.sgemm == NULL || library.dpotrf == NULL || library.dpotri == NULL)
+        library.missing = "OpenBLAS (" TM_OPENBLAS ") lacks BLAS or LAPACK";
+}
+
+const char *tm_algebra_load(void) {
+    pthread_once(&once, load);
+    return library.missing;
+}
+
+void tm_algebra_add_moments(float *h, const float *x, int64_t rows, int64_t k) {
+    library.ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)k, (int)rows, 1, x, (int)k, 1, h, (int)k);
+}
+
+bool tm_algebra_inverse_factor(double *h, int64_t k) {
+    int n = (int)k, info = 0;
+    library.dpotrf("L", &n, h, &n, &info);
+    if (info == 0)
+        library.dpotri("L", &n, h, &n, &info);
+    if (info == 0)
+        library.dpotrf("L", &n, h, &n, &info);
+    return info == 0;
+}
+
+void tm_algebra_subtract_product(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r,
+                                 int64_t a_step) {
+    library.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)r, -1, a, (int)a_step, b,
+                  (int)n, 1, c, (int)n);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * algebra.h: dense linear algebra, by OpenBLAS. It is loaded when it is first needed, since only few of the
+ * command's uses need it, and its start-up makes threads.
+ */
+#ifndef TM_QUANTIZE_ALGEBRA_H
+#define TM_QUANTIZE_ALGEBRA_H
+
+#include "base/base.h"
+
+/* NULL, or what is missing (static text). Before any other function here; safe from several threads. */
+TM_MUST_USE const char *tm_algebra_load(void);
+
+/* The upper triangle of h [k, k] += x^T x, x [rows, k]; row-major. */
+void tm_algebra_add_moments(float *h, const float *x, int64_t rows, int64_t k);
+/* h [k, k], its upper triangle given: the upper triangular U with U^T U = h^-1. False: h is not positive
+ * definite. */
+TM_MUST_USE bool tm_algebra_inverse_factor(double *h, int64_t k);
+/* c [m, n] -= a^T b, a [r, m] with rows `a_step` apart, b [r, n]. */
+void tm_algebra_subtract_product(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r,
+                                 int64_t a_step);
+
+#endif

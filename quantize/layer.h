@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * layer.h: what the files of the quantiser share: loaded models and their layers, what is known of each
+ * (plans), and what was seen of their inputs (observations).
+ */
+#ifndef TM_QUANTIZE_LAYER_H
+#define TM_QUANTIZE_LAYER_H
+
+#include "quantize/quantize.h"
+#include "quantize/scale.h"
+#include "tamis/runtime.h"
+
+#include <string.h>
+
+/* A product or convolution by constant weights, or a Gather from a constant table. */
+typedef struct tm_layer {
+    tm_node *node;
+    const char *name;
+    tm_value *x, *w, *bias; /* bias: a constant, or NULL. x of a table: NULL */
+    int channel_axis;       /* of w: along the columns of the product */
+    int sum_axis;           /* of w, if the weights are a matrix; else -1: all other axes are summed over */
+    int64_t k, n;           /* terms of a sum, columns */
+    int observed;           /* index of x among the observed values; -1: of a table */
+    const char *unfit;      /* why it cannot be quantised, or NULL */
+} tm_layer;
+
+typedef TM_VECTOR(tm_layer) tm_layers;
+
+/* A model in its own arena (`arena` of the quantiser for the result). */
+typedef struct tm_loaded {
+    tm_model *model;
+    tm_layers layers;
+    TM_VECTOR(tm_value *) observed; /* the distinct inputs of layers */
+} tm_loaded;
+
+typedef struct tm_layer_plan {
+    bool quantize;
+    tm_quantize_form form; /* the options', or INT8_DYNAMIC where that harms far less */
+    bool has_rows;         /* its input's last axis is what is summed over: no convolution, no table */
+    const char *reason;
+    tm_quantized weights; /* values NULL: not made yet */
+    tm_constant *bias;    /* in place of the layer's; NULL: as it is */
+} tm_layer_plan;
+
+typedef struct tm_observation {
+    const char *name; /* of the first layer that reads it, for messages */
+    tm_range range;
+    tm_histogram histogram;
+    float *channel_most; /* largest |x| of each index of the last axis (NULL: rank 0 or too many) */
+    double *channel_sum; /* sum of x, likewise */
+    int64_t channels;
+    int64_t rows; /* positions of all samples */
+    int rank;     /* of the last sample, and its dims */
+    int64_t dims[TAMIS_MAX_RANK];
+    tm_linear linear; /* chosen scale and zero point */
+} tm_observation;
+
+typedef struct tm_quantizer {
+    tm_arena *arena;
+    tm_diagnostics *diagnostics;
+    const char *path, *folder;
+    const tamis_compile_options *compile;
+    const tm_quantize_options *options;
+    const tm_samples *samples;
+    tm_layer_plan *plans;         /* by layer */
+    tm_observation *observations; /* by observed value */
+    float **factors;              /* by observed value, along its channels, or NULL; NULL: none at all */
+    int layer_count, observed_count;
+    int64_t sample_count;
+    int builds; /* so far: names of temporary artifacts */
+} tm_quantizer;
+
+/* ---- load.c ---- */
+/* Imports the file into the arena and finds its layers. */
+TM_MUST_USE tm_code tm_quantize_load(const tm_quantizer *q, tm_arena *arena, tm_loaded *out);
+
+/* The layers of a model that is there; load.c. */
+void tm_quantize_find_layers(tm_arena *arena, tm_loaded *loaded);
+
+/* A second arena that runs out of memory where the quantiser's does. */
+static inline void tm_quantize_borrow_recovery(const tm_quantizer *q, tm_arena *arena) {
+    memcpy(arena->recovery, q->arena->recovery, sizeof arena->recovery);
+    arena->has_recovery = q->arena->has_recovery;
+}
+
+/* ---- session.c ---- */
+typedef struct tm_build {
+    tamis_model *model;
+    tamis_session *session;
+    const char *path;
+} tm_build;
+/* Compiles the model for this machine and loads it; its arena may go then. */
+TM_MUST_USE tm_code tm_build_create(tm_quantizer *q, tm_model *model, tm_build *out);
+void tm_build_destroy(tm_build *build);
+TM_MUST_USE tm_code tm_build_run(tm_quantizer *q, tm_build *build, const tamis_tensor *inputs);
+
+/* ---- calibrate.c ---- */
+/* A build with the observed values as outputs from *out_first on. */
+TM_MUST_USE tm_code tm_build_observing(tm_quantizer *q, tm_build *out, int *out_first);
+/* Runs the build on each sample (at most `most`, 0: all; spread over all once their number is known) and
+ * hands it on. */
+TM_MUST_USE tm_code tm_each_sample(tm_quantizer *q, int64_t most, tm_build *build,
+                                   tm_code (*use)(tm_quantizer *, tm_build *, int64_t, void *),
+                                   void *argument);
+/* Runs the float model on the samples; fills the observations and their linear forms. */
+TM_MUST_USE tm_code tm_calibrate(tm_quantizer *q);
+
+/* ---- weights.c ---- */
+/* Quantises the weights of all layers that are not kept. */
+TM_MUST_USE tm_code tm_quantize_weights(tm_quantizer *q, const tm_loaded *loaded);
+/* After all rounding is done. */
+void tm_correct_biases(tm_quantizer *q, const tm_loaded *loaded);
+/* The matrix of a layer's weights as [k, n] floats, sums along the first axis. */
+float *tm_layer_matrix(tm_arena *arena, const tm_layer *layer);
+
+/* ---- smooth.c ---- */
+void tm_smooth_choose(tm_quantizer *q, const tm_loaded *loaded);
+/* Changes a loaded model by the factors, and finds its layers anew. */
+TM_MUST_USE tm_code tm_smooth_apply(const tm_quantizer *q, tm_arena *arena, tm_loaded *loaded);
+
+/* ---- bias.c ---- */
+/* Plans a bias that takes back what the rounding of the weights does to the mean. */
+void tm_correct_bias(tm_quantizer *q, const tm_layer *layer, const float *matrix, tm_arena *scratch,
+                     tm_layer_plan *plan);
+
+/* ---- rewrite.c ---- */
+/* Changes the loaded model as the plans of the layers that are quantised say. */
+TM_MUST_USE tm_code tm_quantize_rewrite(const tm_quantizer *q, tm_loaded *loaded);
+
+#endif

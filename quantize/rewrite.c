@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * rewrite.c: writes what was planned into a model, in forms of the standard:
+ *
+ *     static    QuantizeLinear(x, s, z), DequantizeLinear before all layers that read x
+ *     dynamic   for each row a scale of its own:
+ *                   s = Max(ReduceMax(Abs(x), last axis) / 127, tiny)
+ *                   x' = DequantizeLinear(QuantizeLinear(x, s, axis = -1, block_size = k), s, likewise)
+ *     weights   DequantizeLinear(constant, r), r along the columns; in blocks along the sum for 4 bits
+ *     tables    Cast(Gather(constant, i)) * Gather(scales, i)
+ *
+ * A quantiser is made once for each input, before the first layer that reads it. Layers that stay float go on
+ * reading the float input.
+ */
+#include "quantize/layer.h"
+
+#include "ir/infer.h"
+
+typedef struct rewriter {
+    const tm_quantizer *q;
+    tm_loaded *loaded;
+    tm_graph *graph;
+    tm_value **fixed,
+        **by_row; /* rounded inputs in the static and the dynamic form, by observed value, or NULL */
+} rewriter;
+
+static tm_value *constant_of(rewriter *r, const char *name, tamis_type type, int rank, const int64_t *dims,
+                             const void *data) {
+    tm_arena *arena = r->loaded->model->arena;
+    return tm_value_create_constant(r->graph, name, tm_constant_create(arena, type, rank, dims, data));
+}
+
+static tm_value *number(rewriter *r, const char *name, tamis_type type, double value) {
+    return tm_value_create_constant(r->graph, name,
+                                    tm_constant_create_scalar(r->loaded->model->arena, type, value));
+}
+
+static const char *named(rewriter *r, const char *base, const char *suffix) {
+    return tm_arena_format(r->loaded->model->arena, "%s_%s", base, suffix);
+}
+
+static tm_node *make(rewriter *r, tm_node *before, tm_op op, const char *name, int count,
+                     tm_value *const *inputs) {
+    tm_node *node = tm_node_create(r->graph, before, op, name, count, inputs);
+    tm_node_add_output(node, name);
+    return node;
+}
+
+/* ---- activations ---- */
+
+static tm_code round_static(rewriter *r, tm_node *before, tm_value *x, const tm_linear *linear,
+                            tm_value **out) {
+    const tamis_type type = linear->is_signed ? TAMIS_TYPE_INT8 : TAMIS_TYPE_UINT8;
+    tm_value *inputs[3] = {x, number(r, named(r, x->name, "scale"), TAMIS_TYPE_FLOAT, (double)linear->scale),
+                           number(r, named(r, x->name, "zero_point"), type, linear->zero)};
+    tm_node *down = make(r, before, TM_OP_QuantizeLinear, named(r, x->name, "quantized"), 3, inputs);
+    TM_TRY(tm_infer_node(r->loaded->model, down));
+    inputs[0] = down->outputs[0];
+    tm_node *up = make(r, before, TM_OP_DequantizeLinear, named(r, x->name, "dequantized"), 3, inputs);
+    *out = up->outputs[0];
+    return tm_infer_node(r->loaded->model, up);
+}
+
+static tm_code round_rows(rewriter *r, tm_node *before, tm_value *x, int64_t k, tm_value **out) {
+    tm_model *model = r->loaded->model;
+    const int64_t one = 1, last = -1;
+    tm_node *size = make(r, before, TM_OP_Abs, named(r, x->name, "magnitude"), 1, &x);
+    TM_TRY(tm_infer_node(model, size));
+    tm_value *axes = constant_of(r, named(r, x->name, "last_axis"), TAMIS_TYPE_INT64, 1, &one,
+                                 tm_arena_copy(model->arena, &last, sizeof last));
+    tm_node *most = make(r, before, TM_OP_ReduceMax, named(r, x->name, "largest"), 2,
+                         (tm_value *[]){size->outputs[0], axes});
+    TM_TRY(tm_infer_node(model, most));
+    tm_node *share = make(r, before, TM_OP_Mul, named(r, x->name, "share"), 2,
+                          (tm_value *[]){most->outputs[0], number(r, NULL, TAMIS_TYPE_FLOAT, 1.0 / 127)});
+    TM_TRY(tm_infer_node(model, share));
+    tm_node *scale = make(r, before, TM_OP_Max, named(r, x->name, "scale"), 2,
+                          (tm_value *[]){share->outputs[0], number(r, NULL, TAMIS_TYPE_FLOAT, 1e-30)});
+    TM_TRY(tm_infer_node(model, scale));
+    tm_value *inputs[3] = {x, scale->outputs[0], number(r, NULL, TAMIS_TYPE_INT8, 0)};
+    tm_node *down = make(r, before, TM_OP_QuantizeLinear, named(r, x->name, "quantized"), 2, inputs);
+    tm_node_set_int(down, "axis", -1);
+    tm_node_set_int(down, "block_size", k);
+    tm_node_set_int(down, "output_dtype", TAMIS_TYPE_INT8);
+    TM_TRY(tm_infer_node(model, down));
+    inputs[0] = down->outputs[0];
+    tm_node *up = make(r, before, TM_OP_DequantizeLinear, named(r, x->name, "dequantized"), 2, inputs);
+    tm_node_set_int(up, "axis", -1);
+    tm_node_set_int(up, "block_size", k);
+    *out = up->outputs[0];
+    return tm_infer_node(model, up);
+}
+
+static tm_code round_input(rewriter *r, const tm_layer *layer, tm_quantize_form form) {
+    int i = layer->observed;
+    if (form > TM_QUANTIZE_INT8_DYNAMIC)
+        return TM_OK;
+    tm_value **have = form == TM_QUANTIZE_INT8 ? &r->fixed[i] : &r->by_row[i];
+    if (*have == NULL)
+        TM_TRY(form == TM_QUANTIZE_INT8
+                   ? round_static(r, layer->node, layer->x, &r->q->observations[i].linear, have)
+                   : round_rows(r, layer->node, layer->x, layer->k, have));
+    tm_node_set_input(layer->node, 0, *have);
+    return TM_OK;
+}
+
+/* ---- weights ---- */
+
+/* [rows, columns] as the layer has its weights: columns first where they are turned. Packed for 4 bits. */
+static const void *laid_out(tm_arena *arena, const int8_t *from, int64_t rows, int64_t columns, bool turned,
+                            int bits) {
+    int64_t count = rows * columns;
+    uint8_t *to = TM_NEW_ARRAY(arena, uint8_t, count + 1);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) {
+            int64_t at = turned ? j * rows + i : i * columns + j;
+            unsigned value = (unsigned)from[i * columns + j];
+            if (bits == 8)
+                to[at] = (uint8_t)value;
+            else
+                to[at / 2] |= (uint8_t)((value & 15) << (at % 2 * 4));
+        }
+    return to;
+}
+
+static const float *laid_out_scales(tm_arena *arena, const float *from, int64_t rows, int64_t columns,
+                                    bool turned) {
+    float *to = TM_NEW_ARRAY(arena, float, rows *columns);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            to[turned ? j * rows + i : i * columns + j] = from[i * columns + j];
+    return to;
+}
+
+static tamis_type weight_type(const tm_quantized *w) {
+    return w->bits == 8 ? TAMIS_TYPE_INT8 : w->zeros != NULL ? TAMIS_TYPE_UINT4 : TAMIS_TYPE_INT4;
+}
+
+static tm_value *integers(rewriter *r, const tm_layer *layer, const tm_quantized *w) {
+    const void *data =
+        laid_out(r->loaded->model->arena, w->values, w->k, w->n, layer->channel_axis == 0, w->bits);
+    return constant_of(r, named(r, layer->w->name, "quantized"), weight_type(w), layer->w->rank,
+                       layer->w->constant->dims, data);
+}
+
+static tm_code dequantized_weights(rewriter *r, const tm_layer *layer, const tm_quantized *w,
+                                   tm_value **out) {
+    tm_arena *arena = r->loaded->model->arena;
+    bool turned = layer->channel_axis == 0, blocks = w->block < w->k;
+    int64_t rows = (w->k + w->block - 1) / w->block;
+    const int64_t dims[2] = {turned ? w->n : rows, turned ? rows : w->n};
+    const char *name = layer->w->name;
+    tm_value *inputs[3] = {integers(r, layer, w),
+                           constant_of(r, named(r, name, "scale"), TAMIS_TYPE_FLOAT, blocks ? 2 : 1,
+                                       blocks ? dims : &w->n,
+                                       laid_out_scales(arena, w->scales, rows, w->n, turned)),
+                           NULL};
+    if (w->zeros != NULL)
+        inputs[2] =
+            constant_of(r, named(r, name, "zero_point"), weight_type(w), blocks ? 2 : 1,
+                        blocks ? dims : &w->n, laid_out(arena, w->zeros, rows, w->n, turned, w->bits));
+    tm_node *node = make(r, layer->node, TM_OP_DequantizeLinear, named(r, name, "dequantized"),
+                         w->zeros != NULL ? 3 : 2, inputs);
+    tm_node_set_int(node, "axis", blocks ? layer->sum_axis : layer->channel_axis);
+    if (blocks)
+        tm_node_set_int(node, "block_size", w->block);
+    *out = node->outputs[0];
+    return tm_infer_node(r->loaded->model, node);
+}
+
+static tm_code rewrite_table(rewriter *r, const tm_layer *layer, const tm_quantized *w) {
+    tm_model *model = r->loaded->model;
+    tm_value *indices = layer->node->inputs[1], *result = layer->node->outputs[0];
+    const int64_t one = 1, last = -1;
+    tm_node *rows = make(r, layer->node, TM_OP_Gather, named(r, layer->w->name, "rows"), 2,
+                         (tm_value *[]){integers(r, layer, w), indices});
+    TM_TRY(tm_infer_node(model, rows));
+    tm_value *all = constant_of(r, named(r, layer->w->name, "scale"), TAMIS_TYPE_FLOAT, 1, &w->n, w->scales);
+    tm_node *scales = make(r, layer->node, TM_OP_Gather, named(r, layer->w->name, "scales"), 2,
+                           (tm_value *[]){all, indices});
+    TM_TRY(tm_infer_node(model, scales));
+    tm_value *axes =
+        constant_of(r, NULL, TAMIS_TYPE_INT64, 1, &one, tm_arena_copy(model->arena, &last, sizeof last));
+    tm_node *wide = make(r, layer->node, TM_OP_Unsqueeze, named(r, layer->w->name, "column"), 2,
+                         (tm_value *[]){scales->outputs[0], axes});
+    TM_TRY(tm_infer_node(model, wide));
+    tm_node *cast = make(r, layer->node, TM_OP_Cast, named(r, layer->w->name, "real"), 1, &rows->outputs[0]);
+    tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
+    TM_TRY(tm_infer_node(model, cast));
+    tm_node *product = make(r, layer->node, TM_OP_Mul, layer->node->name, 2,
+                            (tm_value *[]){cast->outputs[0], wide->outputs[0]});
+    TM_TRY(tm_infer_node(model, product));
+    tm_value_replace(result, product->outputs[0]);
+    tm_node_remove(layer->node);
+    return TM_OK;
+}
+
+/* Input 2 of the layer, or that of the Add behind it. */
+static void set_bias(rewriter *r, const tm_layer *layer, const tm_constant *bias) {
+    tm_node *node = layer->node;
+    int input = 2;
+    if (node->op == TM_OP_MatMul) {
+        node = tm_value_single_user(node->outputs[0]);
+        input = node->inputs[0] == layer->bias ? 0 : 1;
+    }
+    tm_node_set_input(node, input, tm_value_create_constant(r->graph, layer->bias->name, bias));
+}
+
+static tm_code rewrite_layer(rewriter *r, const tm_layer *layer, const tm_layer_plan *plan) {
+    if (layer->observed < 0)
+        return rewrite_table(r, layer, &plan->weights);
+    tm_value *weights;
+    TM_TRY(round_input(r, layer, plan->form));
+    TM_TRY(dequantized_weights(r, layer, &plan->weights, &weights));
+    tm_node_set_input(layer->node, 1, weights);
+    if (plan->bias != NULL && layer->bias != NULL)
+        set_bias(r, layer, plan->bias);
+    return TM_OK;
+}
+
+tm_code tm_quantize_rewrite(const tm_quantizer *q, tm_loaded *loaded) {
+    rewriter r = {.q = q, .loaded = loaded, .graph = loaded->model->main};
+    r.fixed = TM_NEW_ARRAY(loaded->model->arena, tm_value *, loaded->observed.count + 1);
+    r.by_row = TM_NEW_ARRAY(loaded->model->arena, tm_value *, loaded->observed.count + 1);
+    for (size_t i = 0; i < loaded->layers.count; i++)
+        if (q->plans[i].quantize)
+            TM_TRY(rewrite_layer(&r, &loaded->layers.items[i], &q->plans[i]));
+    return tm_verify(loaded->model);
+}

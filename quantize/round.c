@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * round.c: weights to integers, see scale.h.
+ *
+ * A symmetric scale is searched among shares of the largest magnitude: the smaller the scale, the finer the
+ * many, and the more is cut off the few. Each share costs one walk over the column.
+ *
+ *     error(scale) = sum w_k * (x_k - scale * clamp(round(x_k / scale)))^2
+ *
+ * Four bits about a zero point: for each of some shares of the block's range, integers are rounded, and the
+ * scale that suits them best follows from them by least squares,
+ *
+ *     q = clamp(round(x / s) + z)       s = sum x (q - z) / sum (q - z)^2
+ *
+ * the best pair by squared error is kept. Needs no data. (A norm of p < 1, which weighs large errors less,
+ * left larger errors on average, and answers further off.)
+ */
+#include "quantize/scale.h"
+
+#include <float.h>
+#include <math.h>
+
+static float rounded(float x, float scale, int most) {
+    float at = nearbyintf(x / scale);
+    at = at > (float)most ? (float)most : at < (float)-most ? (float)-most : at;
+    return at;
+}
+
+float tm_scale_mse(const float *x, int64_t count, int64_t stride, const float *weights, int most) {
+    float largest = 0;
+    for (int64_t i = 0; i < count; i++)
+        largest = fmaxf(largest, fabsf(x[i * stride]));
+    if (!(largest > FLT_MIN * 128))
+        return 1;
+    double best = INFINITY;
+    float best_scale = largest / (float)most;
+    int shares = most > 15 ? 40 : 70; /* of hundredths below 1 */
+    for (int s = 0; s <= shares; s++) {
+        float scale = largest / (float)most * (float)(1 - s / 100.0);
+        double error = 0;
+        for (int64_t i = 0; i < count; i++) {
+            double d = (double)(x[i * stride] - scale * rounded(x[i * stride], scale, most));
+            error += d * d * (weights != NULL ? (double)weights[i] : 1);
+        }
+        if (error < best) {
+            best = error;
+            best_scale = scale;
+        }
+    }
+    return best_scale;
+}
+
+static void prepare(tm_arena *arena, int64_t k, int64_t n, int bits, int64_t block, bool zeros,
+                    tm_quantized *out) {
+    int64_t blocks = (k + block - 1) / block;
+    *out = (tm_quantized){.bits = bits, .k = k, .n = n, .block = block};
+    out->values = TM_NEW_ARRAY(arena, int8_t, k *n);
+    out->scales = TM_NEW_ARRAY(arena, float, blocks *n);
+    out->zeros = zeros ? TM_NEW_ARRAY(arena, int8_t, blocks *n) : NULL;
+}
+
+void tm_dequantize(const tm_quantized *quantized, float *out_matrix) {
+    for (int64_t i = 0; i < quantized->k; i++)
+        for (int64_t j = 0; j < quantized->n; j++) {
+            int64_t s = i / quantized->block * quantized->n + j;
+            int zero = quantized->zeros != NULL ? quantized->zeros[s] : 0;
+            out_matrix[i * quantized->n + j] =
+                quantized->scales[s] * (float)(quantized->values[i * quantized->n + j] - zero);
+        }
+}
+
+void tm_quantized_measure(tm_quantized *quantized, const float *matrix, const float *row_weights) {
+    double errors = 0, squares = 0;
+    for (int64_t i = 0; i < quantized->k; i++)
+        for (int64_t j = 0; j < quantized->n; j++) {
+            int64_t s = i / quantized->block * quantized->n + j;
+            int zero = quantized->zeros != NULL ? quantized->zeros[s] : 0;
+            double x = (double)matrix[i * quantized->n + j],
+                   w = row_weights != NULL ? (double)row_weights[i] : 1;
+            double d =
+                x - (double)(quantized->scales[s] * (float)(quantized->values[i * quantized->n + j] - zero));
+            errors += w * d * d;
+            squares += w * x * x;
+        }
+    quantized->error = squares > 0 ? sqrt(errors / squares) : 0;
+}
+
+void tm_quantize_symmetric(tm_arena *arena, const float *matrix, int64_t k, int64_t n, int bits,
+                           int64_t block, const float *row_weights, tm_quantized *out) {
+    int most = bits == 8 ? 127 : 7;
+    prepare(arena, k, n, bits, block, false, out);
+    for (int64_t from = 0; from < k; from += block) {
+        int64_t rows = k - from < block ? k - from : block;
+        for (int64_t j = 0; j < n; j++) {
+            float scale = tm_scale_mse(matrix + from * n + j, rows, n,
+                                       row_weights != NULL ? row_weights + from : NULL, most);
+            out->scales[from / block * n + j] = scale;
+            for (int64_t i = from; i < from + rows; i++)
+                out->values[i * n + j] = (int8_t)rounded(matrix[i * n + j], scale, most);
+        }
+    }
+    tm_quantized_measure(out, matrix, row_weights);
+}
+
+/* Squared error of the block at that scale and zero point; *out_fitted is the scale that suits the integers
+ * best. */
+static float affine_error(const float *x, int64_t rows, float scale, float zero, float *out_fitted) {
+    float error = 0, dot = 0, squares = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        float at = nearbyintf(x[i] / scale) + zero;
+        at = (at < 0 ? 0 : at > 15 ? 15 : at) - zero;
+        float d = x[i] - scale * at;
+        error += d * d;
+        dot += x[i] * at;
+        squares += at * at;
+    }
+    *out_fitted = squares > 0 && dot > 0 ? dot / squares : scale;
+    return error;
+}
+
+void tm_fit_block(const float *x, int64_t rows, int64_t stride, float *out_scale, float *out_zero) {
+    float low = 0, high = 0, best = INFINITY, block[256];
+    for (int64_t i = 0; i < rows; i++) {
+        block[i] = x[i * stride];
+        low = fminf(low, block[i]);
+        high = fmaxf(high, block[i]);
+    }
+    float range = high - low > FLT_MIN * 1024 ? high - low : 15;
+    *out_scale = range / 15;
+    *out_zero = 0;
+    for (int s = 0; s <= 10; s++) {
+        float scale = range / 15 * (1 - (float)s * 0.04f), first = floorf(-low / scale);
+        for (int step = 0; step < 2; step++) {
+            float zero = fminf(fmaxf(first + (float)step, 0), 15), fitted = scale, unused;
+            float error = affine_error(block, rows, scale, zero, &fitted), again;
+            again = affine_error(block, rows, fitted, zero, &unused);
+            if (fminf(error, again) < best) {
+                best = fminf(error, again);
+                *out_scale = again < error ? fitted : scale;
+                *out_zero = zero;
+            }
+        }
+    }
+}
+
+void tm_quantize_affine(tm_arena *arena, const float *matrix, int64_t k, int64_t n, int64_t block,
+                        tm_quantized *out) {
+    prepare(arena, k, n, 4, block, true, out);
+    for (int64_t from = 0; from < k; from += block) {
+        int64_t rows = k - from < block ? k - from : block;
+        for (int64_t j = 0; j < n; j++) {
+            float scale, zero;
+            tm_fit_block(matrix + from * n + j, rows, n, &scale, &zero);
+            out->scales[from / block * n + j] = scale;
+            out->zeros[from / block * n + j] = (int8_t)zero;
+            for (int64_t i = from; i < from + rows; i++) {
+                float at = nearbyintf(matrix[i * n + j] / scale) + zero;
+                out->values[i * n + j] = (int8_t)(at < 0 ? 0 : at > 15 ? 15 : at);
+            }
+        }
+    }
+    tm_quantized_measure(out, matrix, NULL);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weights.c: the weights of each layer as integers, by the method that the options ask for.
+ *
+ * All methods see a matrix [k, n] whose columns are summed along; convolutions and transposed weights are
+ * brought to it. Weights that several layers share are quantised once for each.
+ */
+#include "quantize/layer.h"
+
+#include <math.h>
+
+/* Element (i, j) of the matrix lies at i * n + j of the weights, or at j * k + i where columns come first. */
+float *tm_layer_matrix(tm_arena *arena, const tm_layer *layer) {
+    const float *from = layer->w->constant->data;
+    float *matrix = TM_NEW_ARRAY(arena, float, layer->k * layer->n);
+    for (int64_t i = 0; i < layer->k; i++)
+        for (int64_t j = 0; j < layer->n; j++)
+            matrix[i * layer->n + j] =
+                layer->channel_axis == 0 ? from[j * layer->k + i] : from[i * layer->n + j];
+    return matrix;
+}
+
+static bool is_kept(const tm_quantizer *q, const tm_layer *layer) {
+    for (size_t i = 0; i < q->options->keep_count; i++)
+        if (strstr(layer->name, q->options->keep[i]) != NULL)
+            return true;
+    return false;
+}
+
+static bool has_only_numbers(const float *matrix, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(matrix[i]))
+            return false;
+    return true;
+}
+
+/* Why the layer stays float whatever the figures say, or NULL. */
+static const char *why_float(const tm_quantizer *q, const tm_layer *layer) {
+    bool table = layer->observed < 0;
+    if (layer->unfit != NULL)
+        return layer->unfit;
+    if (is_kept(q, layer))
+        return "kept by an option";
+    if (table && !q->options->tables)
+        return "tables are left as they are";
+    if (layer->node->op == TM_OP_Conv && q->options->form == TM_QUANTIZE_INT8_DYNAMIC)
+        return "convolutions have no rows to scale";
+    return NULL;
+}
+
+#define SLICE 1024
+
+/* A table in slices of its rows, which are the columns of the matrix: it may be most of a model. */
+static bool quantize_table(tm_quantizer *q, const tm_layer *layer, tm_layer_plan *plan) {
+    int64_t k = layer->k, n = layer->n;
+    tm_quantized *all = &plan->weights;
+    double errors = 0, squares = 0;
+    *all = (tm_quantized){.bits = 8, .k = k, .n = n, .block = k};
+    all->values = TM_NEW_ARRAY(q->arena, int8_t, k *n);
+    all->scales = TM_NEW_ARRAY(q->arena, float, n);
+    for (int64_t from = 0; from < n; from += SLICE) {
+        int64_t count = n - from < SLICE ? n - from : SLICE;
+        const float *rows = (const float *)layer->w->constant->data + from * k;
+        tm_arena scratch;
+        tm_arena_init(&scratch);
+        tm_quantize_borrow_recovery(q, &scratch);
+        float *matrix = TM_NEW_ARRAY(&scratch, float, k *count);
+        tm_quantized slice;
+        double square = 0;
+        bool fine = has_only_numbers(rows, k * count);
+        for (int64_t i = 0; i < k * count; i++) {
+            matrix[i % k * count + i / k] = rows[i];
+            square += (double)rows[i] * (double)rows[i];
+        }
+        if (fine) {
+            tm_quantize_symmetric(&scratch, matrix, k, count, 8, k, NULL, &slice);
+            for (int64_t i = 0; i < k; i++)
+                memcpy(all->values + i * n + from, slice.values + i * count, (size_t)count);
+            memcpy(all->scales + from, slice.scales, sizeof(float) * (size_t)count);
+            errors += slice.error * slice.error * square;
+            squares += square;
+        }
+        tm_arena_deinit(&scratch);
+        if (!fine)
+            return false;
+    }
+    all->error = squares > 0 ? sqrt(errors / squares) : 0;
+    return true;
+}
+
+static tm_code quantize_layer(tm_quantizer *q, const tm_layer *layer, tm_layer_plan *plan,
+                              tm_arena *scratch) {
+    bool table = layer->observed < 0;
+    float *matrix = table ? NULL : tm_layer_matrix(scratch, layer);
+    if (table ? !quantize_table(q, layer, plan) : !has_only_numbers(matrix, layer->k * layer->n)) {
+        plan->quantize = false;
+        plan->reason = "its weights are not all numbers";
+        return TM_OK;
+    }
+    if (table)
+        return TM_OK;
+    bool four = q->options->form == TM_QUANTIZE_INT4 && layer->sum_axis >= 0;
+    int64_t block = four && q->options->block < layer->k ? q->options->block : layer->k;
+    if (four && !q->options->plain_rounding)
+        tm_quantize_affine(q->arena, matrix, layer->k, layer->n, block, &plan->weights);
+    else
+        tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, four ? 4 : 8, block, NULL,
+                              &plan->weights);
+    return TM_OK;
+}
+
+void tm_correct_biases(tm_quantizer *q, const tm_loaded *loaded) {
+    for (int i = 0; i < q->layer_count; i++) {
+        if (!q->plans[i].quantize)
+            continue;
+        tm_arena scratch;
+        tm_arena_init(&scratch);
+        tm_quantize_borrow_recovery(q, &scratch);
+        const tm_layer *layer = &loaded->layers.items[i];
+        if (layer->observed >= 0)
+            tm_correct_bias(q, layer, tm_layer_matrix(&scratch, layer), &scratch, &q->plans[i]);
+        tm_arena_deinit(&scratch);
+    }
+}
+
+tm_code tm_quantize_weights(tm_quantizer *q, const tm_loaded *loaded) {
+    tm_code code = TM_OK;
+    for (int i = 0; i < q->layer_count && code == TM_OK; i++) {
+        const tm_layer *layer = &loaded->layers.items[i];
+        tm_layer_plan *plan = &q->plans[i];
+        plan->reason = why_float(q, layer);
+        plan->form = q->options->form;
+        plan->has_rows = layer->observed >= 0 && layer->node->op != TM_OP_Conv;
+        plan->quantize = plan->reason == NULL;
+        if (!plan->quantize)
+            continue;
+        plan->reason = "quantised";
+        tm_arena scratch;
+        tm_arena_init(&scratch);
+        tm_quantize_borrow_recovery(q, &scratch);
+        code = quantize_layer(q, layer, plan, &scratch);
+        tm_arena_deinit(&scratch);
+    }
+    return code;
+}

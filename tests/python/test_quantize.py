@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tamis quantize and compile --quantize: answers near float's, samples in every form, reports, clear messages."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+TAMIS = os.environ.get("TAMIS")
+pytestmark = pytest.mark.skipif(TAMIS is None, reason="TAMIS is not set")
+RNG = np.random.default_rng(5)
+SAMPLES = RNG.normal(size=(24, 6, 32)).astype(np.float32)
+
+
+def tamis(*arguments, code=0):
+    done = subprocess.run([TAMIS, *map(str, arguments)], capture_output=True, check=False, text=True)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stderr
+
+
+def weights(*shape):
+    return (RNG.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
+
+
+def value(name, shape, type_=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, type_, shape)
+
+
+def save(path, nodes, inputs, outputs, constants):
+    graph = helper.make_graph(nodes, "g", inputs, outputs,
+                              [numpy_helper.from_array(array, name) for name, array in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A norm, two products with a Relu between them, and a Gemm: model.onnx, and its samples in every form."""
+    path = tmp_path_factory.mktemp("quantize")
+    nodes = [helper.make_node("LayerNormalization", ["x", "g", "h"], ["n"], axis=-1),
+             helper.make_node("MatMul", ["n", "w1"], ["p"], name="first"),
+             helper.make_node("Add", ["p", "b1"], ["q"]), helper.make_node("Relu", ["q"], ["r"]),
+             helper.make_node("MatMul", ["r", "w2"], ["s"], name="second"), helper.make_node("Add", ["s", "x"], ["t"]),
+             helper.make_node("ReduceMean", ["t", "axes"], ["u"], keepdims=0),
+             helper.make_node("Gemm", ["u", "w3", "b3"], ["v"], name="head", transB=1),
+             helper.make_node("Softmax", ["v"], ["y"])]
+    save(path / "model.onnx", nodes, [value("x", ["n", 6, 32])], [value("y", ["n", 10])],
+         {"g": np.linspace(0.2, 6, 32, dtype=np.float32), "h": weights(32), "w1": weights(32, 128), "b1": weights(128),
+          "w2": weights(128, 32), "axes": np.array([1]), "w3": 3 * weights(10, 32), "b3": weights(10)})
+    np.save(path / "x.npy", SAMPLES)
+    np.savez(path / "stored.npz", x=SAMPLES)
+    np.savez_compressed(path / "deflated.npz", x=SAMPLES)
+    np.save(path / "extra.npy", SAMPLES[:, None])
+    for i, sample in enumerate(SAMPLES):
+        os.makedirs(path / "pb" / f"test_data_set_{i:02}")
+        (path / "pb" / f"test_data_set_{i:02}" / "input_0.pb").write_bytes(
+            numpy_helper.from_array(sample[None], "x").SerializeToString())
+    os.mkdir(path / "named")
+    np.save(path / "named" / "x.npy", SAMPLES)
+    os.mkdir(path / "many")
+    np.savez(path / "many" / "a.npz", x=SAMPLES[:10])
+    np.save(path / "many" / "b.npy", SAMPLES[10:])
+    np.save(path / "labels.npy", answers(path, path / "model.onnx").argmax(1))
+    return path
+
+
+def answers(folder, model):
+    tamis("run", model, "--inputs", folder / "stored.npz", "--outputs", folder / "out.npz", "--threads", 1)
+    return np.load(folder / "out.npz")["y"]
+
+
+def report_of(folder, form, *arguments, calib="x.npy"):
+    calibration = ["--calib", folder / calib] if calib else []
+    tamis("quantize", folder / "model.onnx", "-o", folder / "out.onnx", f"--quantize={form},threads=1", "--report",
+          folder / "report.json", *calibration, *arguments)
+    with open(folder / "report.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
+@pytest.mark.parametrize("form, most", [
+    ("int8", 2e-3), ("int8,s8,bias", 2e-3), ("int8,observer=mse,smooth=0.5", 2e-3), ("int8,percentile=99.9", 1e-2),
+    ("int8,equalize,gptq", 2e-3), ("int8-dynamic", 2e-3), ("int8-weights", 5e-4), ("int4,block=32", 0.3),
+    ("int4,block=32,gptq,smooth=0.5,bias", 0.1)])
+def test_answers_are_near_those_of_float(folder, form, most):
+    report = report_of(folder, form + ",always,sweep=0")
+    assert all(layer["quantized"] for layer in report["layers"])
+    assert 0 < report["divergence"]["kl"] < most
+    assert report["bytes"] < report["float_bytes"] / 2
+
+
+@pytest.mark.parametrize("form", ["int8", "int4,block=32,gptq"])
+def test_the_file_written_is_what_was_measured(folder, form):
+    report = report_of(folder, form + ",always,sweep=0")
+    onnx.checker.check_model(onnx.load(folder / "out.onnx"), full_check=True)
+    expected, found = answers(folder, folder / "model.onnx"), answers(folder, folder / "out.onnx")
+    kl = (expected * np.log(expected / found)).sum(1).mean()
+    np.testing.assert_allclose(kl, report["divergence"]["kl"], rtol=1e-2, atol=1e-6)
+    size, small = ((folder / name).stat().st_size for name in ["model.onnx", "out.onnx"])
+    assert size - small > 0.9 * (report["float_bytes"] - report["bytes"])
+
+
+def test_smaller_steps_are_nearer(folder):
+    def harm(form):
+        return report_of(folder, form + ",always,sweep=0")["divergence"]["kl"]
+
+    assert harm("int8-weights") < harm("int4,block=16") < harm("int4,block=128,nearest")
+    assert harm("int4,block=32,gptq") < harm("int4,block=32,nearest")
+
+
+@pytest.mark.parametrize("calib", ["stored.npz", "deflated.npz", "extra.npy", "pb", "named", "many"])
+def test_samples_are_the_same_in_every_form(folder, calib):
+    expected = report_of(folder, "int8,always,sweep=0")
+    found = report_of(folder, "int8,always,sweep=0", calib=calib)
+    assert found["samples"] == len(SAMPLES)
+    assert [layer["scale"] for layer in found["layers"]] == [layer["scale"] for layer in expected["layers"]]
+    assert found["divergence"] == expected["divergence"]
+
+
+def test_scales_are_those_of_the_samples(folder):
+    layers = {layer["name"]: layer for layer in report_of(folder, "int8,always,sweep=0")["layers"]}
+    x = SAMPLES.astype(np.float64)
+    model = onnx.load(folder / "model.onnx")
+    constants = {c.name: numpy_helper.to_array(c).astype(np.float64) for c in model.graph.initializer}
+    normal = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * constants["g"] + constants["h"]
+    hidden = np.maximum(normal @ constants["w1"] + constants["b1"], 0)
+    for name, seen in [("first", normal), ("second", hidden)]:
+        low, high = min(seen.min(), 0), max(seen.max(), 0)
+        np.testing.assert_allclose([layers[name]["low"], layers[name]["high"]], [low, high], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(layers[name]["scale"], (high - low) / 255, rtol=1e-4)
+
+
+def test_the_choice_keeps_what_harms_in_float(folder):
+    free = report_of(folder, "int8,always")
+    harms = {layer["name"]: layer["alone"]["kl"] for layer in free["layers"]}
+    limit = sorted(harms.values())[-1] * 0.9
+    tight = report_of(folder, "int8,always", f"--budget=kl:{limit}")
+    assert tight["budget"].startswith("met")
+    assert tight["divergence"]["kl"] <= limit
+    worst = [layer for layer in tight["layers"] if layer["name"] == max(harms, key=harms.get)][0]
+    assert not worst["quantized"] or "for each row" in worst["reason"]
+    assert any(layer["quantized"] for layer in tight["layers"])
+    assert all("for the sake of the budget" in layer["reason"] for layer in tight["layers"] if not layer["quantized"])
+    none = report_of(folder, "int8,always", "--budget=kl:0")
+    assert none["divergence"]["kl"] == 0 and none["budget"].startswith("met")
+
+
+def test_reports_and_labels(folder):
+    report = report_of(folder, "int8,keep=head", "--labels", folder / "labels.npy")
+    assert report["divergence"]["accuracy_float"] == 1
+    assert report["divergence"]["accuracy"] >= 0.8
+    head = [layer for layer in report["layers"] if layer["name"] == "head"][0]
+    assert not head["quantized"] and head["reason"] == "kept by an option"
+    for layer in report["layers"]:
+        assert layer["quantized"] or layer["reason"]
+    message = tamis("quantize", folder / "model.onnx", "-o", folder / "out.onnx", "--calib", folder / "x.npy",
+                    "--quantize=int8,threads=1", "--report", folder / "report.html")
+    page = (folder / "report.html").read_text()
+    assert "int8, static" in message and "KL" in message
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>") and "http" not in page
+    assert page.count("<tr class=") == 3
+
+
+def test_without_samples_it_says_what_was_not_checked(folder):
+    report = report_of(folder, "int8-weights", calib=None)
+    assert report["divergence"] is None and "no samples" in report["unchecked"]
+    assert all(layer["quantized"] for layer in report["layers"])
+
+
+def test_compile_takes_the_same_options(folder):
+    message = tamis("compile", folder / "model.onnx", "-o", folder / "q.so", "--quantize=int8,always,threads=1",
+                    "--calib", folder / "x.npy")
+    assert "3 of 3 layers" in message
+    tamis("quantize", folder / "model.onnx", "-o", folder / "q.onnx", "--quantize=int8,always,threads=1", "--calib",
+          folder / "x.npy")
+    np.testing.assert_array_equal(answers(folder, folder / "q.so"), answers(folder, folder / "q.onnx"))
+
+
+def test_convolutions_and_tables(tmp_path):
+    save(tmp_path / "model.onnx",
+         [helper.make_node("Gather", ["table", "i"], ["e"], name="words"),
+          helper.make_node("Transpose", ["e"], ["t"], perm=[0, 2, 1]),
+          helper.make_node("Conv", ["t", "w", "b"], ["y"], name="conv", pads=[1, 1])],
+         [value("i", ["n", 8], TensorProto.INT64)], [value("y", ["n", 6, 8])],
+         {"table": weights(50, 16), "w": weights(6, 16, 3), "b": weights(6)})
+    indices = RNG.integers(0, 50, (12, 8))
+    np.savez(tmp_path / "stored.npz", i=indices)
+    for form, rows in [("int8", 2), ("int8-weights", 2), ("int8-weights,notables", 1), ("int4", 2)]:
+        tamis("quantize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx", f"--quantize={form},always,threads=1",
+              "--calib", tmp_path / "stored.npz", "--report", tmp_path / "r.json")
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert sum(layer["quantized"] for layer in report["layers"]) == rows
+        assert report["divergence"]["cosine"] > 0.999
+        expected, found = answers(tmp_path, tmp_path / "model.onnx"), answers(tmp_path, tmp_path / "out.onnx")
+        assert 0 < np.abs(expected - found).max() < 0.05 * np.abs(expected).max()
+
+
+def bad_samples(folder):
+    broken = SAMPLES.copy()
+    broken[7, 2, 3] = np.nan
+    np.save(folder / "nan.npy", broken)
+    np.save(folder / "double.npy", SAMPLES.astype(np.float64))
+    np.save(folder / "wide.npy", np.zeros((4, 6, 33), np.float32))
+    np.save(folder / "fortran.npy", np.asfortranarray(SAMPLES))
+    np.save(folder / "none.npy", SAMPLES[:0])
+    np.savez(folder / "other.npz", z=SAMPLES)
+    (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:-100])
+    (folder / "text.npy").write_text("no array")
+    (folder / "text.txt").write_text("no array")
+    os.makedirs(folder / "empty", exist_ok=True)
+
+
+@pytest.mark.parametrize("calib, code, words", [
+    ("nan.npy", 65, ["nan.npy", "sample 7", "element 67", "NaN"]),
+    ("double.npy", 65, ["double.npy", "f64[24, 6, 32]", "f32[n, 6, 32]", "astype"]),
+    ("wide.npy", 65, ["f32[4, 6, 33]", "f32[n, 6, 32]"]),
+    ("fortran.npy", 65, ["ascontiguousarray"]),
+    ("none.npy", 65, ["no sample"]),
+    ("other.npz", 65, ["other.npz", "no array 'x'", "inspect"]),
+    ("cut.npy", 65, ["cut.npy", "cut short"]),
+    ("text.npy", 65, ["text.npy", "no NumPy array"]),
+    ("text.txt", 65, ["text.txt", ".npz"]),
+    ("empty", 65, ["empty", "no samples"]),
+    ("missing.npy", 66, ["missing.npy", "no such file"])])
+def test_bad_samples_are_named(folder, calib, code, words):
+    bad_samples(folder)
+    message = tamis("quantize", folder / "model.onnx", "-o", folder / "bad.onnx", "--quantize=int8,threads=1", "--calib",
+                    folder / calib, code=code)
+    for word in words:
+        assert word in message, message
+    assert not (folder / "bad.onnx").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--quantize=int3"], ["int3", "int8-dynamic"]), (["--quantize=int8,observer=best"], ["observer=best"]),
+    (["--quantize=int4,block=48"], ["block=48", "power of two"]), (["--quantize=int8"], ["samples", "--calib"]),
+    (["--quantize=int4,gptq"], ["gptq", "--calib"]), (["--quantize=int8-weights", "--budget=kl:1"], ["--budget"]),
+    (["--quantize=int8", "--calib", "x.npy", "--budget=speed:1"], ["speed:1", "kl:"]),
+    (["--quantize=int8", "--calib", "x.npy", "--report=r.txt"], ["r.txt", ".html"])])
+def test_wrong_options_are_named(folder, arguments, words, monkeypatch):
+    monkeypatch.chdir(folder)
+    message = tamis("quantize", "model.onnx", "-o", "bad.onnx", *arguments, code=2)
+    for word in words:
+        assert word in message, message
+
+
+def test_what_cannot_be_quantised(folder, tmp_path):
+    save(tmp_path / "add.onnx", [helper.make_node("Add", ["x", "x"], ["y"])], [value("x", ["n", 2])],
+         [value("y", ["n", 2])], {})
+    message = tamis("quantize", tmp_path / "add.onnx", "-o", tmp_path / "o.onnx", "--quantize=int8-weights", code=2)
+    assert "nothing to quantise" in message and "add.onnx" in message
+    tamis("quantize", folder / "model.onnx", "-o", tmp_path / "once.onnx", "--quantize=int8-weights")
+    message = tamis("quantize", tmp_path / "once.onnx", "-o", tmp_path / "o.onnx", "--quantize=int8-weights", code=2)
+    assert "quantised already" in message
+    message = tamis("compile", folder / "model.onnx", "-o", tmp_path / "o.so", "--calib", folder / "x.npy", code=2)
+    assert "nothing is quantised" in message

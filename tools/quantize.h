@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * quantize.h: the options of quantisation, which `compile` and `quantize` take alike.
+ */
+#ifndef TM_TOOLS_QUANTIZE_H
+#define TM_TOOLS_QUANTIZE_H
+
+#include "quantize/quantize.h"
+#include "tools/tool.h"
+
+enum { TOOL_QUANTIZE_FIRST = 2000 };
+#define TOOL_QUANTIZE_OPTIONS                                                                          \
+    {"--quantize", TOOL_VALUE, TOOL_QUANTIZE_FIRST}, {"--calib", TOOL_VALUE, TOOL_QUANTIZE_FIRST + 1}, \
+        {"--labels", TOOL_VALUE, TOOL_QUANTIZE_FIRST + 2},                                             \
+        {"--report", TOOL_VALUE, TOOL_QUANTIZE_FIRST + 3}, {"--budget", TOOL_VALUE, TOOL_QUANTIZE_FIRST + 4}
+
+typedef struct tool_quantize {
+    const char *form; /* NULL: the model stays as it is */
+    const char *calib, *labels, *report, *budget;
+} tool_quantize;
+
+/* Takes the option if it is one of these. */
+bool tool_quantize_option(tool_quantize *options, int id, const char *value);
+/* Are there options that mean nothing without --quantize? E_USAGE filed. */
+TM_MUST_USE tm_code tool_quantize_check(tool *tool, const tool_quantize *options);
+/* The quantised model; the report is written, and a summary printed on stderr. */
+TM_MUST_USE tm_code tool_quantize_model(tool *tool, const char *path, tool_compile *compile,
+                                        const tool_quantize *options, tm_model **out_model);
+
+#endif
