@@ -9,14 +9,16 @@
  *
  *   map       always
  *   contract, tiles, convolution, window
- *             when the input is not a factor of the product, which other elements need too, and there is one
- *             product only: another may need it later
+ *             when the input is not a factor of the product, which other elements need too, nor summed along
+ *             its rows, and there is one product only: another may need it later
  *   row       when no later walk reads the input: what is computed before the normalisation is written in the
  *             first walk, and the row of the main output holds what is between walks (region_row.c)
  *
  * Inputs that show the same memory in two ways (a value and a view of it) never are.
  */
 #include "codegen/plan.h"
+
+#include "ir/tiles.h"
 
 #include <string.h>
 
@@ -63,15 +65,16 @@ static bool row_allows(const tm_graph *body, int output, const tm_value *input) 
     return norm != NULL && (output == 0 || norm->inputs[0] != input);
 }
 
-static bool is_product(const tm_node *node) {
-    return node->op == TM_OP_MatMul || node->op == TM_OP_Conv || node->op == TM_OP_MaxPool ||
-           node->op == TM_OP_AveragePool;
+/* Does an element of the node's result need many of its operands' elements? ReduceSum is there for zero points. */
+static bool mixes(const tm_node *node) {
+    return tm_op_is_product(node->op) || node->op == TM_OP_ReduceSum || node->op == TM_OP_Conv ||
+           node->op == TM_OP_MaxPool || node->op == TM_OP_AveragePool;
 }
 
 static bool contract_allows(const tm_graph *body, const tm_value *input) {
     search s = {.input = input};
     for (const tm_node *node = body->first; node != NULL; node = node->next)
-        for (int i = 0; is_product(node) && i < node->input_count; i++)
+        for (int i = 0; mixes(node) && i < node->input_count; i++)
             if (reads(&s, node->inputs[i]))
                 return false;
     return true;

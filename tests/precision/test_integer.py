@@ -124,6 +124,29 @@ def test_chain(tmp_path, runner, width):
         assert (run(runner, artifact, level, x, pieces=2).reshape(want.shape) == y).all(), level
 
 
+@pytest.mark.parametrize("left, z, w_zero", [("u8", 131, 0), ("s8", -5, 7)])
+def test_square_chain(tmp_path, runner, left, z, w_zero):
+    """Tiles of the same type and dims on both sides of a product: the result must not lie over its factor."""
+    width, dtype = 64, TYPES[left]
+    random = np.random.default_rng(width)
+    scale, w_scale, zero = np.float32(0.05), np.float32(0.001), np.array(z, dtype)
+    model = Model([None, width])
+    value = model.add("QuantizeLinear", "x", scale, zero)
+    x = random.standard_normal((max(ROWS), width)).astype(np.float32)
+    want = np.clip(np.rint(x / scale) + z, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+    for _ in range(4):
+        w = random_bytes(random, np.int8, width, width)
+        value = model.add("QLinearMatMul", value, scale, zero, w, w_scale, np.array(w_zero, np.int8), scale, zero)
+        real = integer_product(want, z, w, w_zero).astype(np.float32) * (scale * w_scale / scale)
+        want = np.clip(np.rint(real) + z, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+    model.add("DequantizeLinear", value, scale, zero)
+    artifact = model.compile(tmp_path)
+    want = (want.astype(np.float32) - z) * scale
+    for level in levels():
+        for pieces in (1, 3):
+            assert (run(runner, artifact, level, x, pieces).reshape(want.shape) == want).all(), (level, pieces)
+
+
 def test_saturation(tmp_path, runner):
     """The largest sums that there are: an instruction that saturates pairs would show."""
     depth, columns = 1024, 32
