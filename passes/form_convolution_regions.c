@@ -5,8 +5,8 @@
  *     %i = Transpose(%x), Conv(%i, W), Transpose, Add bias, Relu   ->   Region "convolution"; W is packed
  *     the same with a depthwise Conv or a pool                     ->   Region "window"
  *     the first with a depthwise Conv alone behind it              ->   Region "bottleneck"
- *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution", with
- * kernels of one
+ *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution" of a kernel
+ *                                                                       of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
  * Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is

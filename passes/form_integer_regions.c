@@ -41,10 +41,6 @@ typedef struct state {
     TM_VECTOR(tm_node *) quantizers; /* of the whole model */
 } state;
 
-static bool is_one_number(const tm_value *value) {
-    return value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
-}
-
 static tm_value *input(const tm_node *node, int i) {
     return i < node->input_count ? node->inputs[i] : NULL;
 }
@@ -56,7 +52,7 @@ static bool is_candidate(const tm_node *node) {
     const tm_value *x_zero = input(node, 2), *w_zero = input(node, 3);
     return x->rank >= 2 && !tm_value_is_constant(x) && tm_value_is_constant(w) && w->rank == 2 &&
            w->constant->panel == 0 && w->constant->dims[0] > 0 && w->constant->dims[1] > 0 &&
-           (x_zero == NULL || is_one_number(x_zero)) &&
+           tm_match_is_single(x_zero) &&
            (w_zero == NULL || (tm_value_is_constant(w_zero) && w_zero->rank <= 1));
 }
 
@@ -91,10 +87,10 @@ static int64_t element(const tm_value *value, int64_t i) {
 static tm_node *quantizer_of(const tm_value *x) {
     tm_node *node = x->producer;
     if (node == NULL || node->op != TM_OP_QuantizeLinear || !tm_region_can_hold(node) ||
-        !is_one_number(node->inputs[1]) || node->inputs[0]->rank != x->rank)
+        !tm_match_is_single(node->inputs[1]) || node->inputs[0]->rank != x->rank)
         return NULL;
     const tm_value *zero = input(node, 2);
-    if (zero != NULL && !is_one_number(zero))
+    if (!tm_match_is_single(zero))
         return NULL;
     return x->type == TAMIS_TYPE_UINT8 || (zero != NULL && tm_value_is_constant(zero)) ? node : NULL;
 }

@@ -112,6 +112,10 @@ bool tm_match_number(const tm_value *value, double *out_number) {
            tm_constant_count(value->constant) == 1 && tm_constant_double(value->constant, 0, out_number);
 }
 
+bool tm_match_is_single(const tm_value *value) {
+    return value == NULL || value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
+}
+
 bool tm_match_near(double a, double b) {
     return fabs(a - b) <= 2e-6 * fabs(b);
 }

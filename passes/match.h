@@ -41,6 +41,8 @@ void tm_match_replace(tm_node *root, tm_node *node);
 
 /* A constant of one element. */
 bool tm_match_number(const tm_value *value, double *out_number);
+/* One element, at most one dim; also an operand that is left out (NULL). */
+bool tm_match_is_single(const tm_value *value);
 /* Equal but for the digits that exporters drop (and float32 has not). */
 bool tm_match_near(double a, double b);
 /* `value` = op(x, number), in any order if the op is commutative, with the rank of x. */

@@ -8,7 +8,7 @@
  *
  *     QLinearMatMul(%q, s, z, %v, r, t, u, w)      ->   %y: u8 = QuantizeLinear(Mul(%f, s * r / u), 1, w)
  *
- * One form for all that exporters write, which form_tile_regions turns into loops; it is the arithmetic of
+ * One form for all that exporters write, which form_integer_regions turns into loops; it is the arithmetic of
  * the integer operators, exact until the one multiplication. The scale of the left side is one number or one
  * for each row, that of the weights one number or one for each column. Gemm, its transposed weights and its
  * bias are taken along. Not bit-exact for the first form: its sums were rounded in float32.
@@ -22,10 +22,6 @@ static bool is_byte(const tm_value *value) {
     return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
 }
 
-static bool is_single(const tm_value *value) {
-    return value == NULL || value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
-}
-
 /* The weights of a product: integers [k, n], turned if they lie as [n, k]. */
 typedef struct weights {
     tm_value *integers, *scale, *zero; /* zero: or NULL */
@@ -35,7 +31,7 @@ typedef struct weights {
 /* A parameter of the weights is one number or lies along the columns of the product. */
 static bool is_along_columns(const tm_value *parameter, const tm_value *integers, int column_axis,
                              int64_t axis) {
-    if (parameter == NULL || is_single(parameter))
+    if (tm_match_is_single(parameter))
         return true;
     axis += axis < 0 ? integers->rank : 0;
     return parameter->rank == 1 && axis == column_axis;
@@ -108,7 +104,7 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     left = node->inputs[0]->producer;
     if (left == NULL || left->op != TM_OP_DequantizeLinear || !is_byte(left->inputs[0]) ||
         left->inputs[0]->constant != NULL || left->inputs[0]->rank < 2 ||
-        tm_node_int(left, "block_size") != 0 || !is_single(left->inputs[1]) ||
+        tm_node_int(left, "block_size") != 0 || !tm_match_is_single(left->inputs[1]) ||
         left->inputs[1]->type != TAMIS_TYPE_FLOAT || !find_weights(node->inputs[1], turned, &w) ||
         !tm_pass_allow(context))
         return TM_OK;
@@ -130,7 +126,7 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
 static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs;
     if (x[3]->constant == NULL || x[3]->rank != 2 || x[0]->rank < 2 || !is_byte(x[0]) || !is_byte(x[3]) ||
-        !is_single(x[1]) || !is_single(x[2]) || !is_single(x[6]) || !is_single(x[7]) || x[4]->rank > 1 ||
+        !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) || x[4]->rank > 1 ||
         x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
         !tm_pass_allow(context))
         return TM_OK;

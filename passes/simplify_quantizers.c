@@ -17,10 +17,6 @@
 
 #include <string.h>
 
-static bool is_number(const tm_value *value) {
-    return value == NULL || value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
-}
-
 static tm_value *input(const tm_node *node, int i) {
     return i < node->input_count ? node->inputs[i] : NULL;
 }
@@ -28,7 +24,7 @@ static tm_value *input(const tm_node *node, int i) {
 /* A node of this op with one scale and zero point. */
 static tm_node *maker(const tm_value *value, tm_op op) {
     tm_node *node = value->producer;
-    return node != NULL && node->op == op && is_number(node->inputs[1]) && is_number(input(node, 2)) &&
+    return node != NULL && node->op == op && tm_match_is_single(node->inputs[1]) && tm_match_is_single(input(node, 2)) &&
                    tm_node_int(node, "block_size") == 0
                ? node
                : NULL;
@@ -94,7 +90,7 @@ static tm_code quantize_once(tm_pass_context *context, const tm_node *outer) {
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     if (moves(node))
         return move_behind(context, node);
-    if (node->op == TM_OP_QuantizeLinear && is_number(node->inputs[1]) &&
+    if (node->op == TM_OP_QuantizeLinear && tm_match_is_single(node->inputs[1]) &&
         tm_node_int(node, "block_size") == 0)
         return quantize_once(context, node);
     return TM_OK;
