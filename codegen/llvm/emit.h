@@ -66,7 +66,6 @@ typedef struct tm_emit {
     /* tables */
     tm_emit_index index;
     TM_VECTOR(const char *) node_names;
-    int32_t call_count;
     const tm_symbol *batch; /* see codegen/slices.h, or NULL */
     int32_t step_count; /* with --profile */
     /* with -g */
