@@ -18,6 +18,14 @@
 
 #define DEEPEST 8
 
+static bool same_parameter(const tm_node *a, const tm_node *b, int i) {
+    const tm_value *x = i < a->input_count ? a->inputs[i] : NULL;
+    const tm_value *y = i < b->input_count ? b->inputs[i] : NULL;
+    double m = 0, n = 0;
+    return x == y ||
+           (x != NULL && y != NULL && tm_match_number(x, &m) && tm_match_number(y, &n) && m == n);
+}
+
 /* What goes into the pair whose result the value is; NULL: there is none. */
 static tm_value *before_pair(const tm_value *value) {
     const tm_node *node = value->producer;
@@ -25,7 +33,8 @@ static tm_value *before_pair(const tm_value *value) {
         return NULL;
     const tm_node *quantizer = node->inputs[0]->producer;
     bool pair = quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear &&
-                quantizer->inputs[0]->type == value->type && tm_node_int(quantizer, "block_size") == 0;
+                quantizer->inputs[0]->type == value->type && tm_node_int(quantizer, "block_size") == 0 &&
+                same_parameter(quantizer, node, 1) && same_parameter(quantizer, node, 2);
     return pair ? quantizer->inputs[0] : NULL;
 }
 
@@ -34,21 +43,24 @@ static bool is_computed_product(const tm_node *node) {
            node->inputs[1]->constant == NULL;
 }
 
-/* Drops the pairs in front of the node's inputs. */
-static void drop_operands(tm_pass_context *context, tm_node *node) {
+/* Drops the pairs in front of the node's inputs. Returns whether there were any. */
+static bool drop_operands(tm_pass_context *context, tm_node *node) {
+    bool found = false;
     for (int i = 0; i < node->input_count; i++) {
         tm_value *real = node->inputs[i] != NULL ? before_pair(node->inputs[i]) : NULL;
-        if (real != NULL && tm_pass_allow(context))
-            tm_node_set_input(node, i, real);
+        if (real == NULL || !tm_pass_allow(context))
+            continue;
+        tm_node_set_input(node, i, real);
+        found = true;
     }
+    return found;
 }
 
 static bool is_between(tm_op op) {
     return op == TM_OP_Add || op == TM_OP_Sub || op == TM_OP_Mul || op == TM_OP_Div || op == TM_OP_Where;
 }
 
-/* Does the value come from a product of two computed matrices? Drops the pairs on the way and in front of it.
- */
+/* Does the value come from a product of two computed matrices? Drops the pairs on the way and in front. */
 static bool drop_scores(tm_pass_context *context, tm_node *reader, int input, int depth) {
     const tm_value *value = reader->inputs[input];
     tm_value *real = before_pair(value);
@@ -57,7 +69,7 @@ static bool drop_scores(tm_pass_context *context, tm_node *reader, int input, in
     if (node == NULL || depth > DEEPEST)
         return false;
     if (is_computed_product(node)) {
-        drop_operands(context, node);
+        (void)drop_operands(context, node);
         found = true;
     }
     for (int i = 0; is_between(node->op) && i < node->input_count; i++)
@@ -74,7 +86,7 @@ static void drop_weights(tm_pass_context *context, const tm_value *weights) {
         if (reader == NULL || (reader->op != TM_OP_QuantizeLinear && !is_computed_product(reader)))
             continue;
         if (reader->op != TM_OP_QuantizeLinear) {
-            drop_operands(context, reader);
+            (void)drop_operands(context, reader);
             continue;
         }
         const tm_value *bytes = reader->outputs[0];
@@ -83,8 +95,7 @@ static void drop_weights(tm_pass_context *context, const tm_value *weights) {
             if (back == NULL || back->op != TM_OP_DequantizeLinear)
                 continue;
             tm_node *product = tm_value_single_user(back->outputs[0]);
-            if (is_computed_product(product)) {
-                drop_operands(context, product);
+            if (is_computed_product(product) && drop_operands(context, product)) {
                 drop_weights(context, weights); /* the list of uses has changed */
                 return;
             }
