@@ -16,7 +16,8 @@
 
 typedef struct tm_ring {
     int64_t strips,
-        strip;         /* of a row of y, and columns of y of each; the last one may overlap that before it */
+        strip;         /* of a row of y, and columns of y of each */
+    int64_t shared;    /* columns of y at the start of the last strip that the one before it stores */
     int64_t made;      /* columns of v of a strip */
     int64_t margin;    /* columns of a line before the first tap of a strip */
     int64_t positions; /* columns of a line */

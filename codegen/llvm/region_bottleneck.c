@@ -10,7 +10,8 @@
  * columns: for one pass of them (one to three vectors) the rows of v that a row of y needs are kept in a ring
  * as long as the window is high, on the stack, near the core. Each row of v is made once, padding is zeros in
  * the ring that stay there. The wide tensor, which would go out to memory and back, is never written. Strips
- * are as wide as the ring has room for (passes/ring.h); neighbours make the columns of v between them twice.
+ * are as wide as the ring has room for (passes/ring.h); neighbours make the columns of v between them twice,
+ * but no column of y: the last strip leaves those that it shares with the one before it to that.
  */
 #include "codegen/llvm/convolution.h"
 #include "passes/ring.h"
@@ -32,6 +33,7 @@ typedef struct bottleneck {
     int step;                   /* channels of a pass: vectors of v side by side in the ring */
     LLVMValueRef ring, x, sample;
     LLVMValueRef from, v_from;  /* first columns of the strip: of y, and of v */
+    LLVMValueRef owns_all;      /* of its columns of y, the shared ones too */
     LLVMValueRef column, panel; /* of the pass */
     LLVMValueRef mask, weights; /* of a vector of y */
     LLVMValueRef held[MOST_HELD];
@@ -185,6 +187,14 @@ static void fold_tiles(tm_region *r, bottleneck *b, int64_t from, int64_t to, in
     tm_loop_end(r, &loop);
 }
 
+/* All positions from..to: tiles of `size`, and one of the rest. */
+static void fold_parts(tm_region *r, bottleneck *b, int64_t from, int64_t to, int64_t size,
+                       LLVMValueRef *lines, LLVMValueRef row) {
+    int64_t whole = from + (to - from) / size * size;
+    fold_tiles(r, b, from, whole, (int)size, lines, row);
+    fold_tiles(r, b, whole, to, (int)tm_at_least(to - whole, 1), lines, row);
+}
+
 /* Row `row` of y for the channels of the pass, a vector after the other. */
 static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
     const tm_space *s = &b->space;
@@ -204,13 +214,17 @@ static void fold_row(tm_region *r, bottleneck *b, LLVMValueRef row) {
         b->held[k] = load_weight(r, b, k);
     int64_t most = MOST_TERMS / taps_of(s);
     int64_t registers = tm_level_has_few_registers(r->level) ? 8 : TM_CONVOLUTION_ROWS;
-    int size = (int)tm_even_part(b->strips.strip, tm_at_least(tm_at_most(most, registers), 1));
-    int64_t whole = b->strips.strip / size * size;
+    most = tm_at_least(tm_at_most(most, registers), 1);
+    int64_t strip = b->strips.strip, shared = b->strips.shared;
     LLVMValueRef out =
         tm_mul(r, tm_add(r, tm_mul(r, b->sample, tm_int(r, b->out_high)), row), tm_int(r, b->out_wide));
     out = tm_add(r, out, b->from);
-    fold_tiles(r, b, 0, whole, size, lines, out);
-    fold_tiles(r, b, whole, b->strips.strip, (int)tm_at_least(b->strips.strip - whole, 1), lines, out);
+    if (shared > 0) {
+        LLVMBasicBlockRef owned = tm_if_begin(r, b->owns_all);
+        fold_parts(r, b, 0, shared, tm_even_part(shared, most), lines, out);
+        tm_if_end(r, owned);
+    }
+    fold_parts(r, b, shared, strip, tm_even_part(strip - shared, most), lines, out);
     tm_if_end(r, inside);
     tm_loop_end(r, &vectors);
 }
@@ -244,8 +258,10 @@ static void unit(tm_region *r, bottleneck *b, LLVMValueRef index) {
     LLVMValueRef width = tm_int(r, b->inner.shared.shape.panel);
     LLVMValueRef strip = tm_divide(r, &index, tm_int(r, b->strips.strips));
     LLVMValueRef head = tm_int(r, b->space.head[1]), zero = tm_int(r, 0);
-    b->from =
-        tm_min(r, tm_mul(r, strip, tm_int(r, b->strips.strip)), tm_int(r, b->out_wide - b->strips.strip));
+    LLVMValueRef last = tm_int(r, b->out_wide - b->strips.strip);
+    b->from = tm_mul(r, strip, tm_int(r, b->strips.strip));
+    b->owns_all = LLVMBuildICmp(r->e->builder, LLVMIntSLE, b->from, last, "");
+    b->from = tm_min(r, b->from, last);
     b->v_from = tm_sub(r, tm_mul(r, b->from, tm_int(r, b->space.stride[1])), head);
     b->v_from = tm_opaque(r, tm_min(r, tm_max(r, b->v_from, zero), tm_int(r, b->wide - b->strips.made)));
     b->sample = index;

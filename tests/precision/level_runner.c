@@ -6,7 +6,8 @@
  *     level_runner ARTIFACT LEVEL PIECES INPUT OUTPUT DIM...
  *
  * Parallel loops are cut into PIECES as by so many threads, which run one after the other, the last one
- * first: threads of the pool block signals.
+ * first: threads of the pool block signals. PIECES 0: each unit of each loop runs alone over the memory as it
+ * was before the loop, and what it changes no other unit may change: else threads could meet there.
  *
  * Instructions of AMX that the CPU refuses come here as SIGILL and are carried out by the words of the
  * manual, so that code for matrix units is tested on every machine with AVX-512. Exit code 77: the CPU lacks
@@ -202,6 +203,102 @@ static int32_t run_pieces(void *user, int64_t count, int64_t grain, int32_t (*bo
     return 0;
 }
 
+/* ---- units one by one ---- */
+
+#define MOST_BLOCKS 256
+
+typedef struct block {
+    uint8_t *data, *before, *after;
+    int32_t *owner; /* of each byte: the unit that changed it, counted from 1 */
+    size_t bytes;
+} block;
+
+static block blocks[MOST_BLOCKS];
+
+static void *allocate_block(void *user, size_t bytes) {
+    (void)user;
+    size_t rounded = (bytes + 63) / 64 * 64 + 64;
+    for (int i = 0; i < MOST_BLOCKS; i++)
+        if (blocks[i].data == NULL) {
+            blocks[i].data = aligned_alloc(64, rounded);
+            blocks[i].bytes = bytes;
+            if (blocks[i].data != NULL)
+                memset(blocks[i].data, 0, rounded);
+            return blocks[i].data;
+        }
+    return NULL;
+}
+
+static void release_block(void *user, void *memory, size_t bytes) {
+    (void)user;
+    (void)bytes;
+    for (int i = 0; i < MOST_BLOCKS && memory != NULL; i++)
+        if (blocks[i].data == memory)
+            blocks[i].data = NULL;
+    free(memory);
+}
+
+static void *copy_of(const void *data, size_t bytes) {
+    void *copy = malloc(bytes + 1);
+    if (copy == NULL)
+        abort();
+    return memcpy(copy, data, bytes);
+}
+
+/* Takes what a unit changed and puts the memory back; a unit that changes another's bytes is an error. */
+static int32_t take_changes(block *b, int32_t unit, int64_t *taken) {
+    for (size_t i = 0; i < b->bytes; i++) {
+        if (b->data[i] == b->before[i])
+            continue;
+        if (b->owner[i] != 0) {
+            fprintf(stderr, "units %d and %d both store byte %zu of %zu\n", b->owner[i] - 1, unit - 1, i,
+                    b->bytes);
+            return 1;
+        }
+        b->owner[i] = unit;
+        b->after[i] = b->data[i];
+        b->data[i] = b->before[i];
+        ++*taken;
+    }
+    return 0;
+}
+
+static int32_t run_units(void *user, int64_t count, int64_t grain, int32_t (*body)(void *, int64_t, int64_t),
+                         void *argument) {
+    (void)user;
+    (void)grain;
+    int64_t taken = 0;
+    int32_t code = 0;
+    for (int k = 0; k < MOST_BLOCKS; k++) {
+        block *b = &blocks[k];
+        if (b->data == NULL)
+            continue;
+        b->before = copy_of(b->data, b->bytes);
+        b->after = copy_of(b->data, b->bytes);
+        b->owner = calloc(b->bytes + 1, sizeof *b->owner);
+        if (b->owner == NULL)
+            abort();
+    }
+    for (int64_t i = 0; i < count && code == 0; i++) {
+        code = body(argument, i, i + 1);
+        for (int k = 0; k < MOST_BLOCKS && code == 0; k++)
+            if (blocks[k].before != NULL) /* else a unit's own scratch memory */
+                code = take_changes(&blocks[k], (int32_t)i + 1, &taken);
+    }
+    for (int k = 0; k < MOST_BLOCKS; k++) {
+        block *b = &blocks[k];
+        if (b->before == NULL)
+            continue;
+        memcpy(b->data, b->after, b->bytes);
+        free(b->before);
+        free(b->after);
+        free(b->owner);
+        b->before = NULL;
+    }
+    fprintf(stderr, "%lld units, %lld bytes\n", (long long)count, (long long)taken);
+    return code;
+}
+
 static int fail(const char *what, const tamis_error *error) {
     fprintf(stderr, "%s: %s\n", what, error != NULL ? error->message : "");
     return 2;
@@ -224,8 +321,10 @@ static int run(const tamis_artifact *artifact, int pieces, const char *input, co
     tamis_session_options options;
     tamis_session_options_init(&options);
     tamis_host host = *tamis_default_host();
-    host.parallel_for = run_pieces;
+    host.parallel_for = pieces > 0 ? run_pieces : run_units;
     host.user = &pieces;
+    if (pieces == 0)
+        host.allocate = allocate_block, host.release = release_block;
     options.host = &host;
     size_t bytes = 4;
     for (int i = 0; i < rank; i++)
