@@ -131,7 +131,7 @@ static void choose(tm_region *r, tm_attention *a, int64_t wide) {
         keys % a->block != 0) /* their rows have addresses of their own, which need registers too */
         a->block = FEW;
     a->columns = block_of(a->value_size, a->block < COLUMNS ? a->block : COLUMNS);
-    a->fused = a->value_size * a->vectors <= accumulators;
+    a->fused = a->rows == 0 && a->value_size * a->vectors <= accumulators;
     a->single = keys >= 1 && keys <= a->tile && !a->by_tiles;
     if (a->single) {
         a->tile = (int)keys;

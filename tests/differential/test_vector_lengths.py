@@ -8,6 +8,8 @@ that a length is what chooses the code.
 
 import subprocess
 
+import numpy
+import onnx
 import pytest
 import test_regions as regions
 from emulated import SVE, run_on_aarch64
@@ -58,3 +60,24 @@ def test_code_for_one_length(length, tmp_path):
         with pytest.raises(subprocess.CalledProcessError) as refused:
             run_on_aarch64(path, feeds, wanted, tmp_path, sve, options)
         assert refused.value.cmd[0] == "qemu-aarch64" and refused.value.returncode == 1, cpu
+
+
+@pytest.mark.parametrize("sve", ["none", "256", "512"])
+def test_small_attention_on_aarch64(tmp_path, sve):
+    """Few queries of small heads: a vector of queries, or of columns, may be all there is."""
+    feeds, nodes, outputs = {}, [], []
+    random = numpy.random.default_rng(7)
+    for queries in (1, 5, 8, 13):
+        for size in (3, 8, 16, 24):
+            names = [f"{part}_{queries}_{size}" for part in "qkvy"]
+            for name, rows in zip(names, (queries, 9, 9), strict=False):
+                feeds[name] = random.standard_normal((2, 1, rows, size)).astype(numpy.float32)
+            nodes.append(onnx.helper.make_node("Attention", names[:3], names[3:]))
+            outputs.append(onnx.helper.make_tensor_value_info(names[3], onnx.TensorProto.FLOAT, (2, 1, queries, size)))
+    inputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, x.shape) for name, x in feeds.items()]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, outputs)
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=10), path)
+    wanted = regions.run_artifact(regions.compile_model(path, tmp_path, "plain", ["-O0"]), feeds, tmp_path)
+    have = run_on_aarch64(path, feeds, wanted, tmp_path, sve)
+    assert not regions.differences(have, wanted, f"aarch64, SVE {sve}")
