@@ -4,7 +4,8 @@
  *
  *     {"format": "tamis schedules 1", "target": "x86_64-linux-gnu", "cpu": "...", "sizes": {"sequence": 128},
  *      "schedules": [{"region": "contract ?x384x1536 p48", "level": "v4", "schedule": "9x3+4+1 u4 ...",
- *                     "default": "8x3+4+1 u4 ...", "default_us": 812.5, "schedule_us": 770.1, "tried": {...}}]}
+ *                     "default": "8x3+4+1 u4 ...", "default_us": 812.5, "schedule_us": 770.1, "tried":
+ * {...}}]}
  *
  * A compilation reads region, level and schedule; the rest is for those who look at it. What the file says
  * of regions that are not there, or of code that cannot be made, is passed over with a warning; a file that
@@ -18,6 +19,7 @@
 
 #define FORMAT "tamis schedules 1"
 #define MOST_BYTES (16 << 20)
+#define LONGEST 256  /* bytes of a text */
 #define MOST_NAMED 4 /* in a warning */
 
 /* ---- writing ---- */
@@ -77,8 +79,9 @@ tm_code tm_schedules_write(tm_arena *arena, tm_diagnostics *diagnostics, const c
         json_object_array_add(list, record_json(arena, &records[i]));
     tm_text text;
     tm_text_init(&text, arena);
-    tm_text_add(&text, "%s\n",
-                json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+    tm_text_add(
+        &text, "%s\n",
+        json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     return tm_write_text(diagnostics, path, &text);
 }
 
@@ -117,6 +120,8 @@ static tm_code read_entries(tm_arena *arena, tm_diagnostics *diagnostics, const 
                             tm_schedule_table *out) {
     size_t count = json_object_array_length(list);
     *out = (tm_schedule_table){TM_NEW_ARRAY(arena, tm_schedule_entry, count + 1), 0};
+    tm_map known;
+    tm_map_init(&known, arena);
     for (size_t i = 0; i < count; i++) {
         json_object *item = json_object_array_get_idx(list, i);
         if (!json_object_is_type(item, json_type_object))
@@ -130,11 +135,17 @@ static tm_code read_entries(tm_arena *arena, tm_diagnostics *diagnostics, const 
                                        e.region == NULL  ? "region"
                                        : e.level == NULL ? "level"
                                                          : "schedule"));
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(out->items[k].region, e.region) == 0 && strcmp(out->items[k].level, e.level) == 0)
-                return bad(diagnostics, path,
-                           tm_arena_format(arena, "schedules %zu and %zu are for the same region and level", k, i));
-        out->items[out->count++] = e;
+        if (strlen(e.region) > LONGEST || strlen(e.level) > LONGEST || strlen(e.schedule) > LONGEST)
+            return bad(diagnostics, path,
+                       tm_arena_format(arena, "a text of schedule %zu is longer than %d bytes", i, LONGEST));
+        const char *key = tm_arena_format(arena, "%s\n%s", e.region, e.level);
+        const tm_schedule_entry *same = tm_map_get(&known, key);
+        if (same != NULL)
+            return bad(diagnostics, path,
+                       tm_arena_format(arena, "schedules %zu and %zu are for the same region and level",
+                                       (size_t)(same - out->items), i));
+        out->items[out->count] = e;
+        tm_map_set(&known, key, &out->items[out->count++]);
     }
     return TM_OK;
 }
@@ -160,6 +171,9 @@ tm_code tm_schedules_read(tm_arena *arena, tm_diagnostics *diagnostics, const ch
     tm_arena_on_destroy(arena, put_json, root);
     if (fault != NULL)
         return bad(diagnostics, path, tm_arena_format(arena, "byte %zu: %s", end, fault));
+    end += strspn(tm_text_get(&text) + end, " \t\r\n");
+    if (end < text.size)
+        return bad(diagnostics, path, tm_arena_format(arena, "byte %zu: something follows the object", end));
     const char *format = json_object_is_type(root, json_type_object) ? text_of(arena, root, "format") : NULL;
     if (format == NULL || strcmp(format, FORMAT) != 0)
         return bad(diagnostics, path, "\"format\" is not \"" FORMAT "\"");

@@ -100,6 +100,13 @@ static int take_precision(const char *text, tamis_precision *out) {
     return -1;
 }
 
+static int check_level(int level) {
+    if (level >= 0 && level <= 3)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "level is 0, 1, 2 or 3, not %d", level);
+    return -1;
+}
+
 /* `disable` is a list of str; its strings live as long as the list. */
 static int take_disabled(PyObject *list, const char **names) {
     for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
@@ -170,19 +177,25 @@ static PyObject *tune_and_run(PyObject *model, const char *output, tamis_compile
 
 PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords) {
     (void)module;
-    static char *names[] = {
-        "model",       "output",  "emit",         "level",       "target",          "cpu", "name", "dims",
-        "strict_math", "precision", "disable", "bisect_limit", "print_after", "external_folder", "schedules", "tune",
-        "sizes", "external_data", NULL};
+    static char *names[] = {"model",       "output",
+                            "emit",        "level",
+                            "target",      "cpu",
+                            "name",        "dims",
+                            "strict_math", "precision",
+                            "disable",     "bisect_limit",
+                            "print_after", "external_folder",
+                            "schedules",   "tune",
+                            "sizes",       "external_data",
+                            NULL};
     PyObject *model, *output = NULL, *dims, *disable, *sizes, *answer = NULL;
     const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder, *schedules;
     int level, strict, tune, external_data;
     long long bisect_limit;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!LzzzpO!p", names, &model,
                                      PyUnicode_FSConverter, &output, &emit, &level, &target, &cpu, &name,
-                                     &PyDict_Type, &dims, &strict, &precision, &PyList_Type, &disable, &bisect_limit,
-                                     &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes,
-                                     &external_data))
+                                     &PyDict_Type, &dims, &strict, &precision, &PyList_Type, &disable,
+                                     &bisect_limit, &print_after, &external_folder, &schedules, &tune,
+                                     &PyDict_Type, &sizes, &external_data))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
@@ -190,8 +203,8 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
     const char **disabled = PyMem_Calloc((size_t)PyList_Size(disable) + 1, sizeof *disabled);
     if (facts == NULL || disabled == NULL || measured == NULL) {
         PyErr_NoMemory();
-    } else if (load_library() == 0 && take_dims(dims, facts) == 0 && take_dims(sizes, measured) == 0 &&
-               take_disabled(disable, disabled) == 0) {
+    } else if (check_level(level) == 0 && load_library() == 0 && take_dims(dims, facts) == 0 &&
+               take_dims(sizes, measured) == 0 && take_disabled(disable, disabled) == 0) {
         library.options_init(&options);
         options.level = level;
         options.target = target;

@@ -41,7 +41,7 @@ int tool_targets_main(tool *tool, int argc, char **argv) {
     for (size_t i = 0; (target = tm_target_at(i)) != NULL; i++) {
         printf("%s%s\n", target->triple, target == tm_target_find(NULL) ? "  (this machine)" : "");
         for (int k = 0; k < target->level_count; k++) {
-            printf("  %c %-16s  ", k < target->default_levels ? '*' : ' ', target->levels[k].name);
+            printf("  %c %-17s  ", k < target->default_levels ? '*' : ' ', target->levels[k].name);
             if (target->levels[k].vector_bits > 0)
                 printf("vectors of %d bits\n", target->levels[k].vector_bits);
             else

@@ -150,6 +150,9 @@ def test_a_file_holds_for_another_machine_and_model(folder):
     ('{"format": "tamis schedules 1", "target": "x", "schedules": [{"region": "r", "level": 3}]}', 'text for "level"'),
     ('{"format": "tamis schedules 1", "target": "x", "schedules": [{"region": "r", "level": "v4", "schedule": "1x1"},'
      '{"region": "r", "level": "v4", "schedule": "2x1"}]}', "0 and 1 are for the same"),
+    ('{"format": "tamis schedules 1", "target": "x", "schedules": []} more', "something follows"),
+    ('{"format": "tamis schedules 1", "target": "x", "schedules": [{"region": "' + 300 * "r" + '", "level": "v4", "schedule": "1x1"}]}',
+     "longer than 256 bytes"),
 ])
 def test_damaged_files_are_refused(folder, text, fault):
     with open("bad.json", "w", encoding="utf-8") as file:
@@ -179,5 +182,7 @@ def test_from_python(folder):
     write("other.json", [{"region": "contract ?x1x1 p16", "level": "v4", "schedule": "1x1 u1 1x16"}])
     with pytest.warns(UserWarning, match="no region of the model"):
         module.compile("small.onnx", "again.so", schedules="other.json")
+    with pytest.raises(ValueError, match="level is 0, 1, 2 or 3"):
+        module.compile("small.onnx", "again.so", level=9)
     with pytest.raises(ValueError, match="reads one"):
         module.compile("small.onnx", "again.so", schedules="other.json", tune=True)
