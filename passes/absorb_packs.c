@@ -80,6 +80,8 @@ static bool is_quantizer(const tm_node *region) {
 static bool is_chain(const tm_node *pack) {
     const tm_graph *body = tm_node_graph(pack, "body");
     const tm_value *value = body->inputs.items[0];
+    if (body->first->op == TM_OP_Windows) /* gathers rows, of which there are others than in its input */
+        return false;
     for (int i = 1; i < pack->input_count; i++)
         if (!tm_region_is_scalar(pack->inputs[i]))
             return false;

@@ -24,6 +24,7 @@
  */
 #include "ir/infer.h"
 #include "ir/ops/window.h"
+#include "ir/ops/windows.h"
 #include "passes/layout.h"
 #include "passes/match.h"
 #include "passes/region_build.h"
@@ -159,6 +160,64 @@ static tm_code convolution(tm_layout *layout, tm_node *node) {
     return done(layout, node, result);
 }
 
+/* Weights [M, C, kernel...] of bytes as a matrix whose rows stand as Windows puts what they multiply. */
+static tm_value *rows_of_windows(tm_node *node, const tm_windows_runs *runs) {
+    tm_arena *arena = node->graph->model->arena;
+    const tm_constant *w = node->inputs[1]->constant;
+    int64_t filters = w->dims[0], channels = w->dims[1], taps = runs->count * runs->taps;
+    int64_t dims[2] = {runs->count * runs->bytes, filters};
+    uint8_t *rows = tm_arena_alloc_array(arena, (size_t)(dims[0] * filters), 1);
+    const uint8_t *from = w->data;
+    memset(rows, w->type == TAMIS_TYPE_UINT8 ? 128 : 0, (size_t)(dims[0] * filters));
+    for (int64_t m = 0; m < filters; m++)
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t tap = 0; tap < taps; tap++) {
+                int64_t row = tap / runs->taps * runs->bytes + tap % runs->taps * channels + c;
+                rows[row * filters + m] = from[(m * channels + c) * taps + tap];
+            }
+    return tm_value_create_constant(node->graph, node->inputs[1]->name,
+                                    tm_constant_create(arena, w->type, 2, dims, rows));
+}
+
+/* What the windows see, one row for each. */
+static tm_code windows(tm_node *node, tm_value *x, tm_value *zero, const int64_t *pads, tm_value **out) {
+    int axes = x->rank - 2;
+    tm_value *inputs[2] = {x, zero};
+    tm_node *rows = tm_node_create(node->graph, node, TM_OP_Windows, node->name, zero != NULL ? 2 : 1, inputs);
+    const char *const lists[] = {"strides", "dilations"};
+    for (int i = 0; i < 2; i++) {
+        const tm_attribute *list = tm_node_attribute(node, lists[i]);
+        if (list->present && list->count > 0)
+            tm_node_set_ints(rows, lists[i], list->ints, list->count);
+    }
+    tm_node_set_ints(rows, "kernel_shape", node->inputs[1]->constant->dims + 2, axes);
+    tm_node_set_ints(rows, "pads", pads, 2 * (int64_t)axes);
+    *out = tm_node_add_output(rows, NULL);
+    return tm_infer_node(node->graph->model, rows);
+}
+
+static tm_code integer_convolution(tm_layout *layout, tm_node *node) {
+    tm_window_form form;
+    if (!tm_window_form_integer(node, node->inputs[1], &form) || !tm_pass_allow(layout->context))
+        return TM_OK;
+    tm_value *inputs[4] = {NULL}, *x, *result;
+    for (int i = 2; i < node->input_count; i++)
+        inputs[i] = node->inputs[i];
+    TM_TRY(tm_layout_need_twin(layout, node, node->inputs[0], &x));
+    const int64_t *dims = node->inputs[1]->constant->dims;
+    int axes = x->rank - 2;
+    int64_t dilation = tm_window_item(node, "dilations", axes - 1, 1);
+    tm_windows_runs runs = tm_windows_runs_of(dims + 2, axes, dilation, dims[1]);
+    if (form.point)
+        runs.bytes = dims[1]; /* the image itself */
+    else
+        TM_TRY(windows(node, x, inputs[2], form.pads, &x));
+    inputs[0] = x;
+    inputs[1] = rows_of_windows(node, &runs);
+    TM_TRY(tm_match_make(node, TM_OP_MatMulInteger, node->input_count, inputs, &result));
+    return done(layout, node, result);
+}
+
 static tm_code reduce_space(tm_layout *layout, tm_node *node, tm_op op, bool keep);
 
 /* Is there one window, and does it see all of the image and no padding? */
@@ -281,6 +340,30 @@ static tm_code elementwise(tm_layout *layout, tm_node *node) {
         TM_TRY(operand(layout, node, node->inputs[i], out->rank, &inputs[i]));
     tm_node *copy;
     TM_TRY(copy_node(node, node->input_count, inputs, &copy));
+    return done(layout, node, copy->outputs[0]);
+}
+
+/* Quantisers with one scale, or one for each channel. Of a dynamic one the scale and zero point stay. */
+static tm_code quantizer(tm_layout *layout, tm_node *node) {
+    tm_value *x = tm_layout_twin(layout, node->inputs[0]), *inputs[3] = {x};
+    bool dynamic = node->op == TM_OP_DynamicQuantizeLinear;
+    if (x == NULL || (!dynamic && tm_node_int(node, "block_size") != 0))
+        return TM_OK;
+    bool one = true;
+    for (int i = 1; i < node->input_count; i++) {
+        inputs[i] = node->inputs[i];
+        one = one && (inputs[i] == NULL || all_ones(inputs[i]));
+    }
+    int64_t axis = dynamic ? 0 : tm_node_int(node, "axis");
+    axis += axis < 0 ? x->rank : 0;
+    if (axis < 0 || axis >= x->rank || !tm_pass_allow(layout->context))
+        return TM_OK;
+    tm_node *copy;
+    TM_TRY(copy_node(node, node->input_count, inputs, &copy));
+    if (!one)
+        tm_node_set_int(copy, "axis", tm_layout_axis((int)axis, x->rank));
+    for (int i = 1; i < node->output_count; i++)
+        tm_rewrite_replace(node->outputs[i], copy->outputs[i]);
     return done(layout, node, copy->outputs[0]);
 }
 
@@ -438,6 +521,12 @@ static tm_code visit(tm_layout *layout, tm_node *node) {
     switch (node->op) {
     case TM_OP_Conv:
         return convolution(layout, node);
+    case TM_OP_ConvInteger:
+        return integer_convolution(layout, node);
+    case TM_OP_QuantizeLinear:
+    case TM_OP_DequantizeLinear:
+    case TM_OP_DynamicQuantizeLinear:
+        return quantizer(layout, node);
     case TM_OP_MaxPool:
     case TM_OP_AveragePool:
         return pool(layout, node);

@@ -95,9 +95,27 @@ static tm_node *quantizer_of(const tm_value *x) {
     return x->type == TAMIS_TYPE_UINT8 || (zero != NULL && tm_value_is_constant(zero)) ? node : NULL;
 }
 
+/* Windows that make x become a part of its pack. */
+static tm_node *windows_of(const tm_value *x, const tm_node *before) {
+    tm_node *node = x->producer;
+    return node != NULL && node->op == TM_OP_Windows && node->graph == before->graph ? node : NULL;
+}
+
 /* Appends the nodes that make unsigned bytes of x. */
 static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int *count) {
     tm_graph *graph = before->graph;
+    const tm_node *windows = windows_of(x, before);
+    if (windows != NULL) {
+        tm_node *copy = tm_node_create(graph, before, TM_OP_Windows, windows->name, windows->input_count,
+                                       windows->inputs);
+        for (int i = 0; i < tm_op_get(TM_OP_Windows)->attribute_count; i++)
+            copy->attributes[i] = windows->attributes[i];
+        tm_value_set_tensor(tm_node_add_output(copy, NULL), x->type, x->rank, x->dims);
+        nodes[(*count)++] = copy;
+        x = copy->outputs[0];
+        if (x->type == TAMIS_TYPE_UINT8)
+            return TM_OK;
+    }
     tm_node *quantizer = quantizer_of(x);
     if (quantizer != NULL) {
         tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], input(quantizer, 2)};
@@ -137,7 +155,7 @@ static tm_value *tiles_of(const state *s, const tm_node *product) {
 
 static tm_code make_tiles(state *s, tm_node *product) {
     tm_value *x = product->inputs[0];
-    tm_node *nodes[3], *region;
+    tm_node *nodes[4], *region;
     int count = 0;
     if (tiles_of(s, product) != NULL)
         return TM_OK;
@@ -269,7 +287,7 @@ static void remove_unused(const tm_value *x) {
     for (int i = 0; i < 2; i++) {
         tm_node *node = x->producer;
         if (node == NULL || !tm_value_unused(x) ||
-            (node->op != TM_OP_QuantizeLinear && node->op != TM_OP_Mul))
+            (node->op != TM_OP_QuantizeLinear && node->op != TM_OP_Mul && node->op != TM_OP_Windows))
             return;
         x = node->inputs[0];
         tm_node_remove(node);

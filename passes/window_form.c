@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#define MOST_GATHERED (16 << 20) /* bytes of the rows of a sample; more would not stay near the core */
+#define MOST_TAPS 9              /* so many times the image, where its size is not known */
 #define LEAST_FILTERS 4 /* of a group: fewer would leave most of a vector idle */
 
 static bool resolve_axis(const tm_node *node, int axis, int64_t kernel, int64_t *head, int64_t *tail) {
@@ -71,6 +73,41 @@ bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
         out->point = out->point && dims[2 + i] == 1 && tm_window_item(node, "strides", i, 1) == 1 &&
                      out->pads[i] == 0 && out->pads[axes + i] == 0;
     return out->depthwise || dims[0] / groups >= LEAST_FILTERS;
+}
+
+/* Are the rows that the windows of an image see few enough to be written down? */
+static bool fits_gathered(const tm_node *node, const int64_t *weights, const tm_window_form *form) {
+    const tm_value *out = node->outputs[0];
+    int64_t taps = 1, bytes = weights[1];
+    for (int i = 2; i < out->rank; i++) {
+        taps *= weights[i];
+        bytes *= weights[i];
+    }
+    for (int i = 2; i < out->rank; i++) {
+        if (!tm_dim_is_constant(out->dims[i]))
+            return form->point || taps <= MOST_TAPS;
+        if (out->dims[i]->constant > 0 && bytes > MOST_GATHERED / out->dims[i]->constant)
+            return form->point;
+        bytes *= out->dims[i]->constant;
+    }
+    return true;
+}
+
+bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_window_form *out) {
+    const tm_value *x = node->inputs[0];
+    *out = (tm_window_form){.point = true};
+    if (x->rank < 3 || x->rank > 2 + TM_WINDOW_FORM_AXES || tm_value_is_constant(x) ||
+        !tm_value_is_constant(weights) || weights->constant->panel != 0 || weights->rank != x->rank ||
+        tm_constant_count(weights->constant) == 0 || tm_node_int(node, "group") != 1)
+        return false;
+    const int64_t *dims = weights->constant->dims;
+    if (!tm_dim_is(x->dims[1], dims[1]) || !tm_window_form_pads(node, dims + 2, out->pads))
+        return false;
+    int axes = weights->rank - 2;
+    for (int i = 0; i < axes; i++)
+        out->point = out->point && dims[2 + i] == 1 && tm_window_item(node, "strides", i, 1) == 1 &&
+                     out->pads[i] == 0 && out->pads[axes + i] == 0;
+    return dims[0] >= LEAST_FILTERS && fits_gathered(node, dims, out);
 }
 
 bool tm_window_form_pool(const tm_node *node, tm_window_form *out) {

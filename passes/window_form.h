@@ -17,6 +17,9 @@ typedef struct tm_window_form {
 
 /* float32, constant weights, up to three spatial axes, enough filters to fill vectors. */
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out);
+/* Of bytes by the constant `weights`, one group: as a product by rows that hold what each window sees. The node
+ * is any convolution with these weights. */
+bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_window_form *out);
 bool tm_window_form_pool(const tm_node *node, tm_window_form *out);
 /* Padding at the heads and tails in numbers, of a convolution or pool of a rank known to fit with such a
  * kernel; false: it depends on dims that are not known. */

@@ -9,7 +9,7 @@
  * this is for all others. A unit is the 16 rows of a tile. What the last step has beyond the row is zero;
  * lines of rows that do not exist stay as they are, since a product does not mix rows.
  */
-#include "codegen/llvm/region.h"
+#include "codegen/llvm/region_pack.h"
 
 #include "ir/tiles.h"
 
@@ -29,6 +29,10 @@ static void set_up(tm_region *r, pack *p) {
 
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     pack p = {0};
+    if (tm_pack_is_windows(r)) {
+        tm_pack_windows_count(r, out_units, out_grain);
+        return TM_OK;
+    }
     set_up(r, &p);
     *out_units = tm_ceildiv(r, p.rows, TM_TILE_ROWS);
     *out_grain = tm_region_grain(r, tm_mul(r, p.depth, tm_int(r, TM_TILE_ROWS)));
@@ -45,6 +49,10 @@ static LLVMValueRef load(tm_region *r, int input) {
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     pack p = {0};
+    if (tm_pack_is_windows(r)) {
+        tm_pack_windows_body(r, begin, end);
+        return TM_OK;
+    }
     set_up(r, &p);
     r->kind = &p;
     r->load = load;

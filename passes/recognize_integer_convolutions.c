@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * recognize_integer_convolutions.c: convolutions of quantised values by quantised weights are convolutions of
+ * integers.
+ *
+ *     %x = DequantizeLinear(%q: u8, s, z)               %i: i32 = ConvInteger(%q, %v, z, t)
+ *     %w = DequantizeLinear(%v: s8 const, r, t)    ->   %f: f32 = Cast(%i)
+ *     %y = Conv(%x, %w, %b)                             %y = Add(Mul(%f, s * r), %b)    r, b along channels
+ *
+ *     QLinearConv(%q, s, z, %v, r, t, u, w, %b)    ->   Cast(Add(%i, %b)), Mul by s * r / u, QuantizeLinear by 1
+ *
+ * as recognize_integer_products does for products, of which channels_last makes the rest. Depthwise
+ * convolutions have too few terms for tiles: floats, whose sums of bytes are exact too, as long as they stay
+ * below 2^24, walk their windows faster. Those that arrive as integers become
+ *
+ *     Cast(Conv(Cast(%q) - z, v - t))    between floats, with an answer of int32
+ *
+ * Which convolutions these are says tm_window_form_integer. Not bit-exact for the first form: its sums were
+ * rounded in float32.
+ */
+#include "ir/infer.h"
+#include "passes/match.h"
+#include "passes/rewrite.h"
+#include "passes/window_form.h"
+
+static bool is_byte(const tm_value *value) {
+    return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
+}
+
+static bool is_single(const tm_value *value) {
+    return value == NULL || value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
+}
+
+static tm_value *input(const tm_node *node, int i) {
+    return i < node->input_count ? node->inputs[i] : NULL;
+}
+
+static tm_code make(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_value **out) {
+    return tm_match_make(before, op, 2, (tm_value *[]){a, b}, out);
+}
+
+static tm_value *cast(tm_node *before, tm_value *value, tamis_type to) {
+    tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &value);
+    tm_node_set_int(node, "to", to);
+    tm_value *result = tm_node_add_output(node, NULL);
+    tm_value_set_tensor(result, to, value->rank, value->dims);
+    return result;
+}
+
+/* One for each filter, under the channels of a result of this rank; one for all stays. */
+static tm_value *along_channels(tm_node *before, tm_value *value, int rank) {
+    tm_dim dims[TAMIS_MAX_RANK];
+    if (is_single(value))
+        return value;
+    for (int i = 0; i + 1 < rank; i++)
+        dims[i] = i == 0 ? value->dims[0] : tm_dim_constant(before->graph->model->dims, 1);
+    return tm_match_view(before, value, rank - 1, dims);
+}
+
+/* A scale or zero point of weights: constant, one number or one for each filter. */
+static bool is_along_filters(const tm_value *parameter, const tm_value *weights) {
+    return parameter == NULL || (parameter->constant != NULL &&
+                                 (is_single(parameter) || (parameter->rank == 1 && parameter->dims[0] == weights->dims[0])));
+}
+
+/* A convolution like `node`. */
+static tm_code convolution(tm_node *node, tm_op op, int count, tm_value *const *inputs, tm_value **out) {
+    static const char *const lists[] = {"dilations", "kernel_shape", "pads", "strides"};
+    tm_node *copy = tm_node_create(node->graph, node, op, node->name, count, inputs);
+    copy->file_index = node->file_index;
+    copy->file_path = node->file_path;
+    tm_node_set_string(copy, "auto_pad", tm_node_string(node, "auto_pad"));
+    tm_node_set_int(copy, "group", tm_node_int(node, "group"));
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        const tm_attribute *list = tm_node_attribute(node, lists[i]);
+        if (list->present)
+            tm_node_set_ints(copy, lists[i], list->ints, list->count);
+    }
+    *out = tm_node_add_output(copy, NULL);
+    return tm_infer_node(node->graph->model, copy);
+}
+
+static tm_code integer_sums(tm_node *node, tm_value *x, tm_value *x_zero, tm_value *w, tm_value *w_zero,
+                            tm_value **out) {
+    int count = w_zero != NULL ? 4 : x_zero != NULL ? 3 : 2;
+    return convolution(node, TM_OP_ConvInteger, count, (tm_value *[]){x, w, x_zero, w_zero}, out);
+}
+
+static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
+    tm_window_form form;
+    const tm_node *left = node->inputs[0]->producer, *right = node->inputs[1]->producer;
+    if (left == NULL || right == NULL || left->op != TM_OP_DequantizeLinear ||
+        right->op != TM_OP_DequantizeLinear || tm_node_int(left, "block_size") != 0 ||
+        tm_node_int(right, "block_size") != 0)
+        return TM_OK;
+    tm_value *x = left->inputs[0], *w = right->inputs[0], *bias = input(node, 2), *result, *scale;
+    int64_t axis = tm_node_int(right, "axis");
+    bool filters = axis == 0 || axis == -w->rank || is_single(right->inputs[1]);
+    if (!is_byte(x) || !is_byte(w) || !is_single(left->inputs[1]) || !is_single(input(left, 2)) || !filters ||
+        node->outputs[0]->type != TAMIS_TYPE_FLOAT || left->inputs[1]->type != TAMIS_TYPE_FLOAT ||
+        right->inputs[1]->type != TAMIS_TYPE_FLOAT || !is_along_filters(right->inputs[1], w) ||
+        !is_along_filters(input(right, 2), w) || !tm_window_form_integer(node, w, &form) || !tm_pass_allow(context))
+        return TM_OK;
+    int rank = node->outputs[0]->rank;
+    TM_TRY(make(node, TM_OP_Mul, left->inputs[1], right->inputs[1], &scale));
+    TM_TRY(integer_sums(node, x, input(left, 2), w, input(right, 2), &result));
+    TM_TRY(make(node, TM_OP_Mul, cast(node, result, TAMIS_TYPE_FLOAT), along_channels(node, scale, rank), &result));
+    if (bias != NULL)
+        TM_TRY(make(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
+    tm_match_replace(node, result->producer);
+    return TM_OK;
+}
+
+/* ---- depthwise ---- */
+
+/* Less its zero point, one number or one for each filter, in float32. */
+static tm_code centred(tm_node *before, tm_value *value, tm_value *zero, tm_value **out) {
+    *out = cast(before, value, TAMIS_TYPE_FLOAT);
+    if (zero == NULL)
+        return TM_OK;
+    if (!is_single(zero)) {
+        tm_dim dims[TAMIS_MAX_RANK];
+        for (int i = 0; i < value->rank; i++)
+            dims[i] = i == 0 ? zero->dims[0] : tm_dim_constant(before->graph->model->dims, 1);
+        zero = tm_match_view(before, zero, value->rank, dims);
+    }
+    return make(before, TM_OP_Sub, *out, cast(before, zero, TAMIS_TYPE_FLOAT), out);
+}
+
+/* Is every sum of products of bytes, with the bias, a float32? */
+static bool is_exact(const tm_constant *weights, const tm_value *bias) {
+    double most = 255.0 * 255.0 * (double)(tm_constant_count(weights) / weights->dims[0]), least = 0;
+    if (bias != NULL && bias->constant == NULL)
+        return false;
+    for (int64_t i = 0; bias != NULL && i < tm_constant_count(bias->constant); i++) {
+        double number = 0;
+        (void)tm_constant_double(bias->constant, i, &number);
+        number = number < 0 ? -number : number;
+        least = number > least ? number : least;
+    }
+    return most + least < (double)(1 << 24);
+}
+
+/* `w` is the number of the weights' input, zero points stand behind data and weights. */
+static bool is_depthwise(const tm_node *node, int w, int x_zero, int w_zero, const tm_value *bias) {
+    const tm_value *weights = node->inputs[w], *x = node->inputs[0];
+    if (weights->constant == NULL || tm_constant_count(weights->constant) == 0 || x->constant != NULL)
+        return false;
+    int64_t groups = tm_node_int(node, "group");
+    return is_byte(x) && is_byte(weights) && groups > 1 && weights->constant->dims[1] == 1 &&
+           weights->constant->dims[0] == groups && is_single(input(node, x_zero)) &&
+           is_along_filters(input(node, w_zero), weights) && is_exact(weights->constant, bias);
+}
+
+static tm_code float_sums(tm_node *node, tm_value *x_zero, tm_value *w, tm_value *w_zero, tm_value **out) {
+    tm_value *inputs[2];
+    TM_TRY(centred(node, node->inputs[0], x_zero, &inputs[0]));
+    TM_TRY(centred(node, w, w_zero, &inputs[1]));
+    return convolution(node, TM_OP_Conv, 2, inputs, out);
+}
+
+/* ---- QLinearConv and ConvInteger ---- */
+
+/* The scales are multiplied and divided in this order by the operator's kernel, too. */
+static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
+    tm_value *const *x = node->inputs;
+    tm_value *bias = input(node, 8), *result, *scale;
+    tm_window_form form;
+    bool depthwise = is_depthwise(node, 3, 2, 5, bias);
+    if (!is_byte(x[0]) || !is_byte(x[3]) || !is_single(x[1]) || !is_single(x[2]) || !is_single(x[6]) ||
+        !is_single(x[7]) || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT ||
+        x[6]->type != TAMIS_TYPE_FLOAT || !is_along_filters(x[4], x[3]) || !is_along_filters(x[5], x[3]) ||
+        !(depthwise || tm_window_form_integer(node, x[3], &form)) || !tm_pass_allow(context))
+        return TM_OK;
+    int rank = node->outputs[0]->rank;
+    TM_TRY(make(node, TM_OP_Mul, x[1], x[4], &scale));
+    TM_TRY(make(node, TM_OP_Div, scale, x[6], &scale));
+    if (depthwise)
+        TM_TRY(float_sums(node, x[2], x[3], x[5], &result));
+    else
+        TM_TRY(integer_sums(node, x[0], x[2], x[3], x[5], &result));
+    if (bias != NULL && depthwise)
+        bias = cast(node, bias, TAMIS_TYPE_FLOAT);
+    if (bias != NULL)
+        TM_TRY(make(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
+    if (!depthwise)
+        result = cast(node, result, TAMIS_TYPE_FLOAT);
+    TM_TRY(make(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
+    tm_value *one = tm_value_create_constant(
+        node->graph, NULL, tm_constant_create_scalar(context->model->arena, TAMIS_TYPE_FLOAT, 1));
+    TM_TRY(tm_match_make(node, TM_OP_QuantizeLinear, 3, (tm_value *[]){result, one, x[7]}, &result));
+    tm_match_replace(node, result->producer);
+    return TM_OK;
+}
+
+static tm_code rewrite_integer(tm_pass_context *context, tm_node *node) {
+    if (!is_depthwise(node, 1, 2, 3, NULL) || !tm_pass_allow(context))
+        return TM_OK;
+    tm_value *sums;
+    TM_TRY(float_sums(node, input(node, 2), node->inputs[1], input(node, 3), &sums));
+    tm_node *reader = tm_value_single_user(node->outputs[0]);
+    if (reader != NULL && reader->op == TM_OP_Cast && reader->graph == node->graph &&
+        tm_node_int(reader, "to") == TAMIS_TYPE_FLOAT && tm_rewrite_can_replace(reader->outputs[0], sums)) {
+        tm_rewrite_replace(reader->outputs[0], sums);
+        return TM_OK;
+    }
+    tm_match_replace(node, cast(node, sums, TAMIS_TYPE_INT32)->producer);
+    return TM_OK;
+}
+
+static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    if (node->op == TM_OP_QLinearConv)
+        return rewrite_qlinear(context, node);
+    if (node->op == TM_OP_ConvInteger)
+        return rewrite_integer(context, node);
+    return node->op == TM_OP_Conv && !context->options->strict_math ? rewrite_dequantized(context, node) : TM_OK;
+}
+
+tm_code tm_pass_recognize_integer_convolutions(tm_pass_context *context) {
+    return tm_match_each(context, rewrite);
+}
