@@ -7,7 +7,7 @@
  *  ->
  *     %t: bf16 = Region(..) {kind = "tiles": .., Gelu, Cast}
  *
- * Products and norms do that. When others read %y too, the region has both outputs: a pass over memory less,
+ * Products, norms, depthwise convolutions and pools do that. When others read %y too, the region has both outputs: a pass over memory less,
  * and half the bytes (a quarter, of quantised values) where only products read the value. Rows of bfloat16
  * must be whole steps of tiles, since regions store no padding, which might be NaN; bytes times the weights'
  * zeros are zero.
@@ -47,7 +47,8 @@ static bool has_single_rows(const tm_node *region, const tm_value *value) {
 static bool can_store(const tm_node *maker, const tm_value *value, tamis_type type) {
     tm_dim depth = value->dims[value->rank - 1];
     bool whole = depth->kind == TM_DIM_CONST && depth->constant % tm_tile_depth(type) == 0;
-    return (is_kind(maker, "tiles") || (is_kind(maker, "row") && has_single_rows(maker, value))) &&
+    bool window = is_kind(maker, "window") && tm_value_single_user(value) != NULL; /* stores one output */
+    return (window || is_kind(maker, "tiles") || (is_kind(maker, "row") && has_single_rows(maker, value))) &&
            value->type == TAMIS_TYPE_FLOAT && (whole || type != TAMIS_TYPE_BFLOAT16);
 }
 
@@ -56,7 +57,7 @@ static bool can_store(const tm_node *maker, const tm_value *value, tamis_type ty
 static bool can_drop(const tm_node *maker, const tm_value *value) {
     if (tm_value_single_user(value) == NULL)
         return false;
-    if (is_kind(maker, "tiles") || value->output_index > 0)
+    if (is_kind(maker, "tiles") || is_kind(maker, "window") || value->output_index > 0)
         return true;
     const tm_value *input = find_norm(maker)->inputs[0];
     const tm_graph *body = tm_node_graph(maker, "body");

@@ -9,7 +9,7 @@
  *                                                                       of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
- * Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is
+ * Bytes become floats, less their zero point, where a depthwise convolution reads them. Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is
  * formed where the tensor between the two is large, its rows fit on the stack, and what is elementwise there
  * reads nothing but numbers of channels.
  */
@@ -233,6 +233,10 @@ static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_regio
         if (gate != NULL)
             nodes[count++] = gate;
         gated = gate != NULL;
+        tm_node *bytes[2];
+        int widened = form.depthwise && convolution ? tm_window_form_bytes(before, bytes) : 0;
+        for (int i = 0; i < widened; i++)
+            nodes[count++] = bytes[i];
         nodes[count++] = before;
     }
     nodes[count++] = node;

@@ -23,6 +23,7 @@
 #include "ir/tiles.h"
 #include "passes/match.h"
 #include "passes/rewrite.h"
+#include "passes/window_form.h"
 
 #include <float.h>
 
@@ -294,6 +295,14 @@ static void remove_unused(const tm_value *x) {
     }
 }
 
+/* A depthwise convolution reads bytes: what makes floats of them for it stays out. */
+static int without_widening(const chain *c) {
+    const tm_node *reader = tm_value_single_user(last(c));
+    tm_node *bytes[2];
+    int count = reader != NULL && reader->op == TM_OP_Transpose ? tm_window_form_bytes(reader, bytes) : 0;
+    return count > 0 && c->count > count && c->nodes[c->count - count] == bytes[0] ? c->count - count : c->count;
+}
+
 static tm_code form(state *s, tm_node *product) {
     tm_model *model = s->context->model;
     tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0];
@@ -313,6 +322,7 @@ static tm_code form(state *s, tm_node *product) {
     tm_rewrite_replace(result, last(&c));
     tm_node_remove(product);
     c.count = tm_region_epilogue(c.nodes, c.count, MOST_NODES);
+    c.count = without_widening(&c);
     tm_node *region;
     TM_TRY(tm_region_build(model, "tiles", c.nodes, c.count, &region));
     remove_unused(x);

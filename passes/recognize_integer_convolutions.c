@@ -63,6 +63,11 @@ static bool is_along_filters(const tm_value *parameter, const tm_value *weights)
                                  (is_single(parameter) || (parameter->rank == 1 && parameter->dims[0] == weights->dims[0])));
 }
 
+/* Bytes and their zero points (or NULL). */
+typedef struct operands {
+    tm_value *x, *x_zero, *w, *w_zero;
+} operands;
+
 /* A convolution like `node`. */
 static tm_code convolution(tm_node *node, tm_op op, int count, tm_value *const *inputs, tm_value **out) {
     static const char *const lists[] = {"dilations", "kernel_shape", "pads", "strides"};
@@ -80,43 +85,18 @@ static tm_code convolution(tm_node *node, tm_op op, int count, tm_value *const *
     return tm_infer_node(node->graph->model, copy);
 }
 
-static tm_code integer_sums(tm_node *node, tm_value *x, tm_value *x_zero, tm_value *w, tm_value *w_zero,
-                            tm_value **out) {
-    int count = w_zero != NULL ? 4 : x_zero != NULL ? 3 : 2;
-    return convolution(node, TM_OP_ConvInteger, count, (tm_value *[]){x, w, x_zero, w_zero}, out);
-}
-
-static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
-    tm_window_form form;
-    const tm_node *left = node->inputs[0]->producer, *right = node->inputs[1]->producer;
-    if (left == NULL || right == NULL || left->op != TM_OP_DequantizeLinear ||
-        right->op != TM_OP_DequantizeLinear || tm_node_int(left, "block_size") != 0 ||
-        tm_node_int(right, "block_size") != 0)
-        return TM_OK;
-    tm_value *x = left->inputs[0], *w = right->inputs[0], *bias = input(node, 2), *result, *scale;
-    int64_t axis = tm_node_int(right, "axis");
-    bool filters = axis == 0 || axis == -w->rank || is_single(right->inputs[1]);
-    if (!is_byte(x) || !is_byte(w) || !is_single(left->inputs[1]) || !is_single(input(left, 2)) || !filters ||
-        node->outputs[0]->type != TAMIS_TYPE_FLOAT || left->inputs[1]->type != TAMIS_TYPE_FLOAT ||
-        right->inputs[1]->type != TAMIS_TYPE_FLOAT || !is_along_filters(right->inputs[1], w) ||
-        !is_along_filters(input(right, 2), w) || !tm_window_form_integer(node, w, &form) || !tm_pass_allow(context))
-        return TM_OK;
-    int rank = node->outputs[0]->rank;
-    TM_TRY(make(node, TM_OP_Mul, left->inputs[1], right->inputs[1], &scale));
-    TM_TRY(integer_sums(node, x, input(left, 2), w, input(right, 2), &result));
-    TM_TRY(make(node, TM_OP_Mul, cast(node, result, TAMIS_TYPE_FLOAT), along_channels(node, scale, rank), &result));
-    if (bias != NULL)
-        TM_TRY(make(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
-    tm_match_replace(node, result->producer);
-    return TM_OK;
+static tm_code integer_sums(tm_node *node, const operands *o, tm_value **out) {
+    int count = o->w_zero != NULL ? 4 : o->x_zero != NULL ? 3 : 2;
+    return convolution(node, TM_OP_ConvInteger, count, (tm_value *[]){o->x, o->w, o->x_zero, o->w_zero}, out);
 }
 
 /* ---- depthwise ---- */
 
 /* Less its zero point, one number or one for each filter, in float32. */
 static tm_code centred(tm_node *before, tm_value *value, tm_value *zero, tm_value **out) {
+    double number = 1;
     *out = cast(before, value, TAMIS_TYPE_FLOAT);
-    if (zero == NULL)
+    if (zero == NULL || (zero->constant != NULL && is_single(zero) && tm_constant_double(zero->constant, 0, &number) && number == 0))
         return TM_OK;
     if (!is_single(zero)) {
         tm_dim dims[TAMIS_MAX_RANK];
@@ -141,22 +121,61 @@ static bool is_exact(const tm_constant *weights, const tm_value *bias) {
     return most + least < (double)(1 << 24);
 }
 
-/* `w` is the number of the weights' input, zero points stand behind data and weights. */
-static bool is_depthwise(const tm_node *node, int w, int x_zero, int w_zero, const tm_value *bias) {
-    const tm_value *weights = node->inputs[w], *x = node->inputs[0];
-    if (weights->constant == NULL || tm_constant_count(weights->constant) == 0 || x->constant != NULL)
+/* One filter for each channel, by constant weights. */
+static bool is_depthwise(const tm_node *node, const operands *o, const tm_value *bias) {
+    const tm_value *x = o->x, *w = o->w;
+    if (!is_byte(x) || !is_byte(w) || w->constant == NULL || tm_constant_count(w->constant) == 0 || x->constant != NULL)
         return false;
     int64_t groups = tm_node_int(node, "group");
-    return is_byte(x) && is_byte(weights) && groups > 1 && weights->constant->dims[1] == 1 &&
-           weights->constant->dims[0] == groups && is_single(input(node, x_zero)) &&
-           is_along_filters(input(node, w_zero), weights) && is_exact(weights->constant, bias);
+    return groups > 1 && w->constant->dims[1] == 1 && w->constant->dims[0] == groups && is_single(o->x_zero) &&
+           is_along_filters(o->w_zero, w) && is_exact(w->constant, bias);
 }
 
-static tm_code float_sums(tm_node *node, tm_value *x_zero, tm_value *w, tm_value *w_zero, tm_value **out) {
+static tm_code float_sums(tm_node *node, const operands *o, tm_value **out) {
     tm_value *inputs[2];
-    TM_TRY(centred(node, node->inputs[0], x_zero, &inputs[0]));
-    TM_TRY(centred(node, w, w_zero, &inputs[1]));
+    TM_TRY(centred(node, o->x, o->x_zero, &inputs[0]));
+    TM_TRY(centred(node, o->w, o->w_zero, &inputs[1]));
     return convolution(node, TM_OP_Conv, 2, inputs, out);
+}
+
+/* The sums as float32. */
+static tm_code real_sums(tm_node *node, const operands *o, bool depthwise, tm_value **out) {
+    if (depthwise)
+        return float_sums(node, o, out);
+    TM_TRY(integer_sums(node, o, out));
+    *out = cast(node, *out, TAMIS_TYPE_FLOAT);
+    return TM_OK;
+}
+
+/* ---- Conv ---- */
+
+static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
+    tm_window_form form;
+    const tm_node *left = node->inputs[0]->producer, *right = node->inputs[1]->producer;
+    if (left == NULL || right == NULL || left->op != TM_OP_DequantizeLinear ||
+        right->op != TM_OP_DequantizeLinear || tm_node_int(left, "block_size") != 0 ||
+        tm_node_int(right, "block_size") != 0)
+        return TM_OK;
+    operands o = {left->inputs[0], input(left, 2), right->inputs[0], input(right, 2)};
+    tm_value *bias = input(node, 2), *result, *scale;
+    int64_t axis = tm_node_int(right, "axis");
+    bool filters = axis == 0 || axis == -o.w->rank || is_single(right->inputs[1]);
+    if (!is_byte(o.x) || !is_byte(o.w) || !is_single(left->inputs[1]) || !is_single(o.x_zero) || !filters ||
+        node->outputs[0]->type != TAMIS_TYPE_FLOAT || left->inputs[1]->type != TAMIS_TYPE_FLOAT ||
+        right->inputs[1]->type != TAMIS_TYPE_FLOAT || !is_along_filters(right->inputs[1], o.w) ||
+        !is_along_filters(o.w_zero, o.w))
+        return TM_OK;
+    bool depthwise = is_depthwise(node, &o, NULL);
+    if (!(depthwise || tm_window_form_integer(node, o.w, &form)) || !tm_pass_allow(context))
+        return TM_OK;
+    int rank = node->outputs[0]->rank;
+    TM_TRY(make(node, TM_OP_Mul, left->inputs[1], right->inputs[1], &scale));
+    TM_TRY(real_sums(node, &o, depthwise, &result));
+    TM_TRY(make(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
+    if (bias != NULL)
+        TM_TRY(make(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
+    tm_match_replace(node, result->producer);
+    return TM_OK;
 }
 
 /* ---- QLinearConv and ConvInteger ---- */
@@ -166,7 +185,8 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs;
     tm_value *bias = input(node, 8), *result, *scale;
     tm_window_form form;
-    bool depthwise = is_depthwise(node, 3, 2, 5, bias);
+    operands o = {x[0], x[2], x[3], x[5]};
+    bool depthwise = is_depthwise(node, &o, bias);
     if (!is_byte(x[0]) || !is_byte(x[3]) || !is_single(x[1]) || !is_single(x[2]) || !is_single(x[6]) ||
         !is_single(x[7]) || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT ||
         x[6]->type != TAMIS_TYPE_FLOAT || !is_along_filters(x[4], x[3]) || !is_along_filters(x[5], x[3]) ||
@@ -176,9 +196,9 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     TM_TRY(make(node, TM_OP_Mul, x[1], x[4], &scale));
     TM_TRY(make(node, TM_OP_Div, scale, x[6], &scale));
     if (depthwise)
-        TM_TRY(float_sums(node, x[2], x[3], x[5], &result));
+        TM_TRY(float_sums(node, &o, &result));
     else
-        TM_TRY(integer_sums(node, x[0], x[2], x[3], x[5], &result));
+        TM_TRY(integer_sums(node, &o, &result));
     if (bias != NULL && depthwise)
         bias = cast(node, bias, TAMIS_TYPE_FLOAT);
     if (bias != NULL)
@@ -194,10 +214,11 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
 }
 
 static tm_code rewrite_integer(tm_pass_context *context, tm_node *node) {
-    if (!is_depthwise(node, 1, 2, 3, NULL) || !tm_pass_allow(context))
-        return TM_OK;
+    operands o = {node->inputs[0], input(node, 2), node->inputs[1], input(node, 3)};
     tm_value *sums;
-    TM_TRY(float_sums(node, input(node, 2), node->inputs[1], input(node, 3), &sums));
+    if (!is_depthwise(node, &o, NULL) || !tm_pass_allow(context))
+        return TM_OK;
+    TM_TRY(float_sums(node, &o, &sums));
     tm_node *reader = tm_value_single_user(node->outputs[0]);
     if (reader != NULL && reader->op == TM_OP_Cast && reader->graph == node->graph &&
         tm_node_int(reader, "to") == TAMIS_TYPE_FLOAT && tm_rewrite_can_replace(reader->outputs[0], sums)) {

@@ -6,15 +6,19 @@
  *     Transpose(DQ(Q(%x)))            ->  DQ(Q(Transpose(%x)))
  *     Reshape(DQ(%b: u8))             ->  DQ(Reshape(%b))           bytes are moved, not floats
  *     Q(DQ(Q(%x, s, z), s, z), s, z)  ->  Q(%x, s, z)               a value on the grid stays there
+ *     Q(Clip(DQ(Q(%x))))              ->  Q(Clip(%x))               with --math=fast
  *
  * Exporters put pairs around every operator. Moved behind, a pair meets the next quantiser, and transposes
  * meet the attention or convolution whose heads or channels they move. Parameters are one number for all
- * elements, so that they do not move. Bit-exact.
+ * elements, so that they do not move. Bit-exact but for the last: a value is
+ * rounded once where it was rounded twice. The bound, with the quantiser behind it, lets nothing through that the
+ * first one would cut off by more than its rounding.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
 #include "passes/rewrite.h"
 
+#include <math.h>
 #include <string.h>
 
 static tm_value *input(const tm_node *node, int i) {
@@ -87,12 +91,59 @@ static tm_code quantize_once(tm_pass_context *context, const tm_node *outer) {
     return TM_OK;
 }
 
+/* ---- pairs before a bound ---- */
+
+/* What a quantiser can give. Returns whether that is known. */
+static bool range_of(const tm_node *quantizer, double *out_low, double *out_high, double *out_step) {
+    tamis_type type = quantizer->outputs[0]->type;
+    const tm_value *zero = input(quantizer, 2);
+    double z = 0, low = type == TAMIS_TYPE_INT8 ? -128 : 0;
+    if ((type != TAMIS_TYPE_INT8 && type != TAMIS_TYPE_UINT8) || !tm_match_number(quantizer->inputs[1], out_step) ||
+        (zero != NULL && (zero->constant == NULL || !tm_constant_double(zero->constant, 0, &z))))
+        return false;
+    *out_low = (low - z) * *out_step;
+    *out_high = (low + 255 - z) * *out_step;
+    return true;
+}
+
+/* What a Relu or Clip lets through. */
+static bool bounds_of(const tm_node *node, double *out_low, double *out_high) {
+    *out_low = node->op == TM_OP_Relu ? 0 : -INFINITY;
+    *out_high = INFINITY;
+    if (node->op == TM_OP_Relu)
+        return true;
+    return node->op == TM_OP_Clip && (input(node, 1) == NULL || tm_match_number(node->inputs[1], out_low)) &&
+           (input(node, 2) == NULL || tm_match_number(node->inputs[2], out_high));
+}
+
+static tm_code skip_pair(tm_pass_context *context, const tm_node *outer) {
+    tm_node *bound = outer->inputs[0]->producer;
+    double low, high, step, most, least, outer_low, outer_high, outer_step;
+    if (context->options->strict_math || bound == NULL || !bounds_of(bound, &least, &most) ||
+        tm_value_single_user(bound->outputs[0]) != outer)
+        return TM_OK;
+    const tm_node *back = maker(bound->inputs[0], TM_OP_DequantizeLinear);
+    const tm_node *inner = back != NULL ? maker(back->inputs[0], TM_OP_QuantizeLinear) : NULL;
+    if (inner == NULL || inner->graph != bound->graph || !same_number(inner->inputs[1], back->inputs[1]) ||
+        !same_number(input(inner, 2), input(back, 2)) || !range_of(inner, &low, &high, &step) ||
+        !range_of(outer, &outer_low, &outer_high, &outer_step))
+        return TM_OK;
+    least = least > outer_low ? least : outer_low;
+    most = most < outer_high ? most : outer_high;
+    if (low > least + step / 2 || high < most - step / 2 || !tm_pass_allow(context))
+        return TM_OK;
+    tm_node_set_input(bound, 0, inner->inputs[0]);
+    return TM_OK;
+}
+
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     if (moves(node))
         return move_behind(context, node);
     if (node->op == TM_OP_QuantizeLinear && tm_match_is_single(node->inputs[1]) &&
-        tm_node_int(node, "block_size") == 0)
+        tm_node_int(node, "block_size") == 0) {
+        TM_TRY(skip_pair(context, node));
         return quantize_once(context, node);
+    }
     return TM_OK;
 }
 

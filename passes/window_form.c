@@ -110,6 +110,32 @@ bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_win
     return dims[0] >= LEAST_FILTERS && fits_gathered(node, dims, out);
 }
 
+static bool is_one_number(const tm_value *value) {
+    return value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
+}
+
+int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]) {
+    const tm_node *reader = tm_value_single_user(transpose->outputs[0]);
+    tm_window_form form;
+    if (reader == NULL || reader->op != TM_OP_Conv || reader->graph != transpose->graph ||
+        !tm_window_form_convolution(reader, &form) || !form.depthwise)
+        return 0;
+    const tm_node *next = transpose;
+    tm_node *subtraction = NULL, *node = transpose->inputs[0]->producer;
+    if (node != NULL && node->op == TM_OP_Sub && node->graph == transpose->graph && is_one_number(node->inputs[1]) &&
+        tm_value_single_user(node->outputs[0]) == next) {
+        next = subtraction = node;
+        node = node->inputs[0]->producer;
+    }
+    if (node == NULL || node->op != TM_OP_Cast || node->graph != transpose->graph ||
+        tm_value_single_user(node->outputs[0]) != next || node->outputs[0]->type != TAMIS_TYPE_FLOAT ||
+        (node->inputs[0]->type != TAMIS_TYPE_UINT8 && node->inputs[0]->type != TAMIS_TYPE_INT8))
+        return 0;
+    out_nodes[0] = node;
+    out_nodes[1] = subtraction;
+    return subtraction != NULL ? 2 : 1;
+}
+
 bool tm_window_form_pool(const tm_node *node, tm_window_form *out) {
     *out = (tm_window_form){.depthwise = true};
     const tm_attribute *kernel = tm_node_attribute(node, "kernel_shape");

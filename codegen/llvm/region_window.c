@@ -39,6 +39,7 @@ typedef struct window {
     tm_contract shared;
     tm_space space;
     fold fold;
+    tamis_type type;    /* of x in memory */
     bool count_padding; /* a mean counts what is outside of the image */
     bool heavy;         /* the epilogue is long: emitted once and not for each position of a tile */
     int64_t taps;       /* on all axes but the last */
@@ -66,6 +67,7 @@ static void set_up(tm_region *r, window *w) {
     w->shared.set_up = tm_space_set_up_contract;
     w->shared.product = s->product;
     w->shared.a = s->x;
+    w->type = r->node->inputs[s->x]->type;
     w->shared.b = w->fold == FOLD_PRODUCT ? tm_region_input_number(r->body, node->inputs[1]) : -1;
     w->shared.n = s->channels;
     w->taps = 1;
@@ -99,6 +101,11 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 }
 
 /* ---- taps ---- */
+
+/* Address of an element of x, which may be outside of the data as long as it is not read. */
+static LLVMValueRef element_of(tm_region *r, const window *w, LLVMValueRef data, LLVMValueRef index) {
+    return LLVMBuildGEP2(r->e->builder, tm_element_type(r, w->type), data, &index, 1, "");
+}
 
 /* ceil(a / by) for a that may be negative and then counts as 0. */
 static LLVMValueRef steps(tm_region *r, LLVMValueRef a, int64_t by) {
@@ -174,7 +181,12 @@ static void fold_position(tm_region *r, const window *w, tile *t, int i, LLVMVal
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_FLOAT);
     LLVMValueRef position =
         tm_add(r, tm_int(r, i * s->stride[last]), tm_mul(r, tap, tm_int(r, s->dilation[last])));
-    LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, line, tm_mul(r, position, s->step[last]));
+    LLVMValueRef x = tm_load_vector(r, w->type, line, tm_mul(r, position, s->step[last]));
+    if (w->type != TAMIS_TYPE_FLOAT) { /* the body makes floats of it */
+        tm_region_new_point(r);
+        tm_region_set(r, r->body->inputs.items[w->shared.a], x);
+        x = tm_region_value(r, s->window->inputs[0]->producer->inputs[0]);
+    }
     LLVMValueRef sum = LLVMBuildLoad2(r->e->builder, vector, t->sums[i], "");
     LLVMBuildStore(r->e->builder, fold_term(r, w, sum, x, weight), t->sums[i]);
 }
@@ -206,7 +218,7 @@ static void fold_axis(tm_region *r, const window *w, tile *t, int axis, LLVMValu
     }
     tm_loop loop = tm_loop_begin(r, w->first[axis], w->end[axis], 1);
     LLVMValueRef step = tm_mul(r, tm_mul(r, loop.index, tm_int(r, s->dilation[axis])), s->step[axis]);
-    fold_axis(r, w, t, axis + 1, tm_element(r, line, step),
+    fold_axis(r, w, t, axis + 1, element_of(r, w, line, step),
               tm_add(r, tm_mul(r, tap, tm_int(r, s->kernel[axis])), loop.index));
     tm_loop_end(r, &loop);
 }
@@ -218,7 +230,7 @@ static LLVMValueRef first_line(tm_region *r, const window *w, LLVMValueRef start
     LLVMValueRef index = tm_add(r, w->shared.column, tm_mul(r, start, s->step[last]));
     for (int i = 0; i < last; i++)
         index = tm_add(r, index, tm_mul(r, w->at[i], s->step[i]));
-    return tm_opaque(r, tm_element(r, w->x, index));
+    return tm_opaque(r, element_of(r, w, w->x, index));
 }
 
 /* The number of positions that a mean is of. */
@@ -449,7 +461,7 @@ static void unit(tm_region *r, window *w, LLVMValueRef index) {
     LLVMValueRef image = index, sample = index;
     if (last > 1)
         set_axis(r, w, 0, tm_divide(r, &sample, s->out[0]));
-    w->x = tm_element(r, w->shared.data[w->shared.a], tm_mul(r, sample, s->sample_step));
+    w->x = element_of(r, w, w->shared.data[w->shared.a], tm_mul(r, sample, s->sample_step));
     LLVMValueRef end = tm_min(r, tm_add(r, channel, tm_int(r, CHANNELS)), s->channels);
     tm_loop vectors = tm_loop_begin(r, channel, end, r->lanes);
     w->shared.column = vectors.index;

@@ -42,6 +42,9 @@ const tm_node *tm_space_window(const tm_region *r, bool last) {
 
 /* Data and gate: both come from outside, the gate repeats along space. */
 static void find_data(const tm_region *r, tm_space *space, const tm_value *data) {
+    /* bytes, less their zero point */
+    while (data->producer != NULL && (data->producer->op == TM_OP_Sub || data->producer->op == TM_OP_Cast))
+        data = data->producer->inputs[0];
     space->x = tm_region_input_number(r->body, data);
     space->gate = -1;
     if (space->x >= 0 || data->producer == NULL || data->producer->op != TM_OP_Mul)

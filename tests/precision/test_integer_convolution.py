@@ -190,6 +190,80 @@ def test_dynamic(tmp_path, runner, number):
     assert all((y == answers[0]).all() for y in answers)
 
 
+# channels, size, kernel, strides, dilations, pads
+DEPTHWISE = [
+    (16, (9, 8), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    (37, (7, 11), (3, 3), (2, 2), (1, 1), (0, 1, 1, 0)),
+    (5, (14,), (5,), (1,), (2,), (4, 4)),
+    (96, (6, 6), (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+]
+
+
+@pytest.mark.parametrize("space", [False, True])
+@pytest.mark.parametrize("form", FORMS[:4])
+@pytest.mark.parametrize("number", range(len(DEPTHWISE)))
+def test_depthwise(tmp_path, runner, number, form, space):
+    """Bytes in, between products: sums of whole numbers in float32 are exact, so the bits are one on all levels."""
+    channels, size, kernel, *rest = DEPTHWISE[number]
+    ones = (1,) * len(size)
+    first = Case(number, (8, channels, size, ones, ones, ones, (0,) * 2 * len(size)), form)
+    case = Case(number + 9, (1, channels, size, kernel, *rest), form)
+    case.attributes["group"] = channels
+    model = new_model(first, space)
+    model.dims = [None, 8, *size]
+    hidden = first.static(model, 0.02)
+    y = case.static(model, 0.5, case.random.integers(-9, 9, channels).astype(np.float32), x=hidden)
+    last = Case(number + 20, (channels, 12, size, ones, ones, ones, (0,) * 2 * len(size)), form)
+    last.static(model, 0.3, x=y)
+    artifact = model.compile(tmp_path)
+    x = first.input(2)
+    text = kit.subprocess.run([kit.TAMIS, "opt", tmp_path / "m.onnx"], capture_output=True, text=True, check=True).stdout
+    plain = case.right == "s8" or case.w_zero == 128  # else sums of the left side are needed, too
+    assert text.count('"window"') == 1 and (not plain or (text.count('"pack"') == 1 and text.count('"map"') == 1))
+    sums = first.sums(quantize(x, 0.02, first.z, TYPES[first.left]))
+    h = sums.astype(np.float32) * under(np.float32(0.02) * first.w_scale, first.axes)
+    q = quantize(h, 0.5, case.z, TYPES[case.left]).astype(np.int64) - case.z
+    w = case.w.astype(np.int64) - case.w_zero
+    parts = [convolve(q[:, c : c + 1], w[c : c + 1], case.strides, case.dilations, case.pads) for c in range(channels)]
+    bias = next(c for c in (kit.numpy_helper.to_array(c) for c in model.constants) if c.dtype == np.float32 and c.shape == (channels,) and (c == np.rint(c)).all())
+    z = np.concatenate(parts, 1).astype(np.float32) * under(np.float32(0.5) * case.w_scale, case.axes) + under(bias, case.axes)
+    want = last.sums(quantize(z, 0.3, last.z, TYPES[last.left])).astype(np.float32) * under(np.float32(0.3) * last.w_scale, last.axes)
+    answers = [run(runner, artifact, level, x, pieces).reshape(want.shape) for level in levels() for pieces in (1, 3)]
+    assert all((y == answers[0]).all() for y in answers)
+    # Next to a tie a value may go to either side: a step of one factor.
+    step = 0.3 * 255 * last.w_scale.max()
+    assert np.abs(answers[0] - want).max() <= 3 * step and (np.abs(answers[0] - want) > step / 999).mean() < 0.05
+
+
+@pytest.mark.parametrize("op", ["QLinearConv", "ConvInteger"])
+@pytest.mark.parametrize("number", range(len(DEPTHWISE)))
+def test_depthwise_integers(tmp_path, runner, number, op):
+    channels, size, *rest = DEPTHWISE[number]
+    case = Case(number, (1, channels, size, *rest), FORMS[number])
+    case.attributes["group"] = channels
+    model = new_model(case)
+    model.dims = [None, channels, *size]
+    q, scale, z = case.quantized(model, 0.02)
+    bias = case.random.integers(-4000, 4000, channels).astype(np.int32)
+    y_zero = np.array(100, np.uint8)
+    if op == "ConvInteger":
+        model.add("Cast", model.add(op, q, case.w, z, case.zeros(), **case.attributes), to=1)
+    else:
+        y = model.add(op, q, scale, z, case.w, case.w_scale, case.zeros(), np.float32(1.5), y_zero, bias, **case.attributes)
+        model.add("DequantizeLinear", y, np.float32(1), y_zero)
+    artifact = model.compile(tmp_path)
+    x = case.random.standard_normal((2, channels, *size)).astype(np.float32)
+    q = quantize(x, 0.02, case.z, TYPES[case.left]).astype(np.int64) - case.z
+    w = case.w.astype(np.int64) - case.w_zero
+    sums = np.concatenate([convolve(q[:, c : c + 1], w[c : c + 1], case.strides, case.dilations, case.pads) for c in range(channels)], 1)
+    want = sums.astype(np.float32)
+    if op == "QLinearConv":
+        factor = under(np.float32(0.02) * case.w_scale / np.float32(1.5), case.axes)
+        want = np.clip(np.rint((sums + under(bias, case.axes)).astype(np.float32) * factor) + 100, 0, 255).astype(np.float32) - 100
+    for level in kit.levels("x86-64-v3", "x86-64-v4"):
+        assert (run(runner, artifact, level, x).reshape(want.shape) == want).all(), level
+
+
 def test_strict(tmp_path, runner):
     """Strict arithmetic rounds each sum, so the first form stays in floats."""
     case = Case(4, SHAPES[4], FORMS[0])
