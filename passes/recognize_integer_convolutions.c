@@ -27,10 +27,6 @@ static bool is_byte(const tm_value *value) {
     return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
 }
 
-static bool is_single(const tm_value *value) {
-    return value == NULL || value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
-}
-
 static tm_value *input(const tm_node *node, int i) {
     return i < node->input_count ? node->inputs[i] : NULL;
 }
@@ -50,7 +46,7 @@ static tm_value *cast(tm_node *before, tm_value *value, tamis_type to) {
 /* One for each filter, under the channels of a result of this rank; one for all stays. */
 static tm_value *along_channels(tm_node *before, tm_value *value, int rank) {
     tm_dim dims[TAMIS_MAX_RANK];
-    if (is_single(value))
+    if (tm_match_is_single(value))
         return value;
     for (int i = 0; i + 1 < rank; i++)
         dims[i] = i == 0 ? value->dims[0] : tm_dim_constant(before->graph->model->dims, 1);
@@ -60,7 +56,7 @@ static tm_value *along_channels(tm_node *before, tm_value *value, int rank) {
 /* A scale or zero point of weights: constant, one number or one for each filter. */
 static bool is_along_filters(const tm_value *parameter, const tm_value *weights) {
     return parameter == NULL || (parameter->constant != NULL &&
-                                 (is_single(parameter) || (parameter->rank == 1 && parameter->dims[0] == weights->dims[0])));
+                                 (tm_match_is_single(parameter) || (parameter->rank == 1 && parameter->dims[0] == weights->dims[0])));
 }
 
 /* Bytes and their zero points (or NULL). */
@@ -96,9 +92,9 @@ static tm_code integer_sums(tm_node *node, const operands *o, tm_value **out) {
 static tm_code centred(tm_node *before, tm_value *value, tm_value *zero, tm_value **out) {
     double number = 1;
     *out = cast(before, value, TAMIS_TYPE_FLOAT);
-    if (zero == NULL || (zero->constant != NULL && is_single(zero) && tm_constant_double(zero->constant, 0, &number) && number == 0))
+    if (zero == NULL || (zero->constant != NULL && tm_match_is_single(zero) && tm_constant_double(zero->constant, 0, &number) && number == 0))
         return TM_OK;
-    if (!is_single(zero)) {
+    if (!tm_match_is_single(zero)) {
         tm_dim dims[TAMIS_MAX_RANK];
         for (int i = 0; i < value->rank; i++)
             dims[i] = i == 0 ? zero->dims[0] : tm_dim_constant(before->graph->model->dims, 1);
@@ -127,7 +123,7 @@ static bool is_depthwise(const tm_node *node, const operands *o, const tm_value 
     if (!is_byte(x) || !is_byte(w) || w->constant == NULL || tm_constant_count(w->constant) == 0 || x->constant != NULL)
         return false;
     int64_t groups = tm_node_int(node, "group");
-    return groups > 1 && w->constant->dims[1] == 1 && w->constant->dims[0] == groups && is_single(o->x_zero) &&
+    return groups > 1 && w->constant->dims[1] == 1 && w->constant->dims[0] == groups && tm_match_is_single(o->x_zero) &&
            is_along_filters(o->w_zero, w) && is_exact(w->constant, bias);
 }
 
@@ -159,8 +155,8 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     operands o = {left->inputs[0], input(left, 2), right->inputs[0], input(right, 2)};
     tm_value *bias = input(node, 2), *result, *scale;
     int64_t axis = tm_node_int(right, "axis");
-    bool filters = axis == 0 || axis == -o.w->rank || is_single(right->inputs[1]);
-    if (!is_byte(o.x) || !is_byte(o.w) || !is_single(left->inputs[1]) || !is_single(o.x_zero) || !filters ||
+    bool filters = axis == 0 || axis == -o.w->rank || tm_match_is_single(right->inputs[1]);
+    if (!is_byte(o.x) || !is_byte(o.w) || !tm_match_is_single(left->inputs[1]) || !tm_match_is_single(o.x_zero) || !filters ||
         node->outputs[0]->type != TAMIS_TYPE_FLOAT || left->inputs[1]->type != TAMIS_TYPE_FLOAT ||
         right->inputs[1]->type != TAMIS_TYPE_FLOAT || !is_along_filters(right->inputs[1], o.w) ||
         !is_along_filters(o.w_zero, o.w))
@@ -187,8 +183,8 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_window_form form;
     operands o = {x[0], x[2], x[3], x[5]};
     bool depthwise = is_depthwise(node, &o, bias);
-    if (!is_byte(x[0]) || !is_byte(x[3]) || !is_single(x[1]) || !is_single(x[2]) || !is_single(x[6]) ||
-        !is_single(x[7]) || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT ||
+    if (!is_byte(x[0]) || !is_byte(x[3]) || !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) ||
+        !tm_match_is_single(x[7]) || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT ||
         x[6]->type != TAMIS_TYPE_FLOAT || !is_along_filters(x[4], x[3]) || !is_along_filters(x[5], x[3]) ||
         !(depthwise || tm_window_form_integer(node, x[3], &form)) || !tm_pass_allow(context))
         return TM_OK;

@@ -9,6 +9,7 @@
 #include "passes/window_form.h"
 
 #include "ir/ops/window.h"
+#include "passes/match.h"
 #include "passes/region_build.h"
 
 #include <string.h>
@@ -110,10 +111,6 @@ bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_win
     return dims[0] >= LEAST_FILTERS && fits_gathered(node, dims, out);
 }
 
-static bool is_one_number(const tm_value *value) {
-    return value->rank == 0 || (value->rank == 1 && tm_dim_is(value->dims[0], 1));
-}
-
 int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]) {
     const tm_node *reader = tm_value_single_user(transpose->outputs[0]);
     tm_window_form form;
@@ -122,7 +119,7 @@ int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]) {
         return 0;
     const tm_node *next = transpose;
     tm_node *subtraction = NULL, *node = transpose->inputs[0]->producer;
-    if (node != NULL && node->op == TM_OP_Sub && node->graph == transpose->graph && is_one_number(node->inputs[1]) &&
+    if (node != NULL && node->op == TM_OP_Sub && node->graph == transpose->graph && tm_match_is_single(node->inputs[1]) &&
         tm_value_single_user(node->outputs[0]) == next) {
         next = subtraction = node;
         node = node->inputs[0]->producer;
