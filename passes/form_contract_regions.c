@@ -78,20 +78,11 @@ static int panel_columns(int64_t depth, int64_t columns) {
 }
 
 /* The packed form of the weights: one for all products by them. */
-static tm_value *packed_copy(tm_model *model, tm_graph *graph, const tm_value *weights) {
-    for (size_t i = 0; i < model->values.count; i++) {
-        tm_value *known = model->values.items[i];
-        if (known->constant != NULL && known->constant->panel != 0 && known->constant->rank == 2 &&
-            known->constant->stored == TAMIS_TYPE_FLOAT &&
-            known->constant->data == weights->constant->data &&
-            memcmp(known->constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
-            tm_graph_contains(known->graph, graph))
-            return known;
-    }
-    tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
-    packed->stored = TAMIS_TYPE_FLOAT;
-    packed->panel = panel_columns(packed->dims[0], packed->dims[1]);
-    return tm_value_create_constant(graph, weights->name, packed);
+static tm_value *packed_copy(tm_graph *graph, const tm_value *weights) {
+    tm_constant packed = *weights->constant;
+    packed.stored = TAMIS_TYPE_FLOAT;
+    packed.panel = panel_columns(packed.dims[0], packed.dims[1]);
+    return tm_region_packed(graph, weights->name, &packed);
 }
 
 /* The product and what follows it. */
@@ -191,7 +182,7 @@ static tm_code form(tm_pass_context *context, tm_node *matmul, tm_node **out_reg
     for (int p = 0; p < products; p++) {
         tm_node *product = chains[p].nodes[0];
         if (is_weights(product->inputs[1]))
-            tm_node_set_input(product, 1, packed_copy(context->model, matmul->graph, product->inputs[1]));
+            tm_node_set_input(product, 1, packed_copy(matmul->graph, product->inputs[1]));
         for (int i = 0; i < chains[p].count; i++)
             nodes[count++] = chains[p].nodes[i];
         last[p] = nodes[count - 1];

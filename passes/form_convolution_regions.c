@@ -5,13 +5,14 @@
  *     %i = Transpose(%x), Conv(%i, W), Transpose, Add bias, Relu   ->   Region "convolution"; W is packed
  *     the same with a depthwise Conv or a pool                     ->   Region "window"
  *     the first with a depthwise Conv alone behind it              ->   Region "bottleneck"
- *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution" of a kernel
- *                                                                       of one
+ *     Mul(%x, %gate) before the first, gate [n, 1, 1, c]           ->   in the Region "convolution" of a
+ * kernel of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
- * Bytes become floats, less their zero point, where a depthwise convolution reads them. Elementwise nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is
- * formed where the tensor between the two is large, its rows fit on the stack, and what is elementwise there
- * reads nothing but numbers of channels.
+ * Bytes become floats, less their zero point, where a depthwise convolution reads them. Elementwise nodes
+ * behind it come along as they do behind products (tm_region_epilogue). A bottleneck is formed where the
+ * tensor between the two is large, its rows fit on the stack, and what is elementwise there reads nothing but
+ * numbers of channels.
  */
 #include "ir/ops/window.h"
 #include "passes/layout.h"
@@ -91,26 +92,17 @@ static int64_t row_length(const tm_node *node, bool point) {
 }
 
 /* `panel` 0: the width that suits the convolution best. */
-static tm_value *packed(tm_model *model, const tm_node *node, const tm_window_form *form, int panel) {
-    bool depthwise = form->depthwise;
+static tm_value *packed(const tm_node *node, const tm_window_form *form, int panel) {
     const tm_value *weights = node->inputs[1];
-    tm_constant *copy = tm_arena_copy(model->arena, weights->constant, sizeof(*copy));
-    int64_t groups = depthwise ? 1 : tm_node_int(node, "group");
-    copy->panel_groups = (int)groups;
-    copy->panel_channels_last =
+    tm_constant copy = *weights->constant;
+    int64_t groups = form->depthwise ? 1 : tm_node_int(node, "group");
+    copy.panel_groups = (int)groups;
+    copy.panel_channels_last =
         node->inputs[0]->producer != NULL && tm_layout_is_to_first(node->inputs[0]->producer);
     if (panel == 0)
-        panel = panel_width(copy->dims[0] / groups, row_length(node, form->point));
-    copy->panel = depthwise ? WINDOW_PANEL : panel;
-    for (size_t i = 0; i < model->values.count; i++) { /* one for all convolutions by them */
-        tm_value *known = model->values.items[i];
-        if (known->constant != NULL && known->constant->data == copy->data &&
-            known->constant->panel == copy->panel && known->constant->panel_groups == copy->panel_groups &&
-            known->constant->panel_channels_last == copy->panel_channels_last &&
-            tm_rewrite_same_type(known, weights) && tm_graph_contains(known->graph, node->graph))
-            return known;
-    }
-    return tm_value_create_constant(node->graph, weights->name, copy);
+        panel = panel_width(copy.dims[0] / groups, row_length(node, form->point));
+    copy.panel = form->depthwise ? WINDOW_PANEL : panel;
+    return tm_region_packed(node->graph, weights->name, &copy);
 }
 
 /* ---- bottlenecks ---- */
@@ -249,10 +241,10 @@ static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_regio
     tm_node *depthwise =
         dense && count + 3 <= MOST_NODES ? depthwise_behind(nodes, first, count, &behind, &panel) : NULL;
     if (convolution)
-        tm_node_set_input(node, 1, packed(context->model, node, &form, depthwise != NULL ? panel : 0));
+        tm_node_set_input(node, 1, packed(node, &form, depthwise != NULL ? panel : 0));
     if (depthwise != NULL) {
         nodes[count++] = depthwise->inputs[0]->producer;
-        tm_node_set_input(depthwise, 1, packed(context->model, depthwise, &behind, 0));
+        tm_node_set_input(depthwise, 1, packed(depthwise, &behind, 0));
         nodes[count++] = depthwise;
         nodes[count++] = tm_value_single_user(depthwise->outputs[0]);
         count = tm_region_epilogue(nodes, count, MOST_NODES);

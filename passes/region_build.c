@@ -198,21 +198,29 @@ int tm_region_epilogue(tm_node **nodes, int count, int capacity) {
     return count;
 }
 
-tm_value *tm_region_tile_weights(tm_graph *graph, const tm_value *weights, tamis_type stored) {
+static bool is_packed_as(const tm_constant *a, const tm_constant *b) {
+    return a->panel != 0 && a->data == b->data && a->type == b->type && a->rank == b->rank &&
+           memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(*a->dims)) == 0 && a->stored == b->stored &&
+           a->panel == b->panel && a->panel_groups == b->panel_groups &&
+           a->panel_channels_last == b->panel_channels_last;
+}
+
+tm_value *tm_region_packed(tm_graph *graph, const char *name, const tm_constant *packed) {
     tm_model *model = graph->model;
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *known = model->values.items[i];
-        const tm_constant *constant = known->constant;
-        if (constant != NULL && constant->panel != 0 && constant->stored == stored &&
-            constant->data == weights->constant->data && constant->type == weights->constant->type &&
-            memcmp(constant->dims, weights->constant->dims, 2 * sizeof(int64_t)) == 0 &&
+        if (known->constant != NULL && is_packed_as(known->constant, packed) &&
             tm_graph_contains(known->graph, graph))
             return known;
     }
-    tm_constant *packed = tm_arena_copy(model->arena, weights->constant, sizeof(*packed));
-    packed->stored = stored;
-    packed->panel = TM_TILE_PANEL;
-    return tm_value_create_constant(graph, weights->name, packed);
+    return tm_value_create_constant(graph, name, tm_arena_copy(model->arena, packed, sizeof(*packed)));
+}
+
+tm_value *tm_region_tile_weights(tm_graph *graph, const tm_value *weights, tamis_type stored) {
+    tm_constant packed = *weights->constant;
+    packed.stored = stored;
+    packed.panel = TM_TILE_PANEL;
+    return tm_region_packed(graph, weights->name, &packed);
 }
 
 typedef struct builder {

@@ -29,8 +29,11 @@ typedef tm_code (*tm_region_form)(tm_pass_context *context, tm_node *node, tm_no
 TM_MUST_USE tm_code tm_region_form_each(tm_pass_context *context, tm_graph *graph,
                                         bool (*is_candidate)(const tm_node *node), tm_region_form form);
 
-/* The constant matrix packed as tiles of that type when it is written (ir/tiles.h): one value for all products by
- * it. */
+/* A constant with the weights section's form (tm_constant.panel and what belongs to it) that is wanted: one
+ * value for all regions that read it so. */
+tm_value *tm_region_packed(tm_graph *graph, const char *name, const tm_constant *packed);
+/* The constant matrix packed as tiles of that type when it is written (ir/tiles.h): one value for all
+ * products by it. */
 tm_value *tm_region_tile_weights(tm_graph *graph, const tm_value *weights, tamis_type stored);
 
 /* Replaces nodes (in execution order) by a region with one output, that of the last node; the other nodes'
