@@ -42,26 +42,15 @@ typedef struct state {
     TM_VECTOR(tm_node *) quantizers; /* of the whole model */
 } state;
 
-static tm_value *input(const tm_node *node, int i) {
-    return i < node->input_count ? node->inputs[i] : NULL;
-}
-
 static bool is_candidate(const tm_node *node) {
     if (node->op != TM_OP_MatMulInteger)
         return false;
     const tm_value *x = node->inputs[0], *w = node->inputs[1];
-    const tm_value *x_zero = input(node, 2), *w_zero = input(node, 3);
+    const tm_value *x_zero = tm_infer_input(node, 2), *w_zero = tm_infer_input(node, 3);
     return x->rank >= 2 && !tm_value_is_constant(x) && tm_value_is_constant(w) && w->rank == 2 &&
            w->constant->panel == 0 && w->constant->dims[0] > 0 && w->constant->dims[1] > 0 &&
            tm_match_is_single(x_zero) &&
            (w_zero == NULL || (tm_value_is_constant(w_zero) && w_zero->rank <= 1));
-}
-
-static tm_node *cast(tm_node *before, tm_value *from, tamis_type to) {
-    tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &from);
-    tm_node_set_int(node, "to", to);
-    tm_value_set_tensor(tm_node_add_output(node, NULL), to, from->rank, from->dims);
-    return node;
 }
 
 static tm_code binary(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_node **out) {
@@ -90,7 +79,7 @@ static tm_node *quantizer_of(const tm_value *x) {
     if (node == NULL || node->op != TM_OP_QuantizeLinear || !tm_region_can_hold(node) ||
         !tm_match_is_single(node->inputs[1]) || node->inputs[0]->rank != x->rank)
         return NULL;
-    const tm_value *zero = input(node, 2);
+    const tm_value *zero = tm_infer_input(node, 2);
     if (!tm_match_is_single(zero))
         return NULL;
     return x->type == TAMIS_TYPE_UINT8 || (zero != NULL && tm_value_is_constant(zero)) ? node : NULL;
@@ -119,7 +108,7 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
     }
     tm_node *quantizer = quantizer_of(x);
     if (quantizer != NULL) {
-        tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], input(quantizer, 2)};
+        tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], tm_infer_input(quantizer, 2)};
         tm_node *factor = inputs[0]->producer;
         if (factor != NULL && factor->op == TM_OP_Mul && factor->graph == graph &&
             tm_region_is_scalar(factor->inputs[1]) && factor->inputs[0]->rank == x->rank) {
@@ -138,10 +127,10 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
         tm_value_set_tensor(tm_node_add_output(nodes[(*count)++], NULL), x->type, x->rank, x->dims);
         return TM_OK;
     }
-    nodes[(*count)++] = cast(before, x, TAMIS_TYPE_INT32);
+    nodes[(*count)++] = tm_match_make_cast(before, x, TAMIS_TYPE_INT32)->producer;
     TM_TRY(binary(before, TM_OP_Add, nodes[*count - 1]->outputs[0], number_of(graph, TAMIS_TYPE_INT32, 128),
                   &nodes[*count]));
-    nodes[*count + 1] = cast(before, nodes[*count]->outputs[0], TAMIS_TYPE_UINT8);
+    nodes[*count + 1] = tm_match_make_cast(before, nodes[*count]->outputs[0], TAMIS_TYPE_UINT8)->producer;
     *count += 2;
     return TM_OK;
 }
@@ -252,7 +241,7 @@ static tm_value *last(const chain *c) {
 /* Takes z and d off; `product` is the integer product as it was. */
 static tm_code take_left_zero(tm_node *product, const int32_t *sums, const int32_t *zeros, chain *c) {
     tm_arena *arena = product->graph->model->arena;
-    tm_value *x = product->inputs[0], *zero = input(product, 2);
+    tm_value *x = product->inputs[0], *zero = tm_infer_input(product, 2);
     int64_t depth = product->inputs[1]->constant->dims[0], columns = product->inputs[1]->constant->dims[1];
     int32_t *by_zero = TM_NEW_ARRAY(arena, int32_t, columns), *rest = TM_NEW_ARRAY(arena, int32_t, columns);
     bool known = zero == NULL || tm_value_is_constant(zero), needed = false;
@@ -266,8 +255,9 @@ static tm_code take_left_zero(tm_node *product, const int32_t *sums, const int32
         TM_TRY(append(c, TM_OP_Sub, last(c), constant_i32(product, columns, rest)));
     if (known)
         return TM_OK;
-    tm_node *part, *wide = cast(product, tm_match_view(product, zero, 0, NULL), TAMIS_TYPE_INT32);
-    TM_TRY(binary(product, TM_OP_Mul, constant_i32(product, columns, by_zero), wide->outputs[0], &part));
+    tm_node *part;
+    tm_value *wide = tm_match_make_cast(product, tm_match_view(product, zero, 0, NULL), TAMIS_TYPE_INT32);
+    TM_TRY(binary(product, TM_OP_Mul, constant_i32(product, columns, by_zero), wide, &part));
     return append(c, TM_OP_Sub, last(c), part->outputs[0]);
 }
 
@@ -277,7 +267,7 @@ static tm_code take_right_zeros(tm_node *product, const int32_t *zeros, chain *c
     const int64_t one = 1, axis = x->rank - 1;
     tm_value *axes = tm_value_create_constant(
         product->graph, NULL, tm_constant_create_i64(product->graph->model->arena, 1, &one, &axis));
-    tm_value *inputs[2] = {cast(product, x, TAMIS_TYPE_INT32)->outputs[0], axes};
+    tm_value *inputs[2] = {tm_match_make_cast(product, x, TAMIS_TYPE_INT32), axes};
     TM_TRY(tm_match_make(product, TM_OP_ReduceSum, 2, inputs, &rows));
     TM_TRY(append(c, TM_OP_Mul, rows, constant_i32(product, product->inputs[1]->constant->dims[1], zeros)));
     return append(c, TM_OP_Sub, sums, last(c));
@@ -300,14 +290,15 @@ static int without_widening(const chain *c) {
     const tm_node *reader = tm_value_single_user(last(c));
     tm_node *bytes[2];
     int count = reader != NULL && reader->op == TM_OP_Transpose ? tm_window_form_bytes(reader, bytes) : 0;
-    return count > 0 && c->count > count && c->nodes[c->count - count] == bytes[0] ? c->count - count : c->count;
+    return count > 0 && c->count > count && c->nodes[c->count - count] == bytes[0] ? c->count - count
+                                                                                   : c->count;
 }
 
 static tm_code form(state *s, tm_node *product) {
     tm_model *model = s->context->model;
     tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0];
     int32_t *sums, *zeros;
-    bool right = measure_columns(model->arena, weights, input(product, 3), &sums, &zeros);
+    bool right = measure_columns(model->arena, weights, tm_infer_input(product, 3), &sums, &zeros);
     tm_value *factors[2] = {tiles_of(s, product),
                             tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
     chain c = {.after = product->next};

@@ -16,6 +16,7 @@
 
 #include "ir/infer.h"
 #include "ir/tiles.h"
+#include "passes/match.h"
 
 #include <string.h>
 
@@ -37,13 +38,6 @@ static bool is_candidate(const tm_pass_context *context, const tm_node *node) {
     return narrow && x->rank >= 2 && !tm_value_is_constant(x) && is_weights(node->inputs[1]);
 }
 
-static tm_node *cast(tm_node *before, tm_value *from, tamis_type to) {
-    tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &from);
-    tm_node_set_int(node, "to", to);
-    tm_value_set_tensor(tm_node_add_output(node, NULL), to, from->rank, from->dims);
-    return node;
-}
-
 /* The tiles of x: those of an earlier product in the same graph, or new ones. */
 static tm_code tiles_of(tm_model *model, tm_node *product, tm_value **out_tiles) {
     tm_value *x = product->inputs[0];
@@ -55,7 +49,7 @@ static tm_code tiles_of(tm_model *model, tm_node *product, tm_value **out_tiles)
             return TM_OK;
         }
     }
-    tm_node *node = cast(product, x, TAMIS_TYPE_BFLOAT16), *region;
+    tm_node *node = tm_match_make_cast(product, x, TAMIS_TYPE_BFLOAT16)->producer, *region;
     TM_TRY(tm_region_build(model, "pack", &node, 1, &region));
     *out_tiles = region->outputs[0];
     return TM_OK;
@@ -64,15 +58,16 @@ static tm_code tiles_of(tm_model *model, tm_node *product, tm_value **out_tiles)
 static tm_code form(tm_pass_context *context, tm_node *product, tm_node **out_region) {
     tm_model *model = context->model;
     tamis_type type = product->inputs[0]->type;
-    tm_value *tiles, *weights = tm_region_tile_weights(product->graph, product->inputs[1], TAMIS_TYPE_BFLOAT16);
+    tm_value *tiles,
+        *weights = tm_region_tile_weights(product->graph, product->inputs[1], TAMIS_TYPE_BFLOAT16);
     TM_TRY(tiles_of(model, product, &tiles));
-    tm_node *nodes[MOST_NODES] = {cast(product, tiles, TAMIS_TYPE_FLOAT)};
+    tm_node *nodes[MOST_NODES] = {tm_match_make_cast(product, tiles, TAMIS_TYPE_FLOAT)->producer};
     int count = 1;
     if (type == TAMIS_TYPE_FLOAT) {
-        nodes[count] = cast(product, weights, TAMIS_TYPE_BFLOAT16);
+        nodes[count] = tm_match_make_cast(product, weights, TAMIS_TYPE_BFLOAT16)->producer;
         weights = nodes[count++]->outputs[0];
     }
-    nodes[count] = cast(product, weights, TAMIS_TYPE_FLOAT);
+    nodes[count] = tm_match_make_cast(product, weights, TAMIS_TYPE_FLOAT)->producer;
     tm_node_set_input(product, 0, nodes[0]->outputs[0]);
     tm_node_set_input(product, 1, nodes[count]->outputs[0]);
     nodes[++count] = product;

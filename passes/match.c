@@ -309,6 +309,10 @@ tm_value *tm_match_ones(tm_graph *graph, const tm_value *x, int axis) {
 
 /* ---- values ---- */
 
+bool tm_match_is_byte(const tm_value *value) {
+    return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
+}
+
 bool tm_match_is_real(const tm_value *value) {
     return value != NULL && value->kind == TAMIS_KIND_TENSOR && value->rank >= 0 &&
            (value->type == TAMIS_TYPE_FLOAT || value->type == TAMIS_TYPE_DOUBLE);
@@ -338,6 +342,18 @@ tm_code tm_match_make(tm_node *before, tm_op op, int input_count, tm_value *cons
     tm_node *node = tm_node_create(before->graph, before, op, NULL, input_count, inputs);
     *out_value = tm_node_add_output(node, NULL);
     return tm_infer_node(before->graph->model, node);
+}
+
+tm_code tm_match_make_pair(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_value **out_value) {
+    return tm_match_make(before, op, 2, (tm_value *[]){a, b}, out_value);
+}
+
+tm_value *tm_match_make_cast(tm_node *before, tm_value *value, tamis_type to) {
+    tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &value);
+    tm_node_set_int(node, "to", to);
+    tm_value *result = tm_node_add_output(node, NULL);
+    tm_value_set_tensor(result, to, value->rank, value->dims);
+    return result;
 }
 
 tm_code tm_match_make_transpose(tm_node *before, tm_value *x, const int64_t *perm, tm_value **out_value) {

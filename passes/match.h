@@ -79,6 +79,8 @@ tm_value *tm_match_row(tm_node *before, tm_value *parameter, const tm_value *x, 
 /* A row of ones for x, or NULL when its size is not known. */
 tm_value *tm_match_ones(tm_graph *graph, const tm_value *x, int axis);
 
+/* int8 or uint8. */
+bool tm_match_is_byte(const tm_value *value);
 /* float32 or float64. */
 bool tm_match_is_real(const tm_value *value);
 /* `count` dims from `a_from` of a and from `b_from` of b are the same expressions. */
@@ -88,6 +90,10 @@ tm_value *tm_match_view(tm_node *before, tm_value *x, int rank, const tm_dim *di
 /* A new node of one output, inferred, before `before`. NULL entries of inputs are omitted ones. */
 TM_MUST_USE tm_code tm_match_make(tm_node *before, tm_op op, int input_count, tm_value *const *inputs,
                                   tm_value **out_value);
+/* The same of two inputs, and Cast to a type. */
+TM_MUST_USE tm_code tm_match_make_pair(tm_node *before, tm_op op, tm_value *a, tm_value *b,
+                                       tm_value **out_value);
+tm_value *tm_match_make_cast(tm_node *before, tm_value *value, tamis_type to);
 TM_MUST_USE tm_code tm_match_make_transpose(tm_node *before, tm_value *x, const int64_t *perm,
                                             tm_value **out_value);
 

@@ -7,7 +7,8 @@
  *     %w = DequantizeLinear(%v: s8 const, r, t)    ->   %f: f32 = Cast(%i)
  *     %y = Conv(%x, %w, %b)                             %y = Add(Mul(%f, s * r), %b)    r, b along channels
  *
- *     QLinearConv(%q, s, z, %v, r, t, u, w, %b)    ->   Cast(Add(%i, %b)), Mul by s * r / u, QuantizeLinear by 1
+ *     QLinearConv(%q, s, z, %v, r, t, u, w, %b)    ->   Cast(Add(%i, %b)), Mul by s * r / u, QuantizeLinear
+ * by 1
  *
  * as recognize_integer_products does for products, of which channels_last makes the rest. Depthwise
  * convolutions have too few terms for tiles: floats, whose sums of bytes are exact too, as long as they stay
@@ -23,26 +24,6 @@
 #include "passes/rewrite.h"
 #include "passes/window_form.h"
 
-static bool is_byte(const tm_value *value) {
-    return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
-}
-
-static tm_value *input(const tm_node *node, int i) {
-    return i < node->input_count ? node->inputs[i] : NULL;
-}
-
-static tm_code make(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_value **out) {
-    return tm_match_make(before, op, 2, (tm_value *[]){a, b}, out);
-}
-
-static tm_value *cast(tm_node *before, tm_value *value, tamis_type to) {
-    tm_node *node = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &value);
-    tm_node_set_int(node, "to", to);
-    tm_value *result = tm_node_add_output(node, NULL);
-    tm_value_set_tensor(result, to, value->rank, value->dims);
-    return result;
-}
-
 /* One for each filter, under the channels of a result of this rank; one for all stays. */
 static tm_value *along_channels(tm_node *before, tm_value *value, int rank) {
     tm_dim dims[TAMIS_MAX_RANK];
@@ -56,7 +37,8 @@ static tm_value *along_channels(tm_node *before, tm_value *value, int rank) {
 /* A scale or zero point of weights: constant, one number or one for each filter. */
 static bool is_along_filters(const tm_value *parameter, const tm_value *weights) {
     return parameter == NULL || (parameter->constant != NULL &&
-                                 (tm_match_is_single(parameter) || (parameter->rank == 1 && parameter->dims[0] == weights->dims[0])));
+                                 (tm_match_is_single(parameter) ||
+                                  (parameter->rank == 1 && parameter->dims[0] == weights->dims[0])));
 }
 
 /* Bytes and their zero points (or NULL). */
@@ -91,8 +73,9 @@ static tm_code integer_sums(tm_node *node, const operands *o, tm_value **out) {
 /* Less its zero point, one number or one for each filter, in float32. */
 static tm_code centred(tm_node *before, tm_value *value, tm_value *zero, tm_value **out) {
     double number = 1;
-    *out = cast(before, value, TAMIS_TYPE_FLOAT);
-    if (zero == NULL || (zero->constant != NULL && tm_match_is_single(zero) && tm_constant_double(zero->constant, 0, &number) && number == 0))
+    *out = tm_match_make_cast(before, value, TAMIS_TYPE_FLOAT);
+    if (zero == NULL || (zero->constant != NULL && tm_match_is_single(zero) &&
+                         tm_constant_double(zero->constant, 0, &number) && number == 0))
         return TM_OK;
     if (!tm_match_is_single(zero)) {
         tm_dim dims[TAMIS_MAX_RANK];
@@ -100,7 +83,8 @@ static tm_code centred(tm_node *before, tm_value *value, tm_value *zero, tm_valu
             dims[i] = i == 0 ? zero->dims[0] : tm_dim_constant(before->graph->model->dims, 1);
         zero = tm_match_view(before, zero, value->rank, dims);
     }
-    return make(before, TM_OP_Sub, *out, cast(before, zero, TAMIS_TYPE_FLOAT), out);
+    return tm_match_make_pair(before, TM_OP_Sub, *out, tm_match_make_cast(before, zero, TAMIS_TYPE_FLOAT),
+                              out);
 }
 
 /* Is every sum of products of bytes, with the bias, a float32? */
@@ -120,11 +104,12 @@ static bool is_exact(const tm_constant *weights, const tm_value *bias) {
 /* One filter for each channel, by constant weights. */
 static bool is_depthwise(const tm_node *node, const operands *o, const tm_value *bias) {
     const tm_value *x = o->x, *w = o->w;
-    if (!is_byte(x) || !is_byte(w) || w->constant == NULL || tm_constant_count(w->constant) == 0 || x->constant != NULL)
+    if (!tm_match_is_byte(x) || !tm_match_is_byte(w) || w->constant == NULL ||
+        tm_constant_count(w->constant) == 0 || x->constant != NULL)
         return false;
     int64_t groups = tm_node_int(node, "group");
-    return groups > 1 && w->constant->dims[1] == 1 && w->constant->dims[0] == groups && tm_match_is_single(o->x_zero) &&
-           is_along_filters(o->w_zero, w) && is_exact(w->constant, bias);
+    return groups > 1 && w->constant->dims[1] == 1 && w->constant->dims[0] == groups &&
+           tm_match_is_single(o->x_zero) && is_along_filters(o->w_zero, w) && is_exact(w->constant, bias);
 }
 
 static tm_code float_sums(tm_node *node, const operands *o, tm_value **out) {
@@ -139,7 +124,7 @@ static tm_code real_sums(tm_node *node, const operands *o, bool depthwise, tm_va
     if (depthwise)
         return float_sums(node, o, out);
     TM_TRY(integer_sums(node, o, out));
-    *out = cast(node, *out, TAMIS_TYPE_FLOAT);
+    *out = tm_match_make_cast(node, *out, TAMIS_TYPE_FLOAT);
     return TM_OK;
 }
 
@@ -152,24 +137,24 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
         right->op != TM_OP_DequantizeLinear || tm_node_int(left, "block_size") != 0 ||
         tm_node_int(right, "block_size") != 0)
         return TM_OK;
-    operands o = {left->inputs[0], input(left, 2), right->inputs[0], input(right, 2)};
-    tm_value *bias = input(node, 2), *result, *scale;
+    operands o = {left->inputs[0], tm_infer_input(left, 2), right->inputs[0], tm_infer_input(right, 2)};
+    tm_value *bias = tm_infer_input(node, 2), *result, *scale;
     int64_t axis = tm_node_int(right, "axis");
     bool filters = axis == 0 || axis == -o.w->rank || tm_match_is_single(right->inputs[1]);
-    if (!is_byte(o.x) || !is_byte(o.w) || !tm_match_is_single(left->inputs[1]) || !tm_match_is_single(o.x_zero) || !filters ||
-        node->outputs[0]->type != TAMIS_TYPE_FLOAT || left->inputs[1]->type != TAMIS_TYPE_FLOAT ||
-        right->inputs[1]->type != TAMIS_TYPE_FLOAT || !is_along_filters(right->inputs[1], o.w) ||
-        !is_along_filters(o.w_zero, o.w))
+    if (!tm_match_is_byte(o.x) || !tm_match_is_byte(o.w) || !tm_match_is_single(left->inputs[1]) ||
+        !tm_match_is_single(o.x_zero) || !filters || node->outputs[0]->type != TAMIS_TYPE_FLOAT ||
+        left->inputs[1]->type != TAMIS_TYPE_FLOAT || right->inputs[1]->type != TAMIS_TYPE_FLOAT ||
+        !is_along_filters(right->inputs[1], o.w) || !is_along_filters(o.w_zero, o.w))
         return TM_OK;
     bool depthwise = is_depthwise(node, &o, NULL);
     if (!(depthwise || tm_window_form_integer(node, o.w, &form)) || !tm_pass_allow(context))
         return TM_OK;
     int rank = node->outputs[0]->rank;
-    TM_TRY(make(node, TM_OP_Mul, left->inputs[1], right->inputs[1], &scale));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left->inputs[1], right->inputs[1], &scale));
     TM_TRY(real_sums(node, &o, depthwise, &result));
-    TM_TRY(make(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
     if (bias != NULL)
-        TM_TRY(make(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
+        TM_TRY(tm_match_make_pair(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
     tm_match_replace(node, result->producer);
     return TM_OK;
 }
@@ -179,29 +164,30 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
 /* The scales are multiplied and divided in this order by the operator's kernel, too. */
 static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs;
-    tm_value *bias = input(node, 8), *result, *scale;
+    tm_value *bias = tm_infer_input(node, 8), *result, *scale;
     tm_window_form form;
     operands o = {x[0], x[2], x[3], x[5]};
     bool depthwise = is_depthwise(node, &o, bias);
-    if (!is_byte(x[0]) || !is_byte(x[3]) || !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) ||
-        !tm_match_is_single(x[7]) || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT ||
-        x[6]->type != TAMIS_TYPE_FLOAT || !is_along_filters(x[4], x[3]) || !is_along_filters(x[5], x[3]) ||
+    if (!tm_match_is_byte(x[0]) || !tm_match_is_byte(x[3]) || !tm_match_is_single(x[1]) ||
+        !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) ||
+        x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
+        !is_along_filters(x[4], x[3]) || !is_along_filters(x[5], x[3]) ||
         !(depthwise || tm_window_form_integer(node, x[3], &form)) || !tm_pass_allow(context))
         return TM_OK;
     int rank = node->outputs[0]->rank;
-    TM_TRY(make(node, TM_OP_Mul, x[1], x[4], &scale));
-    TM_TRY(make(node, TM_OP_Div, scale, x[6], &scale));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, x[1], x[4], &scale));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Div, scale, x[6], &scale));
     if (depthwise)
         TM_TRY(float_sums(node, &o, &result));
     else
         TM_TRY(integer_sums(node, &o, &result));
     if (bias != NULL && depthwise)
-        bias = cast(node, bias, TAMIS_TYPE_FLOAT);
+        bias = tm_match_make_cast(node, bias, TAMIS_TYPE_FLOAT);
     if (bias != NULL)
-        TM_TRY(make(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
+        TM_TRY(tm_match_make_pair(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
     if (!depthwise)
-        result = cast(node, result, TAMIS_TYPE_FLOAT);
-    TM_TRY(make(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
+        result = tm_match_make_cast(node, result, TAMIS_TYPE_FLOAT);
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
     tm_value *one = tm_value_create_constant(
         node->graph, NULL, tm_constant_create_scalar(context->model->arena, TAMIS_TYPE_FLOAT, 1));
     TM_TRY(tm_match_make(node, TM_OP_QuantizeLinear, 3, (tm_value *[]){result, one, x[7]}, &result));
@@ -210,7 +196,7 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
 }
 
 static tm_code rewrite_integer(tm_pass_context *context, tm_node *node) {
-    operands o = {node->inputs[0], input(node, 2), node->inputs[1], input(node, 3)};
+    operands o = {node->inputs[0], tm_infer_input(node, 2), node->inputs[1], tm_infer_input(node, 3)};
     tm_value *sums;
     if (!is_depthwise(node, &o, NULL) || !tm_pass_allow(context))
         return TM_OK;
@@ -221,7 +207,7 @@ static tm_code rewrite_integer(tm_pass_context *context, tm_node *node) {
         tm_rewrite_replace(reader->outputs[0], sums);
         return TM_OK;
     }
-    tm_match_replace(node, cast(node, sums, TAMIS_TYPE_INT32)->producer);
+    tm_match_replace(node, tm_match_make_cast(node, sums, TAMIS_TYPE_INT32)->producer);
     return TM_OK;
 }
 
@@ -230,7 +216,8 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
         return rewrite_qlinear(context, node);
     if (node->op == TM_OP_ConvInteger)
         return rewrite_integer(context, node);
-    return node->op == TM_OP_Conv && !context->options->strict_math ? rewrite_dequantized(context, node) : TM_OK;
+    return node->op == TM_OP_Conv && !context->options->strict_math ? rewrite_dequantized(context, node)
+                                                                    : TM_OK;
 }
 
 tm_code tm_pass_recognize_integer_convolutions(tm_pass_context *context) {

@@ -18,10 +18,6 @@
 
 #include <string.h>
 
-static bool is_byte(const tm_value *value) {
-    return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
-}
-
 /* The weights of a product: integers [k, n], turned if they lie as [n, k]. */
 typedef struct weights {
     tm_value *integers, *scale, *zero; /* zero: or NULL */
@@ -53,7 +49,7 @@ static bool find_weights(const tm_value *value, bool turned, weights *out) {
         (weights){node->inputs[0], node->inputs[1], node->input_count > 2 ? node->inputs[2] : NULL, turned};
     int64_t axis = tm_node_int(node, "axis");
     const tm_value *v = out->integers;
-    return v->constant != NULL && v->rank == 2 && is_byte(v) && out->scale->constant != NULL &&
+    return v->constant != NULL && v->rank == 2 && tm_match_is_byte(v) && out->scale->constant != NULL &&
            out->scale->type == TAMIS_TYPE_FLOAT && (out->zero == NULL || out->zero->constant != NULL) &&
            is_along_columns(out->scale, v, turned ? 0 : 1, axis) &&
            is_along_columns(out->zero, v, turned ? 0 : 1, axis);
@@ -73,11 +69,6 @@ static bool is_product(const tm_node *node, bool *out_turned, tm_value **out_bia
            (*out_bias == NULL || tm_node_float(node, "beta") == 1);
 }
 
-static tm_code make(tm_node *before, tm_op op, tm_value *a, tm_value *b, tm_value **out) {
-    tm_value *inputs[2] = {a, b};
-    return tm_match_make(before, op, 2, inputs, out);
-}
-
 /* Mul(Cast(MatMulInteger(..)), scale). A lone zero point of rank 1 may stay as it is. */
 static tm_code integer_product(tm_node *before, tm_value *a, tm_value *a_zero, tm_value *b, tm_value *b_zero,
                                tm_value *scale, tm_value **out) {
@@ -87,11 +78,8 @@ static tm_code integer_product(tm_node *before, tm_value *a, tm_value *a_zero, t
                          : a_zero != NULL ? 3
                                           : 2,
                          inputs, &sums));
-    tm_node *cast = tm_node_create(before->graph, before, TM_OP_Cast, NULL, 1, &sums);
-    tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
-    tm_value *real = tm_node_add_output(cast, NULL);
-    tm_value_set_tensor(real, TAMIS_TYPE_FLOAT, sums->rank, sums->dims);
-    return make(before, TM_OP_Mul, real, scale, out);
+    return tm_match_make_pair(before, TM_OP_Mul, tm_match_make_cast(before, sums, TAMIS_TYPE_FLOAT), scale,
+                              out);
 }
 
 static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
@@ -102,7 +90,7 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     if (!is_product(node, &turned, &bias) || node->inputs[0]->type != TAMIS_TYPE_FLOAT)
         return TM_OK;
     left = node->inputs[0]->producer;
-    if (left == NULL || left->op != TM_OP_DequantizeLinear || !is_byte(left->inputs[0]) ||
+    if (left == NULL || left->op != TM_OP_DequantizeLinear || !tm_match_is_byte(left->inputs[0]) ||
         left->inputs[0]->constant != NULL || left->inputs[0]->rank < 2 ||
         tm_node_int(left, "block_size") != 0 || !tm_match_is_single(left->inputs[1]) ||
         left->inputs[1]->type != TAMIS_TYPE_FLOAT || !find_weights(node->inputs[1], turned, &w) ||
@@ -110,12 +98,12 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
         return TM_OK;
     if (w.turned)
         TM_TRY(tm_match_make_transpose(node, w.integers, (const int64_t[]){1, 0}, &w.integers));
-    TM_TRY(make(node, TM_OP_Mul, left->inputs[1], w.scale, &scale));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left->inputs[1], w.scale, &scale));
     TM_TRY(integer_product(node, left->inputs[0], left->input_count > 2 ? left->inputs[2] : NULL, w.integers,
                            w.zero, scale, &product));
     tm_node *last = product->producer;
     if (bias != NULL) {
-        TM_TRY(make(node, TM_OP_Add, product, bias, &product));
+        TM_TRY(tm_match_make_pair(node, TM_OP_Add, product, bias, &product));
         last = product->producer;
     }
     tm_match_replace(node, last);
@@ -125,14 +113,15 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
 /* The scales are multiplied and divided in this order by the operator's kernel, too. */
 static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs;
-    if (x[3]->constant == NULL || x[3]->rank != 2 || x[0]->rank < 2 || !is_byte(x[0]) || !is_byte(x[3]) ||
-        !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) || x[4]->rank > 1 ||
+    if (x[3]->constant == NULL || x[3]->rank != 2 || x[0]->rank < 2 || !tm_match_is_byte(x[0]) ||
+        !tm_match_is_byte(x[3]) || !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) ||
+        !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) || x[4]->rank > 1 ||
         x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
         !tm_pass_allow(context))
         return TM_OK;
     tm_value *scale, *product;
-    TM_TRY(make(node, TM_OP_Mul, x[1], x[4], &scale));
-    TM_TRY(make(node, TM_OP_Div, scale, x[6], &scale));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, x[1], x[4], &scale));
+    TM_TRY(tm_match_make_pair(node, TM_OP_Div, scale, x[6], &scale));
     TM_TRY(integer_product(node, x[0], x[2], x[3], x[5], scale, &product));
     tm_value *one = tm_value_create_constant(
         node->graph, NULL, tm_constant_create_scalar(context->model->arena, TAMIS_TYPE_FLOAT, 1));

@@ -11,8 +11,8 @@
  * Exporters put pairs around every operator. Moved behind, a pair meets the next quantiser, and transposes
  * meet the attention or convolution whose heads or channels they move. Parameters are one number for all
  * elements, so that they do not move. Bit-exact but for the last: a value is
- * rounded once where it was rounded twice. The bound, with the quantiser behind it, lets nothing through that the
- * first one would cut off by more than its rounding.
+ * rounded once where it was rounded twice. The bound, with the quantiser behind it, lets nothing through that
+ * the first one would cut off by more than its rounding.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -21,15 +21,11 @@
 #include <math.h>
 #include <string.h>
 
-static tm_value *input(const tm_node *node, int i) {
-    return i < node->input_count ? node->inputs[i] : NULL;
-}
-
 /* A node of this op with one scale and zero point. */
 static tm_node *maker(const tm_value *value, tm_op op) {
     tm_node *node = value->producer;
-    return node != NULL && node->op == op && tm_match_is_single(node->inputs[1]) && tm_match_is_single(input(node, 2)) &&
-                   tm_node_int(node, "block_size") == 0
+    return node != NULL && node->op == op && tm_match_is_single(node->inputs[1]) &&
+                   tm_match_is_single(tm_infer_input(node, 2)) && tm_node_int(node, "block_size") == 0
                ? node
                : NULL;
 }
@@ -83,8 +79,10 @@ static tm_code quantize_once(tm_pass_context *context, const tm_node *outer) {
     const tm_node *back = maker(outer->inputs[0], TM_OP_DequantizeLinear);
     const tm_node *inner = back != NULL ? maker(back->inputs[0], TM_OP_QuantizeLinear) : NULL;
     if (inner == NULL || inner->outputs[0]->type != outer->outputs[0]->type ||
-        !same_number(inner->inputs[1], outer->inputs[1]) || !same_number(input(inner, 2), input(outer, 2)) ||
-        !same_number(back->inputs[1], outer->inputs[1]) || !same_number(input(back, 2), input(outer, 2)) ||
+        !same_number(inner->inputs[1], outer->inputs[1]) ||
+        !same_number(tm_infer_input(inner, 2), tm_infer_input(outer, 2)) ||
+        !same_number(back->inputs[1], outer->inputs[1]) ||
+        !same_number(tm_infer_input(back, 2), tm_infer_input(outer, 2)) ||
         !tm_rewrite_can_replace(outer->outputs[0], inner->outputs[0]) || !tm_pass_allow(context))
         return TM_OK;
     tm_rewrite_replace(outer->outputs[0], inner->outputs[0]);
@@ -96,9 +94,10 @@ static tm_code quantize_once(tm_pass_context *context, const tm_node *outer) {
 /* What a quantiser can give. Returns whether that is known. */
 static bool range_of(const tm_node *quantizer, double *out_low, double *out_high, double *out_step) {
     tamis_type type = quantizer->outputs[0]->type;
-    const tm_value *zero = input(quantizer, 2);
+    const tm_value *zero = tm_infer_input(quantizer, 2);
     double z = 0, low = type == TAMIS_TYPE_INT8 ? -128 : 0;
-    if ((type != TAMIS_TYPE_INT8 && type != TAMIS_TYPE_UINT8) || !tm_match_number(quantizer->inputs[1], out_step) ||
+    if ((type != TAMIS_TYPE_INT8 && type != TAMIS_TYPE_UINT8) ||
+        !tm_match_number(quantizer->inputs[1], out_step) ||
         (zero != NULL && (zero->constant == NULL || !tm_constant_double(zero->constant, 0, &z))))
         return false;
     *out_low = (low - z) * *out_step;
@@ -112,8 +111,9 @@ static bool bounds_of(const tm_node *node, double *out_low, double *out_high) {
     *out_high = INFINITY;
     if (node->op == TM_OP_Relu)
         return true;
-    return node->op == TM_OP_Clip && (input(node, 1) == NULL || tm_match_number(node->inputs[1], out_low)) &&
-           (input(node, 2) == NULL || tm_match_number(node->inputs[2], out_high));
+    return node->op == TM_OP_Clip &&
+           (tm_infer_input(node, 1) == NULL || tm_match_number(node->inputs[1], out_low)) &&
+           (tm_infer_input(node, 2) == NULL || tm_match_number(node->inputs[2], out_high));
 }
 
 static tm_code skip_pair(tm_pass_context *context, const tm_node *outer) {
@@ -125,8 +125,8 @@ static tm_code skip_pair(tm_pass_context *context, const tm_node *outer) {
     const tm_node *back = maker(bound->inputs[0], TM_OP_DequantizeLinear);
     const tm_node *inner = back != NULL ? maker(back->inputs[0], TM_OP_QuantizeLinear) : NULL;
     if (inner == NULL || inner->graph != bound->graph || !same_number(inner->inputs[1], back->inputs[1]) ||
-        !same_number(input(inner, 2), input(back, 2)) || !range_of(inner, &low, &high, &step) ||
-        !range_of(outer, &outer_low, &outer_high, &outer_step))
+        !same_number(tm_infer_input(inner, 2), tm_infer_input(back, 2)) ||
+        !range_of(inner, &low, &high, &step) || !range_of(outer, &outer_low, &outer_high, &outer_step))
         return TM_OK;
     least = least > outer_low ? least : outer_low;
     most = most < outer_high ? most : outer_high;
