@@ -5,9 +5,10 @@
     python bench/bench.py --list
     python bench/bench.py --zoo ../shared/zoo [--only 'bert*']          every folder against ONNX Runtime
     python bench/bench.py --data [--only 'small']                       does the time depend on the numbers?
+    python bench/bench.py --quantized [--only 'small']                  forms in 8 and 4 bits, on all engines
 
-Writes bench.json, bench.md and bench.html (zoo.* or data.*, json and md) into build/bench and prints
-the Markdown.
+Writes bench.json, bench.md and bench.html (zoo.*, data.* or quantized.*, json and md) into build/bench and
+prints the Markdown.
 docs/benchmarks.md says how to read it.
 """
 
@@ -32,6 +33,7 @@ import engines  # noqa: E402
 import measure  # noqa: E402
 import models  # noqa: E402
 import peaks  # noqa: E402
+import quantized  # noqa: E402
 import report  # noqa: E402
 import zoo  # noqa: E402
 from worker import EngineError  # noqa: E402
@@ -100,6 +102,18 @@ def run_data(options):
     print(write(options.output, "data", {"cases": rows}, data.markdown(rows)))
 
 
+def run_quantized(options):
+    cases = []
+    with tempfile.TemporaryDirectory(prefix="tamis-bench-") as scratch:
+        for case in quantized.chosen(options.only):
+            found = quantized.measure(case, options.rounds or 7, options.clock, pathlib.Path(scratch), say)
+            for form, against in found["against_best"].items():
+                say(f"    {form}: {against['ratio']:.2f} of {' '.join(against['best'])}")
+            cases.append(found)
+            text = write(options.output, "quantized", {"cases": cases}, quantized.markdown(cases))
+    print(text)
+
+
 def run_cases(options):
     chosen, left_out = choose(options.engines)
     for name, why in left_out.items():
@@ -156,6 +170,7 @@ def main():
     )
     parser.add_argument("--zoo", type=pathlib.Path, help="a folder of models with recorded answers")
     parser.add_argument("--data", action="store_true", help="subnormal, extreme, infinite numbers against others")
+    parser.add_argument("--quantized", action="store_true", help="models in 8 and 4 bits, in every form")
     parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench", help="folder of the reports")
     options = parser.parse_args()
     if options.list:
@@ -163,6 +178,8 @@ def main():
             print(f"{case.name:24} {case.what}")
     elif options.data:
         run_data(options)
+    elif options.quantized:
+        run_quantized(options)
     elif options.zoo:
         run_zoo(options)
     else:

@@ -25,6 +25,7 @@ import onnx
 from compiling import compile_model
 from onnx import numpy_helper
 from report import duration, table
+from rounds import ratio, take_turns
 from worker import Worker
 
 SUBNORMAL, SMALL, LARGE = np.float32(1e-39), np.float32(1e-3), np.float32(1e3)
@@ -68,7 +69,7 @@ def start(kind, model, inputs, scratch):
     return worker
 
 
-def measure(case, rounds, clock, slice_seconds=0.03):
+def measure(case, rounds, clock):
     """{"case", "seconds": of normal data, "ratios": {kind: time against normal}}"""
     path, inputs = case.prepare()
     model = onnx.load(path)
@@ -77,20 +78,11 @@ def measure(case, rounds, clock, slice_seconds=0.03):
         try:
             for kind in KINDS:
                 workers[kind] = start(kind, model, inputs, pathlib.Path(scratch))
-            first = min(workers["normal"].ask("time", 2)[clock] for _ in range(2))
-            repeats = max(1, min(2000, int(slice_seconds / max(first, 1e-7))))
-            times = {kind: [] for kind in KINDS}
-            for turn in range(rounds):
-                for kind in list(KINDS) if turn % 2 == 0 else reversed(KINDS):
-                    times[kind].append(workers[kind].ask("time", repeats)[clock])
+            times = take_turns(workers, rounds, clock)
         finally:
             for worker in workers.values():
                 worker.close()
-    ratios = {
-        kind: statistics.median(a / b for a, b in zip(times[kind], times["normal"], strict=True))
-        for kind in KINDS
-        if kind != "normal"
-    }
+    ratios = {kind: ratio(times, kind, "normal") for kind in KINDS if kind != "normal"}
     return {"case": case.name, "seconds": statistics.median(times["normal"]), "ratios": ratios}
 
 

@@ -27,6 +27,23 @@ import engines
 from worker import EngineError, Worker
 
 
+def take_turns(workers, count, clock="wall", slice_seconds=0.03):
+    """{contestant: seconds of one call in each round}; every second round goes in reverse order."""
+    repeats, times = {}, {contestant: [] for contestant in workers}
+    for contestant, worker in workers.items():
+        first = min(worker.ask("time", 1)[clock], worker.ask("time", 2)[clock])
+        repeats[contestant] = max(1, min(2000, int(slice_seconds / max(first, 1e-7))))
+    for turn in range(count):
+        for contestant in list(workers) if turn % 2 == 0 else reversed(workers):
+            times[contestant].append(workers[contestant].ask("time", repeats[contestant])[clock])
+    return times
+
+
+def ratio(times, one, other):
+    """The median over the rounds of time of one / time of the other."""
+    return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+
+
 class Rounds:
     """Contestants are pairs (engine, threads). Those that fail, or answer otherwise than the reference, are
     in `failures` with the reason and have no times."""
@@ -86,15 +103,7 @@ class Rounds:
                 self.fail(contestant, f"wrong answer (distance {far:.2g} from that of {reference.name})")
 
     def run(self, count):
-        repeats = {}
-        for contestant, worker in self.workers.items():
-            first = min(worker.ask("time", 1)[self.clock], worker.ask("time", 2)[self.clock])
-            repeats[contestant] = max(1, min(2000, int(self.slice_seconds / max(first, 1e-7))))
-            self.times[contestant] = []
-        for turn in range(count):
-            order = list(self.workers.items())
-            for contestant, worker in order if turn % 2 == 0 else reversed(order):
-                self.times[contestant].append(worker.ask("time", repeats[contestant])[self.clock])
+        self.times = take_turns(self.workers, count, self.clock, self.slice_seconds)
 
     def load(self, count):
         """Sessions are made `count` times more, in turns."""
@@ -116,5 +125,4 @@ class Rounds:
 
     def ratio(self, one, other, times=None):
         """The median over the rounds of time of one / time of the other."""
-        times = times or self.times
-        return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+        return ratio(times or self.times, one, other)

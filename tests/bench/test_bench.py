@@ -99,6 +99,22 @@ def test_a_case_from_description_to_page(tmp_path):
 
 
 @needs_tamis
+def test_quantised_forms_run_on_all_engines(tmp_path):
+    command = [sys.executable, SOURCE / "bench" / "bench.py", "--quantized", "--only", "gemm/7x13x5"]
+    done = subprocess.run([*command, "--rounds", "2", "--output", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (case,) = json.loads((tmp_path / "quantized.json").read_text())["cases"]
+    ours = {row["form"]: row for row in case["rows"] if row["engine"] == "tamis"}
+    assert list(ours) == ["float", "u8s8", "s8s8", "int8", "dynamic", "int8-dynamic"]
+    assert all(row["seconds"] > 0 for row in ours.values())
+    assert ours["float"]["distance"] < 1e-6
+    assert all(0 < row["distance"] < 0.03 for form, row in ours.items() if form != "float")
+    assert sorted(case["against_best"]) == sorted(set(ours) - {"float"})
+    text = (tmp_path / "quantized.md").read_text()
+    assert text.count("| gemm/7x13x5 |") == 6
+
+
+@needs_tamis
 def test_a_wrong_answer_has_no_time(tmp_path):
     import engines
     import model_gemm
