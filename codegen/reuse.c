@@ -23,8 +23,7 @@
 #include <string.h>
 
 static bool is_norm(const tm_node *node) {
-    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax ||
-           node->op == TM_OP_LayerNormalization || node->op == TM_OP_RMSNormalization;
+    return tm_op_is_norm(node->op);
 }
 
 #define MOST_NODES 128

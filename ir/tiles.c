@@ -14,6 +14,11 @@ bool tm_op_is_product(tm_op op) {
     return op == TM_OP_MatMul || op == TM_OP_MatMulInteger;
 }
 
+bool tm_op_is_norm(tm_op op) {
+    return op == TM_OP_Softmax || op == TM_OP_LogSoftmax || op == TM_OP_LayerNormalization ||
+           op == TM_OP_RMSNormalization || op == TM_OP_ReduceMax;
+}
+
 const tm_node *tm_body_product(const tm_graph *body) {
     for (const tm_node *node = body->first; node != NULL; node = node->next)
         if (tm_op_is_product(node->op))

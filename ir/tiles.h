@@ -37,6 +37,9 @@ static inline bool tm_type_is_tiled(tamis_type type) {
 }
 /* MatMul or MatMulInteger. */
 bool tm_op_is_product(tm_op op);
+/* Softmax, LayerNormalization and their kin: what a region of kind "row" walks its rows for. ReduceMax is one
+ * where a quantiser has a scale for each row. */
+bool tm_op_is_norm(tm_op op);
 /* The product in the body of a region. NULL: none. */
 const tm_node *tm_body_product(const tm_graph *body);
 /* A factor of it as it comes into the region, before it is rounded and widened. */

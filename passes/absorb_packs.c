@@ -29,7 +29,8 @@ static bool is_kind(const tm_node *node, const char *kind) {
 
 static const tm_node *find_norm(const tm_node *region) {
     const tm_node *node = tm_node_graph(region, "body")->first;
-    while (node != NULL && node->op != TM_OP_LayerNormalization && node->op != TM_OP_RMSNormalization)
+    while (node != NULL && node->op != TM_OP_LayerNormalization && node->op != TM_OP_RMSNormalization &&
+           node->op != TM_OP_ReduceMax)
         node = node->next;
     return node;
 }
@@ -37,8 +38,8 @@ static const tm_node *find_norm(const tm_node *region) {
 /* Rows of the last dim alone. */
 static bool has_single_rows(const tm_node *region, const tm_value *value) {
     const tm_node *norm = find_norm(region);
-    if (norm == NULL)
-        return false;
+    if (norm == NULL || norm->op == TM_OP_ReduceMax)
+        return norm != NULL && value->output_index == 0;
     int64_t axis = tm_node_int(norm, "axis");
     return axis == -1 || axis == value->rank - 1;
 }
@@ -58,6 +59,8 @@ static bool can_drop(const tm_node *maker, const tm_value *value) {
     if (tm_value_single_user(value) == NULL)
         return false;
     if (is_kind(maker, "tiles") || is_kind(maker, "window") || value->output_index > 0)
+        return true;
+    if (find_norm(maker)->op == TM_OP_ReduceMax) /* nothing is held between its walks */
         return true;
     const tm_value *input = find_norm(maker)->inputs[0];
     const tm_graph *body = tm_node_graph(maker, "body");

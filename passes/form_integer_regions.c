@@ -82,7 +82,7 @@ static tm_node *quantizer_of(const tm_value *x) {
     const tm_value *zero = tm_infer_input(node, 2);
     if (!tm_match_is_single(zero))
         return NULL;
-    return x->type == TAMIS_TYPE_UINT8 || (zero != NULL && tm_value_is_constant(zero)) ? node : NULL;
+    return x->type == TAMIS_TYPE_UINT8 || zero == NULL || tm_value_is_constant(zero) ? node : NULL;
 }
 
 /* Windows that make x become a part of its pack. */
@@ -167,11 +167,25 @@ static tm_code scaled(tm_node *before, tm_value *constant, double by, tm_value *
     return TM_OK;
 }
 
+/* The same with a scale for each row, found when the model runs. */
+static tm_code multiply_rows(tm_node *quantizer) {
+    tm_value *inverse, *product;
+    TM_TRY(tm_match_make(quantizer, TM_OP_Reciprocal, 1, &quantizer->inputs[1], &inverse));
+    TM_TRY(tm_match_make_pair(quantizer, TM_OP_Mul, quantizer->inputs[0], inverse, &product));
+    tm_node_set_input(quantizer, 0, product);
+    tm_node_set_input(quantizer, 1, number_of(quantizer->graph, TAMIS_TYPE_FLOAT, 1));
+    tm_node_set_int(quantizer, "block_size", 0);
+    return TM_OK;
+}
+
 /* Quantising divides, and vectors divide slowly: x / s becomes x * (1 / s), which may round a tie otherwise.
  * Where x is itself the product with a constant, that takes the factor. */
 static tm_code multiply(tm_node *quantizer) {
-    const tm_value *scale = quantizer->inputs[1];
+    tm_value *scale = quantizer->inputs[1];
     double number = 0, inverse = 0;
+    if (tm_region_can_hold(quantizer) && tm_match_is_row_scale(quantizer) && scale->constant == NULL &&
+        tm_infer_input(quantizer, 2) == NULL)
+        return multiply_rows(quantizer);
     if (!tm_region_can_hold(quantizer) || !tm_region_is_scalar(scale) ||
         !tm_constant_double(scale->constant, 0, &number) || number == 1)
         return TM_OK;

@@ -313,6 +313,15 @@ bool tm_match_is_byte(const tm_value *value) {
     return value->type == TAMIS_TYPE_UINT8 || value->type == TAMIS_TYPE_INT8;
 }
 
+bool tm_match_is_row_scale(const tm_node *quantizer) {
+    const tm_value *x = quantizer->inputs[0], *scale = quantizer->inputs[1];
+    int64_t axis = tm_node_int(quantizer, "axis"), block = tm_node_int(quantizer, "block_size");
+    if (x->rank < 1 || scale->rank != x->rank || !(axis == -1 || axis == x->rank - 1))
+        return false;
+    tm_dim length = x->dims[x->rank - 1];
+    return tm_dim_is_constant(length) && length->constant <= block && tm_dim_is(scale->dims[x->rank - 1], 1);
+}
+
 bool tm_match_is_real(const tm_value *value) {
     return value != NULL && value->kind == TAMIS_KIND_TENSOR && value->rank >= 0 &&
            (value->type == TAMIS_TYPE_FLOAT || value->type == TAMIS_TYPE_DOUBLE);

@@ -9,9 +9,10 @@
  *     QLinearMatMul(%q, s, z, %v, r, t, u, w)      ->   %y: u8 = QuantizeLinear(Mul(%f, s * r / u), 1, w)
  *
  * One form for all that exporters write, which form_integer_regions turns into loops; it is the arithmetic of
- * the integer operators, exact until the one multiplication. The scale of the left side is one number or one
- * for each row, that of the weights one number or one for each column. Gemm, its transposed weights and its
- * bias are taken along. Not bit-exact for the first form: its sums were rounded in float32.
+ * the integer operators, exact until the one multiplication. The scale of the left side is one number, or one
+ * for each row: a block of the length of the row; then there are two multiplications, by columns and by rows.
+ * That of the weights is one number or one for each column. Gemm, its transposed weights and its bias are
+ * taken along. Not bit-exact for the first form: its sums were rounded in float32.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -82,25 +83,33 @@ static tm_code integer_product(tm_node *before, tm_value *a, tm_value *a_zero, t
                               out);
 }
 
+/* Bytes with one scale, or with a scale for each row and no zero point. */
+static bool is_left_side(const tm_node *node, bool *out_by_row) {
+    if (node == NULL || node->op != TM_OP_DequantizeLinear || !tm_match_is_byte(node->inputs[0]) ||
+        node->inputs[0]->constant != NULL || node->inputs[0]->rank < 2 ||
+        node->inputs[1]->type != TAMIS_TYPE_FLOAT)
+        return false;
+    *out_by_row = tm_match_is_row_scale(node) && tm_infer_input(node, 2) == NULL;
+    return *out_by_row || (tm_node_int(node, "block_size") == 0 && tm_match_is_single(node->inputs[1]));
+}
+
 static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
-    bool turned;
+    bool turned, by_row;
     tm_value *bias, *product, *scale;
     weights w;
-    const tm_node *left = NULL;
     if (!is_product(node, &turned, &bias) || node->inputs[0]->type != TAMIS_TYPE_FLOAT)
         return TM_OK;
-    left = node->inputs[0]->producer;
-    if (left == NULL || left->op != TM_OP_DequantizeLinear || !tm_match_is_byte(left->inputs[0]) ||
-        left->inputs[0]->constant != NULL || left->inputs[0]->rank < 2 ||
-        tm_node_int(left, "block_size") != 0 || !tm_match_is_single(left->inputs[1]) ||
-        left->inputs[1]->type != TAMIS_TYPE_FLOAT || !find_weights(node->inputs[1], turned, &w) ||
-        !tm_pass_allow(context))
+    const tm_node *left = node->inputs[0]->producer;
+    if (!is_left_side(left, &by_row) || !find_weights(node->inputs[1], turned, &w) || !tm_pass_allow(context))
         return TM_OK;
     if (w.turned)
         TM_TRY(tm_match_make_transpose(node, w.integers, (const int64_t[]){1, 0}, &w.integers));
-    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left->inputs[1], w.scale, &scale));
-    TM_TRY(integer_product(node, left->inputs[0], left->input_count > 2 ? left->inputs[2] : NULL, w.integers,
-                           w.zero, scale, &product));
+    scale = w.scale;
+    if (!by_row)
+        TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left->inputs[1], w.scale, &scale));
+    TM_TRY(integer_product(node, left->inputs[0], tm_infer_input(left, 2), w.integers, w.zero, scale, &product));
+    if (by_row)
+        TM_TRY(tm_match_make_pair(node, TM_OP_Mul, product, left->inputs[1], &product));
     tm_node *last = product->producer;
     if (bias != NULL) {
         TM_TRY(tm_match_make_pair(node, TM_OP_Add, product, bias, &product));

@@ -14,6 +14,7 @@
 
 #include "ir/infer.h"
 #include "ir/tiles.h"
+#include "passes/match.h"
 #include "passes/rewrite.h"
 
 #include <string.h>
@@ -77,14 +78,16 @@ static bool known_cast(const tm_node *node) {
     return known && (from != TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_FLOAT || to == TAMIS_TYPE_BOOL);
 }
 
-/* One scale and zero point for all, or one for each position of the last axis: what walks as an operand of a
- * chain does. `real` and `integer` are the two sides of the node. */
+/* One scale and zero point for all, or one for each position of the last axis, or for each row: what walks as
+ * an operand of a chain does. `real` and `integer` are the two sides of the node. */
 static bool known_scale(const tm_node *node, const tm_value *real, const tm_value *integer) {
     const tm_value *scale = node->inputs[1], *zero = node->input_count > 2 ? node->inputs[2] : NULL;
     if (real->type != TAMIS_TYPE_FLOAT || scale->type != TAMIS_TYPE_FLOAT ||
-        tm_node_int(node, "block_size") != 0)
+        (zero != NULL && zero->type != integer->type))
         return false;
-    if (zero != NULL && zero->type != integer->type)
+    if (tm_match_is_row_scale(node))
+        return true;
+    if (tm_node_int(node, "block_size") != 0)
         return false;
     int64_t axis = tm_node_int(node, "axis");
     bool one = scale->rank == 0 || tm_dim_is(scale->dims[0], 1);
@@ -311,13 +314,25 @@ static bool is_parameter(const builder *b, const tm_value *value) {
     return false;
 }
 
+/* Axes of a reduction stay in the body, with their rank. */
+static bool is_axes(const builder *b, const tm_value *value) {
+    for (size_t u = 0; u < value->uses.count; u++) {
+        const tm_node *node = value->uses.items[u].node;
+        if (node != NULL && node->op == TM_OP_ReduceMax && tm_region_is_among(b->nodes, b->count, node))
+            return value->constant != NULL && value->type == TAMIS_TYPE_INT64;
+    }
+    return false;
+}
+
 static tm_value *inner_value(builder *b, tm_value *value) {
     if (value == NULL)
         return NULL;
     tm_value *inner = known_inner(b, value);
     if (inner != NULL)
         return inner;
-    if (tm_region_is_scalar(value) && !rank_is_seen(b, value) && !is_parameter(b, value)) {
+    if (is_axes(b, value)) {
+        inner = tm_value_create_constant(b->body, NULL, value->constant);
+    } else if (tm_region_is_scalar(value) && !rank_is_seen(b, value) && !is_parameter(b, value)) {
         tm_constant *scalar =
             tm_constant_create(b->model->arena, value->type, 0, NULL, value->constant->data);
         inner = tm_value_create_constant(b->body, NULL, scalar);

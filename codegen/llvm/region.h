@@ -152,6 +152,9 @@ LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
 /* Sum or maximum over lanes, in a fixed order; a scalar f32. The maximum may pass a NaN over. */
 LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);
 LLVMValueRef tm_reduce_max(tm_region *r, LLVMValueRef vector);
+/* The same where a NaN is the largest. */
+LLVMValueRef tm_reduce_largest(tm_region *r, LLVMValueRef vector);
+LLVMValueRef tm_larger_or_nan(tm_region *r, LLVMValueRef x, LLVMValueRef y);
 
 /* ---- values ---- */
 /* A table for tm_region.point. */

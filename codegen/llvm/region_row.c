@@ -10,6 +10,9 @@
  *     second   Softmax: exp and its sum. LayerNormalization: squared differences from the mean
  *     last     normalises, and computes what follows
  *
+ * ReduceMax stands for quantisers with a scale for each row: what comes of the row's largest number is an
+ * output of one number a row, which the last walk quantises the row with.
+ *
  * A short row of known length stays in registers from the first to the last walk. A longer one is kept in
  * memory in between: in the input if nothing comes before the node, in the output that is this value, else in
  * the row of the main output, which the last walk overwrites element by element (so codegen/reuse.c lets no
@@ -47,11 +50,6 @@ typedef struct row {
 } row;
 
 /* ---- iteration space ---- */
-
-static bool is_norm(const tm_node *node) {
-    return node->op == TM_OP_Softmax || node->op == TM_OP_LogSoftmax ||
-           node->op == TM_OP_LayerNormalization || node->op == TM_OP_RMSNormalization;
-}
 
 static const tm_value *operand(const tm_region *r, int number) {
     return number < r->node->input_count ? r->node->inputs[number]
@@ -100,10 +98,10 @@ static void set_up(tm_region *r, row *w) {
     int64_t nodes = 0;
     for (const tm_node *n = r->body->first; n != NULL; n = n->next) {
         nodes++;
-        if (is_norm(n))
+        if (tm_op_is_norm(n->op))
             w->norm = n;
     }
-    int64_t axis = tm_node_int(w->norm, "axis");
+    int64_t axis = w->norm->op == TM_OP_ReduceMax ? -1 : tm_node_int(w->norm, "axis");
     w->axis = (int)(axis < 0 ? axis + out->rank : axis);
     w->length = tm_operand_product(r, r->node->input_count, w->axis, out->rank);
     w->streams = nodes > SMALL_BODY ? 1 : STREAMS;
@@ -112,6 +110,11 @@ static void set_up(tm_region *r, row *w) {
         w->vectors = (int)((LLVMConstIntGetSExtValue(w->length) + r->lanes - 1) / r->lanes);
         w->streams = w->vectors < 2 ? 1 : w->vectors < STREAMS ? 2 : w->streams;
     }
+}
+
+/* Has an output one number for each row? */
+static bool is_number(const tm_region *r, const row *w, int output) {
+    return w->norm->op == TM_OP_ReduceMax && !walks_row(r, w, r->node->outputs[output]);
 }
 
 /* Where the row starts in every operand. */
@@ -126,7 +129,7 @@ static void locate(tm_region *r, row *w, LLVMValueRef unit) {
         LLVMValueRef stride = walks_row(r, w, operand(r, o)) ? w->length : tm_int(r, 1);
         w->base[o] = tm_int(r, 0);
         if (o >= r->node->input_count) {
-            w->base[o] = tm_mul(r, unit, w->length);
+            w->base[o] = is_number(r, w, o - r->node->input_count) ? unit : tm_mul(r, unit, w->length);
             continue;
         }
         for (int g = w->groups - 1; g >= 0; g--) {
@@ -249,10 +252,10 @@ static LLVMValueRef at(tm_region *r, const row *w, int number) {
 /* Values first, stores then: an output may lie where an input does. */
 static void store_outputs(tm_region *r, row *w, bool after) {
     for (int i = 0; i < r->node->output_count; i++)
-        if (w->is_after[i] == after)
+        if (w->is_after[i] == after && !is_number(r, w, i))
             w->values[i] = tm_region_value(r, r->body->outputs.items[i]);
     for (int i = 0; i < r->node->output_count; i++)
-        if (w->is_after[i] == after)
+        if (w->is_after[i] == after && !is_number(r, w, i))
             tm_store_vector(r, r->node->outputs[i]->type, w->values[i], w->data[r->node->input_count + i],
                             tm_value_is_tiled(r->node->outputs[i])
                                 ? tm_tiled_index(r, r->node->outputs[i]->type, w->unit, w->column, w->length)
@@ -329,7 +332,44 @@ static void last(tm_region *r, row *w, int number) {
     store_outputs(r, w, true);
 }
 
+/* A NaN stays the largest. */
+static void add_to_largest(tm_region *r, row *w, int number) {
+    tm_region_new_point(r);
+    LLVMValueRef slot, best = running(r, w, number, &slot);
+    LLVMValueRef x = inside(r, tm_region_value(r, w->norm->inputs[0]), -INFINITY);
+    LLVMBuildStore(r->e->builder, tm_larger_or_nan(r, x, best), slot);
+}
+
+static void after_largest(tm_region *r, row *w, int number) {
+    (void)number;
+    tm_region_new_point(r);
+    tm_region_set(r, w->norm->outputs[0], w->factor);
+    store_outputs(r, w, true);
+}
+
 /* ---- rows ---- */
+
+/* Outputs of one number a row are stored first: the last walk may overwrite what the row was. */
+static void largest_row(tm_region *r, row *w) {
+    LLVMBuilderRef b = r->e->builder;
+    clear(r, w, -INFINITY);
+    walk(r, w, add_to_largest);
+    LLVMValueRef slot, largest = running(r, w, 0, &slot);
+    for (int s = 1; s < w->streams; s++)
+        largest = tm_larger_or_nan(r, largest, running(r, w, s, &slot));
+    w->factor = tm_splat(r, tm_reduce_largest(r, largest));
+    tm_region_new_point(r);
+    tm_region_set(r, w->norm->outputs[0], w->factor);
+    w->column = tm_int(r, 0);
+    for (int i = 0; i < r->node->output_count; i++) {
+        if (!is_number(r, w, i))
+            continue;
+        LLVMValueRef vector = tm_region_value(r, r->body->outputs.items[i]), at = w->base[r->node->input_count + i];
+        LLVMValueRef to = LLVMBuildGEP2(b, r->e->f32, w->data[r->node->input_count + i], &at, 1, "");
+        LLVMBuildStore(b, LLVMBuildExtractElement(b, vector, tm_int(r, 0), ""), to);
+    }
+    walk(r, w, after_largest);
+}
 
 static void softmax_row(tm_region *r, row *w) {
     LLVMBuilderRef b = r->e->builder;
@@ -414,7 +454,9 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
     w.unit = unit.index;
     locate(r, &w, unit.index);
-    if (w.norm->op == TM_OP_Softmax || w.norm->op == TM_OP_LogSoftmax)
+    if (w.norm->op == TM_OP_ReduceMax)
+        largest_row(r, &w);
+    else if (w.norm->op == TM_OP_Softmax || w.norm->op == TM_OP_LogSoftmax)
         softmax_row(r, &w);
     else
         norm_row(r, &w);

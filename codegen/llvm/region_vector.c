@@ -216,8 +216,24 @@ LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x) {
     return result;
 }
 
+LLVMValueRef tm_larger_or_nan(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef wins = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""),
+                                    LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), "");
+    return LLVMBuildSelect(b, wins, x, y, "");
+}
+
+static LLVMValueRef sum(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
+    return LLVMBuildFAdd(r->e->builder, x, y, "");
+}
+
+static LLVMValueRef larger(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
+    return LLVMBuildSelect(r->e->builder, LLVMBuildFCmp(r->e->builder, LLVMRealOGT, x, y, ""), x, y, "");
+}
+
 /* Halves are combined until one lane is left: the same tree on every target of the same width. */
-static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
+static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector,
+                           LLVMValueRef (*combine)(tm_region *, LLVMValueRef, LLVMValueRef)) {
     LLVMBuilderRef b = r->e->builder;
     for (int width = r->lanes / 2; width >= 1; width /= 2) {
         LLVMValueRef low[64], high[64];
@@ -230,21 +246,21 @@ static LLVMValueRef reduce(tm_region *r, LLVMValueRef vector, bool add) {
             LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(low, (unsigned)width), "");
         LLVMValueRef y =
             LLVMBuildShuffleVector(b, vector, undefined, LLVMConstVector(high, (unsigned)width), "");
-        if (add) {
-            vector = LLVMBuildFAdd(b, x, y, "");
-            continue;
-        }
-        vector = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, x, y, ""), x, y, "");
+        vector = combine(r, x, y);
     }
     return LLVMBuildExtractElement(b, vector, tm_emit_i32(r->e, 0), "");
 }
 
 LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector) {
-    return reduce(r, vector, true);
+    return reduce(r, vector, sum);
 }
 
 LLVMValueRef tm_reduce_max(tm_region *r, LLVMValueRef vector) {
-    return reduce(r, vector, false);
+    return reduce(r, vector, larger);
+}
+
+LLVMValueRef tm_reduce_largest(tm_region *r, LLVMValueRef vector) {
+    return reduce(r, vector, tm_larger_or_nan);
 }
 
 /* ---- bitcode of the vector math ---- */
