@@ -108,6 +108,8 @@ static LLVMValueRef load(tm_region *r, int input) {
     const tm_contract *c = r->kind;
     const tm_value *value = r->node->inputs[input];
     bool walks;
+    if (c->numbers != NULL && c->numbers[input] != NULL)
+        return c->numbers[input];
     LLVMValueRef index = epilogue_index(r, c, value, &walks);
     return walks ? tm_load_vector(r, value->type, c->data[input], index)
                  : tm_load_splat(r, value->type, c->data[input], index);
@@ -240,6 +242,19 @@ static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_loop_end(r, &row);
 }
 
+/* Scales and zero points are read once: LLVM does not know that what the loops store is elsewhere. */
+static void load_numbers(tm_region *r, tm_contract *c) {
+    c->numbers = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, r->node->input_count);
+    for (int i = 0; i < r->node->input_count; i++) {
+        const tm_value *value = r->node->inputs[i];
+        bool single = i != c->a && i != c->b && value->kind == TAMIS_KIND_TENSOR;
+        for (int k = 0; k < value->rank && single; k++)
+            single = tm_dim_is(value->dims[k], 1);
+        if (single)
+            c->numbers[i] = tm_load_splat(r, value->type, c->data[i], tm_int(r, 0));
+    }
+}
+
 /* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end[, i64 which]). */
 static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMTypeRef type) {
     tm_emit *e = r->e;
@@ -256,6 +271,7 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_contract_begin(r, &inner);
     if (c->products > 1)
         tm_contract_select(r, &inner, LLVMGetParam(c->finish, 6));
+    load_numbers(r, &inner);
     tm_contract_tile own = {.sums = LLVMGetParam(c->finish, 1),
                             .stride = tile->stride,
                             .row = LLVMGetParam(c->finish, 2),

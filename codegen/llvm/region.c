@@ -127,6 +127,9 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
         if (tm_value_is_tiled(node->outputs[i]))
             tm_text_add(&k.text, "t%d", i);
     add_graph(&k, tm_node_graph(node, "body"));
+    for (const tm_node *n = tm_node_graph(node, "body")->first; n != NULL; n = n->next)
+        if (tm_region_is_coarse(node, n))
+            tm_text_add(&k.text, "~%d", n->outputs[0]->id - tm_node_graph(node, "body")->first->outputs[0]->id);
     if (k.product)
         tm_contract_add_key(e, node, &k.text);
     return tm_text_get(&k.text);

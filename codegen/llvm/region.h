@@ -147,7 +147,7 @@ LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVM
 /* An intrinsic that is not overloaded. */
 LLVMValueRef tm_plain_intrinsic(tm_region *r, const char *name, LLVMValueRef *arguments, unsigned count);
 /* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf", "gelu", "log",
- * "sigmoid", "sin", "cos". */
+ * "sigmoid", "sin", "cos", and "exp_coarse", "tanh_coarse", "gelu_coarse", "gelu_tanh_coarse", "sigmoid_coarse". */
 LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
 /* Sum or maximum over lanes, in a fixed order; a scalar f32. The maximum may pass a NaN over. */
 LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);
@@ -163,6 +163,8 @@ LLVMValueRef *tm_region_point_table(const tm_region *r);
 void tm_region_new_point(tm_region *r);
 /* The body's value at the current point. */
 LLVMValueRef tm_region_value(tm_region *r, const tm_value *value);
+/* Does a function of the body, a node of it, need the precision of a byte only? */
+bool tm_region_is_coarse(const tm_node *region, const tm_node *node);
 /* Gives a value of the body (a reduction's result, an accumulator) at the current point. */
 void tm_region_set(tm_region *r, const tm_value *value, LLVMValueRef vector);
 

@@ -104,19 +104,26 @@ static LLVMValueRef unary(tm_region *r, const char *name, LLVMValueRef x) {
     return tm_intrinsic(r, name, LLVMTypeOf(x), &x, 1);
 }
 EMITTER(e_abs, is_float(x[0]) ? unary(r, "llvm.fabs", x[0]) : pick(r, x[0], LLVMBuildNeg(B, x[0], ""), true))
+
+/* The function, or its coarse form where that is enough. */
+static LLVMValueRef function(tm_region *r, const tm_node *n, const char *name, LLVMValueRef x) {
+    bool coarse = r->fast && tm_region_is_coarse(r->node, n);
+    return tm_math(r, coarse ? tm_arena_format(r->e->arena, "%s_coarse", name) : name, x);
+}
+
 EMITTER(e_sqrt, unary(r, "llvm.sqrt", x[0]))
 EMITTER(e_floor, unary(r, "llvm.floor", x[0]))
 EMITTER(e_ceil, unary(r, "llvm.ceil", x[0]))
 EMITTER(e_reciprocal, LLVMBuildFDiv(B, constant(r, x[0], 1), x[0], ""))
 EMITTER(e_relu, pick(r, x[0], constant(r, x[0], 0), true))
 EMITTER(e_identity, x[0])
-EMITTER(e_exp, tm_math(r, "exp", x[0]))
+EMITTER(e_exp, function(r, n, "exp", x[0]))
 EMITTER(e_log, tm_math(r, "log", x[0]))
-EMITTER(e_tanh, tm_math(r, "tanh", x[0]))
+EMITTER(e_tanh, function(r, n, "tanh", x[0]))
 EMITTER(e_erf, tm_math(r, "erf", x[0]))
 EMITTER(e_sin, tm_math(r, "sin", x[0]))
 EMITTER(e_cos, tm_math(r, "cos", x[0]))
-EMITTER(e_sigmoid, tm_math(r, "sigmoid", x[0]))
+EMITTER(e_sigmoid, function(r, n, "sigmoid", x[0]))
 
 static LLVMValueRef e_leaky_relu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     LLVMValueRef negative = LLVMBuildFCmp(B, LLVMRealOLT, x[0], constant(r, x[0], 0), "");
@@ -127,7 +134,7 @@ static LLVMValueRef e_leaky_relu(tm_region *r, const tm_node *n, LLVMValueRef *x
 static LLVMValueRef e_swish(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     double alpha = tm_node_float(n, "alpha");
     LLVMValueRef scaled = alpha == 1 ? x[0] : mul2(r, x[0], constant(r, x[0], alpha));
-    return mul2(r, x[0], tm_math(r, "sigmoid", scaled));
+    return mul2(r, x[0], function(r, n, "sigmoid", scaled));
 }
 
 static LLVMValueRef e_hard_sigmoid(tm_region *r, const tm_node *n, LLVMValueRef *x) {
@@ -151,7 +158,9 @@ static LLVMValueRef e_prelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
 
 static LLVMValueRef e_gelu(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     if (strcmp(tm_node_string(n, "approximate"), "tanh") != 0)
-        return tm_math(r, "gelu", x[0]);
+        return function(r, n, "gelu", x[0]);
+    if (r->fast && tm_region_is_coarse(r->node, n))
+        return tm_math(r, "gelu_tanh_coarse", x[0]);
     LLVMValueRef cube = mul2(r, mul2(r, x[0], x[0]), x[0]);
     LLVMValueRef inner = add2(r, x[0], mul2(r, cube, constant(r, x[0], 0.044715)));
     inner = tm_math(r, "tanh", mul2(r, inner, constant(r, x[0], 0.7978845608028654)));
@@ -220,44 +229,67 @@ static LLVMValueRef widen(tm_region *r, tamis_type from, LLVMValueRef x) {
                                      : x;
 }
 
-/* The integer as a float. As runtime/ops/quantize.c: the quotient is a division; NaN becomes the lowest
- * number. */
-static LLVMValueRef quantized(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+static LLVMValueRef to_float(tm_region *r, LLVMValueRef integer) {
+    return LLVMBuildSIToFP(B, integer, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+}
+
+static LLVMValueRef zero_point(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    return n->input_count > 2 && x[2] != NULL ? widen(r, n->inputs[2]->type, x[2]) : NULL;
+}
+
+/* What a quantiser makes of x, less its zero point and not yet rounded: the quotient, which is a division as in
+ * runtime/ops/quantize.c, between the bounds of the type. NaN becomes the lowest number. Bounds are whole numbers, so
+ * rounding may follow them. `zero`: NULL or the zero point. */
+static LLVMValueRef bounded(tm_region *r, const tm_node *n, LLVMValueRef *x, LLVMValueRef zero) {
     bool is_signed = n->outputs[0]->type == TAMIS_TYPE_INT8;
-    LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0),
-                 high = constant(r, x[0], is_signed ? 127 : 255);
-    LLVMValueRef y = unary(r, "llvm.rint", LLVMBuildFDiv(B, x[0], x[1], ""));
-    if (n->input_count > 2 && x[2] != NULL)
-        y = LLVMBuildFAdd(B, y, LLVMBuildSIToFP(B, widen(r, n->inputs[2]->type, x[2]), LLVMTypeOf(y), ""),
-                          "");
+    LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0);
+    LLVMValueRef high = constant(r, x[0], is_signed ? 127 : 255);
+    if (zero != NULL) {
+        LLVMValueRef shift = to_float(r, zero);
+        low = LLVMBuildFSub(B, low, shift, "");
+        high = LLVMBuildFSub(B, high, shift, "");
+    }
+    LLVMValueRef y = LLVMBuildFDiv(B, x[0], x[1], "");
     y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, y, low, ""), y, low, "");
     return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, y, high, ""), y, high, "");
 }
 
-static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
-    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
-    return LLVMBuildTrunc(B, LLVMBuildFPToSI(B, quantized(r, n, x), words, ""),
-                          tm_vector_type(r, n->outputs[0]->type), "");
+/* Rounds to even and leaves the whole number in the low bits. */
+static LLVMValueRef shifted_up(tm_region *r, LLVMValueRef x) {
+    return LLVMBuildFAdd(B, x, constant(r, x, 0x1.8p23), "");
 }
 
-/* What a quantiser in the body makes does not go through bytes. */
+static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
+    LLVMValueRef zero = zero_point(r, n, x), y = bounded(r, n, x, zero);
+    y = LLVMBuildBitCast(B, shifted_up(r, y), words, "");
+    if (zero != NULL)
+        y = LLVMBuildAdd(B, y, zero, "");
+    return LLVMBuildTrunc(B, y, tm_vector_type(r, n->outputs[0]->type), "");
+}
+
+/* What a quantiser in the body makes does not go through bytes, and the zero point that both have is neither added
+ * nor taken off. */
 static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     const tm_node *quantizer = n->inputs[0]->producer;
-    LLVMValueRef y, zero = n->input_count > 2 ? x[2] : NULL;
-    if (zero != NULL)
-        zero = widen(r, n->inputs[2]->type, zero);
+    LLVMValueRef y, zero = zero_point(r, n, x), added = NULL;
     if (quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear) {
         LLVMValueRef inputs[3] = {NULL};
         for (int i = 0; i < quantizer->input_count; i++)
             inputs[i] = tm_region_value(r, quantizer->inputs[i]);
-        y = quantized(r, quantizer, inputs);
-        if (zero != NULL)
-            y = LLVMBuildFSub(B, y, LLVMBuildSIToFP(B, zero, LLVMTypeOf(y), ""), "");
+        added = zero_point(r, quantizer, inputs);
+        y = shifted_up(r, bounded(r, quantizer, inputs, added));
+        y = LLVMBuildFSub(B, y, constant(r, y, 0x1.8p23), "");
+        bool same = added != NULL && zero != NULL && quantizer->inputs[2] == n->inputs[2];
+        if (added != NULL && !same)
+            y = LLVMBuildFAdd(B, y, to_float(r, added), "");
+        if (zero != NULL && !same)
+            y = LLVMBuildFSub(B, y, to_float(r, zero), "");
     } else {
         y = widen(r, n->inputs[0]->type, x[0]);
         if (zero != NULL)
             y = LLVMBuildSub(B, y, zero, "");
-        y = LLVMBuildSIToFP(B, y, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+        y = to_float(r, y);
     }
     return LLVMBuildFMul(B, y, x[1], "");
 }

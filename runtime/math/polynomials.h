@@ -62,6 +62,32 @@
         (F)(0x1.5e2e9cp-14f)), x, (F)(-0x1.37aebp-12f)), x, (F)(0x1.96277ep-16f)), x, \
         (F)(0x1.c6296p-8f)), x, (F)(-0x1.ad8fa2p-5f)), x, (F)(-0x1.d63df2p-2f)), x, (F)(-0x1.26aec6p+0f))
 
+/* For results of which a byte is wanted (coarse_f32.inc): 2^x for |x| <= 1/2 to 7.5e-5, */
+#define TM_POLY_EXP2_COARSE_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
+        (F)(0x1.c3f7fap-5f), x, (F)(0x1.f0de3cp-3f)), x, (F)(0x1.62f31ap-1f)), x, (F)(0x1.fff692p-1f))
+
+/* (2^x - 1) / x for |x| <= 1/2 to 1.5e-5, */
+#define TM_POLY_EXPM1_COARSE_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
+        (F)(0x1.3b28dp-7f), x, (F)(0x1.c96b28p-5f)), x, (F)(0x1.ebff0cp-3f)), x, (F)(0x1.62e2d6p-1f))
+
+/* 1 / x for 1 <= x <= 2 to 1e-2, */
+#define TM_POLY_RECIPROCAL_COARSE_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA((F)(0x1.4afb9ep-2f), x, (F)(-0x1.745bdp+0f)), x, (F)(0x1.0f8372p+1f))
+
+/* (1 - Phi(x))^(1/16) for 0 <= x <= 5, Phi the normal distribution: x (1 - Phi(x)) to 1.3e-5 of its maximum, */
+#define TM_POLY_NORMAL_ROOT_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
+        (F)(-0x1.84a1d4p-15f), x, (F)(0x1.6d52dcp-11f)), x, (F)(-0x1.6fc9b8p-10f)), x, \
+        (F)(-0x1.231ba4p-6f)), x, (F)(-0x1.875dfcp-5f)), x, (F)(0x1.ea4b14p-1f))
+
+/* and with (1 - tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 in place of 1 - Phi(x) to 3.4e-5. */
+#define TM_POLY_NORMAL_TANH_ROOT_F32(F, x) \
+    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
+        (F)(0x1.5758dp-16f), x, (F)(-0x1.d47604p-13f)), x, (F)(0x1.13e1e2p-10f)), x, \
+        (F)(-0x1.a6081ap-10f)), x, (F)(-0x1.225790p-6f)), x, (F)(-0x1.873d98p-5f)), x, (F)(0x1.ea4abap-1f))
+
 /* the same as EXP_F32 */
 #define TM_POLY_EXP_F64(F, x) \
     TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \

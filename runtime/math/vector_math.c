@@ -6,6 +6,7 @@
  * of scalar ones. The build compiles this file to bitcode for each level; the code generator takes the
  * functions of the level's width from it and inlines them into its loops.
  */
+#define TM_MATH_COARSE
 #include "runtime/math/math.h"
 
 /* Vectors wider than the level's registers are compiled, never called. */
@@ -15,7 +16,8 @@
 
 /* Those that are one expression on any argument; sin and cos are not. */
 #define VECTOR_FUNCTIONS(X) \
-    X(exp) X(weight) X(log) X(sigmoid) X(tanh) X(erf) X(gelu)
+    X(exp) X(weight) X(log) X(sigmoid) X(tanh) X(erf) X(gelu) \
+    X(exp_coarse) X(sigmoid_coarse) X(tanh_coarse) X(gelu_coarse) X(gelu_tanh_coarse)
 
 /* One lane, for targets without vectors, where a vector argument would not be one in the calling convention.
  */
