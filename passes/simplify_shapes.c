@@ -7,8 +7,9 @@
  *     views         Reshape(Unsqueeze(x))                 ->  Reshape(x) with the dims of the result
  *     transposes    Transpose(Transpose(x, p), q)         ->  Transpose(x, p[q]), or x
  *                   Transpose(Relu(Transpose(x, p)), q)   ->  Relu(x) when q undoes p
+ *     dims          Shape(DequantizeLinear(x))            ->  Shape(x) when nothing else reads the result
  *
- * The last one goes through any chain of elementwise nodes that only the next one reads, as long as their
+ * Pairs of transposes are found through any chain of elementwise nodes that only the next one reads, as long as their
  * other operands are single numbers or constants, which are transposed instead (and folded later). That
  * is how a layer of a channels-last framework in a channels-first file sheds its pairs of transposes.
  *
@@ -93,6 +94,36 @@ static bool remove_copy(tm_pass_context *context, tm_node *node) {
         return false;
     tm_rewrite_replace(output, input);
     return true;
+}
+
+/* ---- dims ---- */
+
+static bool only_dims_are_read(const tm_value *value) {
+    for (size_t i = 0; i < value->uses.count; i++)
+        if (value->uses.items[i].node == NULL || value->uses.items[i].node->op != TM_OP_Shape)
+            return false;
+    return true;
+}
+
+/* An operand of the value's producer with its dims. */
+static tm_value *same_dims_before(const tm_value *value) {
+    const tm_node *maker = value->producer;
+    for (int i = 0; maker != NULL && i < maker->input_count; i++) {
+        tm_value *x = maker->inputs[i];
+        bool same = x != NULL && x->kind == TAMIS_KIND_TENSOR && x->rank == value->rank && !tm_value_is_constant(x);
+        for (int k = 0; k < value->rank && same; k++)
+            same = x->dims[k] == value->dims[k];
+        if (same)
+            return x;
+    }
+    return NULL;
+}
+
+static void read_dims_earlier(tm_pass_context *context, tm_node *node) {
+    tm_value *source = NULL;
+    while (node->op == TM_OP_Shape && node->inputs[0]->kind == TAMIS_KIND_TENSOR && only_dims_are_read(node->inputs[0]) &&
+           (source = same_dims_before(node->inputs[0])) != NULL && tm_pass_allow(context))
+        tm_node_set_input(node, 0, source);
 }
 
 /* ---- views ---- */
@@ -247,6 +278,7 @@ static tm_code visit_graph(tm_pass_context *context, tm_graph *graph) {
             continue;
         TM_TRY(sink_transpose(context, node));
         merge_transposes(context, node);
+        read_dims_earlier(context, node);
         merge_views(context, node);
     }
     return TM_OK;

@@ -253,6 +253,9 @@ static void transpose_trial(kernel_test *t, tamis_type type) {
     if (l.rank == 2 && random_int(t, 0, 1)) { /* large enough for tiles */
         l.dims[0] = random_int(t, 30, 70);
         l.dims[1] = random_int(t, 30, 70);
+    } else if (l.rank == 2 && random_int(t, 0, 1)) { /* colours of pixels */
+        l.dims[0] = random_int(t, 2, 4);
+        l.dims[1] = random_int(t, 100, 300);
     }
     for (int d = 0; d < l.rank; d++) {
         const int64_t k = random_int(t, 0, d);
