@@ -55,6 +55,7 @@ typedef struct mask_part {
 typedef struct attention {
     tm_value *q, *kt, *k, *v;
     const tm_value *scores;
+    tm_dim keys;            /* the last dim behind a mask, where it is not that of the scores; or NULL */
     double scale, softcap;  /* softcap 0: none */
     tm_value *head_factor;  /* or NULL */
     const tm_value *zeroed; /* a condition where the probabilities are set to zero, or NULL */
@@ -67,13 +68,28 @@ typedef struct attention {
 
 static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out);
 
+/* Has the value the dims of the scores? What it is of a mask whose number of keys has another name, such as one
+ * that a model calls "total", is broadcast of both; the product by V demands that it is that of the scores. */
+static bool has_dims_of_scores(const tm_value *value, const tm_value *mask, attention *out) {
+    int rank = out->scores->rank;
+    if (value->rank != rank || rank < 1 || !tm_match_same_dims(value, 0, out->scores, 0, rank - 1))
+        return false;
+    tm_dim keys = out->scores->dims[rank - 1], last = value->dims[rank - 1];
+    if (last == keys || last == out->keys)
+        return true;
+    if (mask->rank < 1 || out->keys != NULL ||
+        last != tm_dim_broadcast(value->graph->model->dims, mask->dims[mask->rank - 1], keys))
+        return false;
+    out->keys = last;
+    return true;
+}
+
 /* The scores are input `input` of `node`; `part` is what the node does to them. */
 static bool match_masked(tm_match *match, tm_node *node, int input, mask_part part, int depth,
                          attention *out) {
     const tm_value *value = node->outputs[0];
     if (!match_scores(match, node->inputs[input], part.scale, depth - 1, out) ||
-        out->part_count == MAX_PARTS || value->rank != out->scores->rank ||
-        !tm_match_same_dims(value, 0, out->scores, 0, value->rank))
+        out->part_count == MAX_PARTS || !has_dims_of_scores(value, part.value, out))
         return false;
     out->parts[out->part_count++] = part;
     return true;
@@ -338,6 +354,37 @@ static tm_code make_mask(tm_node *before, const attention *a, bool numbers, tm_v
     return TM_OK;
 }
 
+/* The first axis of that dim, or -1. */
+static int axis_of(const tm_value *value, tm_dim dim) {
+    for (int i = 0; i < value->rank; i++)
+        if (value->dims[i] == dim)
+            return i;
+    return -1;
+}
+
+/* The mask with the keys of the scores, which it has or repeats over when the model runs. Their number is asked of
+ * what V is made of, so that V's heads can be repeated where they are read. */
+static tm_code widen_mask(tm_node *before, const attention *a, tm_value **mask) {
+    tm_dim number = a->scores->dims[a->scores->rank - 1], dims[TAMIS_MAX_RANK];
+    tm_value *source = a->v;
+    for (const tm_node *node = source->producer;
+         node != NULL && (tm_op_has(node->op, TM_VIEW) || node->op == TM_OP_Expand) &&
+         axis_of(node->inputs[0], number) >= 0;
+         node = source->producer)
+        source = node->inputs[0];
+    int axis = axis_of(source, number);
+    tm_node *shape = tm_node_create(before->graph, before, TM_OP_Shape, NULL, 1, &source);
+    tm_node_set_int(shape, "start", axis);
+    tm_node_set_int(shape, "end", axis + 1);
+    tm_value *keys = tm_node_add_output(shape, NULL), *wide;
+    TM_TRY(tm_infer_node(before->graph->model, shape));
+    TM_TRY(tm_match_make(before, TM_OP_Expand, 2, (tm_value *[]){*mask, keys}, &wide));
+    for (int i = 0; i < wide->rank; i++)
+        dims[i] = i + 1 < wide->rank ? wide->dims[i] : number;
+    *mask = tm_match_view(before, wide, wide->rank, dims);
+    return TM_OK;
+}
+
 /* ---- operands ---- */
 
 static void take_factors(const tm_match *match, tm_value **value, double *scale) {
@@ -438,6 +485,8 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     TM_TRY(untranspose(root, a->kt, &a->k));
     take_factors(&match, &a->k, &a->scale);
     TM_TRY(make_mask(root, a, guarded, &inputs[3]));
+    if (inputs[3] != NULL && a->keys != NULL)
+        TM_TRY(widen_mask(root, a, &inputs[3]));
     if (inputs[3] != NULL)
         view_mask(root, rank, &inputs[3]);
     if (a->head_factor != NULL)
@@ -481,6 +530,7 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     found.v = node->inputs[1];
     if (!match_probabilities(&match, node->inputs[0], &found) || !tm_match_closed(&match, node) ||
         (context->options->strict_math && !is_exact(&found)) || !shapes_agree(&found) ||
+        (found.keys != NULL && axis_of(found.v, found.scores->dims[found.scores->rank - 1]) < 0) ||
         !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) || !tm_pass_allow(context))
         return TM_OK;
     return build(node, &found, found.guarded && !masks_are_finite(&found));
