@@ -20,6 +20,7 @@ unsigned tm_region_units(const tm_node *region) {
         units |= units_of_type(body->inputs.items[i]);
     for (const tm_node *node = body->first; node != NULL; node = node->next) {
         units |= node->op == TM_OP_MatMulInteger ? TM_UNIT_BYTES | TM_UNIT_MIXED | TM_UNIT_TILES : 0;
+        units |= node->op == TM_OP_MatMulNBits ? TM_UNIT_BYTES : 0;
         for (int i = 0; i < node->output_count; i++)
             units |= units_of_type(node->outputs[i]);
     }

@@ -14,6 +14,7 @@
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
+#include "ir/bits.h"
 #include "ir/tiles.h"
 
 #include <elf.h>
@@ -124,13 +125,24 @@ static void put_packed(writer *w, const tm_constant *constant) {
         }
 }
 
+/* Weights of few bits with their scales, see ir/bits.h. */
+static void put_bits(writer *w, const tm_constant *constant) {
+    tm_bits_form form = tm_bits_form_of(constant);
+    uint8_t step[TM_BITS_MOST_BYTES];
+    for (int64_t panel = 0; panel < form.panels; panel++)
+        for (int64_t i = 0; i < form.steps; i++)
+            put_section(w, step, tm_bits_pack(constant, &form, panel, i, step));
+}
+
 static void put_constants(writer *w, const tm_plan *plan) {
     for (size_t i = 0; i < plan->values.count && !w->failed; i++) {
         const tm_plan_value *entry = &plan->values.items[i];
         if (entry->storage != TM_STORAGE_CONSTANT)
             continue;
         pad_section(w, entry->argument);
-        if (tm_type_is_tiled(entry->value->constant->stored))
+        if (entry->value->constant->bits != NULL)
+            put_bits(w, entry->value->constant);
+        else if (tm_type_is_tiled(entry->value->constant->stored))
             put_tiles(w, entry->value->constant);
         else if (entry->value->constant->panel != 0)
             put_packed(w, entry->value->constant);

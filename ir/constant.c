@@ -10,6 +10,7 @@
  * Bulk conversion is the kernels' work; here single elements are read by inference and passes.
  */
 #include "ir/graph.h"
+#include "ir/bits.h"
 #include "ir/tiles.h"
 
 #include <math.h>
@@ -286,6 +287,10 @@ tm_panels tm_constant_panels(const tm_constant *constant) {
 }
 
 int64_t tm_constant_stored_bytes(const tm_constant *constant) {
+    if (constant->bits != NULL) {
+        tm_bits_form form = tm_bits_form_of(constant);
+        return form.panels * form.panel_bytes;
+    }
     if (constant->panel == 0)
         return constant->bytes;
     tm_panels panels = tm_constant_panels(constant);

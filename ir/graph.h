@@ -55,6 +55,7 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     tamis_type stored;        /* of a matrix: what the weights section holds */
     int panel_groups;         /* of a convolution */
     bool panel_channels_last; /* rows [kernel..., C], else [C, kernel...] */
+    const struct tm_bits *bits; /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
 } tm_constant;
 #define TM_PANEL_COLUMNS 64
 /* The packed form: `groups` times as many panels as `columns` need, of `rows` rows each. */

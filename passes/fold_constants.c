@@ -15,10 +15,12 @@
  * Random ops, control flow and handles are not folded. Neither are nodes whose result is large and larger
  * than their inputs: an Expand of one number to a gigabyte is better run than stored. Weights of 2 or 4 bits
  * stay packed unless they are few: who quantises a model so far wants it small, and unpacked it is 4 to 16 times
- * as large. A model that is written as ONNX keeps all weights that are quantised.
+ * as large. So do those of 8 bits that only products and Gather read (packed_weights.h). A model that is written as
+ * ONNX keeps all weights that are quantised.
  */
 #include "ir/evaluate.h"
 #include "ir/infer.h"
+#include "passes/packed_weights.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
@@ -124,11 +126,19 @@ static bool is_too_large(const tm_node *node) {
     return out > in && out > (unpacks(node) ? UNPACKED_BYTES : LARGE_BYTES);
 }
 
+/* Weights of 8 bits whose readers unpack them themselves, once other passes have seen to that. */
+static bool stays_packed(const tm_pass_context *context, const tm_node *node) {
+    return node->op == TM_OP_DequantizeLinear && context->options->level >= 1 &&
+           tm_value_is_constant(node->inputs[0]) &&
+           tm_constant_count(node->inputs[0]->constant) * (int64_t)sizeof(float) > UNPACKED_BYTES &&
+           tm_packed_only(node->outputs[0]);
+}
+
 static void fold_node(tm_pass_context *context, tm_node *node) {
     const tm_constant **results =
         TM_NEW_ARRAY(context->model->arena, const tm_constant *, (size_t)node->output_count + 1);
     bool stays_quantized = context->options->onnx_forms && node->op == TM_OP_DequantizeLinear;
-    if (stays_quantized || !is_foldable(node) || is_too_large(node) ||
+    if (stays_quantized || stays_packed(context, node) || !is_foldable(node) || is_too_large(node) ||
         tm_evaluate_node(context->model, node, true, results) != TM_OK || !tm_pass_allow(context))
         return;
     for (int i = 0; i < node->output_count; i++)

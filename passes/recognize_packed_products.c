@@ -9,154 +9,168 @@
  *
  * The weights of 2, 4 or 8 bits are constants that folding has left packed. Dequantised on their own, they
  * would take eight times the room and the time of writing and reading it at each run. The transposes of
- * constants fold in the next round. The scales are one for each column of the product, or for each block
- * along the sum.
+ * constants fold in the next round. The scales are one for all, one for each column of the product, or for each
+ * block along the sum.
  *
- * Also found: Gemm with a bias of one row, transposed weights, a Reshape of blocks [n, blocks, block] to [n,
- * k]. Only for float32 data.
+ * Also found: Gemm, transposed weights, a Reshape of blocks [n, blocks, block] to [n, k]. Views that make rows of
+ * x and undo that behind the product go: what follows it sees the dims of x. Data of float16 and bfloat16 are
+ * multiplied in float32 and rounded once.
  *
  * Not bit-exact: the sums have another order.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/packed_weights.h"
 
-/* What multiplies: the weights as the transpose of a matrix [n, k]. */
-typedef struct weights {
-    tm_value *packed, *scale, *zero; /* zero: or NULL */
-    int64_t n, k, block;
-    bool turned; /* they lie as [k, n] */
-} weights;
+#include <string.h>
 
-static bool known_dims(const tm_value *value) {
-    for (int i = 0; i < value->rank; i++)
-        if (!tm_dim_is_constant(value->dims[i]))
-            return false;
-    return value->rank >= 0;
+/* The one element, for each of n columns. */
+static tm_value *repeated(tm_node *before, const tm_value *value, int64_t n) {
+    tm_arena *arena = before->graph->model->arena;
+    const tm_constant *one = value->constant;
+    int64_t dims[2] = {n, 1}, bytes = 0;
+    int bits = tm_type_bits(one->type);
+    (void)tm_type_size(one->type, n, &bytes);
+    uint8_t *data = tm_arena_alloc_array(arena, (size_t)bytes + 16, 1);
+    int element = *(const uint8_t *)one->data & ((1 << bits % 8) - 1), filled = 0;
+    for (int shift = 0; bits < 8 && shift < 8; shift += bits)
+        filled |= element << shift;
+    for (int64_t i = 0; i < bytes; i += bits < 8 ? 1 : bits / 8)
+        if (bits < 8)
+            data[i] = (uint8_t)filled;
+        else
+            memcpy(data + i, one->data, (size_t)bits / 8);
+    return tm_value_create_constant(before->graph, NULL, tm_constant_create(arena, one->type, 2, dims, data));
 }
 
-static bool is_packed(const tm_value *value) {
-    switch (value->type) {
-    case TAMIS_TYPE_UINT2:
-    case TAMIS_TYPE_INT2:
-    case TAMIS_TYPE_UINT4:
-    case TAMIS_TYPE_INT4:
-    case TAMIS_TYPE_UINT8:
-    case TAMIS_TYPE_INT8:
-        return value->constant != NULL;
-    default:
-        return false;
-    }
-}
-
-static int64_t elements(const tm_value *value) {
-    int64_t count = 1;
-    for (int i = 0; i < value->rank; i++)
-        count *= value->dims[i]->constant;
-    return count;
-}
-
-/* The node dequantises a matrix [n, k] ([k, n]: turned) with parameters along its rows of k; blocks may be a
- * dim. */
-static bool read_dequantize(const tm_node *node, weights *w) {
-    const tm_value *x = node->inputs[0], *scale = node->inputs[1];
-    int64_t axis = tm_node_int(node, "axis"), block = tm_node_int(node, "block_size");
-    axis += axis < 0 ? x->rank : 0;
-    *w = (weights){.packed = node->inputs[0], .scale = node->inputs[1], .turned = w->turned};
-    w->zero = node->input_count > 2 ? node->inputs[2] : NULL;
-    if (!is_packed(x) || scale->constant == NULL || (w->zero != NULL && w->zero->constant == NULL) ||
-        !known_dims(x) || !known_dims(scale))
-        return false;
-    if (x->rank == 3) { /* [n, blocks, block] */
-        w->n = x->dims[0]->constant;
-        w->k = x->dims[1]->constant * x->dims[2]->constant;
-        w->block = x->dims[2]->constant;
-        if (w->turned || axis != 2 || block != w->block)
-            return false;
-    } else if (x->rank == 2) {
-        int along = w->turned ? 0 : 1;
-        w->n = x->dims[1 - along]->constant;
-        w->k = x->dims[along]->constant;
-        w->block = block != 0 ? block : w->k;
-        if (axis != (block != 0 ? along : 1 - along))
-            return false;
-    } else {
-        return false;
-    }
-    int64_t bits = tm_type_bits(x->type);
-    return w->n > 0 && w->k > 0 && elements(scale) == w->n * ((w->k + w->block - 1) / w->block) &&
-           (w->zero == NULL || elements(w->zero) == elements(scale)) && w->k * bits % 8 == 0 &&
-           (w->block >= w->k || w->block * bits % 8 == 0);
-}
-
-/* From the operand of the product up to the node that dequantises. `turned`: the operand is [k, n]. */
-static bool find_weights(const tm_value *value, bool turned, weights *w) {
-    const tm_node *node = value->producer;
-    int64_t perm[TAMIS_MAX_RANK];
-    if (node != NULL && node->op == TM_OP_Transpose) {
-        const tm_attribute *list = tm_node_attribute(node, "perm");
-        for (int i = 0; i < value->rank; i++)
-            perm[i] = list->present ? list->ints[i] : value->rank - 1 - i;
-        if (value->rank != 2 || perm[0] != 1)
-            return false;
-        turned = !turned;
-        node = node->inputs[0]->producer;
-    }
-    if (node != NULL && node->op == TM_OP_Reshape) {
-        const tm_node *before = node->inputs[0]->producer;
-        if (before == NULL || before->op != TM_OP_DequantizeLinear || before->inputs[0]->rank != 3 ||
-            !known_dims(node->outputs[0]))
-            return false;
-        w->turned = turned;
-        return read_dequantize(before, w) && node->outputs[0]->rank == 2 &&
-               node->outputs[0]->dims[0]->constant == w->n;
-    }
-    w->turned = turned;
-    return node != NULL && node->op == TM_OP_DequantizeLinear && node->inputs[0]->rank == 2 &&
-           read_dequantize(node, w);
-}
-
-/* The value as [n, columns], turned if it lies as [columns, n]. */
-static tm_code laid_out(tm_node *before, const weights *w, tm_value **value, int64_t columns) {
-    tm_dims *dims = before->graph->model->dims;
-    tm_dim n = tm_dim_constant(dims, w->n), other = tm_dim_constant(dims, columns);
+/* The value as [n, columns], turned if it lies as [columns, n], and cut where it was filled up. */
+static tm_code laid_out(tm_node *before, const tm_packed_weights *w, int64_t columns, int64_t kept,
+                        tm_value **value) {
+    tm_model *model = before->graph->model;
+    tm_dim n = tm_dim_constant(model->dims, w->n), other = tm_dim_constant(model->dims, columns);
     bool turn = w->turned && (*value)->rank == 2;
     *value = tm_match_view(before, *value, 2, turn ? (tm_dim[]){other, n} : (tm_dim[]){n, other});
-    return turn ? tm_match_make_transpose(before, *value, (const int64_t[]){1, 0}, value) : TM_OK;
+    if (turn)
+        return tm_match_make_transpose(before, *value, (const int64_t[]){1, 0}, value);
+    if (kept == columns)
+        return TM_OK;
+    tm_value *inputs[4] = {*value};
+    const int64_t one_dim = 1, list[3] = {0, kept, 1};
+    for (int i = 0; i < 3; i++)
+        inputs[1 + i] = tm_value_create_constant(before->graph, NULL,
+                                                 tm_constant_create_i64(model->arena, 1, &one_dim, &list[i]));
+    return tm_match_make(before, TM_OP_Slice, 4, inputs, value);
 }
 
-static bool is_product(const tm_node *node, bool *out_turned, tm_value **out_bias) {
-    *out_bias = NULL;
-    *out_turned = true;
-    if ((node->op != TM_OP_MatMul && node->op != TM_OP_Gemm) || node->inputs[0]->type != TAMIS_TYPE_FLOAT ||
-        node->inputs[1]->rank != 2)
-        return false;
-    if (node->op == TM_OP_MatMul)
-        return true;
-    *out_turned = tm_node_int(node, "transB") == 0;
-    *out_bias = node->input_count > 2 ? node->inputs[2] : NULL;
-    return tm_node_int(node, "transA") == 0 && tm_node_float(node, "alpha") == 1 &&
-           (*out_bias == NULL ||
-            (tm_node_float(node, "beta") == 1 && (*out_bias)->rank == 1 && known_dims(*out_bias)));
+static tm_code parameter(tm_node *before, const tm_packed_weights *w, tm_value **value) {
+    if (*value == NULL)
+        return TM_OK;
+    if (w->single) {
+        *value = repeated(before, *value, w->n);
+        return TM_OK;
+    }
+    int64_t blocks = (w->whole + w->block - 1) / w->block;
+    return laid_out(before, w, blocks, blocks, value);
+}
+
+/* The view behind the product that gives it back the dims which the view before it took from x: then *x is what x
+ * was made of. */
+static tm_node *undone_view(tm_node *product, tm_value **x) {
+    const tm_node *view = (*x)->producer;
+    tm_node *behind = tm_value_single_user(product->outputs[0]);
+    if (view == NULL || view->op != TM_OP_Reshape || behind == NULL || behind->op != TM_OP_Reshape ||
+        behind->graph != product->graph)
+        return NULL;
+    tm_value *from = view->inputs[0];
+    const tm_value *to = behind->outputs[0];
+    int last = from->rank - 1;
+    if (last < 1 || to->rank != from->rank || from->dims[last] != (*x)->dims[(*x)->rank - 1] ||
+        to->dims[last] != product->outputs[0]->dims[product->outputs[0]->rank - 1] ||
+        !tm_match_same_dims(from, 0, to, 0, last))
+        return NULL;
+    *x = from;
+    return behind;
+}
+
+static tm_code rewrite_product(tm_pass_context *context, tm_node *node) {
+    tm_packed_product found;
+    if (!tm_packed_product_find(node, &found) || !tm_pass_allow(context))
+        return TM_OK;
+    tm_packed_weights *w = &found.weights;
+    tm_value *x = node->inputs[0], *bias = found.bias, *y;
+    tamis_type type = x->type;
+    bool half = type != TAMIS_TYPE_FLOAT;
+    tm_node *root = undone_view(node, &x);
+    bool row_bias = bias != NULL && bias->rank == 1 && tm_dim_is(bias->dims[0], w->n);
+    root = root != NULL && (bias == NULL || row_bias) ? root : node;
+    x = root == node ? node->inputs[0] : x;
+    TM_TRY(laid_out(root, w, w->whole, w->k, &w->packed));
+    TM_TRY(parameter(root, w, &w->scale));
+    TM_TRY(parameter(root, w, &w->zero));
+    x = half ? tm_match_make_cast(root, x, TAMIS_TYPE_FLOAT) : x;
+    bias = half && bias != NULL ? tm_match_make_cast(root, bias, TAMIS_TYPE_FLOAT) : bias;
+    tm_value *inputs[6] = {x, w->packed, w->scale, w->zero, NULL, row_bias ? bias : NULL};
+    int count = row_bias ? 6 : w->zero != NULL ? 4 : 3;
+    tm_node *made = tm_node_create(root->graph, root, TM_OP_MatMulNBits, NULL, count, inputs);
+    tm_node_set_int(made, "block_size", w->block < w->k ? w->block : w->k);
+    bool added = bias != NULL && !row_bias;
+    if (half || added) {
+        y = tm_node_add_output(made, NULL);
+        TM_TRY(tm_infer_node(root->graph->model, made));
+        if (added)
+            TM_TRY(tm_match_make_pair(root, TM_OP_Add, y, bias, &y));
+        y = half ? tm_match_make_cast(root, y, type) : y;
+        made = y->producer;
+    }
+    tm_match_replace(root, made);
+    return TM_OK;
+}
+
+static tm_code gathered(tm_node *node, int axis, tm_value **value) {
+    tm_value *inputs[2] = {*value, node->inputs[1]};
+    tm_node *gather = tm_node_create(node->graph, node, TM_OP_Gather, node->name, 2, inputs);
+    tm_node_set_int(gather, "axis", axis);
+    *value = tm_node_add_output(gather, NULL);
+    return tm_infer_node(node->graph->model, gather);
+}
+
+/* DequantizeLinear(Gather(q), scales of what is gathered) */
+static tm_code rewrite_gather(tm_pass_context *context, tm_node *node) {
+    tm_packed_table table;
+    if (!tm_packed_table_find(node, &table) || !tm_pass_allow(context))
+        return TM_OK;
+    const tm_node *dequantize = table.dequantize;
+    tm_value *parts[3] = {dequantize->inputs[0], dequantize->inputs[1],
+                          dequantize->input_count > 2 ? dequantize->inputs[2] : NULL};
+    int64_t axis = tm_node_int(dequantize, "axis"), block = tm_node_int(dequantize, "block_size");
+    axis += axis < 0 ? parts[0]->rank : 0;
+    if (table.scales == TM_TABLE_ALONG) { /* blocks as long as the other axis */
+        tm_dim one = tm_dim_constant(node->graph->model->dims, 1), length = parts[0]->dims[table.axis];
+        axis = 1 - table.axis;
+        block = parts[0]->dims[axis]->constant;
+        for (int i = 1; i < 3 && parts[i] != NULL; i++)
+            parts[i] = tm_match_view(node, parts[i], 2,
+                                     table.axis == 0 ? (tm_dim[]){length, one} : (tm_dim[]){one, length});
+    }
+    bool rows = table.scales == TM_TABLE_ALONG || table.scales == TM_TABLE_BLOCKS;
+    for (int i = 0; i < (rows ? 3 : 1) && parts[i] != NULL; i++)
+        TM_TRY(gathered(node, table.axis, &parts[i]));
+    axis += axis > table.axis ? node->inputs[1]->rank - 1 : 0;
+    tm_node *made = tm_node_create(node->graph, node, TM_OP_DequantizeLinear, dequantize->name,
+                                   parts[2] != NULL ? 3 : 2, parts);
+    memcpy(made->attributes, dequantize->attributes,
+           (size_t)tm_op_get(dequantize->op)->attribute_count * sizeof(*made->attributes));
+    if (table.scales != TM_TABLE_SINGLE) {
+        tm_node_set_int(made, "axis", axis);
+        tm_node_set_int(made, "block_size", block);
+    }
+    tm_match_replace(node, made);
+    return TM_OK;
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
-    bool turned;
-    tm_value *bias;
-    weights w;
-    if (!is_product(node, &turned, &bias) || !find_weights(node->inputs[1], turned, &w) ||
-        (bias != NULL && bias->dims[0]->constant != w.n) || !tm_pass_allow(context))
-        return TM_OK;
-    int64_t blocks = (w.k + w.block - 1) / w.block;
-    TM_TRY(laid_out(node, &w, &w.packed, w.k));
-    TM_TRY(laid_out(node, &w, &w.scale, blocks));
-    if (w.zero != NULL)
-        TM_TRY(laid_out(node, &w, &w.zero, blocks));
-    tm_value *inputs[6] = {node->inputs[0], w.packed, w.scale, w.zero, NULL, bias};
-    int count = bias != NULL ? 6 : w.zero != NULL ? 4 : 3;
-    tm_node *made = tm_node_create(node->graph, node, TM_OP_MatMulNBits, NULL, count, inputs);
-    tm_node_set_int(made, "block_size", w.block);
-    tm_match_replace(node, made);
-    return TM_OK;
+    TM_TRY(rewrite_product(context, node));
+    return node->graph != NULL && node->op == TM_OP_Gather ? rewrite_gather(context, node) : TM_OK;
 }
 
 tm_code tm_pass_recognize_packed_products(tm_pass_context *context) {

@@ -12,6 +12,7 @@
  */
 #include "passes/region_build.h"
 
+#include "ir/bits.h"
 #include "ir/infer.h"
 #include "ir/tiles.h"
 #include "passes/match.h"
@@ -208,11 +209,20 @@ static bool is_packed_as(const tm_constant *a, const tm_constant *b) {
            a->panel_channels_last == b->panel_channels_last;
 }
 
+static bool is_packed_with(const tm_constant *a, const tm_constant *b) {
+    if (a->bits == NULL || b->bits == NULL)
+        return a->bits == b->bits;
+    const struct tm_bits *x = a->bits, *y = b->bits;
+    return x->scale->data == y->scale->data && x->block == y->block && x->zero_point == y->zero_point &&
+           (x->zero == NULL ? y->zero == NULL : y->zero != NULL && x->zero->data == y->zero->data);
+}
+
 tm_value *tm_region_packed(tm_graph *graph, const char *name, const tm_constant *packed) {
     tm_model *model = graph->model;
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *known = model->values.items[i];
         if (known->constant != NULL && is_packed_as(known->constant, packed) &&
+            is_packed_with(known->constant, packed) &&
             tm_graph_contains(known->graph, graph))
             return known;
     }
@@ -324,13 +334,27 @@ static bool is_axes(const builder *b, const tm_value *value) {
     return false;
 }
 
+/* Scales and zero points that are packed with the weights are no operands: they stay in the body for whoever
+ * reads it as IR. */
+static bool is_packed_parameter(const builder *b, const tm_value *value) {
+    for (size_t u = 0; u < value->uses.count; u++) {
+        const tm_use *use = &value->uses.items[u];
+        if (use->node == NULL || !tm_region_is_among(b->nodes, b->count, use->node))
+            continue;
+        if (use->node->op != TM_OP_MatMulNBits || use->index < 2 ||
+            !tm_value_is_constant(use->node->inputs[1]) || use->node->inputs[1]->constant->bits == NULL)
+            return false;
+    }
+    return value->constant != NULL;
+}
+
 static tm_value *inner_value(builder *b, tm_value *value) {
     if (value == NULL)
         return NULL;
     tm_value *inner = known_inner(b, value);
     if (inner != NULL)
         return inner;
-    if (is_axes(b, value)) {
+    if (is_axes(b, value) || is_packed_parameter(b, value)) {
         inner = tm_value_create_constant(b->body, NULL, value->constant);
     } else if (tm_region_is_scalar(value) && !rank_is_seen(b, value) && !is_parameter(b, value)) {
         tm_constant *scalar =

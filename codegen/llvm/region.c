@@ -8,6 +8,7 @@
  */
 #include "codegen/llvm/contract.h"
 
+#include "ir/bits.h"
 #include "ir/text.h"
 #include "ir/tiles.h"
 
@@ -18,7 +19,7 @@ static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_ki
                                               &tm_region_kind_scan, &tm_region_kind_convolution,
                                               &tm_region_kind_window, &tm_region_kind_bottleneck,
                                               &tm_region_kind_pack, &tm_region_kind_tiles,
-                                              &tm_region_kind_attention_tiles};
+                                              &tm_region_kind_attention_tiles, &tm_region_kind_bits};
 
 /* ---- key ---- */
 
@@ -63,6 +64,19 @@ static void add_type(key *k, const tm_value *value) {
     tm_text_add(&k->text, "]");
 }
 
+/* Scales and zero points that are packed with their weights: code reads them there. */
+static bool is_packed_parameter(const tm_value *value) {
+    const tm_use *use = value->uses.count > 0 ? &value->uses.items[0] : NULL;
+    return use != NULL && use->node != NULL && use->node->op == TM_OP_MatMulNBits && use->index >= 2;
+}
+
+/* How weights of few bits are packed, beside their type and dims. */
+static void add_bits(key *k, const tm_constant *constant) {
+    const struct tm_bits *bits = constant->bits;
+    if (bits != NULL)
+        tm_text_add(&k->text, "%s%d", bits->zero != NULL ? "z" : "n", bits->zero_point);
+}
+
 static size_t value_number(key *k, const tm_value *value) {
     size_t n = 0;
     while (n < k->values.count && k->values.items[n] != value)
@@ -70,7 +84,7 @@ static size_t value_number(key *k, const tm_value *value) {
     if (n == k->values.count) {
         tm_push(k->text.arena, &k->values, value);
         add_type(k, value);
-        if (value->constant != NULL)
+        if (value->constant != NULL && !is_packed_parameter(value))
             for (int64_t b = 0; b < value->constant->bytes; b++)
                 tm_text_add(&k->text, "%02x", ((const uint8_t *)value->constant->data)[b]);
     }
@@ -120,9 +134,11 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
                 strcmp(tm_node_string(node, "kind"), "tiles") == 0;
     tm_text_add(&k.text, "%s ", tm_node_string(node, "kind"));
     for (int i = 0; i < node->input_count; i++)
-        if (tm_value_is_constant(node->inputs[i]))
+        if (tm_value_is_constant(node->inputs[i])) {
             tm_text_add(&k.text, "c%dp%dt%d", i, node->inputs[i]->constant->panel,
                         (int)node->inputs[i]->constant->stored);
+            add_bits(&k, node->inputs[i]->constant);
+        }
     for (int i = 0; i < node->output_count; i++)
         if (tm_value_is_tiled(node->outputs[i]))
             tm_text_add(&k.text, "t%d", i);

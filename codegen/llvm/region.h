@@ -51,6 +51,7 @@ typedef struct tm_region_kind {
 extern const tm_region_kind tm_region_kind_map;
 extern const tm_region_kind tm_region_kind_row;
 extern const tm_region_kind tm_region_kind_contract;
+extern const tm_region_kind tm_region_kind_bits;
 extern const tm_region_kind tm_region_kind_attention;
 extern const tm_region_kind tm_region_kind_scan;
 extern const tm_region_kind tm_region_kind_convolution;

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_bits_dot.c: products by packed weights on CPUs that multiply four bytes in each lane.
+ *
+ * The rows of A come as three digits of 8 bits (ir/bits.h), and a shift and a mask make four weights of each word
+ * a factor, of which all digits and all rows of a tile make use:
+ *
+ *     for each block of k
+ *         for each step                      digits of one power of two
+ *             for each line of the panel     sums of d2, d1, d0  += dot(digits[row], weights)     in int32, exact
+ *             total += (65536 s2 + 256 s1 + s0) * power * scale[n]
+ *
+ * That is three instructions for 64 multiply-adds where floats need four and unpacking, so memory is what a row
+ * alone waits for, and many rows are faster than by floats. Zero points of one number are part of where the sums
+ * start; others are subtracted with the sum of the step. Each row is computed as if it were alone, so its bits do
+ * not depend on the number of rows, on units or on threads.
+ */
+#include "codegen/llvm/region_bits.h"
+
+#include <string.h>
+
+#define MOST_ROWS 4
+#define MOST_VECTORS 4
+#define DIGITS 3
+#define AHEAD (16 * TM_BITS_LINE) /* bytes of the panel that are fetched ahead */
+#define LINE_BYTES 64             /* of the cache */
+
+static bool is_x86(const tm_region *r) {
+    return strncmp(r->level->name, "x86", 3) == 0;
+}
+
+/* A number is rounded where infinities and NaN would spread otherwise, which strict math does not allow. */
+bool tm_bits_has_dot(const tm_region *r) {
+    bool lanes = is_x86(r) ? r->lanes == 16 : r->lanes == 4;
+    return (r->level->units & TM_UNIT_BYTES) != 0 && lanes && r->fast;
+}
+
+/* sum += the dot products of four bytes of each lane. The units of Arm multiply signed bytes only. */
+static LLVMValueRef add_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef weights, LLVMValueRef digits) {
+    if (is_x86(r))
+        return tm_plain_intrinsic(r, "llvm.x86.avx512.vpdpbusd.512", (LLVMValueRef[]){sum, weights, digits}, 3);
+    LLVMTypeRef bytes = LLVMVectorType(r->e->i8, 16);
+    LLVMValueRef arguments[3] = {sum, LLVMBuildBitCast(r->e->builder, weights, bytes, ""),
+                                 LLVMBuildBitCast(r->e->builder, digits, bytes, "")};
+    LLVMTypeRef types[2] = {LLVMTypeOf(sum), bytes};
+    unsigned id = LLVMLookupIntrinsicID("llvm.aarch64.neon.sdot", strlen("llvm.aarch64.neon.sdot"));
+    LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, types, 2);
+    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, types, 2), function, arguments, 3,
+                          "");
+}
+
+/* Bytes of 8 bits are multiplied as signed ones there: they, and their zero points, are less by this. */
+static int lowered(const tm_region *r, const tm_bits_product *p) {
+    return !is_x86(r) && p->form.bits == 8 ? 128 : 0;
+}
+
+typedef struct tile {
+    int rows, vectors;
+    LLVMValueRef column;            /* within the panel */
+    LLVMValueRef digits[MOST_ROWS]; /* records of the rows */
+    LLVMValueRef total[MOST_ROWS][MOST_VECTORS], sums[DIGITS][MOST_ROWS][MOST_VECTORS]; /* slots */
+    LLVMValueRef scale[MOST_VECTORS], zero[MOST_VECTORS];                               /* of the block */
+} tile;
+
+static LLVMValueRef column_of(tm_region *r, const tile *t, int v) {
+    return tm_add(r, t->column, tm_int(r, (int64_t)v * r->lanes));
+}
+
+static bool has_zeros(const tm_bits_product *p) {
+    return p->form.head > TM_BITS_PANEL * (int64_t)sizeof(float);
+}
+
+static LLVMValueRef head_i32(tm_region *r, LLVMValueRef record, int64_t at) {
+    return tm_emit_load(r->e, r->e->i32, record, at);
+}
+
+static LLVMValueRef head_f32(tm_region *r, LLVMValueRef record, int64_t at) {
+    return tm_splat(r, tm_emit_load(r->e, r->e->f32, record, at));
+}
+
+/* Sums start at minus the zero point times the digits' sums. */
+static void start_sums(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
+    int zero = p->zero_point - lowered(r, p);
+    for (int d = 0; d < DIGITS; d++)
+        for (int i = 0; i < t->rows; i++) {
+            LLVMValueRef start = LLVMConstNull(words);
+            if (!has_zeros(p) && zero != 0) {
+                LLVMValueRef less = head_i32(r, records[i], TM_DIGITS_LESS + 4 * d);
+                start = tm_splat(r, LLVMBuildMul(b, less, tm_emit_i32(r->e, zero), ""));
+            }
+            for (int v = 0; v < t->vectors; v++)
+                LLVMBuildStore(b, start, t->sums[d][i][v]);
+        }
+}
+
+static LLVMValueRef held_words(tm_region *r, LLVMValueRef slot) {
+    return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_INT32), slot, "");
+}
+
+/* One line of the panel, at `at`, whose words start at k `at_k` of the step. */
+static void add_line(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records, LLVMValueRef at,
+                     LLVMValueRef at_k) {
+    LLVMBuilderRef b = r->e->builder;
+    int64_t room = tm_digits_room(p->form.k, p->form.step);
+    int bits = p->form.bits;
+    LLVMValueRef words[MOST_VECTORS], factors[MOST_VECTORS];
+    for (int v = 0; v < t->vectors; v++)
+        words[v] = tm_bits_words(r, p, at, column_of(r, t, v));
+    LLVMValueRef mask = tm_splat(r, tm_emit_i32(r->e, bits == 4 ? 0x0f0f0f0f : 0x03030303));
+    LLVMValueRef signs = tm_splat(r, LLVMConstInt(r->e->i32, 0x80808080u, 0));
+    for (int part = 0; part < 8 / bits; part++) {
+        for (int v = 0; v < t->vectors; v++) {
+            LLVMValueRef shift = tm_splat(r, tm_emit_i32(r->e, part * bits));
+            factors[v] = bits == 8 ? words[v] : LLVMBuildAnd(b, LLVMBuildLShr(b, words[v], shift, ""), mask, "");
+            if (lowered(r, p) != 0)
+                factors[v] = LLVMBuildXor(b, words[v], signs, "");
+        }
+        for (int i = 0; i < t->rows; i++)
+            for (int d = 0; d < DIGITS; d++) {
+                LLVMValueRef place = tm_add(r, at_k, tm_int(r, TM_DIGITS_HEAD + d * room + 4 * part));
+                LLVMValueRef four = tm_load_splat(r, TAMIS_TYPE_INT32, tm_bits_address(r, records[i], place), tm_int(r, 0));
+                for (int v = 0; v < t->vectors; v++) {
+                    LLVMValueRef slot = t->sums[d][i][v];
+                    LLVMBuildStore(b, add_dot(r, held_words(r, slot), factors[v], four), slot);
+                }
+            }
+    }
+}
+
+/* total += (65536 s2 + 256 s1 + s0 - zero * sum of the step) * power * scale */
+static void add_step(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMTypeRef floats = tm_vector_type(r, TAMIS_TYPE_FLOAT);
+    LLVMValueRef radix = tm_splat_f32(r, 256);
+    for (int i = 0; i < t->rows; i++) {
+        LLVMValueRef power = head_f32(r, records[i], 0), sum = head_f32(r, records[i], TM_DIGITS_SUM);
+        for (int v = 0; v < t->vectors; v++) {
+            LLVMValueRef f = LLVMBuildSIToFP(b, held_words(r, t->sums[0][i][v]), floats, "");
+            for (int d = 1; d < DIGITS; d++)
+                f = tm_fma(r, f, radix, LLVMBuildSIToFP(b, held_words(r, t->sums[d][i][v]), floats, ""));
+            if (has_zeros(p))
+                f = tm_fma(r, LLVMBuildFNeg(b, t->zero[v], ""), sum, f);
+            f = tm_fma(r, LLVMBuildFMul(b, f, power, ""), t->scale[v], tm_held(r, t->total[i][v]));
+            LLVMBuildStore(b, f, t->total[i][v]);
+        }
+    }
+}
+
+static void fetch_ahead(tm_region *r, const tm_bits_product *p, LLVMValueRef at, const tile *t) {
+    for (int64_t i = 0; t->rows == 1 && i < (int64_t)t->vectors * r->lanes * 4; i += LINE_BYTES)
+        tm_prefetch(r, tm_bits_address(r, p->panel, tm_add(r, at, tm_int(r, AHEAD + i))), tm_int(r, 0));
+}
+
+/* All lines of step `step`, which start at `at`; returns where the next one does. */
+static LLVMValueRef add_lines(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef step, LLVMValueRef at) {
+    const tm_bits_form *form = &p->form;
+    int per_word = 32 / form->bits;
+    LLVMValueRef records[MOST_ROWS];
+    for (int i = 0; i < t->rows; i++)
+        records[i] = tm_bits_address(r, t->digits[i],
+                                     tm_mul(r, step, tm_int(r, tm_digits_record(form->k, form->step))));
+    start_sums(r, p, t, records);
+    LLVMValueRef left = tm_sub(r, tm_int(r, form->k), tm_mul(r, step, tm_int(r, form->step)));
+    LLVMValueRef lines = tm_ceildiv(r, tm_min(r, left, tm_int(r, form->step)), per_word);
+    tm_loop line = tm_loop_begin(r, tm_int(r, 0), lines, 1);
+    LLVMValueRef here = tm_add(r, at, tm_mul(r, line.index, tm_int(r, TM_BITS_LINE)));
+    fetch_ahead(r, p, here, t);
+    add_line(r, p, t, records, here, tm_mul(r, line.index, tm_int(r, per_word)));
+    tm_loop_end(r, &line);
+    add_step(r, p, t, records);
+    return tm_add(r, at, tm_mul(r, lines, tm_int(r, TM_BITS_LINE)));
+}
+
+/* Sums of rows row.. by some columns of the panel to the buffer [rows][64]. */
+static void multiply(tm_region *r, tm_bits_product *p, LLVMValueRef row, int rows, int vectors,
+                     LLVMValueRef column) {
+    LLVMBuilderRef b = r->e->builder;
+    const tm_bits_form *form = &p->form;
+    tile t = {.rows = rows, .vectors = vectors, .column = column};
+    int64_t row_bytes = form->steps * tm_digits_record(form->k, form->step);
+    for (int i = 0; i < rows; i++) {
+        LLVMValueRef own = tm_mul(r, tm_add(r, row, tm_int(r, i)), tm_int(r, row_bytes));
+        t.digits[i] = tm_bits_address(r, p->shared.data[p->digits], own);
+        for (int v = 0; v < vectors; v++) {
+            t.total[i][v] = tm_slot(r, tm_splat_f32(r, 0));
+            for (int d = 0; d < DIGITS; d++)
+                t.sums[d][i][v] = tm_slot(r, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_INT32)));
+        }
+    }
+    LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8);
+    int64_t in_block = form->block < form->k ? form->block / form->step : form->steps;
+    tm_loop block = tm_loop_begin(r, tm_int(r, 0), tm_int(r, form->blocks), 1);
+    LLVMValueRef head = tm_mul(r, block.index, tm_int(r, form->block_bytes));
+    for (int v = 0; v < vectors; v++) {
+        t.scale[v] = tm_bits_scale(r, p, head, column_of(r, &t, v));
+        t.zero[v] = tm_bits_zero(r, p, head, column_of(r, &t, v));
+        if (lowered(r, p) != 0)
+            t.zero[v] = LLVMBuildFSub(b, t.zero[v], tm_splat_f32(r, lowered(r, p)), "");
+    }
+    LLVMBuildStore(b, tm_add(r, head, tm_int(r, form->head)), at);
+    LLVMValueRef first = tm_mul(r, block.index, tm_int(r, in_block));
+    LLVMValueRef end = tm_min(r, tm_add(r, first, tm_int(r, in_block)), tm_int(r, form->steps));
+    tm_loop step = tm_loop_begin(r, first, end, 1);
+    LLVMBuildStore(b, add_lines(r, p, &t, step.index, LLVMBuildLoad2(b, r->e->i64, at, "")), at);
+    tm_loop_end(r, &step);
+    tm_loop_end(r, &block);
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vectors; v++)
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_held(r, t.total[i][v]), p->sums,
+                            tm_add(r, column, tm_int(r, (int64_t)i * TM_BITS_PANEL + (int64_t)v * r->lanes)));
+}
+
+void tm_bits_dot_begin(tm_region *r, tm_bits_product *p) {
+    p->sums = tm_region_alloca(r, r->e->f32, (int64_t)MOST_ROWS * TM_BITS_PANEL, 64);
+}
+
+/* `rows` rows from `from` to `to` at a time, whose number is a multiple. */
+static void some_rows(tm_region *r, tm_bits_product *p, int rows, int vectors, LLVMValueRef from, LLVMValueRef to) {
+    int columns = vectors * r->lanes;
+    tm_loop row = tm_loop_begin(r, from, to, rows);
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_BITS_PANEL), columns);
+    multiply(r, p, row.index, rows, vectors, column.index);
+    tm_loop_end(r, &column);
+    tm_contract_tile done = {.sums = p->sums,
+                             .stride = TM_BITS_PANEL,
+                             .row = row.index,
+                             .rows = tm_int(r, rows),
+                             .column = p->column,
+                             .columns = TM_BITS_PANEL};
+    tm_contract_finish(r, &p->shared, &done);
+    tm_loop_end(r, &row);
+}
+
+void tm_bits_dot_unit(tm_region *r, tm_bits_product *p) {
+    LLVMValueRef left = LLVMBuildURem(r->e->builder, tm_sub(r, p->to, p->from), tm_int(r, MOST_ROWS), "");
+    LLVMValueRef whole = tm_sub(r, p->to, left);
+    some_rows(r, p, MOST_ROWS, 2, p->from, whole);
+    some_rows(r, p, 1, MOST_VECTORS, whole, p->to);
+}
