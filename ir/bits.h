@@ -16,8 +16,13 @@
  *
  * Numbers x[k] are written for such words as three digits each: x = s (65536 d2 + 256 d1 + d0), the digits from -128
  * to 127, s a power of two for each step of at most 256 numbers, by the largest of which it is chosen: 22 or 23 bits
- * below that one are kept. A step is a record of TM_DIGITS_HEAD bytes (struct tm_digits) and three rows of bytes,
- * d2, d1 and d0, filled up to 16. Sums of digits by weights are exact in int32.
+ * below that one are kept. A step is a record of TM_DIGITS_HEAD bytes (s, and what follows below) and three rows of
+ * bytes, d2, d1 and d0, filled up to 16. Sums of digits by weights are exact in int32. They start at
+ *
+ *     TM_DIGITS_ZERO - centre * (d[0] + d[1] + ..)
+ *
+ * which are the bits of 1.5 * 2^23 as a float, less the centre of the weights: sums of less than 2^22 are float numbers
+ * then that nothing has to convert, TM_DIGITS_OFFSET too large.
  */
 #ifndef TM_IR_BITS_H
 #define TM_IR_BITS_H
@@ -29,7 +34,10 @@
 #define TM_BITS_STEP 256 /* most k of a step */
 #define TM_DIGITS_HEAD 32
 #define TM_DIGITS_SUM 4   /* where in it: the sum of all numbers, in s, as f32 */
-#define TM_DIGITS_LESS 8  /* three times i32: minus the sums of d2, d1, d0 */
+#define TM_DIGITS_START 8 /* three times i32: what the sums of d2, d1, d0 by weights start at */
+
+#define TM_DIGITS_ZERO 0x4b400000
+#define TM_DIGITS_OFFSET 0x1.8p23
 
 /* What a constant needs beside its elements to be packed so. */
 struct tm_bits {
@@ -49,6 +57,8 @@ typedef struct tm_bits_form {
 /* Can blocks of that size be packed? */
 bool tm_bits_can_pack(int64_t k, int64_t block);
 int64_t tm_bits_step(int64_t k, int64_t block);
+/* The number that weights are less in sums: the zero point of all, or the middle of their range. */
+int tm_bits_centre(const struct tm_bits *bits, int width);
 /* Bytes of a row of digits in a record, and of the record. */
 int64_t tm_digits_room(int64_t k, int64_t step);
 int64_t tm_digits_record(int64_t k, int64_t step);

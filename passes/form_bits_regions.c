@@ -55,20 +55,24 @@ static tm_value *packed_copy(const tm_node *node) {
     return tm_region_packed(node->graph, weights->name, &packed);
 }
 
-/* The digits of x, once for all products with that step. They are made right behind x. */
-static tm_code digits(tm_node *product, int64_t step, tm_value **out_digits) {
+/* The digits of x for its packed weights, once for all products with such ones. They are made right behind x. */
+static tm_code digits(tm_node *product, tm_value **out_digits) {
     tm_value *x = product->inputs[0];
+    const tm_constant *weights = product->inputs[1]->constant;
+    int64_t step = tm_bits_step(weights->dims[1], weights->bits->block);
+    int64_t centre = tm_bits_centre(weights->bits, tm_type_bits(weights->type));
     tm_graph *graph = product->graph;
     for (size_t i = 0; i < x->uses.count; i++) {
         tm_node *node = x->uses.items[i].node;
         if (node != NULL && node->op == TM_OP_Digits && node->graph == graph &&
-            tm_node_int(node, "step") == step) {
+            tm_node_int(node, "step") == step && tm_node_int(node, "centre") == centre) {
             *out_digits = node->outputs[0];
             return TM_OK;
         }
     }
     bool here = x->producer != NULL && x->producer->graph == graph;
     tm_node *node = tm_node_create(graph, here ? x->producer->next : graph->first, TM_OP_Digits, product->name, 1, &x);
+    tm_node_set_int(node, "centre", centre);
     tm_node_set_int(node, "step", step);
     *out_digits = tm_node_add_output(node, NULL);
     return tm_infer_node(graph->model, node);
@@ -95,9 +99,8 @@ static tm_code form(tm_pass_context *context, tm_node *product, tm_node **out_re
     tm_value *shared = NULL;
     tm_node *nodes[MOST_NODES] = {product};
     TM_TRY(split_bias(product));
-    int64_t k = product->inputs[1]->constant->dims[1], block = tm_node_int(product, "block_size");
-    TM_TRY(digits(product, tm_bits_step(k, block), &shared));
     tm_node_set_input(product, 1, packed_copy(product));
+    TM_TRY(digits(product, &shared));
     int count = tm_region_epilogue(nodes, 1, MOST_NODES);
     TM_TRY(tm_region_build(context->model, "bits", nodes, count, out_region));
     tm_graph *body = tm_node_graph(*out_region, "body");

@@ -63,6 +63,7 @@ static void begin(tm_region *r, tm_bits_product *p) {
     const tm_constant *weights = r->node->inputs[p->shared.b]->constant;
     p->form = tm_bits_form_of(weights);
     p->zero_point = weights->bits->zero_point;
+    p->centre = tm_bits_centre(weights->bits, p->form.bits);
     p->digits = -1;
     for (int i = 0; i < r->node->input_count; i++)
         if (r->node->inputs[i]->producer != NULL && r->node->inputs[i]->producer->op == TM_OP_Digits)

@@ -15,6 +15,7 @@ typedef struct tm_bits_product {
     tm_contract shared;
     tm_bits_form form;
     int zero_point;        /* of all weights, where none are packed */
+    int centre;            /* of the digits */
     int digits;            /* the operand with the digits of A, or -1 */
     LLVMValueRef from, to; /* rows of the unit */
     LLVMValueRef column;   /* the first of its panel */

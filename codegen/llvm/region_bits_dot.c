@@ -11,8 +11,8 @@
  *             total += (65536 s2 + 256 s1 + s0) * power * scale[n]
  *
  * That is three instructions for 64 multiply-adds where floats need four and unpacking, so memory is what a row
- * alone waits for, and many rows are faster than by floats. Zero points of one number are part of where the sums
- * start; others are subtracted with the sum of the step. Each row is computed as if it were alone, so its bits do
+ * alone waits for, and many rows are faster than by floats. The zero point, or the middle of all weights, is part of
+ * where the sums start; what other zero points differ from that is subtracted with the sum of the step. Each row is computed as if it were alone, so its bits do
  * not depend on the number of rows, on units or on threads.
  */
 #include "codegen/llvm/region_bits.h"
@@ -49,9 +49,9 @@ static LLVMValueRef add_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef weights
                           "");
 }
 
-/* Bytes of 8 bits are multiplied as signed ones there: they, and their zero points, are less by this. */
-static int lowered(const tm_region *r, const tm_bits_product *p) {
-    return !is_x86(r) && p->form.bits == 8 ? 128 : 0;
+/* Bytes of 8 bits are multiplied as signed ones there: they are less by their centre from the start. */
+static bool are_lowered(const tm_region *r, const tm_bits_product *p) {
+    return !is_x86(r) && p->form.bits == 8;
 }
 
 typedef struct tile {
@@ -70,28 +70,23 @@ static bool has_zeros(const tm_bits_product *p) {
     return p->form.head > TM_BITS_PANEL * (int64_t)sizeof(float);
 }
 
-static LLVMValueRef head_i32(tm_region *r, LLVMValueRef record, int64_t at) {
-    return tm_emit_load(r->e, r->e->i32, record, at);
+/* Are there zero points other than the centre? */
+static bool has_shift(const tm_bits_product *p) {
+    return has_zeros(p) || p->zero_point != p->centre;
 }
 
 static LLVMValueRef head_f32(tm_region *r, LLVMValueRef record, int64_t at) {
     return tm_splat(r, tm_emit_load(r->e, r->e->f32, record, at));
 }
 
-/* Sums start at minus the zero point times the digits' sums. */
 static void start_sums(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records) {
-    LLVMBuilderRef b = r->e->builder;
-    LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
-    int zero = p->zero_point - lowered(r, p);
     for (int d = 0; d < DIGITS; d++)
         for (int i = 0; i < t->rows; i++) {
-            LLVMValueRef start = LLVMConstNull(words);
-            if (!has_zeros(p) && zero != 0) {
-                LLVMValueRef less = head_i32(r, records[i], TM_DIGITS_LESS + 4 * d);
-                start = tm_splat(r, LLVMBuildMul(b, less, tm_emit_i32(r->e, zero), ""));
-            }
+            LLVMValueRef start = tm_emit_i32(r->e, TM_DIGITS_ZERO);
+            if (!are_lowered(r, p))
+                start = tm_emit_load(r->e, r->e->i32, records[i], TM_DIGITS_START + 4 * d);
             for (int v = 0; v < t->vectors; v++)
-                LLVMBuildStore(b, start, t->sums[d][i][v]);
+                LLVMBuildStore(r->e->builder, tm_splat(r, start), t->sums[d][i][v]);
         }
 }
 
@@ -114,7 +109,7 @@ static void add_line(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueR
         for (int v = 0; v < t->vectors; v++) {
             LLVMValueRef shift = tm_splat(r, tm_emit_i32(r->e, part * bits));
             factors[v] = bits == 8 ? words[v] : LLVMBuildAnd(b, LLVMBuildLShr(b, words[v], shift, ""), mask, "");
-            if (lowered(r, p) != 0)
+            if (are_lowered(r, p))
                 factors[v] = LLVMBuildXor(b, words[v], signs, "");
         }
         for (int i = 0; i < t->rows; i++)
@@ -129,18 +124,22 @@ static void add_line(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueR
     }
 }
 
-/* total += (65536 s2 + 256 s1 + s0 - zero * sum of the step) * power * scale */
+/* total += (65536 s2 + 256 s1 + s0 - shift * sum of the step) * power * scale. The sums are floats as they are, and
+ * what they are too large is taken off with the first one, exactly. */
 static void add_step(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef floats = tm_vector_type(r, TAMIS_TYPE_FLOAT);
-    LLVMValueRef radix = tm_splat_f32(r, 256);
+    LLVMValueRef high = tm_splat_f32(r, 65536), middle = tm_splat_f32(r, 256);
+    LLVMValueRef offset = tm_splat_f32(r, -TM_DIGITS_OFFSET * (65536 + 256 + 1));
     for (int i = 0; i < t->rows; i++) {
         LLVMValueRef power = head_f32(r, records[i], 0), sum = head_f32(r, records[i], TM_DIGITS_SUM);
         for (int v = 0; v < t->vectors; v++) {
-            LLVMValueRef f = LLVMBuildSIToFP(b, held_words(r, t->sums[0][i][v]), floats, "");
-            for (int d = 1; d < DIGITS; d++)
-                f = tm_fma(r, f, radix, LLVMBuildSIToFP(b, held_words(r, t->sums[d][i][v]), floats, ""));
-            if (has_zeros(p))
+            LLVMValueRef s[DIGITS];
+            for (int d = 0; d < DIGITS; d++)
+                s[d] = LLVMBuildBitCast(b, held_words(r, t->sums[d][i][v]), floats, "");
+            LLVMValueRef f = tm_fma(r, s[1], middle, tm_fma(r, s[0], high, offset));
+            f = LLVMBuildFAdd(b, s[2], f, "");
+            if (has_shift(p))
                 f = tm_fma(r, LLVMBuildFNeg(b, t->zero[v], ""), sum, f);
             f = tm_fma(r, LLVMBuildFMul(b, f, power, ""), t->scale[v], tm_held(r, t->total[i][v]));
             LLVMBuildStore(b, f, t->total[i][v]);
@@ -196,8 +195,7 @@ static void multiply(tm_region *r, tm_bits_product *p, LLVMValueRef row, int row
     for (int v = 0; v < vectors; v++) {
         t.scale[v] = tm_bits_scale(r, p, head, column_of(r, &t, v));
         t.zero[v] = tm_bits_zero(r, p, head, column_of(r, &t, v));
-        if (lowered(r, p) != 0)
-            t.zero[v] = LLVMBuildFSub(b, t.zero[v], tm_splat_f32(r, lowered(r, p)), "");
+        t.zero[v] = LLVMBuildFSub(b, t.zero[v], tm_splat_f32(r, p->centre), "");
     }
     LLVMBuildStore(b, tm_add(r, head, tm_int(r, form->head)), at);
     LLVMValueRef first = tm_mul(r, block.index, tm_int(r, in_block));

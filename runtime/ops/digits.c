@@ -18,11 +18,13 @@
 #define BIAS 127
 #define LEAST_EXPONENT 23 /* biased; the scale and its inverse are normal numbers */
 #define INFINITE 0x7f800000
+#define ZERO 0x4b400000 /* TM_DIGITS_ZERO */
 
 typedef struct job {
     const float *x;
     uint8_t *y;
     int64_t k, step, steps, room;
+    int32_t centre;
 } job;
 
 static inline float float_of(uint32_t bits) {
@@ -46,7 +48,8 @@ static int32_t largest_bits(const float *x, int64_t count) {
     return most;
 }
 
-static void record(const float *x, int64_t count, int64_t room, uint8_t *to) {
+static void record(const job *j, const float *x, int64_t count, uint8_t *to) {
+    int64_t room = j->room;
     int32_t most = largest_bits(x, count), less[3] = {0};
     int8_t *high = (int8_t *)to + HEAD, *middle = high + room, *low = middle + room;
     memset(to, 0, HEAD);
@@ -79,6 +82,8 @@ static void record(const float *x, int64_t count, int64_t room, uint8_t *to) {
     float sum = -(float)((int64_t)less[0] * 65536 + (int64_t)less[1] * 256 + less[2]);
     memcpy(to, &scale, sizeof scale);
     memcpy(to + 4, &sum, sizeof sum);
+    for (int p = 0; p < 3; p++)
+        less[p] = ZERO + j->centre * less[p];
     memcpy(to + 8, less, sizeof less);
 }
 
@@ -87,7 +92,7 @@ static int32_t records(void *arg, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
         int64_t row = i / j->steps, k = i % j->steps * j->step;
         int64_t count = j->k - k < j->step ? j->k - k : j->step;
-        record(j->x + row * j->k + k, count, j->room, j->y + i * (HEAD + 3 * j->room));
+        record(j, j->x + row * j->k + k, count, j->y + i * (HEAD + 3 * j->room));
     }
     return 0;
 }
@@ -95,7 +100,9 @@ static int32_t records(void *arg, int64_t begin, int64_t end) {
 int32_t tm_k_Digits(tm_run *run, const tm_call *call) {
     const tamis_tensor *x = tm_in(run, call, 0), *y = tm_out(run, call, 0);
     job j = {.x = x->data, .y = y->data, .k = x->dims[x->rank - 1]};
-    j.step = ((const tm_attrs_Digits *)tm_attributes(call))->step;
+    const tm_attrs_Digits *a = tm_attributes(call);
+    j.step = a->step;
+    j.centre = (int32_t)a->centre;
     j.steps = (j.k + j.step - 1) / j.step;
     int64_t most = j.k < j.step ? j.k : j.step;
     j.room = (most + ROOM - 1) / ROOM * ROOM;
