@@ -50,7 +50,7 @@ if(cmocka_FOUND)
             ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include ${TM_GENERATED})
         target_compile_definitions(${target} PRIVATE TM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
         target_link_libraries(${target} PRIVATE
-            tm_flags $<TARGET_NAME_IF_EXISTS:tamis_quantize> tamis_static
+            tm_flags $<TARGET_NAME_IF_EXISTS:tamis_compress> tamis_static
             $<TARGET_NAME_IF_EXISTS:tamis_runtime_static> PkgConfig::cmocka)
         if(path MATCHES "^memory/") # their own malloc stands before that of the C library
             target_link_options(${target} PRIVATE

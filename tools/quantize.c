@@ -32,6 +32,10 @@ tm_code tool_quantize_check(tool *tool, const tool_quantize *options) {
         if (others[i].value != NULL)
             return tool_report(tool, TM_E_USAGE, NULL, "--quantize=int8", "%s: nothing is quantised",
                                others[i].name);
+    return tool_measures_check(tool, options);
+}
+
+tm_code tool_measures_check(tool *tool, const tool_quantize *options) {
     if (options->calib == NULL && (options->labels != NULL || options->budget != NULL))
         return tool_report(tool, TM_E_USAGE, NULL, "--calib=FOLDER or FILE.npy",
                            "%s needs samples to measure with",
@@ -79,8 +83,8 @@ static tm_code read_ports(tool *tool, const char *path, tool_compile *compile, t
     return code;
 }
 
-static tm_code open_samples(tool *tool, const char *path, tool_compile *compile, const tool_quantize *options,
-                            tm_samples *out) {
+tm_code tool_measures_open(tool *tool, const char *path, tool_compile *compile, const tool_quantize *options,
+                           tm_samples *out) {
     tool_port *ports;
     int count;
     TM_TRY(read_ports(tool, path, compile, &ports, &count));
@@ -136,7 +140,7 @@ tm_code tool_quantize_model(tool *tool, const char *path, tool_compile *compile,
     if (options->report != NULL)
         TM_TRY(tool_can_create(tool, options->report));
     if (options->calib != NULL)
-        TM_TRY(open_samples(tool, path, compile, options, &samples));
+        TM_TRY(tool_measures_open(tool, path, compile, options, &samples));
     TM_TRY(tool_temporary_folder(tool, &folder));
     TM_TRY(tm_quantize(&tool->arena, &tool->diagnostics, path, folder, tool_compile_get(compile), &quantize,
                        options->calib != NULL ? &samples : NULL, out_model, &report));

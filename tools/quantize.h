@@ -23,8 +23,24 @@ typedef struct tool_quantize {
 bool tool_quantize_option(tool_quantize *options, int id, const char *value);
 /* Are there options that mean nothing without --quantize? E_USAGE filed. */
 TM_MUST_USE tm_code tool_quantize_check(tool *tool, const tool_quantize *options);
+/* Do the options that say how to measure fit together? E_USAGE filed. */
+TM_MUST_USE tm_code tool_measures_check(tool *tool, const tool_quantize *options);
+/* What --calib and --labels name, for the model. */
+TM_MUST_USE tm_code tool_measures_open(tool *tool, const char *path, tool_compile *compile,
+                                       const tool_quantize *options, tm_samples *out_samples);
 /* The quantised model; the report is written, and a summary printed on stderr. */
 TM_MUST_USE tm_code tool_quantize_model(tool *tool, const char *path, tool_compile *compile,
                                         const tool_quantize *options, tm_model **out_model);
+
+/* ---- model_output.c ---- */
+
+typedef struct tool_model_output {
+    const char *path;
+    const char *emit; /* "onnx" or "ir"; NULL: by the name */
+    bool external_data;
+} tool_model_output;
+/* Is it said what to make, and can it be written? */
+TM_MUST_USE tm_code tool_model_output_check(tool *tool, tool_model_output *to);
+TM_MUST_USE tm_code tool_model_output_write(tool *tool, const tool_model_output *to, const tm_model *model);
 
 #endif

@@ -41,6 +41,7 @@ extern const tool_verb tool_verbs[]; /* ends with a NULL name */
 
 int tool_compile_main(tool *tool, int argc, char **argv);
 int tool_quantize_main(tool *tool, int argc, char **argv);
+int tool_compress_main(tool *tool, int argc, char **argv);
 int tool_run_main(tool *tool, int argc, char **argv);
 int tool_check_main(tool *tool, int argc, char **argv);
 int tool_verify_main(tool *tool, int argc, char **argv);

@@ -4,7 +4,7 @@
  * is printed as the library words it; --json puts the diagnostics on stdout as JSON.
  */
 #include "compiler/internal.h"
-#include "tools/quantize.h"
+#include "tools/compress.h"
 #include "tools/tool.h"
 
 #include <string.h>
@@ -15,7 +15,8 @@ static const tool_option options_table[] = {{"-o", TOOL_VALUE, OUTPUT},   {"--em
                                             {"--name", TOOL_VALUE, NAME}, {"--json", TOOL_FLAG, JSON},
                                             {"--tune", TOOL_MAYBE, TUNE}, {"--size", TOOL_VALUE, SIZE},
                                             {"--external-data", TOOL_FLAG, EXTERNAL_DATA},
-                                            TOOL_QUANTIZE_OPTIONS,        TOOL_COMPILE_OPTIONS,
+                                            TOOL_QUANTIZE_OPTIONS,        TOOL_COMPRESS_OPTIONS,
+                                            TOOL_COMPILE_OPTIONS,
                                             {NULL, TOOL_FLAG, 0}};
 
 static const struct {
@@ -64,21 +65,33 @@ static const char *default_output(tool *tool, const char *model, int form) {
                            forms[form].suffix);
 }
 
-static tm_code compile_quantized(tool *tool, const char *model, const char *output, tool_compile *compile,
-                                 const tool_quantize *quantize) {
-    tm_model *quantized;
+/* What is done to the model before it is compiled. */
+typedef struct changes {
+    tool_quantize quantize;
+    tool_compress compress;
+} changes;
+
+static bool are_any(const changes *changes) {
+    return changes->quantize.form != NULL || changes->compress.prune != NULL;
+}
+
+static tm_code compile_changed(tool *tool, const char *path, const char *output, tool_compile *compile,
+                               const changes *changes) {
+    tm_model *model;
     tm_text log, warnings;
     tm_text_init(&log, &tool->arena);
     tm_text_init(&warnings, &tool->arena);
-    TM_TRY(tool_quantize_model(tool, model, compile, quantize, &quantized));
-    tm_code code = tm_compile_model(quantized, output, tool_compile_get(compile), NULL, &log, &warnings);
+    TM_TRY(changes->compress.prune != NULL
+               ? tool_compress_model(tool, path, compile, &changes->compress, &changes->quantize, &model)
+               : tool_quantize_model(tool, path, compile, &changes->quantize, &model));
+    tm_code code = tm_compile_model(model, output, tool_compile_get(compile), NULL, &log, &warnings);
     fputs(tm_text_get(&warnings), stderr);
     fputs(tm_text_get(&log), stderr);
     return code;
 }
 
 /* Text forms may go to stdout: the library writes files, so by way of a temporary one. */
-static int compile_to_stdout(tool *tool, const char *model, tool_compile *compile, const tool_quantize *quantize,
+static int compile_to_stdout(tool *tool, const char *model, tool_compile *compile, const changes *changes,
                              int form) {
     const char *folder;
     char *data;
@@ -88,8 +101,8 @@ static int compile_to_stdout(tool *tool, const char *model, tool_compile *compil
     const char *output = tm_arena_format(&tool->arena, "%s/model%s", folder, forms[form].suffix);
     if (compile->options.name == NULL)
         compile->options.name = "model";
-    if ((quantize->form != NULL ? compile_quantized(tool, model, output, compile, quantize)
-                                : tool_compile_to(tool, model, output, compile, NULL)) != TM_OK ||
+    if ((are_any(changes) ? compile_changed(tool, model, output, compile, changes)
+                          : tool_compile_to(tool, model, output, compile, NULL)) != TM_OK ||
         tool_read_file(tool, output, &data, &bytes) != TM_OK ||
         tool_write_file(tool, "-", data, bytes) != TM_OK)
         return tool_fail(tool);
@@ -147,7 +160,7 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     tool_compile_init(&compile);
     tool_arguments arguments;
     tool_arguments_init(&arguments, tool, argc, argv, options_table);
-    tool_quantize quantize = {0};
+    changes changes = {0};
     const char *output = NULL, *schedules = NULL;
     tool_sizes sizes = {.fallback = 4};
     bool json = false, tune = false;
@@ -174,7 +187,8 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
                             "--emit: unknown form '%s'", arguments.value);
                 return tool_fail(tool);
             }
-        } else if (!tool_quantize_option(&quantize, id, arguments.value) &&
+        } else if (!tool_quantize_option(&changes.quantize, id, arguments.value) &&
+                   !tool_compress_option(&changes.compress, id, arguments.value) &&
                    tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
@@ -200,10 +214,10 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
             return exit_code;
     }
     if (strcmp(output, "-") == 0)
-        return compile_to_stdout(tool, model, &compile, &quantize, form);
-    if (tool_can_create(tool, output) != TM_OK || tool_quantize_check(tool, &quantize) != TM_OK)
+        return compile_to_stdout(tool, model, &compile, &changes, form);
+    if (tool_can_create(tool, output) != TM_OK || tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK)
         return tool_fail(tool);
-    if (quantize.form != NULL)
-        return compile_quantized(tool, model, output, &compile, &quantize) == TM_OK ? 0 : tool_fail(tool);
+    if (are_any(&changes))
+        return compile_changed(tool, model, output, &compile, &changes) == TM_OK ? 0 : tool_fail(tool);
     return compile_file(tool, model, output, &compile, json);
 }

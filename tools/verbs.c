@@ -26,7 +26,8 @@ const tool_verb tool_verbs[] = {
      "  --json                diagnostics as JSON on stdout\n"
      "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"
      "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n"
-     "  --quantize=FORM, --calib=DIR, ...  see `tamis help quantize`\n\n" COMPILE_HELP},
+     "  --quantize=FORM, --calib=DIR, ...  see `tamis help quantize`\n"
+     "  --prune=GOAL, ...     see `tamis help compress`\n\n" COMPILE_HELP},
     {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
      "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
      "  --quantize=FORM[,OPTION...]\n"
@@ -39,6 +40,19 @@ const tool_verb tool_verbs[] = {
      "  --labels=FILE.npy     the right class of each sample\n"
      "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"
      "  --report=FILE         .html or .json\n\n"
+     "`tamis compile` takes the same options.\n"},
+    {"compress", "take out heads, channels and zeros", tool_compress_main,
+     "tamis compress MODEL.onnx -o OUT        writes the compressed model\n\n"
+     "  --prune=GOAL[,OPTION...]\n"
+     "     zeros              only what adds nothing (default)\n"
+     "     budget             as much as --budget allows\n"
+     "     flops:0.5          half of the multiplications stay\n"
+     "     latency:1.8x       1.8 times as fast, measured here\n"
+     "     norepair, ridge=X, multiple=N, keep=PART, samples=N, sweep=N, threads=N\n"
+     "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
+     "  --labels=FILE.npy     the right class of each sample\n"
+     "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"
+     "  --report=FILE.json\n\n"
      "`tamis compile` takes the same options.\n"},
     {"run", "run a model or artifact on data from files", tool_run_main,
      "tamis run OUT.so|MODEL.onnx             runs on data from files\n\n"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules that keep the tree readable, checked by reading it.
 
-Arrows between folders point one way: base <- ir <- {frontend, passes} <- codegen <- compiler <- quantize <- tools,
+Arrows between folders point one way: base <- ir <- {frontend, passes} <- codegen <- compiler <- quantize <-
+compress <- tools,
 and the runtime stands apart: it must build where neither LLVM nor protobuf exists. Each rule is one
 test; a failure lists every line that breaks it.
 """
@@ -14,7 +15,8 @@ import subprocess
 import pytest
 
 SOURCE = pathlib.Path(os.environ.get("TAMIS_SOURCE", pathlib.Path(__file__).parents[2]))
-LIBRARIES = ["base", "ir", "frontend", "passes", "codegen", "compiler", "runtime", "quantize", "python"]
+LIBRARIES = ["base", "ir", "frontend", "passes", "codegen", "compiler", "runtime", "quantize", "compress",
+             "python"]
 FOLDERS = LIBRARIES + ["include", "tools", "tests", "examples", "bench", "cmake"]
 SUFFIXES = {".c", ".h", ".def", ".inc", ".py", ".sh", ".cmake"}
 CONTRACT = {"tamis/artifact.h", "tamis/types.def", "tamis/failures.def"}
@@ -29,6 +31,7 @@ ALLOWED = {
     "codegen": ["base/", "ir/", "passes/", "codegen/", "tamis/"],
     "compiler": ["base/", "ir/", "frontend/", "passes/", "codegen/", "compiler/", "tamis/"],
     "quantize": ["base/", "ir/", "frontend/", "passes/", "codegen/", "compiler/", "quantize/", "tamis/"],
+    "compress": ["base/", "ir/", "frontend/", "passes/", "codegen/", "compiler/", "quantize/", "compress/", "tamis/"],
     "runtime": ["tamis/", "runtime/", "ir/rows/", *LISTS],
     "python": ["tamis/", "python/"],
 }

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tamis compress MODEL -o OUT: the compressed model as a model: what compile --prune would compile.
+ */
+#include "tools/compress.h"
+
+enum { OUTPUT = 1, EMIT, EXTERNAL_DATA };
+
+static const tool_option options_table[] = {
+    {"-o", TOOL_VALUE, OUTPUT}, {"--emit", TOOL_VALUE, EMIT}, {"--external-data", TOOL_FLAG, EXTERNAL_DATA},
+    TOOL_COMPRESS_OPTIONS,      TOOL_QUANTIZE_OPTIONS,        TOOL_COMPILE_OPTIONS,
+    {NULL, TOOL_FLAG, 0}};
+
+int tool_compress_main(tool *tool, int argc, char **argv) {
+    tool_compile compile;
+    tool_compile_init(&compile);
+    tool_compress compress = {.prune = "zeros"};
+    tool_quantize others = {0};
+    tool_arguments arguments;
+    tool_arguments_init(&arguments, tool, argc, argv, options_table);
+    tool_model_output to = {0};
+    tm_model *model;
+    int id;
+    while ((id = tool_arguments_next(&arguments)) > 0) {
+        if (id == OUTPUT)
+            to.path = arguments.value;
+        else if (id == EMIT)
+            to.emit = arguments.value;
+        else if (id == EXTERNAL_DATA)
+            to.external_data = true;
+        else if (!tool_compress_option(&compress, id, arguments.value) &&
+                 !tool_quantize_option(&others, id, arguments.value) &&
+                 tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
+            return tool_fail(tool);
+    }
+    if (id < 0 ||
+        tool_arguments_single(&arguments, "one model", "tamis compress MODEL.onnx -o OUT.onnx") != TM_OK ||
+        tool_model_output_check(tool, &to) != TM_OK ||
+        tool_compress_model(tool, arguments.names.items[0], &compile, &compress, &others, &model) != TM_OK ||
+        tool_model_output_write(tool, &to, model) != TM_OK)
+        return tool_fail(tool);
+    return 0;
+}
