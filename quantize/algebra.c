@@ -19,6 +19,7 @@ typedef void factor_function(const char *triangle, const int *n, double *a, cons
 static struct {
     __typeof__(cblas_ssyrk) *ssyrk;
     __typeof__(cblas_sgemm) *sgemm;
+    __typeof__(cblas_dgemm) *dgemm;
     factor_function *dpotrf, *dpotri;
     const char *missing;
 } library;
@@ -33,9 +34,11 @@ static void load(void) {
     }
     *(void **)&library.ssyrk = dlsym(handle, "cblas_ssyrk");
     *(void **)&library.sgemm = dlsym(handle, "cblas_sgemm");
+    *(void **)&library.dgemm = dlsym(handle, "cblas_dgemm");
     *(void **)&library.dpotrf = dlsym(handle, "dpotrf_");
     *(void **)&library.dpotri = dlsym(handle, "dpotri_");
-    if (library.ssyrk == NULL || library.sgemm == NULL || library.dpotrf == NULL || library.dpotri == NULL)
+    if (library.ssyrk == NULL || library.sgemm == NULL || library.dgemm == NULL || library.dpotrf == NULL ||
+        library.dpotri == NULL)
         library.missing = "OpenBLAS (" TM_OPENBLAS ") lacks BLAS or LAPACK";
 }
 
@@ -62,4 +65,21 @@ void tm_algebra_subtract_product(float *c, const float *a, const float *b, int64
                                  int64_t a_step) {
     library.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)r, -1, a, (int)a_step, b,
                   (int)n, 1, c, (int)n);
+}
+
+bool tm_algebra_invert(double *h, int64_t k) {
+    int n = (int)k, info = 0;
+    library.dpotrf("L", &n, h, &n, &info);
+    if (info == 0)
+        library.dpotri("L", &n, h, &n, &info);
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < i; j++)
+            h[i * k + j] = h[j * k + i];
+    return info == 0;
+}
+
+void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_step, const double *b, int64_t b_step,
+                         int64_t m, int64_t n, int64_t r, double scale, double keep) {
+    library.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, scale, a, (int)a_step, b,
+                  (int)b_step, keep, c, (int)c_step);
 }

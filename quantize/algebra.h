@@ -19,5 +19,10 @@ TM_MUST_USE bool tm_algebra_inverse_factor(double *h, int64_t k);
 /* c [m, n] -= a^T b, a [r, m] with rows `a_step` apart, b [r, n]. */
 void tm_algebra_subtract_product(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r,
                                  int64_t a_step);
+/* h [k, k], its upper triangle given: its inverse, all of it. False: h is not positive definite. */
+TM_MUST_USE bool tm_algebra_invert(double *h, int64_t k);
+/* c [m, n] = scale * a [m, r] b [r, n] + keep * c; rows are `_step` apart. */
+void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_step, const double *b, int64_t b_step,
+                         int64_t m, int64_t n, int64_t r, double scale, double keep);
 
 #endif
