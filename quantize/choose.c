@@ -27,7 +27,6 @@ typedef struct answers {
     int64_t samples;
     TM_VECTOR(float *) list;   /* for each sample and output */
     tm_divergence *divergence; /* to add to */
-    const tm_build *against;   /* the float model, where its answers were not kept */
 } answers;
 
 static void rows_of(const tamis_tensor *t, int64_t *out_rows, int64_t *out_width) {
@@ -118,36 +117,32 @@ static void count_labels(const tm_quantizer *q, tm_divergence *d, const tamis_te
     }
 }
 
-/* The sample has run in the quantised build; its inputs run in the other one here. */
-static tm_code compare_builds(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
-    answers *a = argument;
-    (void)sample;
-    (void)q;
+void tm_divergence_add_builds(const tm_quantizer *q, tm_divergence *d, const tm_build *plain, const tm_build *ours) {
+    const tamis_artifact *artifact = tamis_model_artifact(plain->model);
     bool first = true;
-    for (int i = 0; i < a->outputs; i++) {
-        const tamis_tensor *found = tamis_session_output(build->session, i);
-        const tamis_tensor *expected = tamis_session_output(a->against->session, i);
+    for (int i = 0; i < artifact->output_count; i++) {
+        const tamis_tensor *found = tamis_session_output(ours->session, i);
+        const tamis_tensor *expected = tamis_session_output(plain->session, i);
         int64_t rows, width;
         rows_of(found, &rows, &width);
         if (!counts(found))
             continue;
-        tm_divergence_add(a->divergence, expected->data, found->data, rows, width);
+        tm_divergence_add(d, expected->data, found->data, rows, width);
         if (first)
-            count_labels(q, a->divergence, expected, found, rows, width);
+            count_labels(q, d, expected, found, rows, width);
         first = false;
     }
-    return TM_OK;
 }
 
 /* The planned model against float on all samples. */
 static tm_code measure_whole(tm_quantizer *q, tm_divergence *out) {
     tm_build ours, plain;
-    answers a = {.divergence = out, .against = &plain};
+    int outputs;
     const tm_samples *samples = q->samples;
     const tamis_tensor *inputs;
     *out = (tm_divergence){0};
-    TM_TRY(build_planned(q, &ours, &a.outputs, false));
-    tm_code code = build_planned(q, &plain, &a.outputs, true);
+    TM_TRY(build_planned(q, &ours, &outputs, false));
+    tm_code code = build_planned(q, &plain, &outputs, true);
     if (code == TM_OK)
         code = samples->rewind(samples->self);
     int64_t most = q->options->most_samples;
@@ -157,7 +152,8 @@ static tm_code measure_whole(tm_quantizer *q, tm_divergence *out) {
             break;
         code = tm_build_run(q, &ours, inputs);
         code = code == TM_OK ? tm_build_run(q, &plain, inputs) : code;
-        code = code == TM_OK ? compare_builds(q, &ours, i, &a) : code;
+        if (code == TM_OK)
+            tm_divergence_add_builds(q, out, &plain, &ours);
     }
     tm_build_destroy(&ours);
     tm_build_destroy(&plain);

@@ -11,6 +11,8 @@
 TM_MUST_USE tm_code tm_describe_layers(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report);
 /* Measures, chooses under the budget, fills the rest of the report. */
 TM_MUST_USE tm_code tm_choose(tm_quantizer *q, tm_quantize_report *report);
+/* Adds the float outputs of a sample that has run in both builds; labels are those of the first output. */
+void tm_divergence_add_builds(const tm_quantizer *q, tm_divergence *d, const tm_build *plain, const tm_build *ours);
 
 /* ---- divergence.c ---- */
 /* Adds rows of `width` numbers. Sums stay in the record until tm_divergence_finish makes means of them. */
