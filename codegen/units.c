@@ -15,7 +15,10 @@ static unsigned units_of_type(const tm_value *value) {
 
 unsigned tm_region_units(const tm_node *region) {
     const tm_graph *body = tm_node_graph(region, "body");
-    unsigned units = strcmp(tm_node_string(region, "kind"), "attention_tiles") == 0 ? TM_UNIT_TILES : 0;
+    const char *kind = tm_node_string(region, "kind");
+    unsigned units = strcmp(kind, "attention_tiles") == 0   ? TM_UNIT_TILES
+                     : strcmp(kind, "attention_bytes") == 0 ? TM_UNIT_BYTES | TM_UNIT_MIXED
+                                                            : 0;
     for (size_t i = 0; i < body->inputs.count; i++)
         units |= units_of_type(body->inputs.items[i]);
     for (const tm_node *node = body->first; node != NULL; node = node->next) {

@@ -13,30 +13,10 @@
  *
  * Not bit-exact: what the pairs had rounded is not rounded.
  */
-#include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/pair.h"
 
 #define DEEPEST 8
-
-static bool same_parameter(const tm_node *a, const tm_node *b, int i) {
-    const tm_value *x = i < a->input_count ? a->inputs[i] : NULL;
-    const tm_value *y = i < b->input_count ? b->inputs[i] : NULL;
-    double m = 0, n = 0;
-    return x == y ||
-           (x != NULL && y != NULL && tm_match_number(x, &m) && tm_match_number(y, &n) && m == n);
-}
-
-/* What goes into the pair whose result the value is; NULL: there is none. */
-static tm_value *before_pair(const tm_value *value) {
-    const tm_node *node = value->producer;
-    if (node == NULL || node->op != TM_OP_DequantizeLinear)
-        return NULL;
-    const tm_node *quantizer = node->inputs[0]->producer;
-    bool pair = quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear &&
-                quantizer->inputs[0]->type == value->type && tm_node_int(quantizer, "block_size") == 0 &&
-                same_parameter(quantizer, node, 1) && same_parameter(quantizer, node, 2);
-    return pair ? quantizer->inputs[0] : NULL;
-}
 
 static bool is_computed_product(const tm_node *node) {
     return node != NULL && node->op == TM_OP_MatMul && node->inputs[0]->constant == NULL &&
@@ -47,7 +27,7 @@ static bool is_computed_product(const tm_node *node) {
 static bool drop_operands(tm_pass_context *context, tm_node *node) {
     bool found = false;
     for (int i = 0; i < node->input_count; i++) {
-        tm_value *real = node->inputs[i] != NULL ? before_pair(node->inputs[i]) : NULL;
+        tm_value *real = tm_pair_before(node->inputs[i]);
         if (real == NULL || !tm_pass_allow(context))
             continue;
         tm_node_set_input(node, i, real);
@@ -63,7 +43,7 @@ static bool is_between(tm_op op) {
 /* Does the value come from a product of two computed matrices? Drops the pairs on the way and in front. */
 static bool drop_scores(tm_pass_context *context, tm_node *reader, int input, int depth) {
     const tm_value *value = reader->inputs[input];
-    tm_value *real = before_pair(value);
+    tm_value *real = tm_pair_before(value);
     tm_node *node = real != NULL ? real->producer : value->producer;
     bool found = false;
     if (node == NULL || depth > DEEPEST)

@@ -12,7 +12,16 @@
  *     %y = Attention(%q, %k, %v, [[0, -inf], [0, 0]])   ->   %y = Attention(%q, %k, %v) {is_causal = 1}
  *
  * Each query sees at least its own key, beside which a key with -1e4 or less weighs nothing.
+ *
+ * Where Q, K and V are pairs of quantisers of bytes, attention reads the bytes and computes in integers, unless
+ * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. Q and V are signed there and K
+ * is not, so quantisers of the other sign are made again; heads are whole words of four bytes. A single query, as the
+ * step of a decoder has it, waits for memory and leaves lanes empty: that is float32, and as anywhere else where pairs
+ * are of no use they are not applied.
  */
+#include "ir/infer.h"
+#include "passes/match.h"
+#include "passes/pair.h"
 #include "passes/passes.h"
 #include "passes/region_build.h"
 
@@ -119,8 +128,86 @@ static void replace_mask(tm_node *node, bool strict) {
         tm_node_set_int(node, "is_causal", 1);
 }
 
+/* ---- bytes ---- */
+
+/* Lengths that differ are those of a decoder, whose steps have one query. */
+static bool may_be_one_query(const tm_value *q, const tm_value *k) {
+    tm_dim queries = q->dims[q->rank - 2];
+    return tm_dim_is(queries, 1) || (!tm_dim_is_constant(queries) && queries != k->dims[k->rank - 2]);
+}
+
+static bool computes_in_bytes(const tm_node *node) {
+    int64_t count, size;
+    for (int i = 0; i < 3; i++)
+        if (!tm_pair_is_of_bytes(node->inputs[i]))
+            return false;
+    return heads(node, node->inputs[0], "q_num_heads", &count, &size) && size % 4 == 0 &&
+           !may_be_one_query(node->inputs[0], node->inputs[1]);
+}
+
+/* Removes what nobody reads any more. */
+static void remove_unused(tm_value *value) {
+    while (value->producer != NULL && tm_value_unused(value)) {
+        tm_node *node = value->producer;
+        if (node->op != TM_OP_DequantizeLinear && node->op != TM_OP_QuantizeLinear)
+            return;
+        value = node->inputs[0];
+        tm_node_remove(node);
+    }
+}
+
+static void drop_pairs(tm_node *node) {
+    for (int i = 0; i < 3; i++) {
+        tm_value *pair = node->inputs[i], *real = tm_pair_before(pair);
+        if (real == NULL)
+            continue;
+        tm_node_set_input(node, i, real);
+        remove_unused(pair);
+    }
+}
+
+/* A DequantizeLinear of the attention's own, from bytes of that type: the same grid with its zero point moved. */
+static tm_code widen(tm_node *attention, int i, tamis_type type, tm_node **out) {
+    tm_value *pair = attention->inputs[i], *bytes = pair->producer->inputs[0];
+    const tm_node *quantizer = bytes->producer;
+    tm_graph *graph = attention->graph;
+    tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], tm_infer_input(quantizer, 2)};
+    if (bytes->type != type) {
+        double zero = 0;
+        if (inputs[2] != NULL)
+            (void)tm_constant_double(inputs[2]->constant, 0, &zero);
+        zero += type == TAMIS_TYPE_UINT8 ? 128 : -128;
+        inputs[2] = tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, zero));
+        tm_node *before = quantizer->graph == graph ? quantizer->next : attention;
+        tm_node *copy = tm_node_create(graph, before, TM_OP_QuantizeLinear, quantizer->name, 3, inputs);
+        bytes = tm_node_add_output(copy, NULL);
+        TM_TRY(tm_infer_node(graph->model, copy));
+    }
+    inputs[0] = bytes;
+    *out = tm_node_create(graph, attention, TM_OP_DequantizeLinear, pair->producer->name, inputs[2] != NULL ? 3 : 2,
+                          inputs);
+    tm_value *value = tm_node_add_output(*out, NULL);
+    tm_value_set_tensor(value, pair->type, pair->rank, pair->dims);
+    tm_node_set_input(attention, i, value);
+    remove_unused(pair);
+    return TM_OK;
+}
+
+static tm_code form_bytes(tm_pass_context *context, tm_node *node, tm_node **out_region) {
+    static const tamis_type types[] = {TAMIS_TYPE_INT8, TAMIS_TYPE_UINT8, TAMIS_TYPE_INT8};
+    tm_node *nodes[4] = {NULL, NULL, NULL, node};
+    for (int i = 0; i < 3; i++)
+        TM_TRY(widen(node, i, types[i], &nodes[i]));
+    return tm_region_build(context->model, "attention_bytes", nodes, 4, out_region);
+}
+
 static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_region) {
-    replace_mask(node, context->options->strict_math);
+    bool strict = context->options->strict_math;
+    replace_mask(node, strict);
+    if (!strict && computes_in_bytes(node))
+        return form_bytes(context, node, out_region);
+    if (!strict)
+        drop_pairs(node);
     return tm_region_build(context->model, "attention", &node, 1, out_region);
 }
 

@@ -28,12 +28,17 @@
  * Products of 2, 3 or 5 and more dims are seen as 4 by views. One head of K and V for all heads of Q is a
  * group.
  *
+ * Pairs of quantisers on scores and probabilities are looked through, as attention rounds neither to the
+ * model's steps; not with --math=strict. Those on Q, K and V stay where all three and the probabilities have
+ * one of bytes: then attention computes in integers (form_attention_regions). Else they go too.
+ *
  * Nobody else may read scores or probabilities: who does, wants the big matrix that this avoids. For
  * float32 and float64. Not bit-exact: factors are applied at another place and sums taken in another order.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
 #include "passes/match_range.h"
+#include "passes/pair.h"
 #include "passes/rewrite.h"
 
 #include <math.h>
@@ -62,6 +67,8 @@ typedef struct attention {
     mask_part parts[MAX_PARTS];
     int part_count;
     bool guarded;
+    bool skips_pairs; /* of quantisers */
+    bool quantized;   /* the probabilities have one */
 } attention;
 
 /* ---- matching ---- */
@@ -82,6 +89,17 @@ static bool has_dims_of_scores(const tm_value *value, const tm_value *mask, atte
         return false;
     out->keys = last;
     return true;
+}
+
+/* What goes into the pair of quantisers that makes the value, or the value. */
+static tm_value *skip_pair(tm_match *match, tm_value *value, const attention *out, bool *out_found) {
+    tm_value *real = out->skips_pairs ? tm_pair_before(value) : NULL;
+    *out_found = real != NULL && value->producer->graph == match->graph;
+    if (!*out_found)
+        return value;
+    tm_match_add(match, value->producer->inputs[0]->producer);
+    tm_match_add(match, value->producer);
+    return real;
 }
 
 /* The scores are input `input` of `node`; `part` is what the node does to them. */
@@ -152,6 +170,8 @@ static bool match_scaled(tm_match *match, tm_value *value, double scale, int dep
 
 static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
     double fill;
+    bool pair;
+    value = skip_pair(match, value, out, &pair);
     tm_node *node =
         depth > 0 && value->producer != NULL ? tm_match_op(match, value, value->producer->op) : NULL;
     int saved = match->count;
@@ -165,7 +185,9 @@ static bool match_scores(tm_match *match, tm_value *value, double scale, int dep
                            .scores = value,
                            .scale = scale,
                            .guarded = out->guarded,
-                           .zeroed = out->zeroed};
+                           .zeroed = out->zeroed,
+                           .skips_pairs = out->skips_pairs,
+                           .quantized = out->quantized};
         return true;
     case TM_OP_Mul:
     case TM_OP_Div:
@@ -199,6 +221,7 @@ static bool match_scores(tm_match *match, tm_value *value, double scale, int dep
 /* p; p behind its guard; or p set to zero where a condition holds. */
 static bool match_probabilities(tm_match *match, tm_value *value, attention *out) {
     double zero;
+    value = skip_pair(match, value, out, &out->quantized);
     tm_node *where = tm_match_op(match, value, TM_OP_Where);
     if (where != NULL) {
         value = where->inputs[2];
@@ -476,13 +499,24 @@ static tm_code guard_rows(tm_node *before, tm_value *mask, tm_value **y) {
     return tm_match_make(before, TM_OP_Where, 3, choice, y);
 }
 
+/* Pairs on Q, K and V are of use together. */
+static void drop_pairs(attention *a) {
+    tm_value **operands[] = {&a->q, &a->kt, &a->v};
+    bool stay = a->quantized && tm_pair_is_of_bytes(a->q) && tm_pair_is_of_bytes(a->kt) && tm_pair_is_of_bytes(a->v);
+    for (int i = 0; !stay && i < 3; i++)
+        *operands[i] = tm_pair_inside(*operands[i]);
+}
+
 static tm_code build(tm_node *root, attention *a, bool guarded) {
     const tm_match match = {.graph = root->graph};
     tm_value *inputs[4], *result;
     int rank = a->scores->rank;
+    if (a->skips_pairs)
+        drop_pairs(a);
     take_factors(&match, &a->q, &a->scale);
     take_factors(&match, &a->kt, &a->scale);
-    TM_TRY(untranspose(root, a->kt, &a->k));
+    TM_TRY(untranspose(root, tm_pair_inside(a->kt), &a->k));
+    TM_TRY(tm_pair_around(root, a->kt, a->k, &a->k));
     take_factors(&match, &a->k, &a->scale);
     TM_TRY(make_mask(root, a, guarded, &inputs[3]));
     if (inputs[3] != NULL && a->keys != NULL)
@@ -491,9 +525,10 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
         view_mask(root, rank, &inputs[3]);
     if (a->head_factor != NULL)
         TM_TRY(tm_match_make(root, TM_OP_Mul, 2, (tm_value *[]){a->q, a->head_factor}, &a->q));
-    inputs[0] = view_operand(root, a->q);
-    inputs[1] = view_operand(root, a->k);
-    inputs[2] = view_operand(root, a->v);
+    for (int i = 0; i < 3; i++) {
+        tm_value *operand = i == 0 ? a->q : i == 1 ? a->k : a->v;
+        TM_TRY(tm_pair_around(root, operand, view_operand(root, tm_pair_inside(operand)), &inputs[i]));
+    }
     tm_node *node =
         tm_node_create(root->graph, root, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
     tm_node_set_float(node, "scale", a->scale);
@@ -524,7 +559,7 @@ static bool is_exact(const attention *a) {
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     tm_match match = {.graph = node->graph};
-    attention found = {0};
+    attention found = {.skips_pairs = !context->options->strict_math};
     if (node->op != TM_OP_MatMul || !tm_match_is_real(node->outputs[0]))
         return TM_OK;
     found.v = node->inputs[1];

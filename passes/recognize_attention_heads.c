@@ -14,12 +14,15 @@
  *     %q: f32[b, 4, s, 8] = Transpose(%q4) {perm = [0, 2, 1, 3]}      ->      Attention(%x, ...) {q_num_heads
  * = 4}
  *
+ * Pairs of quantisers stand in front of the attention then too, as they did.
+ *
  * Groups: head h of Q must read head h / group, which is what Expand of a dim behind the heads and a view
  * that merges the two do; Tile along the heads would be h % heads, and is left alone. Packing needs all four;
  * one that stays apart keeps them all apart. Exact: the same numbers are read from other places.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/pair.h"
 #include "passes/rewrite.h"
 
 #include <string.h>
@@ -97,14 +100,15 @@ static tm_code take_groups(tm_pass_context *context, tm_node *node) {
     tm_dim heads[2];
     tm_value *operands[2];
     for (int i = 0; i < 2; i++)
-        TM_TRY(ungroup_operand(node, node->inputs[1 + i], false, &heads[i], &operands[i]));
+        TM_TRY(ungroup_operand(node, tm_pair_inside(node->inputs[1 + i]), false, &heads[i], &operands[i]));
     tm_dim all = node->inputs[0]->dims[1];
     if (heads[0] == NULL || heads[0] != heads[1] || !tm_dim_is_constant(heads[0]) ||
         !tm_dim_is_constant(all) || heads[0]->constant < 1 || all->constant % heads[0]->constant != 0 ||
         node->inputs[1]->dims[1] != all || node->inputs[2]->dims[1] != all || !tm_pass_allow(context))
         return TM_OK;
     for (int i = 0; i < 2; i++) {
-        TM_TRY(ungroup_operand(node, node->inputs[1 + i], true, &heads[i], &operands[i]));
+        TM_TRY(ungroup_operand(node, tm_pair_inside(node->inputs[1 + i]), true, &heads[i], &operands[i]));
+        TM_TRY(tm_pair_around(node, node->inputs[1 + i], operands[i], &operands[i]));
         tm_node_set_input(node, 1 + i, operands[i]);
     }
     return TM_OK;
@@ -211,13 +215,15 @@ static tm_code take_transposes(tm_pass_context *context, tm_node *node) {
         !sizes_are_known(merge->outputs[0]))
         return TM_OK;
     for (int i = 0; i < 3; i++)
-        if (!can_pack(node->inputs[i]))
+        if (!can_pack(tm_pair_inside(node->inputs[i])))
             return TM_OK;
     if (!tm_pass_allow(context))
         return TM_OK;
     tm_value *inputs[4] = {NULL, NULL, NULL, node->input_count > 3 ? node->inputs[3] : NULL}, *result;
-    for (int i = 0; i < 3; i++)
-        TM_TRY(pack(merge, node->inputs[i], &inputs[i]));
+    for (int i = 0; i < 3; i++) {
+        TM_TRY(pack(merge, tm_pair_inside(node->inputs[i]), &inputs[i]));
+        TM_TRY(tm_pair_around(merge, node->inputs[i], inputs[i], &inputs[i]));
+    }
     tm_node *packed =
         tm_node_create(node->graph, merge, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
     for (int i = 0; i < tm_op_get(node->op)->attribute_count; i++)

@@ -9,7 +9,8 @@
  * and lanes beyond the last query repeat it, so that they compute and store the same answer. Squares of 8 by 8
  * are turned in registers by two rounds of shuffles; at the end of a row the last square overlaps the
  * one before it, which writes some numbers twice. It is the same work for all head sizes and levels, so it is
- * a kernel and costs no time of compilation.
+ * a kernel and costs no time of compilation. With a scale of 1 numbers are moved as they are, whatever their bits mean:
+ * attention on bytes turns words of them.
  */
 #include "runtime/kernel.h"
 #include "runtime/support.h"
@@ -39,8 +40,10 @@ static __attribute__((noinline)) void turn(const float *from, const int64_t *row
         row8 a[4], pairs[4], out[4];
         UNROLL for (int i = 0; i < 4; i++) {
             load_two(&a[i], from + rows[i] + c, from + rows[i + 4] + c);
-            a[i] *= scale;
         }
+        if (scale != 1)
+            UNROLL for (int i = 0; i < 4; i++)
+                a[i] *= scale;
         UNROLL for (int i = 0; i < 2; i++) {
             pairs[2 * i] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
             pairs[2 * i + 1] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -105,7 +108,7 @@ void tm_attention_turn_few(const float *from, int64_t stride, int64_t rows, int6
         for (int64_t c = 0; c < columns; c++) {
             row8 x;
             load_column(&x, from + c, stride, r, rows);
-            *(row8 *)(void *)(to + c * width + r) = x * scale;
+            *(row8 *)(void *)(to + c * width + r) = scale == 1 ? x : x * scale;
         }
 }
 

@@ -19,7 +19,8 @@ static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_ki
                                               &tm_region_kind_scan, &tm_region_kind_convolution,
                                               &tm_region_kind_window, &tm_region_kind_bottleneck,
                                               &tm_region_kind_pack, &tm_region_kind_tiles,
-                                              &tm_region_kind_attention_tiles, &tm_region_kind_bits};
+                                              &tm_region_kind_attention_tiles, &tm_region_kind_bits,
+                                              &tm_region_kind_attention_bytes};
 
 /* ---- key ---- */
 

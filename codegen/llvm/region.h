@@ -60,6 +60,7 @@ extern const tm_region_kind tm_region_kind_bottleneck;
 extern const tm_region_kind tm_region_kind_pack;
 extern const tm_region_kind tm_region_kind_tiles;
 extern const tm_region_kind tm_region_kind_attention_tiles;
+extern const tm_region_kind tm_region_kind_attention_bytes;
 
 /* Starts another function of the region's level, whose first parameter is that of its body: run and call. */
 LLVMValueRef tm_region_function(tm_region *r, const char *name, LLVMTypeRef type);

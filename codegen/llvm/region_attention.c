@@ -41,9 +41,13 @@ static int64_t head_count(const tm_attention *a, const tm_value *value, const ch
 }
 
 void tm_attention_set_up(tm_region *r, tm_attention *a) {
-    a->node = r->body->first;
-    for (int i = 0; i < 4; i++)
-        a->inputs[i] = i < a->node->input_count ? tm_region_input_number(r->body, a->node->inputs[i]) : -1;
+    a->node = r->body->last;
+    for (int i = 0; i < 4; i++) {
+        const tm_value *value = i < a->node->input_count ? a->node->inputs[i] : NULL;
+        if (value != NULL && value->producer != NULL) /* DequantizeLinear */
+            value = value->producer->inputs[0];
+        a->inputs[i] = value != NULL ? tm_region_input_number(r->body, value) : -1;
+    }
     const tm_value *q = operand(r, a, 0), *v = operand(r, a, 2);
     a->heads = head_count(a, q, "q_num_heads");
     a->kv_heads = head_count(a, operand(r, a, 1), "kv_num_heads");
@@ -148,8 +152,7 @@ static void end_attempts(tm_region *r, attempts *t) {
     tm_loop_end(r, &t->loop);
 }
 
-/* Which the `width` queries of the unit from number `part` on are, or what is left of them. */
-static void choose_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
+void tm_attention_choose_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
     LLVMBuilderRef b = r->e->builder;
     a->query = tm_add(r, a->first_query, part);
     a->lanes = tm_min(r, tm_int(r, a->width), tm_sub(r, a->query_count, part));
@@ -228,7 +231,7 @@ static void all_keys(tm_region *r, tm_attention *a) {
 
 /* Queries of a unit from number `part` on. */
 static void some_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
-    choose_queries(r, a, part);
+    tm_attention_choose_queries(r, a, part);
     tm_attention_turn_columns(r, a, 0);
     for (int d = 0; a->size <= TM_ATTENTION_UNROLLED && d < a->size; d++)
         for (int j = 0; j < a->vectors; j++)
@@ -269,7 +272,7 @@ static void leave_queries(tm_region *r, const tm_attention *a, LLVMValueRef part
 }
 
 static void resume_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
-    choose_queries(r, a, part);
+    tm_attention_choose_queries(r, a, part);
     begin_queries(r, a);
     for (int j = 0; j < a->vectors; j++) {
         LLVMValueRef at = tm_add(r, part, tm_int(r, (int64_t)j * r->lanes));
@@ -281,7 +284,7 @@ static void resume_queries(tm_region *r, tm_attention *a, LLVMValueRef part) {
 /* The same with all queries of the unit going through a tile of keys before the next one. */
 static void all_keys_by_tiles(tm_region *r, tm_attention *a) {
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), a->query_count, a->width);
-    choose_queries(r, a, part.index);
+    tm_attention_choose_queries(r, a, part.index);
     begin_queries(r, a);
     clear(r, a);
     leave_queries(r, a, part.index);

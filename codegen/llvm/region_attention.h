@@ -9,6 +9,7 @@
  *     region_attention_mix.c        their second product, with columns of V in the lanes
  *     region_attention_one.c        the single query of a decoder's step
  *     region_attention_tiles.c      bfloat16 on tiles
+ *     region_attention_bytes.c      quantised values
  */
 #ifndef TM_CODEGEN_LLVM_REGION_ATTENTION_H
 #define TM_CODEGEN_LLVM_REGION_ATTENTION_H
@@ -73,6 +74,9 @@ LLVMValueRef tm_attention_get(tm_region *r, const tm_attention *a, LLVMValueRef 
                               int j);
 void tm_attention_put(tm_region *r, const tm_attention *a, LLVMValueRef value, LLVMValueRef buffer,
                       LLVMValueRef row, int j);
+
+/* Which the `width` queries of the unit from number `part` on are, or what is left of them. */
+void tm_attention_choose_queries(tm_region *r, tm_attention *a, LLVMValueRef part);
 
 /* Where the mask stands for the current batch and head. */
 void tm_attention_set_mask(tm_region *r, tm_attention *a);

@@ -191,6 +191,12 @@ static const word_form *find_form(const tm_region *r, tamis_type type) {
     return form;
 }
 
+tm_byte_dot tm_byte_dot_of(const tm_region *r, bool *out_signed) {
+    const word_form *form = find_form(r, TAMIS_TYPE_UINT8);
+    *out_signed = form->signed_left;
+    return form->parts == 1 ? form->add : NULL;
+}
+
 /* A band of A holds whole tiles of rows, where their number divides the band's: then they are read where they
  * are. */
 static shape choose(const tm_region *r, const tm_tiles *t) {

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_attention_bytes_products.c: the two products of attention on bytes.
+ *
+ *     sum[key][lanes]      = sum over d of K[key][d] * (Q[lanes][d] - zero of Q)      queries in the lanes
+ *     Y[query][lanes]      = sum over keys of weight[key][query] * V[key][lanes]      columns of V in the lanes
+ *
+ * Both are whole numbers below 2^24, so that it does not matter how they come about:
+ *
+ *     dot products of four bytes    Q is turned in words of four d, K read word by word where it lies; weights are
+ *                                   words of four keys, V is packed in such words. The zero of Q times the sum of
+ *                                   each row of K is what a key's sum starts with.
+ *     all other levels              float32, exactly: Q is turned as floats less their zero, K widened for the
+ *                                   keys at hand, V where it is multiplied
+ *
+ * What depends on the query alone moves all its scores alike, and softmax does not see that: the zero of K is
+ * never taken off. That of V moves the answer alone.
+ */
+#include "codegen/llvm/region_attention_bytes.h"
+
+#define VECTORS 3 /* of columns at once, at most */
+#define ROWS 8    /* queries at once, at most */
+#define SIGNS ((int64_t)0x80808080)
+#define B (r->e->builder)
+
+static LLVMValueRef address(tm_region *r, LLVMTypeRef type, LLVMValueRef base, LLVMValueRef index) {
+    return LLVMBuildInBoundsGEP2(B, type, base, &index, 1, "");
+}
+
+static LLVMTypeRef words(tm_region *r) {
+    return tm_vector_type(r, TAMIS_TYPE_INT32);
+}
+
+static LLVMTypeRef floats(tm_region *r) {
+    return tm_vector_type(r, TAMIS_TYPE_FLOAT);
+}
+
+static LLVMValueRef number(tm_region *r, int64_t value) {
+    return tm_splat(r, tm_emit_i32(r->e, value));
+}
+
+static LLVMValueRef held(tm_region *r, LLVMTypeRef type, LLVMValueRef slot) {
+    return LLVMBuildLoad2(B, type, slot, "");
+}
+
+/* A word of memory in all lanes; not aligned. */
+static LLVMValueRef load_word(tm_region *r, LLVMValueRef at) {
+    LLVMValueRef word = LLVMBuildLoad2(B, r->e->i32, at, "");
+    LLVMSetAlignment(word, 1);
+    return tm_splat(r, word);
+}
+
+LLVMValueRef tm_attention_bytes_row(tm_region *r, const tm_attention_bytes *a, int i, LLVMValueRef row) {
+    const tm_attention *s = &a->shared;
+    row = tm_min(r, row, tm_sub(r, i == 0 ? s->queries : s->keys, tm_int(r, 1)));
+    return address(r, r->e->i8, s->data[i], tm_attention_row(r, s, i, row));
+}
+
+/* ---- packing ---- */
+
+/* The sum of bytes of a row of K, as parts that are powers of two long. */
+static LLVMValueRef sum_of_row(tm_region *r, LLVMValueRef row, int64_t size) {
+    LLVMValueRef sum = tm_emit_i32(r->e, 0);
+    for (int64_t at = 0, part = 64; at < size; at += part) {
+        while (part > size - at)
+            part /= 2;
+        LLVMTypeRef bytes = LLVMVectorType(r->e->i8, (unsigned)part), wide = LLVMVectorType(r->e->i32, (unsigned)part);
+        LLVMValueRef x = LLVMBuildLoad2(B, bytes, address(r, r->e->i8, row, tm_int(r, at)), "");
+        LLVMSetAlignment(x, 1);
+        x = LLVMBuildZExt(B, x, wide, "");
+        sum = LLVMBuildAdd(B, sum, tm_intrinsic(r, "llvm.vector.reduce.add", wide, &x, 1), "");
+    }
+    return sum;
+}
+
+static void sum_keys(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
+    int block = a->shared.block;
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_mul(r, tm_ceildiv(r, count, block), tm_int(r, block)), 1);
+    LLVMValueRef row = tm_attention_bytes_row(r, a, 1, tm_add(r, first, key.index));
+    LLVMValueRef start = LLVMBuildMul(B, sum_of_row(r, row, a->shared.size), LLVMBuildNeg(B, a->query_zero, ""), "");
+    LLVMBuildStore(B, start, address(r, r->e->i32, a->key_sums, key.index));
+    tm_loop_end(r, &key);
+}
+
+/* Four rows of V as words of four keys. Weights of rows that are not there are 0. */
+static void pack_words(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
+    tm_loop group = tm_loop_begin(r, tm_int(r, 0), tm_ceildiv(r, count, 4), 1);
+    LLVMValueRef rows[4], key = tm_add(r, first, tm_mul(r, group.index, tm_int(r, 4)));
+    for (int i = 0; i < 4; i++)
+        rows[i] = tm_attention_bytes_row(r, a, 2, tm_add(r, key, tm_int(r, i)));
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.value_size), r->lanes);
+    if (a->shared.value_size % r->lanes != 0)
+        r->mask = tm_tail_mask(r, tm_sub(r, tm_int(r, a->shared.value_size), column.index));
+    LLVMValueRef word = NULL;
+    for (int i = 0; i < 4; i++) {
+        LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_UINT8, rows[i], column.index);
+        x = LLVMBuildZExt(B, x, words(r), "");
+        word = i == 0 ? x : LLVMBuildOr(B, word, LLVMBuildShl(B, x, number(r, 8 * i), ""), "");
+    }
+    r->mask = NULL;
+    LLVMValueRef at = tm_add(r, tm_mul(r, group.index, tm_int(r, a->padded)), column.index);
+    tm_store_vector(r, TAMIS_TYPE_INT32, word, a->values, at);
+    tm_loop_end(r, &column);
+    tm_loop_end(r, &group);
+}
+
+/* Rows of V with room for whole vectors behind each. */
+static void pack_rows(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
+    LLVMValueRef row = tm_attention_bytes_row(r, a, 2, tm_add(r, first, key.index));
+    LLVMValueRef to = address(r, r->e->i8, a->values, tm_mul(r, key.index, tm_int(r, a->padded)));
+    LLVMBuildMemCpy(B, to, 1, row, 1, tm_int(r, a->shared.value_size));
+    tm_loop_end(r, &key);
+}
+
+void tm_attention_bytes_pack(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
+    if (a->dot == NULL) {
+        pack_rows(r, a, first, count);
+        return;
+    }
+    pack_words(r, a, first, count);
+    sum_keys(r, a, first, count);
+}
+
+static void turn_words(tm_region *r, const tm_attention_bytes *a) {
+    const tm_attention *s = &a->shared;
+    int64_t columns = s->size / 4;
+    LLVMValueRef arguments[7] = {tm_attention_bytes_row(r, a, 0, s->query),
+                                 tm_int(r, tm_attention_row_stride(r, s, 0) / 4),
+                                 s->lanes,
+                                 tm_int(r, columns),
+                                 a->turned,
+                                 tm_int(r, s->width),
+                                 LLVMConstReal(r->e->f32, 1)};
+    tm_emit_call(r->e, columns < 8 ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
+}
+
+static void turn_floats(tm_region *r, const tm_attention_bytes *a) {
+    const tm_attention *s = &a->shared;
+    LLVMValueRef last = tm_sub(r, s->lanes, tm_int(r, 1));
+    tm_loop lane = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->width), 1);
+    LLVMValueRef row = tm_attention_bytes_row(r, a, 0, tm_add(r, s->query, tm_min(r, lane.index, last)));
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->size), 1);
+    LLVMValueRef x = LLVMBuildLoad2(B, r->e->i8, address(r, r->e->i8, row, d.index), "");
+    x = LLVMBuildSub(B, LLVMBuildSExt(B, x, r->e->i32, ""), a->query_zero, "");
+    LLVMBuildStore(B, LLVMBuildSIToFP(B, x, r->e->f32, ""),
+                   tm_element(r, a->turned, tm_add(r, tm_mul(r, d.index, tm_int(r, s->width)), lane.index)));
+    tm_loop_end(r, &d);
+    tm_loop_end(r, &lane);
+}
+
+void tm_attention_bytes_turn(tm_region *r, const tm_attention_bytes *a) {
+    if (a->dot != NULL)
+        turn_words(r, a);
+    else
+        turn_floats(r, a);
+}
+
+/* ---- the first product ---- */
+
+static LLVMValueRef turned(tm_region *r, const tm_attention_bytes *a, LLVMValueRef row, int j) {
+    LLVMValueRef at = tm_add(r, tm_mul(r, row, tm_int(r, a->shared.width)), tm_int(r, (int64_t)j * r->lanes));
+    return tm_load_vector(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_FLOAT, a->turned, at);
+}
+
+static void score_by_dot(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef block,
+                         LLVMValueRef sums[TM_ATTENTION_KEYS][TM_ATTENTION_VECTORS]) {
+    const tm_attention *s = &a->shared;
+    LLVMValueRef rows[TM_ATTENTION_KEYS], shift[TM_ATTENTION_VECTORS], q[TM_ATTENTION_VECTORS];
+    for (int i = 0; i < s->block; i++) {
+        LLVMValueRef key = tm_add(r, block, tm_int(r, i));
+        rows[i] = tm_attention_bytes_row(r, a, 1, tm_add(r, first, key));
+        LLVMValueRef start = LLVMBuildLoad2(B, r->e->i32, address(r, r->e->i32, a->key_sums, key), "");
+        for (int j = 0; j < s->vectors; j++)
+            sums[i][j] = tm_slot(r, tm_splat(r, start));
+    }
+    for (int j = 0; a->is_signed && j < s->vectors; j++)
+        shift[j] = tm_slot(r, LLVMConstNull(words(r)));
+    tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->size / 4), 1);
+    for (int j = 0; j < s->vectors; j++) {
+        q[j] = turned(r, a, word.index, j);
+        if (a->is_signed)
+            LLVMBuildStore(B, a->dot(r, held(r, words(r), shift[j]), number(r, SIGNS), q[j]), shift[j]);
+    }
+    for (int i = 0; i < s->block; i++) {
+        LLVMValueRef k = load_word(r, address(r, r->e->i8, rows[i], tm_mul(r, word.index, tm_int(r, 4))));
+        if (a->is_signed)
+            k = LLVMBuildXor(B, k, number(r, SIGNS), "");
+        for (int j = 0; j < s->vectors; j++)
+            LLVMBuildStore(B, a->dot(r, held(r, words(r), sums[i][j]), k, q[j]), sums[i][j]);
+    }
+    tm_loop_end(r, &word);
+    for (int i = 0; i < s->block; i++)
+        for (int j = 0; j < s->vectors; j++) {
+            LLVMValueRef sum = held(r, words(r), sums[i][j]);
+            if (a->is_signed)
+                sum = LLVMBuildSub(B, sum, held(r, words(r), shift[j]), "");
+            sums[i][j] = LLVMBuildSIToFP(B, sum, floats(r), "");
+        }
+}
+
+/* The keys at hand as floats. */
+static void widen_keys(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first) {
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.block), 1);
+    LLVMValueRef row = tm_attention_bytes_row(r, a, 1, tm_add(r, first, key.index));
+    LLVMValueRef to = tm_element(r, a->wide, tm_mul(r, key.index, tm_int(r, a->shared.size)));
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), 4);
+    LLVMValueRef x = LLVMBuildLoad2(B, LLVMVectorType(r->e->i8, 4), address(r, r->e->i8, row, d.index), "");
+    LLVMSetAlignment(x, 1);
+    x = LLVMBuildUIToFP(B, x, LLVMVectorType(r->e->f32, 4), "");
+    LLVMSetAlignment(LLVMBuildStore(B, x, tm_element(r, to, d.index)), 4);
+    tm_loop_end(r, &d);
+    tm_loop_end(r, &key);
+}
+
+static void score_in_floats(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef block,
+                            LLVMValueRef sums[TM_ATTENTION_KEYS][TM_ATTENTION_VECTORS]) {
+    const tm_attention *s = &a->shared;
+    LLVMValueRef q[TM_ATTENTION_VECTORS];
+    widen_keys(r, a, tm_add(r, first, block));
+    for (int i = 0; i < s->block; i++)
+        for (int j = 0; j < s->vectors; j++)
+            sums[i][j] = tm_slot(r, tm_splat_f32(r, 0));
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->size), 1);
+    for (int j = 0; j < s->vectors; j++)
+        q[j] = turned(r, a, d.index, j);
+    for (int i = 0; i < s->block; i++) {
+        LLVMValueRef k = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->wide, tm_add(r, d.index, tm_int(r, i * s->size)));
+        for (int j = 0; j < s->vectors; j++)
+            LLVMBuildStore(B, tm_fma(r, k, q[j], tm_held(r, sums[i][j])), sums[i][j]);
+    }
+    tm_loop_end(r, &d);
+    for (int i = 0; i < s->block; i++)
+        for (int j = 0; j < s->vectors; j++)
+            sums[i][j] = tm_held(r, sums[i][j]);
+}
+
+void tm_attention_bytes_score(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef block,
+                              LLVMValueRef sums[TM_ATTENTION_KEYS][TM_ATTENTION_VECTORS]) {
+    (a->dot != NULL ? score_by_dot : score_in_floats)(r, a, first, block, sums);
+}
+
+/* ---- the second product ---- */
+
+typedef struct columns {
+    LLVMValueRef first; /* in a row of V */
+    LLVMValueRef mask;  /* of the last vector; NULL: all of it */
+    int vectors;
+} columns;
+
+typedef LLVMValueRef sums_of[ROWS + 1][VECTORS];
+
+static LLVMTypeRef sum_type(tm_region *r, const tm_attention_bytes *a) {
+    return a->dot != NULL ? words(r) : floats(r);
+}
+
+/* Four keys, or one, for the queries from `query` on: sums[a->rows] are those of the left bytes' shift. */
+static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query, LLVMValueRef key,
+                     sums_of sums) {
+    LLVMValueRef x[VECTORS], line = tm_add(r, tm_mul(r, key, tm_int(r, a->padded)), c->first);
+    for (int v = 0; v < c->vectors; v++) {
+        LLVMValueRef at = tm_add(r, line, tm_int(r, (int64_t)v * r->lanes));
+        x[v] = tm_load_vector(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_INT8, a->values, at);
+        if (a->dot == NULL)
+            x[v] = LLVMBuildSIToFP(B, x[v], floats(r), "");
+        else if (a->is_signed)
+            LLVMBuildStore(B, a->dot(r, held(r, words(r), sums[a->rows][v]), number(r, SIGNS), x[v]), sums[a->rows][v]);
+    }
+    LLVMValueRef weights = tm_add(r, tm_mul(r, key, tm_int(r, a->shared.width)), query);
+    for (int i = 0; i < a->rows; i++) {
+        LLVMValueRef w = tm_load_splat(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_FLOAT, a->shared.scores,
+                                       tm_add(r, weights, tm_int(r, i)));
+        if (a->is_signed)
+            w = LLVMBuildXor(B, w, number(r, SIGNS), "");
+        for (int v = 0; v < c->vectors; v++) {
+            LLVMValueRef sum = held(r, sum_type(r, a), sums[i][v]);
+            sum = a->dot != NULL ? a->dot(r, sum, w, x[v]) : tm_fma(r, w, x[v], sum);
+            LLVMBuildStore(B, sum, sums[i][v]);
+        }
+    }
+}
+
+static LLVMValueRef out_row(tm_region *r, const tm_attention_bytes *a, LLVMValueRef query) {
+    const tm_attention *s = &a->shared;
+    LLVMValueRef row = tm_add(r, s->query, tm_min(r, query, tm_sub(r, s->lanes, tm_int(r, 1))));
+    return tm_element(r, s->out, tm_attention_row(r, s, 3, row));
+}
+
+/* What the tile adds to the answer of query number `query` of those at hand. */
+static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query, sums_of sums,
+                    int i) {
+    LLVMValueRef row = out_row(r, a, query), up = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, query), down = NULL;
+    if (!a->single)
+        down = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, tm_add(r, query, tm_int(r, a->shared.width)));
+    for (int v = 0; v < c->vectors; v++) {
+        LLVMValueRef y = tm_splat(r, a->offset), sum = held(r, sum_type(r, a), sums[i][v]);
+        LLVMValueRef at = tm_add(r, c->first, tm_int(r, (int64_t)v * r->lanes));
+        if (a->is_signed)
+            sum = LLVMBuildSub(B, sum, held(r, words(r), sums[a->rows][v]), "");
+        if (a->dot != NULL)
+            sum = LLVMBuildSIToFP(B, sum, floats(r), "");
+        r->mask = v == c->vectors - 1 ? c->mask : NULL;
+        if (!a->single) {
+            LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, row, at);
+            y = tm_fma(r, LLVMBuildSelect(B, a->is_first, tm_splat_f32(r, 0), old, ""), down, y);
+        }
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_fma(r, sum, up, y), row, at);
+        r->mask = NULL;
+    }
+}
+
+static void mix_tile(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query,
+                     LLVMValueRef count) {
+    sums_of sums;
+    for (int i = 0; i < a->rows + a->is_signed; i++)
+        for (int v = 0; v < c->vectors; v++)
+            sums[i][v] = tm_slot(r, LLVMConstNull(sum_type(r, a)));
+    tm_loop key = tm_loop_begin(r, tm_int(r, 0), a->dot != NULL ? tm_ceildiv(r, count, 4) : count, 1);
+    add_keys(r, a, c, query, key.index, sums);
+    tm_loop_end(r, &key);
+    /* The last query is repeated behind it: from the last row on, so that none is read when it was added to. */
+    for (int i = 0; i < a->rows; i++) {
+        LLVMValueRef own = tm_add(r, query, tm_int(r, i));
+        LLVMBasicBlockRef after = a->single ? NULL : tm_if_begin(r, tm_less(r, own, a->shared.lanes));
+        add_row(r, a, c, own, sums, i);
+        if (after != NULL)
+            tm_if_end(r, after);
+    }
+}
+
+/* `groups` groups of columns from *first on, for all queries at hand. */
+static void mix_groups(tm_region *r, const tm_attention_bytes *a, int64_t *first, int vectors, int64_t groups,
+                       LLVMValueRef count) {
+    int64_t step = (int64_t)vectors * r->lanes, end = *first + groups * step;
+    if (groups == 0)
+        return;
+    tm_loop column = tm_loop_begin(r, tm_int(r, *first), tm_int(r, end), step);
+    columns c = {.first = column.index, .vectors = vectors};
+    if (end > a->shared.value_size) {
+        LLVMValueRef last = tm_add(r, column.index, tm_int(r, step - r->lanes));
+        c.mask = tm_tail_mask(r, tm_sub(r, tm_int(r, a->shared.value_size), last));
+    }
+    tm_loop query = tm_loop_begin(r, tm_int(r, 0), a->shared.lanes, a->rows);
+    mix_tile(r, a, &c, query.index, count);
+    tm_loop_end(r, &query);
+    tm_loop_end(r, &column);
+    *first = end;
+}
+
+void tm_attention_bytes_mix(tm_region *r, const tm_attention_bytes *a, LLVMValueRef count) {
+    int64_t vectors = a->padded / r->lanes, rest = vectors % 3, first = 0;
+    int64_t ones = vectors == 1, twos = rest == 0 || ones ? 0 : 3 - rest, threes = (vectors - 2 * twos - ones) / 3;
+    mix_groups(r, a, &first, 3, threes, count);
+    mix_groups(r, a, &first, 2, twos, count);
+    mix_groups(r, a, &first, 1, ones, count);
+}
+
+void tm_attention_bytes_clear(tm_region *r, const tm_attention_bytes *a) {
+    tm_loop query = tm_loop_begin(r, tm_int(r, 0), a->shared.query_count, 1);
+    LLVMValueRef row =
+        tm_element(r, a->shared.out, tm_attention_row(r, &a->shared, 3, tm_add(r, a->shared.first_query, query.index)));
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.value_size), 1);
+    LLVMBuildStore(B, LLVMConstReal(r->e->f32, 0), tm_element(r, row, d.index));
+    tm_loop_end(r, &d);
+    tm_loop_end(r, &query);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pair.h: pairs of QuantizeLinear and DequantizeLinear, as quantisers put them around operands.
+ */
+#ifndef TM_PASSES_PAIR_H
+#define TM_PASSES_PAIR_H
+
+#include "passes/passes.h"
+
+/* What goes into the pair whose result the value is; NULL: there is none. */
+tm_value *tm_pair_before(const tm_value *value);
+/* Is it a pair of bytes with one scale and zero point, which are known? */
+bool tm_pair_is_of_bytes(const tm_value *value);
+/* What goes into the pair, or the value. */
+tm_value *tm_pair_inside(tm_value *value);
+/* x with a pair like the one whose result `like` is; x itself when that is none. */
+TM_MUST_USE tm_code tm_pair_around(tm_node *before, const tm_value *like, tm_value *x, tm_value **out);
+
+#endif
