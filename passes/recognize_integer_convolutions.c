@@ -21,6 +21,7 @@
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/quantized.h"
 #include "passes/rewrite.h"
 #include "passes/window_form.h"
 
@@ -132,29 +133,29 @@ static tm_code real_sums(tm_node *node, const operands *o, bool depthwise, tm_va
 
 static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     tm_window_form form;
-    const tm_node *left = node->inputs[0]->producer, *right = node->inputs[1]->producer;
-    if (left == NULL || right == NULL || left->op != TM_OP_DequantizeLinear ||
-        right->op != TM_OP_DequantizeLinear || tm_node_int(left, "block_size") != 0 ||
-        tm_node_int(right, "block_size") != 0)
+    tm_quantized left, right;
+    if (!tm_quantized_find(node->inputs[0], &left) || left.by_row ||
+        !tm_quantized_weights(node, node->inputs[1], 0, &right))
         return TM_OK;
-    operands o = {left->inputs[0], tm_infer_input(left, 2), right->inputs[0], tm_infer_input(right, 2)};
+    tamis_type type = node->outputs[0]->type;
+    operands o = {left.integers, left.zero, right.integers, right.zero};
     tm_value *bias = tm_infer_input(node, 2), *result, *scale;
-    int64_t axis = tm_node_int(right, "axis");
-    bool filters = axis == 0 || axis == -o.w->rank || tm_match_is_single(right->inputs[1]);
-    if (!tm_match_is_byte(o.x) || !tm_match_is_byte(o.w) || !tm_match_is_single(left->inputs[1]) ||
-        !tm_match_is_single(o.x_zero) || !filters || node->outputs[0]->type != TAMIS_TYPE_FLOAT ||
-        left->inputs[1]->type != TAMIS_TYPE_FLOAT || right->inputs[1]->type != TAMIS_TYPE_FLOAT ||
-        !is_along_filters(right->inputs[1], o.w) || !is_along_filters(o.w_zero, o.w))
-        return TM_OK;
     bool depthwise = is_depthwise(node, &o, NULL);
     if (!(depthwise || tm_window_form_integer(node, o.w, &form)) || !tm_pass_allow(context))
         return TM_OK;
     int rank = node->outputs[0]->rank;
-    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left->inputs[1], right->inputs[1], &scale));
+    tm_quantized_widen(node, &left);
+    o.x = left.integers;
+    o.x_zero = left.zero;
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left.scale, right.scale, &scale));
     TM_TRY(real_sums(node, &o, depthwise, &result));
     TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
-    if (bias != NULL)
+    if (bias != NULL) {
+        bias = type == TAMIS_TYPE_FLOAT ? bias : tm_match_make_cast(node, bias, TAMIS_TYPE_FLOAT);
         TM_TRY(tm_match_make_pair(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
+    }
+    if (type != TAMIS_TYPE_FLOAT)
+        result = tm_match_make_cast(node, result, type);
     tm_match_replace(node, result->producer);
     return TM_OK;
 }

@@ -11,63 +11,33 @@
  * One form for all that exporters write, which form_integer_regions turns into loops; it is the arithmetic of
  * the integer operators, exact until the one multiplication. The scale of the left side is one number, or one
  * for each row: a block of the length of the row; then there are two multiplications, by columns and by rows.
- * That of the weights is one number or one for each column. Gemm, its transposed weights and its bias are
- * taken along. Not bit-exact for the first form: its sums were rounded in float32.
+ * That of the weights is one number or one for each column; in which integers and scales they are stored, and
+ * what moves the weights before they are multiplied, is the matter of quantized.c. Gemm, its transposed weights
+ * and its bias are taken along. Not bit-exact for the first form: its sums were rounded in float32, or to the
+ * type of the scales.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/quantized.h"
 
-#include <string.h>
+/* What a product multiplies: MatMul, or a Gemm that is one. */
+typedef struct product {
+    bool turned; /* the weights lie as [n, k] */
+    double alpha, beta;
+    tm_value *bias; /* or NULL */
+} product;
 
-/* The weights of a product: integers [k, n], turned if they lie as [n, k]. */
-typedef struct weights {
-    tm_value *integers, *scale, *zero; /* zero: or NULL */
-    bool turned;
-} weights;
-
-/* A parameter of the weights is one number or lies along the columns of the product. */
-static bool is_along_columns(const tm_value *parameter, const tm_value *integers, int column_axis,
-                             int64_t axis) {
-    if (tm_match_is_single(parameter))
-        return true;
-    axis += axis < 0 ? integers->rank : 0;
-    return parameter->rank == 1 && axis == column_axis;
-}
-
-static bool find_weights(const tm_value *value, bool turned, weights *out) {
-    const tm_node *node = value->producer;
-    int64_t perm[TAMIS_MAX_RANK];
-    while (node != NULL && node->op == TM_OP_Transpose && value->rank == 2) {
-        const tm_attribute *list = tm_node_attribute(node, "perm");
-        perm[0] = list->present ? list->ints[0] : 1;
-        turned = perm[0] == 1 ? !turned : turned;
-        value = node->inputs[0];
-        node = value->producer;
-    }
-    if (node == NULL || node->op != TM_OP_DequantizeLinear || tm_node_int(node, "block_size") != 0)
-        return false;
-    *out =
-        (weights){node->inputs[0], node->inputs[1], node->input_count > 2 ? node->inputs[2] : NULL, turned};
-    int64_t axis = tm_node_int(node, "axis");
-    const tm_value *v = out->integers;
-    return v->constant != NULL && v->rank == 2 && tm_match_is_byte(v) && out->scale->constant != NULL &&
-           out->scale->type == TAMIS_TYPE_FLOAT && (out->zero == NULL || out->zero->constant != NULL) &&
-           is_along_columns(out->scale, v, turned ? 0 : 1, axis) &&
-           is_along_columns(out->zero, v, turned ? 0 : 1, axis);
-}
-
-/* MatMul, or Gemm that is one with a bias of one row. */
-static bool is_product(const tm_node *node, bool *out_turned, tm_value **out_bias) {
-    *out_bias = NULL;
-    *out_turned = false;
+static bool read_product(const tm_node *node, product *out) {
+    *out = (product){.alpha = 1, .beta = 1};
     if (node->op == TM_OP_MatMul)
         return true;
     if (node->op != TM_OP_Gemm)
         return false;
-    *out_turned = tm_node_int(node, "transB") != 0;
-    *out_bias = node->input_count > 2 ? node->inputs[2] : NULL;
-    return tm_node_int(node, "transA") == 0 && tm_node_float(node, "alpha") == 1 &&
-           (*out_bias == NULL || tm_node_float(node, "beta") == 1);
+    out->turned = tm_node_int(node, "transB") != 0;
+    out->bias = tm_infer_input(node, 2);
+    out->alpha = tm_node_float(node, "alpha");
+    out->beta = tm_node_float(node, "beta");
+    return tm_node_int(node, "transA") == 0;
 }
 
 /* Mul(Cast(MatMulInteger(..)), scale). A lone zero point of rank 1 may stay as it is. */
@@ -83,39 +53,53 @@ static tm_code integer_product(tm_node *before, tm_value *a, tm_value *a_zero, t
                               out);
 }
 
-/* Bytes with one scale, or with a scale for each row and no zero point. */
-static bool is_left_side(const tm_node *node, bool *out_by_row) {
-    if (node == NULL || node->op != TM_OP_DequantizeLinear || !tm_match_is_byte(node->inputs[0]) ||
-        node->inputs[0]->constant != NULL || node->inputs[0]->rank < 2 ||
-        node->inputs[1]->type != TAMIS_TYPE_FLOAT)
-        return false;
-    *out_by_row = tm_match_is_row_scale(node) && tm_infer_input(node, 2) == NULL;
-    return *out_by_row || (tm_node_int(node, "block_size") == 0 && tm_match_is_single(node->inputs[1]));
+/* value * number */
+static tm_code scaled(tm_node *before, tm_value **value, double number) {
+    if (number == 1)
+        return TM_OK;
+    tm_constant *factor = tm_constant_create_scalar(before->graph->model->arena, TAMIS_TYPE_FLOAT, number);
+    return tm_match_make_pair(before, TM_OP_Mul, *value, tm_value_create_constant(before->graph, NULL, factor),
+                              value);
+}
+
+/* A matrix behind dims of one, which the other factor need not have. */
+static bool is_matrix(const tm_value *weights, const tm_value *left) {
+    bool matrix = weights->rank >= 2 && weights->rank <= left->rank;
+    for (int i = 0; matrix && i < weights->rank - 2; i++)
+        matrix = tm_dim_is(weights->dims[i], 1);
+    return matrix;
 }
 
 static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
-    bool turned, by_row;
-    tm_value *bias, *product, *scale;
-    weights w;
-    if (!is_product(node, &turned, &bias) || node->inputs[0]->type != TAMIS_TYPE_FLOAT)
+    product p;
+    tm_quantized left, right;
+    if (!read_product(node, &p) || !tm_quantized_find(node->inputs[0], &left) ||
+        node->inputs[0]->rank < 2 || !is_matrix(node->inputs[1], node->inputs[0]))
         return TM_OK;
-    const tm_node *left = node->inputs[0]->producer;
-    if (!is_left_side(left, &by_row) || !find_weights(node->inputs[1], turned, &w) || !tm_pass_allow(context))
+    tm_value *weights = node->inputs[1], *result, *scale;
+    int rank = weights->rank;
+    tamis_type type = node->outputs[0]->type;
+    if (!tm_quantized_weights(node, weights, p.turned ? rank - 2 : rank - 1, &right) || !tm_pass_allow(context))
         return TM_OK;
-    if (w.turned)
-        TM_TRY(tm_match_make_transpose(node, w.integers, (const int64_t[]){1, 0}, &w.integers));
-    scale = w.scale;
-    if (!by_row)
-        TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left->inputs[1], w.scale, &scale));
-    TM_TRY(integer_product(node, left->inputs[0], tm_infer_input(left, 2), w.integers, w.zero, scale, &product));
-    if (by_row)
-        TM_TRY(tm_match_make_pair(node, TM_OP_Mul, product, left->inputs[1], &product));
-    tm_node *last = product->producer;
-    if (bias != NULL) {
-        TM_TRY(tm_match_make_pair(node, TM_OP_Add, product, bias, &product));
-        last = product->producer;
+    tm_quantized_widen(node, &left);
+    right.integers = tm_match_view(node, right.integers, 2, weights->dims + rank - 2);
+    if (p.turned)
+        TM_TRY(tm_match_make_transpose(node, right.integers, (const int64_t[]){1, 0}, &right.integers));
+    scale = right.scale;
+    if (!left.by_row)
+        TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left.scale, right.scale, &scale));
+    TM_TRY(scaled(node, &scale, p.alpha));
+    TM_TRY(integer_product(node, left.integers, left.zero, right.integers, right.zero, scale, &result));
+    if (left.by_row)
+        TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, left.scale, &result));
+    if (p.bias != NULL) {
+        tm_value *bias = type == TAMIS_TYPE_FLOAT ? p.bias : tm_match_make_cast(node, p.bias, TAMIS_TYPE_FLOAT);
+        TM_TRY(scaled(node, &bias, p.beta));
+        TM_TRY(tm_match_make_pair(node, TM_OP_Add, result, bias, &result));
     }
-    tm_match_replace(node, last);
+    if (type != TAMIS_TYPE_FLOAT)
+        result = tm_match_make_cast(node, result, type);
+    tm_match_replace(node, result->producer);
     return TM_OK;
 }
 
