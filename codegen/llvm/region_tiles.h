@@ -28,7 +28,8 @@ typedef struct tm_tiles {
     LLVMValueRef column;      /* first of the panel */
     LLVMValueRef panel;       /* its data */
     /* state of a generator over the units of a call */
-    LLVMValueRef sums, copy;                                                            /* stack buffers */
+    LLVMValueRef ahead, ahead_bytes; /* of the next panel: slot of the byte fetched next, bytes in a step */
+    LLVMValueRef sums, copy;         /* stack buffers */
     LLVMValueRef waiting_sums, waiting_row, waiting_column, waiting_done, waiting_rows; /* slots */
 } tm_tiles;
 

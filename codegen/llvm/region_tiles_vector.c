@@ -19,7 +19,8 @@
  * Where words are taken apart, the rows' part of A, some steps of K at a time, is first copied to a buffer on
  * the stack, widened: each word of A is used for all lanes, so widening it there costs a lane's share. Rows
  * come in three counts, most first, and each sums its k in one order, so that the answer does not depend on
- * the count. Integers have one answer anyway.
+ * the count. Integers have one answer anyway, so few sums of them are split into sets that take turns. The
+ * sums of a band wait for the epilogue.
  */
 #include "codegen/llvm/region_tiles.h"
 
@@ -29,10 +30,15 @@
 
 #define MOST_ROWS TM_TILES_MOST_ROWS
 #define MOST_VECTORS 4
+#define LEAST_SUMS 8 /* that hide the time of an instruction */
+#define SETS 4       /* divides WORDS */
+#define MOST_SUMS (SETS * LEAST_SUMS)
 #define MOST_PARTS 4
 #define SIGNS ((int64_t)0x80808080)
 #define CHUNK 8                   /* steps of K that are copied at once */
 #define WORDS (TM_TILE_BYTES / 4) /* of a line */
+#define PAIR (2 * TM_TILE_BYTES)  /* of lines, which are fetched at once */
+#define PAIRS TM_TILE_ROWS        /* of a step of a panel */
 
 /* How words of 4 bytes are multiplied. */
 typedef struct word_form {
@@ -213,9 +219,15 @@ static int words_of_line(const shape *s) {
     return s->form->parts * WORDS;
 }
 
+/* Rows whose sums wait for the epilogue together: about a band. More would store faster than the caches take
+ * it. */
+static int group_rows(const shape *s) {
+    return TM_TILE_ROWS / s->rows[0] * s->rows[0];
+}
+
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t) {
     shape s = choose(r, t);
-    t->sums = tm_region_alloca(r, r->e->f32, (int64_t)MOST_ROWS * TM_TILE_PANEL, 64);
+    t->sums = tm_region_alloca(r, r->e->f32, (int64_t)group_rows(&s) * TM_TILE_PANEL, 64);
     t->copy =
         s.direct ? NULL : tm_region_alloca(r, r->e->f32, (int64_t)s.rows[0] * CHUNK * words_of_line(&s), 64);
 }
@@ -266,7 +278,7 @@ typedef struct left_rows {
 
 /* Adds the products of the words at `left` and of the line of B to all sums. */
 static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMValueRef line, int rows,
-                      LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
+                      LLVMValueRef sums[][MOST_VECTORS]) {
     int vectors = s->columns / r->lanes, parts = s->form->parts;
     LLVMValueRef columns[MOST_VECTORS][MOST_PARTS];
     for (int v = 0; v < vectors; v++) {
@@ -296,24 +308,59 @@ static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMV
     }
 }
 
-/* All words of a step that k has. */
+/* The unit's tiles share the lines of the next panel evenly among their steps, and bring them into the second
+ * cache: from memory they come too late for the first tile that reads them. A single tile reads the panel as
+ * fast as memory gives it. */
+static void share_next(tm_region *r, tm_tiles *t, const shape *s) {
+    LLVMValueRef rows = tm_int(r, s->rows[0]), last = tm_int(r, s->rows[0] - 1);
+    LLVMValueRef tiles = LLVMBuildUDiv(B, tm_add(r, tm_sub(r, t->to, t->from), last), rows, "");
+    tiles = tm_mul(r, tiles, tm_int(r, TM_TILE_PANEL / s->columns));
+    LLVMValueRef pairs =
+        LLVMBuildUDiv(B, tm_add(r, tiles, tm_int(r, PAIRS - 1)), tm_max(r, tiles, tm_int(r, 1)), "");
+    LLVMValueRef several = tm_less(r, tm_int(r, 1), tiles);
+    t->ahead_bytes = tm_mul(r, LLVMBuildSelect(B, several, pairs, tm_int(r, 0), ""), tm_int(r, PAIR));
+    t->ahead = tm_region_alloca(r, r->e->i64, 1, 8);
+    LLVMBuildStore(B, t->panel_bytes, t->ahead);
+}
+
+static void fetch_next(tm_region *r, const tm_tiles *t) {
+    LLVMValueRef at = LLVMBuildLoad2(B, r->e->i64, t->ahead, "");
+    LLVMValueRef end = tm_add(r, at, t->ahead_bytes);
+    tm_loop pair = tm_loop_begin(r, at, end, PAIR);
+    tm_prefetch(r, tm_tiles_address(r, t->panel, pair.index), tm_int(r, 0));
+    tm_prefetch(r, tm_tiles_address(r, t->panel, pair.index), tm_int(r, WORDS));
+    tm_loop_end(r, &pair);
+    LLVMBuildStore(B, end, t->ahead);
+}
+
+/* Sets of sums that take turns, where so few would wait for each other. Integers have one sum in any order.
+ */
+static int set_count(const tm_region *r, const shape *s, int rows) {
+    return s->direct && s->sum == TAMIS_TYPE_INT32 && rows * (s->columns / r->lanes) < LEAST_SUMS ? SETS : 1;
+}
+
+/* All words of a step that k has, and up to as many zeros as there are sets. */
 static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left,
-                     LLVMValueRef step, LLVMValueRef panel, int rows,
-                     LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
+                     LLVMValueRef step, LLVMValueRef panel, int rows, LLVMValueRef sums[][MOST_VECTORS]) {
+    fetch_next(r, t);
     LLVMValueRef lines = tm_tiles_address(r, panel, tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL)));
     LLVMValueRef rest =
         tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
-    tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), 1);
-    left_rows here = *left;
-    here.word = tm_add(r, left->word, word.index);
-    add_words(r, s, &here, tm_tiles_address(r, lines, tm_mul(r, word.index, tm_int(r, TM_TILE_BYTES))), rows,
-              sums);
+    int sets = set_count(r, s, rows);
+    tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), sets);
+    for (int set = 0; set < sets; set++) {
+        LLVMValueRef own = tm_add(r, word.index, tm_int(r, set));
+        left_rows here = *left;
+        here.word = tm_add(r, left->word, own);
+        add_words(r, s, &here, tm_tiles_address(r, lines, tm_mul(r, own, tm_int(r, TM_TILE_BYTES))), rows,
+                  sums + set * (rows + s->form->signed_left));
+    }
     tm_loop_end(r, &word);
 }
 
 /* All steps, reading A where it stands. */
 static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
+                       LLVMValueRef panel, LLVMValueRef sums[][MOST_VECTORS]) {
     left_rows left = {line_of(r, t, row, tm_int(r, 0)), NULL, WORDS};
     tm_loop step = tm_loop_begin(r, tm_int(r, 0), t->steps, 1);
     left.word = tm_mul(r, step.index, tm_int(r, TM_TILE_TOTAL / 4));
@@ -323,7 +370,7 @@ static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValu
 
 /* All steps, copying some of A's at a time. */
 static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                       LLVMValueRef panel, LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS]) {
+                       LLVMValueRef panel, LLVMValueRef sums[][MOST_VECTORS]) {
     tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), t->steps, CHUNK);
     LLVMValueRef last = tm_min(r, tm_add(r, chunk.index, tm_int(r, CHUNK)), t->steps);
     copy_rows(r, t, s, row, rows, chunk.index, last);
@@ -336,44 +383,54 @@ static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValu
 }
 
 /* The sums of rows row..row + rows - 1, known at compile time, by `columns` columns from `column` of the
- * panel on. */
+ * panel on, to the buffer's lines from `line` on. */
 static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                     LLVMValueRef panel) {
+                     LLVMValueRef panel, LLVMValueRef line) {
     LLVMTypeRef vector = tm_vector_type(r, s->sum);
-    LLVMValueRef sums[MOST_ROWS + 1][MOST_VECTORS];
+    LLVMValueRef sums[MOST_SUMS][MOST_VECTORS];
     int vectors = s->columns / r->lanes, shifts = s->form->signed_left; /* -128 times the columns' sums */
-    for (int i = 0; i < rows + shifts; i++)
+    int sets = set_count(r, s, rows);
+    for (int i = 0; i < sets * (rows + shifts); i++)
         for (int v = 0; v < vectors; v++) {
             sums[i][v] = tm_region_alloca(r, vector, 1, 64);
             LLVMBuildStore(B, LLVMConstNull(vector), sums[i][v]);
         }
     (s->direct ? add_direct : add_copied)(r, t, s, row, rows, panel, sums);
+    LLVMValueRef at = tm_mul(r, line, tm_int(r, TM_TILE_PANEL));
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < vectors; v++) {
-            LLVMValueRef sum = LLVMBuildLoad2(B, vector, sums[i][v], "");
-            if (shifts)
-                sum = LLVMBuildSub(B, sum, LLVMBuildLoad2(B, vector, sums[rows][v], ""), "");
+            LLVMValueRef sum = NULL;
+            for (int set = 0; set < sets; set++) {
+                LLVMValueRef(*own)[MOST_VECTORS] = sums + set * (rows + shifts);
+                LLVMValueRef part = LLVMBuildLoad2(B, vector, own[i][v], "");
+                if (shifts)
+                    part = LLVMBuildSub(B, part, LLVMBuildLoad2(B, vector, own[rows][v], ""), "");
+                sum = sum != NULL ? LLVMBuildAdd(B, sum, part, "") : part;
+            }
             tm_store_vector(r, s->sum, sum, t->sums,
-                            tm_int(r, (int64_t)i * TM_TILE_PANEL + (int64_t)v * r->lanes));
+                            tm_add(r, at, tm_int(r, (int64_t)i * TM_TILE_PANEL + (int64_t)v * r->lanes)));
         }
 }
 
-/* Rows row.. of the unit, as many as the largest count that fits; returns how many were done. */
+/* Rows row.. of those before `end`, as many as the largest tile has that is not larger than what is left;
+ * returns how many were done. Where A is read in place, a tile may be larger: bands have all their lines, and
+ * what comes out for rows that do not exist is left alone. */
 static LLVMValueRef some_rows(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row,
-                              LLVMValueRef panel, LLVMValueRef done) {
+                              LLVMValueRef end, LLVMValueRef panel, LLVMValueRef line, LLVMValueRef done) {
     LLVMBuilderRef b = r->e->builder;
     LLVMBasicBlockRef after = tm_emit_block(r->e, "multiplied");
-    LLVMValueRef left = tm_sub(r, t->to, row);
+    LLVMValueRef left = tm_sub(r, end, row);
     for (int i = 0; i < 3; i++) {
         LLVMBasicBlockRef fits = tm_emit_block(r->e, "rows"),
                           other = i < 2 ? tm_emit_block(r->e, "fewer") : NULL;
-        if (other != NULL)
-            LLVMBuildCondBr(b, tm_less(r, left, tm_int(r, s->rows[i])), other, fits);
-        else
+        if (other != NULL) {
+            int least = s->direct ? s->rows[i + 1] + 1 : s->rows[i];
+            LLVMBuildCondBr(b, tm_less(r, left, tm_int(r, least)), other, fits);
+        } else
             LLVMBuildBr(b, fits);
         LLVMPositionBuilderAtEnd(b, fits);
-        multiply(r, t, s, row, s->rows[i], panel);
-        LLVMBuildStore(b, tm_int(r, s->rows[i]), done);
+        multiply(r, t, s, row, s->rows[i], panel, line);
+        LLVMBuildStore(b, tm_min(r, left, tm_int(r, s->rows[i])), done);
         LLVMBuildBr(b, after);
         LLVMPositionBuilderAtEnd(b, other != NULL ? other : after);
     }
@@ -384,27 +441,31 @@ void tm_tiles_vector_unit(tm_region *r, tm_tiles *t) {
     LLVMBuilderRef b = r->e->builder;
     shape s = choose(r, t);
     LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), done = tm_region_alloca(r, r->e->i64, 1, 8);
+    share_next(r, t, &s);
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_TILE_PANEL), s.columns);
     LLVMValueRef panel =
         tm_tiles_address(r, t->panel, tm_mul(r, column.index, tm_int(r, TM_TILE_TOTAL / TM_TILE_ROWS)));
-    LLVMBuildStore(b, t->from, at);
+    tm_loop group = tm_loop_begin(r, t->from, t->to, group_rows(&s));
+    LLVMValueRef end_row = tm_min(r, t->to, tm_add(r, group.index, tm_int(r, group_rows(&s))));
+    LLVMBuildStore(b, group.index, at);
     LLVMBasicBlockRef head = tm_emit_block(r->e, "head"), work = tm_emit_block(r->e, "work"),
                       end = tm_emit_block(r->e, "end");
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, head);
     LLVMValueRef row = LLVMBuildLoad2(b, r->e->i64, at, "");
-    LLVMBuildCondBr(b, tm_less(r, row, t->to), work, end);
+    LLVMBuildCondBr(b, tm_less(r, row, end_row), work, end);
     LLVMPositionBuilderAtEnd(b, work);
-    LLVMValueRef rows = some_rows(r, t, &s, row, panel, done);
-    tm_contract_tile tile = {.sums = t->sums,
-                             .stride = TM_TILE_PANEL,
-                             .row = row,
-                             .rows = rows,
-                             .column = tm_add(r, t->column, column.index),
-                             .columns = s.columns};
-    tm_contract_finish(r, &t->shared, &tile);
+    LLVMValueRef rows = some_rows(r, t, &s, row, end_row, panel, tm_sub(r, row, group.index), done);
     LLVMBuildStore(b, tm_add(r, row, rows), at);
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, end);
+    tm_contract_tile tile = {.sums = t->sums,
+                             .stride = TM_TILE_PANEL,
+                             .row = group.index,
+                             .rows = tm_sub(r, end_row, group.index),
+                             .column = tm_add(r, t->column, column.index),
+                             .columns = s.columns};
+    tm_contract_finish(r, &t->shared, &tile);
+    tm_loop_end(r, &group);
     tm_loop_end(r, &column);
 }
