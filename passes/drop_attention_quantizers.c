@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * drop_attention_quantizers.c: attention of quantised models works on floats.
+ * drop_attention_quantizers.c: a softmax and its two products that are no attention work on floats.
  *
  *     %s = MatMul(DQ(Q(%q)), DQ(Q(%k)))                       %s = MatMul(%q, %k)
  *     %p = Softmax(Add(Div(DQ(Q(%s)), 8), %mask))      ->     %p = Softmax(Add(Div(%s, 8), %mask))
  *     %y = MatMul(DQ(Q(%p)), DQ(Q(%v)))                       %y = MatMul(%p, %v)
  *
  * Quantisers put the pair wherever a product has an operand; here both are computed, so that nothing would be
- * packed ahead, and the pairs keep the loops of attention from being one region, in which scores and weights
- * are never written. Without them the answer is nearer to the model's before it was quantised. Only around a
- * softmax: elsewhere a quantiser's bounds may be the model's activation.
+ * packed ahead, and the pairs keep passes from seeing what is between them: recognize_attention, which looks
+ * through them, has taken what it could by now, and may take more in the next round. Without them the answer is
+ * nearer to the model's before it was quantised. Only around a softmax: elsewhere a quantiser's bounds may be the
+ * model's activation.
  *
  * Not bit-exact: what the pairs had rounded is not rounded.
  */

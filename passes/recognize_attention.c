@@ -516,8 +516,8 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     take_factors(&match, &a->q, &a->scale);
     take_factors(&match, &a->kt, &a->scale);
     TM_TRY(untranspose(root, tm_pair_inside(a->kt), &a->k));
-    TM_TRY(tm_pair_around(root, a->kt, a->k, &a->k));
-    take_factors(&match, &a->k, &a->scale);
+    if (tm_pair_before(a->kt) == NULL)
+        take_factors(&match, &a->k, &a->scale);
     TM_TRY(make_mask(root, a, guarded, &inputs[3]));
     if (inputs[3] != NULL && a->keys != NULL)
         TM_TRY(widen_mask(root, a, &inputs[3]));
@@ -525,10 +525,10 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
         view_mask(root, rank, &inputs[3]);
     if (a->head_factor != NULL)
         TM_TRY(tm_match_make(root, TM_OP_Mul, 2, (tm_value *[]){a->q, a->head_factor}, &a->q));
-    for (int i = 0; i < 3; i++) {
-        tm_value *operand = i == 0 ? a->q : i == 1 ? a->k : a->v;
-        TM_TRY(tm_pair_around(root, operand, view_operand(root, tm_pair_inside(operand)), &inputs[i]));
-    }
+    const tm_value *operands[] = {a->q, a->kt, a->v};
+    tm_value *real[] = {tm_pair_inside(a->q), a->k, tm_pair_inside(a->v)};
+    for (int i = 0; i < 3; i++)
+        TM_TRY(tm_pair_around(root, operands[i], view_operand(root, real[i]), &inputs[i]));
     tm_node *node =
         tm_node_create(root->graph, root, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
     tm_node_set_float(node, "scale", a->scale);
