@@ -15,9 +15,9 @@
  *
  * Where Q, K and V are pairs of quantisers of bytes, attention reads the bytes and computes in integers, unless
  * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. Q and V are signed there and K
- * is not, so quantisers of the other sign are made again; heads are whole words of four bytes. A single query, as the
- * step of a decoder has it, waits for memory and leaves lanes empty: that is float32, and as anywhere else where pairs
- * are of no use they are not applied.
+ * is not, so quantisers of the other sign are made again. Heads are whole words of four bytes, up to 128 of these. A
+ * single query, as the step of a decoder has it, waits for memory and leaves lanes empty: that is float32, and as
+ * anywhere else where pairs are of no use they are not applied.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -28,6 +28,7 @@
 #include <math.h>
 
 #define LARGEST_HEAD 256
+#define LARGEST_OF_BYTES 128 /* whose buffers stay below 32 KiB of stack on all levels */
 #define LEAST_FILL 1e4
 
 static bool heads(const tm_node *node, const tm_value *value, const char *attribute, int64_t *out_heads,
@@ -137,11 +138,12 @@ static bool may_be_one_query(const tm_value *q, const tm_value *k) {
 }
 
 static bool computes_in_bytes(const tm_node *node) {
-    int64_t count, size;
+    int64_t count, size, value_size;
     for (int i = 0; i < 3; i++)
         if (!tm_pair_is_of_bytes(node->inputs[i]))
             return false;
-    return heads(node, node->inputs[0], "q_num_heads", &count, &size) && size % 4 == 0 &&
+    return heads(node, node->inputs[0], "q_num_heads", &count, &size) && size % 4 == 0 && size <= LARGEST_OF_BYTES &&
+           heads(node, node->inputs[2], "kv_num_heads", &count, &value_size) && value_size <= LARGEST_OF_BYTES &&
            !may_be_one_query(node->inputs[0], node->inputs[1]);
 }
 

@@ -44,8 +44,8 @@ bool tm_pair_is_of_bytes(const tm_value *value) {
            tm_match_is_single(zero) && (zero == NULL || number_of(zero, &number));
 }
 
-static tm_code make_like(tm_node *before, const tm_node *like, tm_value *x, tm_value **out) {
-    tm_value *inputs[3] = {x, like->inputs[1], tm_infer_input(like, 2)};
+static tm_code make_like(tm_node *before, const tm_node *like, tm_value *scale, tm_value *x, tm_value **out) {
+    tm_value *inputs[3] = {x, scale, tm_infer_input(like, 2)};
     tm_node *node = tm_node_create(before->graph, before, like->op, like->name, inputs[2] != NULL ? 3 : 2, inputs);
     memcpy(node->attributes, like->attributes,
            (size_t)tm_op_get(like->op)->attribute_count * sizeof(*like->attributes));
@@ -58,10 +58,16 @@ tm_value *tm_pair_inside(tm_value *value) {
     return real != NULL ? real : value;
 }
 
-tm_code tm_pair_around(tm_node *before, const tm_value *like, tm_value *x, tm_value **out) {
+tm_code tm_pair_around(tm_node *before, const tm_value *like, double by, tm_value *x, tm_value **out) {
+    tm_graph *graph = before->graph;
+    double number;
     *out = x;
     if (tm_pair_before(like) == NULL)
         return TM_OK;
-    TM_TRY(make_like(before, like->producer->inputs[0]->producer, x, out));
-    return make_like(before, like->producer, *out, out);
+    tm_value *scale = like->producer->inputs[1];
+    if (by != 1 && number_of(scale, &number))
+        scale = tm_value_create_constant(
+            graph, NULL, tm_constant_create_scalar(graph->model->arena, scale->type, number / by));
+    TM_TRY(make_like(before, like->producer->inputs[0]->producer, scale, x, out));
+    return make_like(before, like->producer, scale, *out, out);
 }

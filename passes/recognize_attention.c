@@ -58,7 +58,7 @@ typedef struct mask_part {
 } mask_part;
 
 typedef struct attention {
-    tm_value *q, *kt, *k, *v;
+    tm_value *q, *kt, *v;
     const tm_value *scores;
     tm_dim keys;            /* the last dim behind a mask, where it is not that of the scores; or NULL */
     double scale, softcap;  /* softcap 0: none */
@@ -425,6 +425,23 @@ static void take_factors(const tm_match *match, tm_value **value, double *scale)
     }
 }
 
+/* Takes the factors of what the operand is made of, `*real`, which stands before its pair if it has one: then the pair's
+ * scale is divided by them, *pair_factor, which may round otherwise. */
+static void take_outer_factors(const tm_match *match, attention *a, const tm_value *operand, tm_value **real,
+                               double *pair_factor) {
+    double found = 1;
+    bool pair = tm_pair_before(operand) != NULL;
+    if (*real == operand)
+        *real = tm_pair_inside(*real);
+    tm_value *x = *real;
+    take_factors(match, &x, &found);
+    if (pair && !(a->skips_pairs && found > 0))
+        return;
+    *real = x;
+    a->scale *= found;
+    *pair_factor *= pair ? found : 1;
+}
+
 /* Transpose(x, perm) with the last two dims of the result swapped: x if that is it. */
 static tm_code swap_result(tm_node *before, const tm_node *transpose, tm_value **out) {
     tm_value *x = transpose->inputs[0];
@@ -502,7 +519,8 @@ static tm_code guard_rows(tm_node *before, tm_value *mask, tm_value **y) {
 /* Pairs on Q, K and V are of use together. */
 static void drop_pairs(attention *a) {
     tm_value **operands[] = {&a->q, &a->kt, &a->v};
-    bool stay = a->quantized && tm_pair_is_of_bytes(a->q) && tm_pair_is_of_bytes(a->kt) && tm_pair_is_of_bytes(a->v);
+    bool stay = a->quantized && a->head_factor == NULL && tm_pair_is_of_bytes(a->q) && tm_pair_is_of_bytes(a->kt) &&
+                tm_pair_is_of_bytes(a->v);
     for (int i = 0; !stay && i < 3; i++)
         *operands[i] = tm_pair_inside(*operands[i]);
 }
@@ -513,22 +531,22 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     int rank = a->scores->rank;
     if (a->skips_pairs)
         drop_pairs(a);
-    take_factors(&match, &a->q, &a->scale);
-    take_factors(&match, &a->kt, &a->scale);
-    TM_TRY(untranspose(root, tm_pair_inside(a->kt), &a->k));
-    if (tm_pair_before(a->kt) == NULL)
-        take_factors(&match, &a->k, &a->scale);
+    tm_value *real[] = {a->q, a->kt, tm_pair_inside(a->v)};
+    double factors[] = {1, 1, 1}; /* that stood before a pair */
+    take_outer_factors(&match, a, a->q, &real[0], &factors[0]);
+    take_outer_factors(&match, a, a->kt, &real[1], &factors[1]);
+    TM_TRY(untranspose(root, real[1], &real[1]));
+    take_outer_factors(&match, a, a->kt, &real[1], &factors[1]);
     TM_TRY(make_mask(root, a, guarded, &inputs[3]));
     if (inputs[3] != NULL && a->keys != NULL)
         TM_TRY(widen_mask(root, a, &inputs[3]));
     if (inputs[3] != NULL)
         view_mask(root, rank, &inputs[3]);
     if (a->head_factor != NULL)
-        TM_TRY(tm_match_make(root, TM_OP_Mul, 2, (tm_value *[]){a->q, a->head_factor}, &a->q));
+        TM_TRY(tm_match_make(root, TM_OP_Mul, 2, (tm_value *[]){real[0], a->head_factor}, &real[0]));
     const tm_value *operands[] = {a->q, a->kt, a->v};
-    tm_value *real[] = {tm_pair_inside(a->q), a->k, tm_pair_inside(a->v)};
     for (int i = 0; i < 3; i++)
-        TM_TRY(tm_pair_around(root, operands[i], view_operand(root, real[i]), &inputs[i]));
+        TM_TRY(tm_pair_around(root, operands[i], factors[i], view_operand(root, real[i]), &inputs[i]));
     tm_node *node =
         tm_node_create(root->graph, root, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);
     tm_node_set_float(node, "scale", a->scale);

@@ -108,7 +108,7 @@ static tm_code take_groups(tm_pass_context *context, tm_node *node) {
         return TM_OK;
     for (int i = 0; i < 2; i++) {
         TM_TRY(ungroup_operand(node, tm_pair_inside(node->inputs[1 + i]), true, &heads[i], &operands[i]));
-        TM_TRY(tm_pair_around(node, node->inputs[1 + i], operands[i], &operands[i]));
+        TM_TRY(tm_pair_around(node, node->inputs[1 + i], 1, operands[i], &operands[i]));
         tm_node_set_input(node, 1 + i, operands[i]);
     }
     return TM_OK;
@@ -222,7 +222,7 @@ static tm_code take_transposes(tm_pass_context *context, tm_node *node) {
     tm_value *inputs[4] = {NULL, NULL, NULL, node->input_count > 3 ? node->inputs[3] : NULL}, *result;
     for (int i = 0; i < 3; i++) {
         TM_TRY(pack(merge, tm_pair_inside(node->inputs[i]), &inputs[i]));
-        TM_TRY(tm_pair_around(merge, node->inputs[i], inputs[i], &inputs[i]));
+        TM_TRY(tm_pair_around(merge, node->inputs[i], 1, inputs[i], &inputs[i]));
     }
     tm_node *packed =
         tm_node_create(node->graph, merge, TM_OP_Attention, NULL, inputs[3] != NULL ? 4 : 3, inputs);

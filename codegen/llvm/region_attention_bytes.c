@@ -183,16 +183,18 @@ static void score_block(tm_region *r, const tm_attention_bytes *a, LLVMValueRef 
     }
 }
 
-/* 255 * exp(8 * x) for x not above 0, as BIASED and the whole number next to it. */
+/* 255 * exp(8 * x) for x not above 0, as BIASED and the whole number next to it. The terms are those of exp(x) times the
+ * eighth root of 255. */
 static LLVMValueRef biased_weight(tm_region *r, LLVMValueRef x) {
-    static const double terms[] = {0.028320347150804965, 0.15816464819987375, 0.4977533856182126, 0.9998081061906293, 1};
+    static const double terms[] = {0.05661299079656601, 0.31617456674575806, 0.9950198531150818, 1.9986381530761719,
+                                   1.9990217685699463};
     LLVMValueRef least = tm_splat_f32(r, LEAST), p = tm_splat_f32(r, terms[0]);
     x = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, x, least, ""), x, least, "");
     for (int i = 1; i < 5; i++)
         p = tm_fma(r, p, x, tm_splat_f32(r, terms[i]));
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
         p = times(r, p, p);
-    return tm_fma(r, p, tm_splat_f32(r, 255), tm_splat_f32(r, BIASED));
+    return tm_fma(r, p, p, tm_splat_f32(r, BIASED));
 }
 
 static LLVMValueRef weight_of(tm_region *r, const tm_attention_bytes *a, LLVMValueRef row, int j) {
