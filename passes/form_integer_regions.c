@@ -40,6 +40,7 @@ typedef struct state {
     TM_VECTOR(packed) known;
     TM_VECTOR(tm_node *) found;      /* products */
     TM_VECTOR(tm_node *) quantizers; /* of the whole model */
+    TM_VECTOR(tm_node *) dynamic;    /* quantisers that find their scale */
 } state;
 
 static bool is_candidate(const tm_node *node) {
@@ -111,7 +112,7 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
         tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], tm_infer_input(quantizer, 2)};
         tm_node *factor = inputs[0]->producer;
         if (factor != NULL && factor->op == TM_OP_Mul && factor->graph == graph &&
-            tm_region_is_scalar(factor->inputs[1]) && factor->inputs[0]->rank == x->rank) {
+            tm_match_is_single(factor->inputs[1]) && factor->inputs[0]->rank == x->rank) {
             TM_TRY(binary(before, TM_OP_Mul, factor->inputs[0], factor->inputs[1], &nodes[*count]));
             inputs[0] = nodes[(*count)++]->outputs[0];
         }
@@ -204,6 +205,33 @@ static tm_code multiply(tm_node *quantizer) {
     }
     tm_node_set_input(quantizer, 0, product->outputs[0]);
     tm_node_set_input(quantizer, 1, number_of(quantizer->graph, TAMIS_TYPE_FLOAT, 1));
+    return TM_OK;
+}
+
+/* What a DynamicQuantizeLinear makes is quantised where products pack it, or in a loop of its own:
+ *
+ *     %q, %s, %z = DynamicQuantizeLinear(%x)   ->   %s, %z, %i = tamis.DynamicScale(%x)
+ *                                                   %q = QuantizeLinear(Mul(%x, %i), 1, %z)
+ */
+static tm_code split_dynamic(tm_node *dynamic) {
+    for (int i = 0; i < dynamic->output_count; i++)
+        if (dynamic->outputs[i] != NULL && tm_rewrite_is_output(dynamic->outputs[i]))
+            return TM_OK;
+    tm_node *scale = tm_node_create(dynamic->graph, dynamic, TM_OP_DynamicScale, dynamic->name, 1, dynamic->inputs);
+    scale->file_index = dynamic->file_index;
+    scale->file_path = dynamic->file_path;
+    for (int i = 0; i < 3; i++)
+        (void)tm_node_add_output(scale, NULL);
+    TM_TRY(tm_infer_node(dynamic->graph->model, scale));
+    tm_value *inputs[3] = {NULL, number_of(dynamic->graph, TAMIS_TYPE_FLOAT, 1), scale->outputs[1]}, *bytes;
+    TM_TRY(tm_match_make_pair(dynamic, TM_OP_Mul, dynamic->inputs[0], scale->outputs[2], &inputs[0]));
+    TM_TRY(tm_match_make(dynamic, TM_OP_QuantizeLinear, 3, inputs, &bytes));
+    if (dynamic->outputs[0] != NULL)
+        tm_rewrite_replace(dynamic->outputs[0], bytes);
+    for (int i = 1; i < dynamic->output_count; i++)
+        if (dynamic->outputs[i] != NULL)
+            tm_rewrite_replace(dynamic->outputs[i], scale->outputs[i - 1]);
+    tm_node_remove(dynamic);
     return TM_OK;
 }
 
@@ -342,6 +370,8 @@ static void collect(state *s, tm_graph *graph) {
             tm_push(s->context->model->arena, &s->found, node);
         if (node->op == TM_OP_QuantizeLinear)
             tm_push(s->context->model->arena, &s->quantizers, node);
+        if (node->op == TM_OP_DynamicQuantizeLinear)
+            tm_push(s->context->model->arena, &s->dynamic, node);
     }
 }
 
@@ -351,6 +381,8 @@ tm_code tm_pass_form_integer_regions(tm_pass_context *context) {
     if (!context->options->strict_math && s.found.count > 0)
         for (size_t i = 0; i < s.quantizers.count; i++)
             TM_TRY(multiply(s.quantizers.items[i]));
+    for (size_t i = 0; i < s.dynamic.count && !context->options->strict_math && s.found.count > 0; i++)
+        TM_TRY(split_dynamic(s.dynamic.items[i]));
     size_t allowed = 0;
     while (allowed < s.found.count && tm_pass_allow(context))
         allowed++;

@@ -247,10 +247,7 @@ static void load_numbers(tm_region *r, tm_contract *c) {
     c->numbers = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, r->node->input_count);
     for (int i = 0; i < r->node->input_count; i++) {
         const tm_value *value = r->node->inputs[i];
-        bool single = i != c->a && i != c->b && value->kind == TAMIS_KIND_TENSOR;
-        for (int k = 0; k < value->rank && single; k++)
-            single = tm_dim_is(value->dims[k], 1);
-        if (single)
+        if (i != c->a && i != c->b && tm_region_is_number(value))
             c->numbers[i] = tm_load_splat(r, value->type, c->data[i], tm_int(r, 0));
     }
 }

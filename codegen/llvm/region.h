@@ -112,6 +112,9 @@ LLVMValueRef tm_opaque(tm_region *r, LLVMValueRef value);
 /* ---- the region's operands: input i, or output i counted after the inputs ---- */
 /* The input that a value of the body is; -1: it is none. */
 int tm_region_input_number(const tm_graph *body, const tm_value *value);
+/* Has the value one element? Generators read such inputs once, in front of their loops: LLVM does not know that what
+ * the loops store lies elsewhere. */
+bool tm_region_is_number(const tm_value *value);
 LLVMValueRef tm_operand_data(tm_region *r, int operand);          /* pointer */
 LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis); /* i64: constant or read from the frame */
 LLVMValueRef tm_operand_dim_loaded(tm_region *r, int operand,

@@ -22,6 +22,7 @@ typedef struct map {
     LLVMValueRef size[TAMIS_MAX_RANK];
     LLVMValueRef index[TAMIS_MAX_RANK]; /* of the current point */
     LLVMValueRef *data;                 /* of each operand */
+    LLVMValueRef *number;               /* of an input of one element, in all lanes; else NULL */
     LLVMValueRef (*stride)[TAMIS_MAX_RANK];
 } map;
 
@@ -70,11 +71,14 @@ static void find_loops(tm_region *r, map *m) {
 static void find_strides(tm_region *r, map *m) {
     int operands = r->node->input_count + r->node->output_count;
     m->data = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operands);
+    m->number = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operands);
     m->stride = tm_arena_alloc_array(r->e->arena, (size_t)operands, sizeof(*m->stride));
     for (int o = 0; o < operands; o++) {
         const tm_value *value = o < r->node->input_count ? r->node->inputs[o] : output(r);
         m->data[o] = tm_operand_data(r, o);
         LLVMValueRef stride = tm_int(r, 1);
+        if (o < r->node->input_count && tm_region_is_number(value))
+            m->number[o] = tm_load_splat(r, value->type, m->data[o], tm_int(r, 0));
         for (int l = m->loops - 1; l >= 0; l--) {
             bool walk = m->first[l] < m->last[l] && walks(value, output(r), m->first[l]);
             m->stride[o][l] = walk ? stride : NULL;
@@ -95,6 +99,8 @@ static LLVMValueRef element_index(tm_region *r, const map *m, int operand) {
 static LLVMValueRef load(tm_region *r, int input) {
     map *m = r->kind;
     tamis_type type = r->node->inputs[input]->type;
+    if (m->number[input] != NULL)
+        return m->number[input];
     LLVMValueRef index = element_index(r, m, input);
     if (m->stride[input][m->loops - 1] == NULL)
         return tm_load_splat(r, type, m->data[input], index);

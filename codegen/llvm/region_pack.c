@@ -16,8 +16,9 @@
 #define MOST_INPUTS 4
 
 typedef struct pack {
-    LLVMValueRef rows, depth;       /* of the value */
-    LLVMValueRef data[MOST_INPUTS]; /* the first is packed, the others are parameters: one number for all */
+    LLVMValueRef rows, depth;         /* of the value */
+    LLVMValueRef from;                /* the first input */
+    LLVMValueRef number[MOST_INPUTS]; /* the others are parameters: one number for all, in all lanes */
     LLVMValueRef to, row, column;
 } pack;
 
@@ -42,9 +43,9 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 static LLVMValueRef load(tm_region *r, int input) {
     const pack *p = r->kind;
     if (input > 0)
-        return tm_load_splat(r, r->node->inputs[input]->type, p->data[input], tm_int(r, 0));
+        return p->number[input];
     LLVMValueRef index = tm_add(r, tm_mul(r, p->row, p->depth), p->column);
-    return tm_load_vector(r, r->node->inputs[input]->type, p->data[input], index);
+    return tm_load_vector(r, r->node->inputs[input]->type, p->from, index);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
@@ -56,8 +57,9 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     set_up(r, &p);
     r->kind = &p;
     r->load = load;
-    for (int i = 0; i < r->node->input_count; i++)
-        p.data[i] = tm_operand_data(r, i);
+    p.from = tm_operand_data(r, 0);
+    for (int i = 1; i < r->node->input_count; i++)
+        p.number[i] = tm_load_splat(r, r->node->inputs[i]->type, tm_operand_data(r, i), tm_int(r, 0));
     p.to = tm_operand_data(r, r->node->input_count);
     tamis_type type = r->node->outputs[0]->type;
     LLVMValueRef step = tm_int(r, tm_tile_depth(type));
@@ -68,7 +70,8 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_region_new_point(r);
     p.row = row.index;
     p.column = column.index;
-    r->mask = tm_tail_mask(r, tm_max(r, tm_sub(r, p.depth, p.column), tm_int(r, 0)));
+    if (!LLVMIsConstant(p.depth) || p.depth != whole)
+        r->mask = tm_tail_mask(r, tm_max(r, tm_sub(r, p.depth, p.column), tm_int(r, 0)));
     LLVMValueRef value = tm_region_value(r, r->body->outputs.items[0]);
     r->mask = NULL;
     tm_store_vector(r, type, value, p.to, tm_tiled_index(r, type, p.row, p.column, whole));

@@ -40,6 +40,7 @@ typedef struct row {
     int first[TAMIS_MAX_RANK], last[TAMIS_MAX_RANK];
     LLVMValueRef size[TAMIS_MAX_RANK];
     LLVMValueRef *data, *base; /* of each operand; where the current row starts, in elements */
+    LLVMValueRef *number;      /* of an input of one element, in all lanes; else NULL */
     LLVMValueRef unit;         /* number of the row */
     LLVMValueRef column;       /* of the current vector */
     LLVMValueRef kept[REGISTERS], partial[STREAMS];
@@ -144,6 +145,8 @@ static void locate(tm_region *r, row *w, LLVMValueRef unit) {
 static LLVMValueRef load(tm_region *r, int input) {
     row *w = r->kind;
     const tm_value *value = operand(r, input);
+    if (w->number[input] != NULL)
+        return w->number[input];
     if (walks_row(r, w, value))
         return tm_load_vector(r, value->type, w->data[input], tm_add(r, w->base[input], w->column));
     return tm_load_splat(r, value->type, w->data[input], w->base[input]);
@@ -447,8 +450,12 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     sort_outputs(r, &w);
     w.data = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operand_count(r));
     w.base = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operand_count(r));
-    for (int o = 0; o < operand_count(r); o++)
+    w.number = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, operand_count(r));
+    for (int o = 0; o < operand_count(r); o++) {
         w.data[o] = tm_operand_data(r, o);
+        if (o < r->node->input_count && tm_region_is_number(operand(r, o)))
+            w.number[o] = tm_load_splat(r, operand(r, o)->type, w.data[o], tm_int(r, 0));
+    }
     for (int s = 0; s < w.streams; s++)
         w.partial[s] = tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), 1, 64);
     tm_loop unit = tm_loop_begin(r, begin, end, 1);

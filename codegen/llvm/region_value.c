@@ -339,6 +339,13 @@ static const emitter emitters[TM_OP_COUNT] = {
     [TM_OP_DequantizeLinear] = e_dequantize,
 };
 
+bool tm_region_is_number(const tm_value *value) {
+    for (int i = 0; i < value->rank; i++)
+        if (!tm_dim_is(value->dims[i], 1))
+            return false;
+    return value->kind == TAMIS_KIND_TENSOR;
+}
+
 static LLVMValueRef constant_value(tm_region *r, const tm_value *value) {
     double real = 0;
     int64_t integer = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * quantize.c: inference of QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear.
+ * quantize.c: inference of QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, DynamicScale.
  *
  * A scale is one number, one for each position of an axis, or (with block_size) one for each block along
  * the axis: x [4, 64] with block_size 32 on axis 1 has scales [4, 2]. The zero point has the
@@ -96,5 +96,18 @@ tm_code tm_infer_dynamic_quantize_linear(tm_infer_context *context, tm_node *nod
     tm_infer_set_like(node, 0, TAMIS_TYPE_UINT8, tm_infer_input(node, 0));
     tm_infer_set(node, 1, TAMIS_TYPE_FLOAT, 0, NULL);
     tm_infer_set(node, 2, TAMIS_TYPE_UINT8, 0, NULL);
+    return TM_OK;
+}
+
+tm_code tm_infer_dynamic_scale(tm_infer_context *context, tm_node *node) {
+    static const tamis_type only_float[] = {TAMIS_TYPE_FLOAT, 0};
+    (void)context;
+    for (int i = 0; i < node->input_count; i++) {
+        TM_TRY(tm_infer_need(node, i, -1));
+        TM_TRY(tm_infer_need_type(node, i, only_float));
+    }
+    tm_infer_set(node, 0, TAMIS_TYPE_FLOAT, 0, NULL);
+    tm_infer_set(node, 1, TAMIS_TYPE_UINT8, 0, NULL);
+    tm_infer_set(node, 2, TAMIS_TYPE_FLOAT, 0, NULL);
     return TM_OK;
 }

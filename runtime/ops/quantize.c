@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * quantize.c: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear.
+ * quantize.c: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, DynamicScale.
  *
  *     quantize    y = saturate(round_half_even(x / scale) + zero)
  *     dequantize  y = (x - zero) * scale
@@ -169,7 +169,7 @@ int32_t tm_k_DequantizeLinear(tm_run *run, const tm_call *call) {
 /* ---- dynamic ---- */
 
 #define LANES 16
-static void find_range(const float *x, int64_t count, float *out_low, float *out_high) {
+static void find_range_of(const float *x, int64_t count, float *out_low, float *out_high) {
     float low[LANES] = {0}, high[LANES] = {0}; /* the range includes zero */
     int64_t whole = count - count % LANES;
     for (int64_t i = 0; i < whole; i += LANES)
@@ -189,6 +189,43 @@ static void find_range(const float *x, int64_t count, float *out_low, float *out
     *out_high = high[0];
 }
 
+/* Parts of a large tensor, each with a range of its own. */
+#define PARTS 64
+#define PART_LEAST 16384
+typedef struct range_job {
+    const float *x;
+    int64_t count, part;
+    float low[PARTS], high[PARTS];
+} range_job;
+
+static int32_t part_ranges(void *argument, int64_t begin, int64_t end) {
+    range_job *work = argument;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t from = i * work->part, rest = work->count - from;
+        find_range_of(work->x + from, rest < work->part ? rest : work->part, &work->low[i], &work->high[i]);
+    }
+    return 0;
+}
+
+/* Widens the range to what x has. */
+static int32_t find_range(tm_run *run, const tamis_tensor *x, float *low, float *high) {
+    range_job work = {.x = x->data, .count = tm_count(x)};
+    work.part = work.count / PARTS + 1 < PART_LEAST ? PART_LEAST : work.count / PARTS + 1;
+    const int64_t parts = (work.count + work.part - 1) / work.part;
+    int32_t code = tm_parallel(run, parts, TM_ELEMENTWISE_GRAIN / work.part + 1, part_ranges, &work);
+    for (int64_t i = 0; i < parts; i++) {
+        *low = work.low[i] < *low ? work.low[i] : *low;
+        *high = work.high[i] > *high ? work.high[i] : *high;
+    }
+    return code;
+}
+
+/* The scale covers low..high, which include 0, with 255 steps; the zero point is the integer of 0. */
+static void cover(float low, float high, float *out_scale, float *out_zero) {
+    *out_scale = high == low ? 1.0f : (high - low) / 255.0f;
+    *out_zero = tm_round_even_f32(tm_clamp_f32(-low / *out_scale, 0, 255));
+}
+
 typedef struct dynamic_job {
     const float *x;
     uint8_t *y;
@@ -206,15 +243,31 @@ static int32_t dynamic_range(void *argument, int64_t begin, int64_t end) {
     return 0;
 }
 
-/* The scale covers min(x, 0)..max(x, 0) with 255 steps; the zero point is the integer of 0. */
 int32_t tm_k_DynamicQuantizeLinear(tm_run *run, const tm_call *call) {
     const tamis_tensor *x = tm_in(run, call, 0);
-    float low, high;
-    find_range(x->data, tm_count(x), &low, &high);
-    float scale = high == low ? 1.0f : (high - low) / 255.0f;
-    float zero = tm_round_even_f32(tm_clamp_f32(-low / scale, 0, 255));
-    dynamic_job work = {x->data, tm_out(run, call, 0)->data, scale, zero};
-    tm_set_f32(tm_out(run, call, 1)->data, 0, scale);
-    tm_set_u8(tm_out(run, call, 2)->data, 0, (uint8_t)zero);
+    dynamic_job work = {.x = x->data, .y = tm_out(run, call, 0)->data};
+    float low = 0, high = 0;
+    int32_t code = find_range(run, x, &low, &high);
+    if (code != 0)
+        return code;
+    cover(low, high, &work.scale, &work.zero);
+    tm_set_f32(tm_out(run, call, 1)->data, 0, work.scale);
+    tm_set_u8(tm_out(run, call, 2)->data, 0, (uint8_t)work.zero);
     return tm_parallel(run, tm_count(x), TM_ELEMENTWISE_GRAIN, dynamic_range, &work);
+}
+
+/* The inverse of a subnormal scale is the largest number: nothing times it is NaN. */
+int32_t tm_k_DynamicScale(tm_run *run, const tm_call *call) {
+    float low = 0, high = 0, scale, zero;
+    for (int32_t i = 0; i < call->n_in; i++) {
+        int32_t code = find_range(run, tm_in(run, call, i), &low, &high);
+        if (code != 0)
+            return code;
+    }
+    cover(low, high, &scale, &zero);
+    const float inverse = 1.0f / scale;
+    tm_set_f32(tm_out(run, call, 0)->data, 0, scale);
+    tm_set_u8(tm_out(run, call, 1)->data, 0, (uint8_t)zero);
+    tm_set_f32(tm_out(run, call, 2)->data, 0, inverse <= 0x1.fffffep127f ? inverse : 0x1.fffffep127f);
+    return 0;
 }
