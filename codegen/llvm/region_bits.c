@@ -17,12 +17,16 @@
  */
 #include "codegen/llvm/region_bits.h"
 
-#define UNIT_ROWS 96
 #define WORK 400000 /* multiply-adds worth a task of their own */
 #define READ_ROWS 4 /* multiply-adds that take as long as reading and unpacking the number of B they share */
 #define CHUNK 64    /* most k that are unpacked at once */
 #define MOST_ROWS 14
 #define MOST_VECTORS 4
+
+/* The buffers of a unit stay below 32 KiB. */
+int64_t tm_bits_unit_rows(const tm_bits_form *form) {
+    return form->bits == 8 ? 96 : 48;
+}
 
 LLVMValueRef tm_bits_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes) {
     return LLVMBuildInBoundsGEP2(r->e->builder, r->e->i8, base, &bytes, 1, "");
@@ -74,8 +78,8 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     tm_bits_product p = {0};
     begin(r, &p);
     LLVMValueRef m = p.shared.m;
-    *out_units = tm_mul(r, tm_int(r, p.form.panels), tm_ceildiv(r, m, UNIT_ROWS));
-    LLVMValueRef rows = tm_max(r, tm_min(r, m, tm_int(r, UNIT_ROWS)), tm_int(r, READ_ROWS));
+    *out_units = tm_mul(r, tm_int(r, p.form.panels), tm_ceildiv(r, m, tm_bits_unit_rows(&p.form)));
+    LLVMValueRef rows = tm_max(r, tm_min(r, m, tm_int(r, tm_bits_unit_rows(&p.form))), tm_int(r, READ_ROWS));
     LLVMValueRef work = tm_mul(r, rows, tm_int(r, p.form.k * TM_BITS_PANEL));
     *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, WORK), work, ""), tm_int(r, 1));
     return TM_OK;
@@ -211,7 +215,7 @@ static void float_unit(tm_region *r, tm_bits_product *p) {
 
 static void float_begin(tm_region *r, tm_bits_product *p) {
     shape s = choose(r, &p->form);
-    p->sums = tm_region_alloca(r, r->e->f32, (int64_t)UNIT_ROWS * s.columns, 64);
+    p->sums = tm_region_alloca(r, r->e->f32, tm_bits_unit_rows(&p->form) * s.columns, 64);
     p->weights = tm_region_alloca(r, r->e->f32, (int64_t)CHUNK * s.columns, 64);
 }
 
@@ -227,8 +231,8 @@ static tm_code body(tm_region *r, LLVMValueRef from, LLVMValueRef to) {
     tm_loop unit = tm_loop_begin(r, from, to, 1);
     LLVMValueRef block = LLVMBuildUDiv(r->e->builder, unit.index, panels, "");
     LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, panels));
-    p.from = tm_mul(r, block, tm_int(r, UNIT_ROWS));
-    p.to = tm_min(r, tm_add(r, p.from, tm_int(r, UNIT_ROWS)), p.shared.m);
+    p.from = tm_mul(r, block, tm_int(r, tm_bits_unit_rows(&p.form)));
+    p.to = tm_min(r, tm_add(r, p.from, tm_int(r, tm_bits_unit_rows(&p.form))), p.shared.m);
     p.column = tm_mul(r, panel, tm_int(r, TM_BITS_PANEL));
     p.panel = tm_bits_address(r, p.shared.data[p.shared.b], tm_mul(r, panel, tm_int(r, p.form.panel_bytes)));
     (dot ? tm_bits_dot_unit : float_unit)(r, &p);

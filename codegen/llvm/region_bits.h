@@ -24,6 +24,8 @@ typedef struct tm_bits_product {
     LLVMValueRef weights;
 } tm_bits_product;
 
+/* Rows of a unit. */
+int64_t tm_bits_unit_rows(const tm_bits_form *form);
 /* Address in bytes; f32 vector of 64 in the head of a block at `at` bytes: scale, and zero point as a float. */
 LLVMValueRef tm_bits_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes);
 LLVMValueRef tm_bits_scale(tm_region *r, const tm_bits_product *p, LLVMValueRef at, LLVMValueRef column);

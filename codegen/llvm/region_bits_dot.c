@@ -5,10 +5,11 @@
  * The rows of A come as three digits of 8 bits (ir/bits.h), and a shift and a mask make four weights of each word
  * a factor, of which all digits and all rows of a tile make use:
  *
- *     for each block of k
- *         for each step                      digits of one power of two
- *             for each line of the panel     sums of d2, d1, d0  += dot(digits[row], weights)     in int32, exact
- *             total += (65536 s2 + 256 s1 + s0) * power * scale[n]
+ *     for each stretch of 256 k
+ *         for each tile of rows and columns
+ *             for each step                      digits of one power of two, in one block
+ *                 for each line of the panel     sums of d2, d1, d0  += dot(digits[row], weights)     in int32, exact
+ *                 total += (65536 s2 + 256 s1 + s0) * power * scale[n]
  *
  * That is three instructions for 64 multiply-adds where floats need four and unpacking, so memory is what a row
  * alone waits for, and many rows are faster than by floats. The zero point, or the middle of all weights, is part of
@@ -56,6 +57,8 @@ static bool are_lowered(const tm_region *r, const tm_bits_product *p) {
 
 typedef struct tile {
     int rows, vectors;
+    int bits;                       /* of the words that it reads: 8 where they were unpacked before */
+    LLVMValueRef unpacked;          /* those, from the stretch's first k on, or NULL */
     LLVMValueRef column;            /* within the panel */
     LLVMValueRef digits[MOST_ROWS]; /* records of the rows */
     LLVMValueRef total[MOST_ROWS][MOST_VECTORS], sums[DIGITS][MOST_ROWS][MOST_VECTORS]; /* slots */
@@ -94,28 +97,37 @@ static LLVMValueRef held_words(tm_region *r, LLVMValueRef slot) {
     return LLVMBuildLoad2(r->e->builder, tm_vector_type(r, TAMIS_TYPE_INT32), slot, "");
 }
 
-/* One line of the panel, at `at`, whose words start at k `at_k` of the step. */
+/* Four weights of each word, part `part` of it, as bytes. */
+static LLVMValueRef take_part(tm_region *r, int bits, LLVMValueRef words, int part) {
+    LLVMBuilderRef b = r->e->builder;
+    if (bits == 8)
+        return words;
+    LLVMValueRef shift = tm_splat(r, tm_emit_i32(r->e, part * bits));
+    LLVMValueRef mask = tm_splat(r, tm_emit_i32(r->e, bits == 4 ? 0x0f0f0f0f : 0x03030303));
+    return LLVMBuildAnd(b, LLVMBuildLShr(b, words, shift, ""), mask, "");
+}
+
+/* One line, at `at`, whose words start at k `at_k` of the step. */
 static void add_line(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records, LLVMValueRef at,
                      LLVMValueRef at_k) {
     LLVMBuilderRef b = r->e->builder;
     int64_t room = tm_digits_room(p->form.k, p->form.step);
-    int bits = p->form.bits;
     LLVMValueRef words[MOST_VECTORS], factors[MOST_VECTORS];
+    LLVMValueRef from = tm_bits_address(r, t->unpacked != NULL ? t->unpacked : p->panel, at);
     for (int v = 0; v < t->vectors; v++)
-        words[v] = tm_bits_words(r, p, at, column_of(r, t, v));
-    LLVMValueRef mask = tm_splat(r, tm_emit_i32(r->e, bits == 4 ? 0x0f0f0f0f : 0x03030303));
+        words[v] = tm_load_vector(r, TAMIS_TYPE_INT32, from, column_of(r, t, v));
     LLVMValueRef signs = tm_splat(r, LLVMConstInt(r->e->i32, 0x80808080u, 0));
-    for (int part = 0; part < 8 / bits; part++) {
+    for (int part = 0; part < 8 / t->bits; part++) {
         for (int v = 0; v < t->vectors; v++) {
-            LLVMValueRef shift = tm_splat(r, tm_emit_i32(r->e, part * bits));
-            factors[v] = bits == 8 ? words[v] : LLVMBuildAnd(b, LLVMBuildLShr(b, words[v], shift, ""), mask, "");
+            factors[v] = take_part(r, t->bits, words[v], part);
             if (are_lowered(r, p))
                 factors[v] = LLVMBuildXor(b, words[v], signs, "");
         }
         for (int i = 0; i < t->rows; i++)
             for (int d = 0; d < DIGITS; d++) {
                 LLVMValueRef place = tm_add(r, at_k, tm_int(r, TM_DIGITS_HEAD + d * room + 4 * part));
-                LLVMValueRef four = tm_load_splat(r, TAMIS_TYPE_INT32, tm_bits_address(r, records[i], place), tm_int(r, 0));
+                LLVMValueRef four =
+                    tm_load_splat(r, TAMIS_TYPE_INT32, tm_bits_address(r, records[i], place), tm_int(r, 0));
                 for (int v = 0; v < t->vectors; v++) {
                     LLVMValueRef slot = t->sums[d][i][v];
                     LLVMBuildStore(b, add_dot(r, held_words(r, slot), factors[v], four), slot);
@@ -152,88 +164,139 @@ static void fetch_ahead(tm_region *r, const tm_bits_product *p, LLVMValueRef at,
         tm_prefetch(r, tm_bits_address(r, p->panel, tm_add(r, at, tm_int(r, AHEAD + i))), tm_int(r, 0));
 }
 
-/* All lines of step `step`, which start at `at`; returns where the next one does. */
-static LLVMValueRef add_lines(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef step, LLVMValueRef at) {
+/* k of step `step`, a number that is known where all steps are whole. */
+static LLVMValueRef step_depth(tm_region *r, const tm_bits_form *form, LLVMValueRef step) {
+    if (form->k % form->step == 0)
+        return tm_int(r, form->step);
+    return tm_min(r, tm_sub(r, tm_int(r, form->k), tm_mul(r, step, tm_int(r, form->step))), tm_int(r, form->step));
+}
+
+/* All lines of step `step`, which start at `at`. */
+static void add_lines(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef step, LLVMValueRef at) {
     const tm_bits_form *form = &p->form;
-    int per_word = 32 / form->bits;
+    int per_word = 32 / t->bits;
     LLVMValueRef records[MOST_ROWS];
     for (int i = 0; i < t->rows; i++)
         records[i] = tm_bits_address(r, t->digits[i],
                                      tm_mul(r, step, tm_int(r, tm_digits_record(form->k, form->step))));
     start_sums(r, p, t, records);
-    LLVMValueRef left = tm_sub(r, tm_int(r, form->k), tm_mul(r, step, tm_int(r, form->step)));
-    LLVMValueRef lines = tm_ceildiv(r, tm_min(r, left, tm_int(r, form->step)), per_word);
-    tm_loop line = tm_loop_begin(r, tm_int(r, 0), lines, 1);
+    tm_loop line = tm_loop_begin(r, tm_int(r, 0), tm_ceildiv(r, step_depth(r, form, step), per_word), 1);
     LLVMValueRef here = tm_add(r, at, tm_mul(r, line.index, tm_int(r, TM_BITS_LINE)));
     fetch_ahead(r, p, here, t);
     add_line(r, p, t, records, here, tm_mul(r, line.index, tm_int(r, per_word)));
     tm_loop_end(r, &line);
     add_step(r, p, t, records);
-    return tm_add(r, at, tm_mul(r, lines, tm_int(r, TM_BITS_LINE)));
 }
 
-/* Sums of rows row.. by some columns of the panel to the buffer [rows][64]. */
+/* Where the lines of step `step` start, in the panel; and its block's head. */
+static LLVMValueRef lines_of_step(tm_region *r, const tm_bits_form *form, LLVMValueRef step, LLVMValueRef *out_head) {
+    int64_t in_block = form->block < form->k ? form->block / form->step : form->steps;
+    LLVMValueRef block = LLVMBuildUDiv(r->e->builder, step, tm_int(r, in_block), "");
+    LLVMValueRef within = tm_sub(r, step, tm_mul(r, block, tm_int(r, in_block)));
+    *out_head = tm_mul(r, block, tm_int(r, form->block_bytes));
+    int64_t step_bytes = form->step * form->bits / 32 * TM_BITS_LINE;
+    return tm_add(r, tm_add(r, *out_head, tm_int(r, form->head)), tm_mul(r, within, tm_int(r, step_bytes)));
+}
+
+/* Adds steps from..to of rows row.. by some columns of the panel to the totals of the unit. */
 static void multiply(tm_region *r, tm_bits_product *p, LLVMValueRef row, int rows, int vectors,
-                     LLVMValueRef column) {
-    LLVMBuilderRef b = r->e->builder;
+                     LLVMValueRef column, LLVMValueRef from, LLVMValueRef to) {
     const tm_bits_form *form = &p->form;
-    tile t = {.rows = rows, .vectors = vectors, .column = column};
+    bool unpacked = rows > 1 && form->bits < 8;
+    tile t = {.rows = rows, .vectors = vectors, .bits = unpacked ? 8 : form->bits, .column = column};
+    t.unpacked = unpacked ? p->weights : NULL;
     int64_t row_bytes = form->steps * tm_digits_record(form->k, form->step);
+    LLVMValueRef place[MOST_ROWS][MOST_VECTORS];
     for (int i = 0; i < rows; i++) {
-        LLVMValueRef own = tm_mul(r, tm_add(r, row, tm_int(r, i)), tm_int(r, row_bytes));
-        t.digits[i] = tm_bits_address(r, p->shared.data[p->digits], own);
+        LLVMValueRef own = tm_add(r, row, tm_int(r, i));
+        LLVMValueRef first = tm_mul(r, tm_sub(r, own, p->from), tm_int(r, TM_BITS_PANEL));
+        t.digits[i] =
+            tm_bits_address(r, p->shared.data[p->digits], tm_mul(r, own, tm_int(r, row_bytes)));
         for (int v = 0; v < vectors; v++) {
-            t.total[i][v] = tm_slot(r, tm_splat_f32(r, 0));
+            place[i][v] = tm_add(r, first, column_of(r, &t, v));
+            t.total[i][v] = tm_slot(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, p->sums, place[i][v]));
             for (int d = 0; d < DIGITS; d++)
                 t.sums[d][i][v] = tm_slot(r, LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_INT32)));
         }
     }
-    LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8);
-    int64_t in_block = form->block < form->k ? form->block / form->step : form->steps;
-    tm_loop block = tm_loop_begin(r, tm_int(r, 0), tm_int(r, form->blocks), 1);
-    LLVMValueRef head = tm_mul(r, block.index, tm_int(r, form->block_bytes));
+    tm_loop step = tm_loop_begin(r, from, to, 1);
+    LLVMValueRef head, at = lines_of_step(r, form, step.index, &head);
     for (int v = 0; v < vectors; v++) {
         t.scale[v] = tm_bits_scale(r, p, head, column_of(r, &t, v));
         t.zero[v] = tm_bits_zero(r, p, head, column_of(r, &t, v));
-        t.zero[v] = LLVMBuildFSub(b, t.zero[v], tm_splat_f32(r, p->centre), "");
+        t.zero[v] = LLVMBuildFSub(r->e->builder, t.zero[v], tm_splat_f32(r, p->centre), "");
     }
-    LLVMBuildStore(b, tm_add(r, head, tm_int(r, form->head)), at);
-    LLVMValueRef first = tm_mul(r, block.index, tm_int(r, in_block));
-    LLVMValueRef end = tm_min(r, tm_add(r, first, tm_int(r, in_block)), tm_int(r, form->steps));
-    tm_loop step = tm_loop_begin(r, first, end, 1);
-    LLVMBuildStore(b, add_lines(r, p, &t, step.index, LLVMBuildLoad2(b, r->e->i64, at, "")), at);
+    if (unpacked)
+        at = tm_mul(r, tm_sub(r, step.index, from), tm_int(r, form->step / 4 * TM_BITS_LINE));
+    add_lines(r, p, &t, step.index, at);
     tm_loop_end(r, &step);
-    tm_loop_end(r, &block);
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < vectors; v++)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_held(r, t.total[i][v]), p->sums,
-                            tm_add(r, column, tm_int(r, (int64_t)i * TM_BITS_PANEL + (int64_t)v * r->lanes)));
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_held(r, t.total[i][v]), p->sums, place[i][v]);
+}
+
+/* The weights of steps from..to as bytes, for many rows. */
+static void unpack(tm_region *r, const tm_bits_product *p, LLVMValueRef from, LLVMValueRef to) {
+    const tm_bits_form *form = &p->form;
+    int parts = 8 / form->bits;
+    tm_loop step = tm_loop_begin(r, from, to, 1);
+    LLVMValueRef head, at = lines_of_step(r, form, step.index, &head);
+    LLVMValueRef first = tm_mul(r, tm_sub(r, step.index, from), tm_int(r, form->step / 4 * TM_BITS_LINE));
+    LLVMValueRef lines = tm_ceildiv(r, step_depth(r, form, step.index), 32 / form->bits);
+    tm_loop line = tm_loop_begin(r, tm_int(r, 0), lines, 1);
+    LLVMValueRef source = tm_bits_address(r, p->panel, tm_add(r, at, tm_mul(r, line.index, tm_int(r, TM_BITS_LINE))));
+    LLVMValueRef to_line =
+        tm_bits_address(r, p->weights, tm_add(r, first, tm_mul(r, line.index, tm_int(r, parts * TM_BITS_LINE))));
+    for (int c = 0; c < TM_BITS_PANEL; c += r->lanes) {
+        LLVMValueRef words = tm_load_vector(r, TAMIS_TYPE_INT32, source, tm_int(r, c));
+        for (int part = 0; part < parts; part++)
+            tm_store_vector(r, TAMIS_TYPE_INT32, take_part(r, form->bits, words, part), to_line,
+                            tm_int(r, (int64_t)part * TM_BITS_PANEL + c));
+    }
+    tm_loop_end(r, &line);
+    tm_loop_end(r, &step);
 }
 
 void tm_bits_dot_begin(tm_region *r, tm_bits_product *p) {
-    p->sums = tm_region_alloca(r, r->e->f32, (int64_t)MOST_ROWS * TM_BITS_PANEL, 64);
+    if (p->form.bits < 8)
+        p->weights = tm_region_alloca(r, r->e->i8, (int64_t)TM_BITS_PANEL * TM_BITS_STEP, 64);
+    p->sums = tm_region_alloca(r, r->e->f32, tm_bits_unit_rows(&p->form) * TM_BITS_PANEL, 64);
 }
 
-/* `rows` rows from `from` to `to` at a time, whose number is a multiple. */
-static void some_rows(tm_region *r, tm_bits_product *p, int rows, int vectors, LLVMValueRef from, LLVMValueRef to) {
-    int columns = vectors * r->lanes;
-    tm_loop row = tm_loop_begin(r, from, to, rows);
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_BITS_PANEL), columns);
-    multiply(r, p, row.index, rows, vectors, column.index);
+/* `rows` rows from `first` to `end` at a time, whose number is a multiple. */
+static void some_rows(tm_region *r, tm_bits_product *p, int rows, int vectors, LLVMValueRef first,
+                      LLVMValueRef end, LLVMValueRef from, LLVMValueRef to) {
+    tm_loop row = tm_loop_begin(r, first, end, rows);
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_BITS_PANEL), (int64_t)vectors * r->lanes);
+    multiply(r, p, row.index, rows, vectors, column.index, from, to);
     tm_loop_end(r, &column);
-    tm_contract_tile done = {.sums = p->sums,
-                             .stride = TM_BITS_PANEL,
-                             .row = row.index,
-                             .rows = tm_int(r, rows),
-                             .column = p->column,
-                             .columns = TM_BITS_PANEL};
-    tm_contract_finish(r, &p->shared, &done);
     tm_loop_end(r, &row);
 }
 
+/* All rows take their sums of some steps, whose weights stay in the nearest cache, before the next ones. */
 void tm_bits_dot_unit(tm_region *r, tm_bits_product *p) {
-    LLVMValueRef left = LLVMBuildURem(r->e->builder, tm_sub(r, p->to, p->from), tm_int(r, MOST_ROWS), "");
-    LLVMValueRef whole = tm_sub(r, p->to, left);
-    some_rows(r, p, MOST_ROWS, 2, p->from, whole);
-    some_rows(r, p, 1, MOST_VECTORS, whole, p->to);
+    LLVMValueRef rows = tm_sub(r, p->to, p->from);
+    LLVMValueRef left = LLVMBuildURem(r->e->builder, rows, tm_int(r, MOST_ROWS), "");
+    LLVMValueRef whole = tm_sub(r, p->to, left), steps = tm_int(r, p->form.steps);
+    tm_loop clear = tm_loop_begin(r, tm_int(r, 0), tm_mul(r, rows, tm_int(r, TM_BITS_PANEL)), r->lanes);
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), p->sums, clear.index);
+    tm_loop_end(r, &clear);
+    int64_t together = TM_BITS_STEP / p->form.step;
+    tm_loop from = tm_loop_begin(r, tm_int(r, 0), steps, together);
+    LLVMValueRef to = tm_min(r, tm_add(r, from.index, tm_int(r, together)), steps);
+    if (p->form.bits < 8) {
+        LLVMBasicBlockRef after = tm_if_begin(r, tm_less(r, p->from, whole));
+        unpack(r, p, from.index, to);
+        tm_if_end(r, after);
+    }
+    some_rows(r, p, MOST_ROWS, 2, p->from, whole, from.index, to);
+    some_rows(r, p, 1, MOST_VECTORS, whole, p->to, from.index, to);
+    tm_loop_end(r, &from);
+    tm_contract_tile done = {.sums = p->sums,
+                             .stride = TM_BITS_PANEL,
+                             .row = p->from,
+                             .rows = rows,
+                             .column = p->column,
+                             .columns = TM_BITS_PANEL};
+    tm_contract_finish(r, &p->shared, &done);
 }
