@@ -23,7 +23,7 @@
 #define MOST_ROWS 4
 #define MOST_VECTORS 4
 #define DIGITS 3
-#define AHEAD (16 * TM_BITS_LINE) /* bytes of the panel that are fetched ahead */
+#define AHEAD (32 * TM_BITS_LINE)
 #define LINE_BYTES 64             /* of the cache */
 
 static bool is_x86(const tm_region *r) {
