@@ -11,8 +11,8 @@
  * by 1
  *
  * as recognize_integer_products does for products, of which channels_last makes the rest. Depthwise
- * convolutions have too few terms for tiles: floats, whose sums of bytes are exact too, as long as they stay
- * below 2^24, walk their windows faster. Those that arrive as integers become
+ * convolutions and small groups have too few terms for tiles: floats, whose sums of bytes are exact too, as long
+ * as they stay below 2^24, walk their windows faster. Those that arrive as integers become
  *
  *     Cast(Conv(Cast(%q) - z, v - t))    between floats, with an answer of int32
  *
@@ -102,14 +102,17 @@ static bool is_exact(const tm_constant *weights, const tm_value *bias) {
     return most + least < (double)(1 << 24);
 }
 
-/* One filter for each channel, by constant weights. */
-static bool is_depthwise(const tm_node *node, const operands *o, const tm_value *bias) {
+/* Groups whose sums are exact in floats: depthwise ones, and others that have loops made for them. By constant
+ * weights. */
+static bool is_in_floats(const tm_node *node, const operands *o, const tm_value *bias) {
     const tm_value *x = o->x, *w = o->w;
     if (!tm_match_is_byte(x) || !tm_match_is_byte(w) || w->constant == NULL ||
         tm_constant_count(w->constant) == 0 || x->constant != NULL)
         return false;
     int64_t groups = tm_node_int(node, "group");
-    return groups > 1 && w->constant->dims[1] == 1 && w->constant->dims[0] == groups &&
+    const int64_t *dims = w->constant->dims;
+    bool depthwise = dims[1] == 1 && dims[0] == groups;
+    return groups > 1 && dims[0] % groups == 0 && (depthwise || tm_window_form_fills(dims[0] / groups)) &&
            tm_match_is_single(o->x_zero) && is_along_filters(o->w_zero, w) && is_exact(w->constant, bias);
 }
 
@@ -121,8 +124,8 @@ static tm_code float_sums(tm_node *node, const operands *o, tm_value **out) {
 }
 
 /* The sums as float32. */
-static tm_code real_sums(tm_node *node, const operands *o, bool depthwise, tm_value **out) {
-    if (depthwise)
+static tm_code real_sums(tm_node *node, const operands *o, bool floats, tm_value **out) {
+    if (floats)
         return float_sums(node, o, out);
     TM_TRY(integer_sums(node, o, out));
     *out = tm_match_make_cast(node, *out, TAMIS_TYPE_FLOAT);
@@ -140,15 +143,15 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     tamis_type type = node->outputs[0]->type;
     operands o = {left.integers, left.zero, right.integers, right.zero};
     tm_value *bias = tm_infer_input(node, 2), *result, *scale;
-    bool depthwise = is_depthwise(node, &o, NULL);
-    if (!(depthwise || tm_window_form_integer(node, o.w, &form)) || !tm_pass_allow(context))
+    bool floats = is_in_floats(node, &o, NULL);
+    if (!(floats || tm_window_form_integer(node, o.w, &form)) || !tm_pass_allow(context))
         return TM_OK;
     int rank = node->outputs[0]->rank;
     tm_quantized_widen(node, &left);
     o.x = left.integers;
     o.x_zero = left.zero;
     TM_TRY(tm_match_make_pair(node, TM_OP_Mul, left.scale, right.scale, &scale));
-    TM_TRY(real_sums(node, &o, depthwise, &result));
+    TM_TRY(real_sums(node, &o, floats, &result));
     TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
     if (bias != NULL) {
         bias = type == TAMIS_TYPE_FLOAT ? bias : tm_match_make_cast(node, bias, TAMIS_TYPE_FLOAT);
@@ -168,25 +171,25 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_value *bias = tm_infer_input(node, 8), *result, *scale;
     tm_window_form form;
     operands o = {x[0], x[2], x[3], x[5]};
-    bool depthwise = is_depthwise(node, &o, bias);
+    bool floats = is_in_floats(node, &o, bias);
     if (!tm_match_is_byte(x[0]) || !tm_match_is_byte(x[3]) || !tm_match_is_single(x[1]) ||
         !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) ||
         x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
         !is_along_filters(x[4], x[3]) || !is_along_filters(x[5], x[3]) ||
-        !(depthwise || tm_window_form_integer(node, x[3], &form)) || !tm_pass_allow(context))
+        !(floats || tm_window_form_integer(node, x[3], &form)) || !tm_pass_allow(context))
         return TM_OK;
     int rank = node->outputs[0]->rank;
     TM_TRY(tm_match_make_pair(node, TM_OP_Mul, x[1], x[4], &scale));
     TM_TRY(tm_match_make_pair(node, TM_OP_Div, scale, x[6], &scale));
-    if (depthwise)
+    if (floats)
         TM_TRY(float_sums(node, &o, &result));
     else
         TM_TRY(integer_sums(node, &o, &result));
-    if (bias != NULL && depthwise)
+    if (bias != NULL && floats)
         bias = tm_match_make_cast(node, bias, TAMIS_TYPE_FLOAT);
     if (bias != NULL)
         TM_TRY(tm_match_make_pair(node, TM_OP_Add, result, along_channels(node, bias, rank), &result));
-    if (!depthwise)
+    if (!floats)
         result = tm_match_make_cast(node, result, TAMIS_TYPE_FLOAT);
     TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, along_channels(node, scale, rank), &result));
     tm_value *one = tm_value_create_constant(
@@ -199,7 +202,7 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
 static tm_code rewrite_integer(tm_pass_context *context, tm_node *node) {
     operands o = {node->inputs[0], tm_infer_input(node, 2), node->inputs[1], tm_infer_input(node, 3)};
     tm_value *sums;
-    if (!is_depthwise(node, &o, NULL) || !tm_pass_allow(context))
+    if (!is_in_floats(node, &o, NULL) || !tm_pass_allow(context))
         return TM_OK;
     TM_TRY(float_sums(node, &o, &sums));
     tm_node *reader = tm_value_single_user(node->outputs[0]);

@@ -57,6 +57,10 @@ static bool has_space(const tm_node *node) {
            !tm_value_is_constant(x);
 }
 
+bool tm_window_form_fills(int64_t filters) {
+    return filters >= LEAST_FILTERS;
+}
+
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
     const tm_value *weights = node->inputs[1];
     *out = (tm_window_form){.point = true};
@@ -73,7 +77,7 @@ bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
     for (int i = 0; i < axes; i++)
         out->point = out->point && dims[2 + i] == 1 && tm_window_item(node, "strides", i, 1) == 1 &&
                      out->pads[i] == 0 && out->pads[axes + i] == 0;
-    return out->depthwise || dims[0] / groups >= LEAST_FILTERS;
+    return out->depthwise || tm_window_form_fills(dims[0] / groups);
 }
 
 /* Are the rows that the windows of an image see few enough to be written down? */
@@ -108,7 +112,7 @@ bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_win
     for (int i = 0; i < axes; i++)
         out->point = out->point && dims[2 + i] == 1 && tm_window_item(node, "strides", i, 1) == 1 &&
                      out->pads[i] == 0 && out->pads[axes + i] == 0;
-    return dims[0] >= LEAST_FILTERS && fits_gathered(node, dims, out);
+    return tm_window_form_fills(dims[0]) && fits_gathered(node, dims, out);
 }
 
 int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]) {

@@ -15,6 +15,8 @@ typedef struct tm_window_form {
     bool point;                            /* kernel and strides of one, no padding, one group */
 } tm_window_form;
 
+/* Are so many filters of a group enough for loops of their own? */
+bool tm_window_form_fills(int64_t filters);
 /* float32, constant weights, up to three spatial axes, enough filters to fill vectors. */
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out);
 /* Of bytes by the constant `weights`, one group: as a product by rows that hold what each window sees. The node
