@@ -24,15 +24,16 @@
  */
 #include "ir/infer.h"
 #include "ir/ops/window.h"
-#include "ir/ops/windows.h"
 #include "passes/layout.h"
 #include "passes/match.h"
+#include "passes/match_range.h"
+#include "passes/quantized.h"
 #include "passes/region_build.h"
 #include "passes/rewrite.h"
 #include "passes/window_form.h"
+#include "passes/window_rows.h"
 
 #include <math.h>
-#include <string.h>
 
 #define FEW_POSITIONS 4
 /* Channels: positions so many apart share a set of the first cache, and products copy their rows. */
@@ -108,14 +109,6 @@ static tm_code pad(tm_node *node, tm_value **x, bool last, int64_t *pads) {
     return tm_match_make(node, TM_OP_Pad, 2, inputs, x);
 }
 
-static bool all_finite(const tm_constant *constant) {
-    const float *data = constant->data;
-    for (int64_t i = 0; i < tm_constant_count(constant); i++)
-        if (!isfinite(data[i]))
-            return false;
-    return true;
-}
-
 /* A kernel of one with steps of one: weights [M, C, 1...] as a matrix [C, M]. */
 static tm_code product(tm_node *node, tm_value *x, tm_value **out) {
     const tm_constant *weights = node->inputs[1]->constant;
@@ -151,49 +144,13 @@ static tm_code convolution(tm_layout *layout, tm_node *node) {
     if (form.point && (is_small(node->outputs[0]) || constant->dims[1] % SHARED_SET == 0)) {
         TM_TRY(product(node, x, &result));
     } else {
-        if (!form.depthwise || !all_finite(constant))
+        if (!form.depthwise || !tm_match_is_bounded(weights, INFINITY))
             TM_TRY(pad(node, &x, last, form.pads));
         TM_TRY(between_transposes(node, x, last, weights, form.pads, &result));
     }
     if (node->input_count > 2 && node->inputs[2] != NULL)
         TM_TRY(tm_match_make(node, TM_OP_Add, 2, (tm_value *[]){result, node->inputs[2]}, &result));
     return done(layout, node, result);
-}
-
-/* Weights [M, C, kernel...] of bytes as a matrix whose rows stand as Windows puts what they multiply. */
-static tm_value *rows_of_windows(tm_node *node, const tm_windows_runs *runs) {
-    tm_arena *arena = node->graph->model->arena;
-    const tm_constant *w = node->inputs[1]->constant;
-    int64_t filters = w->dims[0], channels = w->dims[1], taps = runs->count * runs->taps;
-    int64_t dims[2] = {runs->count * runs->bytes, filters};
-    uint8_t *rows = tm_arena_alloc_array(arena, (size_t)(dims[0] * filters), 1);
-    const uint8_t *from = w->data;
-    memset(rows, w->type == TAMIS_TYPE_UINT8 ? 128 : 0, (size_t)(dims[0] * filters));
-    for (int64_t m = 0; m < filters; m++)
-        for (int64_t c = 0; c < channels; c++)
-            for (int64_t tap = 0; tap < taps; tap++) {
-                int64_t row = tap / runs->taps * runs->bytes + tap % runs->taps * channels + c;
-                rows[row * filters + m] = from[(m * channels + c) * taps + tap];
-            }
-    return tm_value_create_constant(node->graph, node->inputs[1]->name,
-                                    tm_constant_create(arena, w->type, 2, dims, rows));
-}
-
-/* What the windows see, one row for each. */
-static tm_code windows(tm_node *node, tm_value *x, tm_value *zero, const int64_t *pads, tm_value **out) {
-    int axes = x->rank - 2;
-    tm_value *inputs[2] = {x, zero};
-    tm_node *rows = tm_node_create(node->graph, node, TM_OP_Windows, node->name, zero != NULL ? 2 : 1, inputs);
-    const char *const lists[] = {"strides", "dilations"};
-    for (int i = 0; i < 2; i++) {
-        const tm_attribute *list = tm_node_attribute(node, lists[i]);
-        if (list->present && list->count > 0)
-            tm_node_set_ints(rows, lists[i], list->ints, list->count);
-    }
-    tm_node_set_ints(rows, "kernel_shape", node->inputs[1]->constant->dims + 2, axes);
-    tm_node_set_ints(rows, "pads", pads, 2 * (int64_t)axes);
-    *out = tm_node_add_output(rows, NULL);
-    return tm_infer_node(node->graph->model, rows);
 }
 
 static tm_code integer_convolution(tm_layout *layout, tm_node *node) {
@@ -211,9 +168,9 @@ static tm_code integer_convolution(tm_layout *layout, tm_node *node) {
     if (form.point)
         runs.bytes = dims[1]; /* the image itself */
     else
-        TM_TRY(windows(node, x, inputs[2], form.pads, &x));
+        TM_TRY(tm_windows_rows(node, x, inputs[2], form.pads, &x));
     inputs[0] = x;
-    inputs[1] = rows_of_windows(node, &runs);
+    inputs[1] = tm_windows_weights(node, &runs);
     TM_TRY(tm_match_make(node, TM_OP_MatMulInteger, node->input_count, inputs, &result));
     return done(layout, node, result);
 }
@@ -238,6 +195,48 @@ static bool sees_all(const tm_node *node) {
     return true;
 }
 
+/* The byte that a pool of maxima of bytes gives is one of them: quantising by one gives it back. */
+static tm_code pool_of_bytes(tm_layout *layout, tm_node *node, tm_value *x, const int64_t *pads) {
+    tm_value *result, *inputs[3];
+    tamis_type type = x->type;
+    x = tm_match_make_cast(node, x, TAMIS_TYPE_FLOAT);
+    TM_TRY(between_transposes(node, x, true, NULL, pads, &inputs[0]));
+    tm_arena *arena = layout->model->arena;
+    inputs[1] = tm_value_create_constant(node->graph, NULL,
+                                         tm_constant_create_scalar(arena, TAMIS_TYPE_FLOAT, 1));
+    inputs[2] = tm_value_create_constant(node->graph, NULL, tm_constant_create_scalar(arena, type, 0));
+    TM_TRY(tm_match_make(node, TM_OP_QuantizeLinear, 3, inputs, &result));
+    return done(layout, node, result);
+}
+
+/* The mean of (q - z) * s is s times that of q - z, whose sum is exact. */
+static tm_code mean_of_bytes(tm_layout *layout, tm_node *node, const tm_node *back, const int64_t *pads) {
+    tm_value *x = tm_match_make_cast(node, back->inputs[0], TAMIS_TYPE_FLOAT), *result;
+    const tm_value *zero = tm_infer_input(back, 2);
+    double z = 0;
+    if (zero != NULL && tm_constant_double(zero->constant, 0, &z) && z != 0) {
+        tm_constant *number = tm_constant_create_scalar(layout->model->arena, TAMIS_TYPE_FLOAT, z);
+        TM_TRY(tm_match_make_pair(node, TM_OP_Sub, x, tm_value_create_constant(node->graph, NULL, number),
+                                  &x));
+    }
+    TM_TRY(between_transposes(node, x, true, NULL, pads, &result));
+    tm_value *scale = tm_match_view(node, back->inputs[1], 0, NULL);
+    TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, scale, &result));
+    return done(layout, node, result);
+}
+
+/* The node that makes floats of bytes for a mean, by a zero point that is known. */
+static const tm_node *bytes_before(const tm_layout *layout, const tm_node *node, const tm_value *x) {
+    const tm_node *back = x->producer;
+    const tm_value *zero = back != NULL ? tm_infer_input(back, 2) : NULL;
+    return node->op == TM_OP_AveragePool && !layout->context->options->strict_math && back != NULL &&
+                   back->op == TM_OP_DequantizeLinear && back->graph == node->graph &&
+                   tm_match_is_byte(back->inputs[0]) && x->type == TAMIS_TYPE_FLOAT &&
+                   tm_quantized_same(back, back) && (zero == NULL || zero->constant != NULL)
+               ? back
+               : NULL;
+}
+
 static tm_code pool(tm_layout *layout, tm_node *node) {
     tm_value *x = tm_layout_twin(layout, node->inputs[0]), *result;
     tm_window_form form;
@@ -246,6 +245,11 @@ static tm_code pool(tm_layout *layout, tm_node *node) {
                             true);
     if (x == NULL || !tm_window_form_pool(node, &form) || !tm_pass_allow(layout->context))
         return TM_OK;
+    if (tm_match_is_byte(x))
+        return pool_of_bytes(layout, node, x, form.pads);
+    const tm_node *back = bytes_before(layout, node, x);
+    if (back != NULL)
+        return mean_of_bytes(layout, node, back, form.pads);
     TM_TRY(between_transposes(node, x, true, NULL, form.pads, &result));
     return done(layout, node, result);
 }
@@ -573,9 +577,22 @@ static tm_code walk(tm_layout *layout, tm_graph *graph) {
     return TM_OK;
 }
 
+/* Floats of bytes that no mean reads any more. */
+static void remove_unread(tm_graph *graph) {
+    for (tm_node *node = graph->first, *next; node != NULL; node = next) {
+        next = node->next;
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            remove_unread(tm_node_subgraph(node, i));
+        if (node->op == TM_OP_DequantizeLinear && tm_value_unused(node->outputs[0]))
+            tm_node_remove(node);
+    }
+}
+
 tm_code tm_pass_channels_last(tm_pass_context *context) {
     tm_layout layout;
     tm_layout_begin(&layout, context);
     TM_TRY(walk(&layout, context->model->main));
-    return tm_layout_end(&layout);
+    TM_TRY(tm_layout_end(&layout));
+    remove_unread(context->model->main);
+    return TM_OK;
 }

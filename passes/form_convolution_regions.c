@@ -9,7 +9,7 @@
  * kernel of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
- * Bytes become floats, less their zero point, where a depthwise convolution reads them. Elementwise nodes
+ * Bytes become floats, less their zero point, where a depthwise convolution or pool reads them. Elementwise nodes
  * behind it come along as they do behind products (tm_region_epilogue). A bottleneck is formed where the
  * tensor between the two is large, its rows fit on the stack, and what is elementwise there reads nothing but
  * numbers of channels.
@@ -45,7 +45,7 @@ static bool is_candidate(const tm_node *node) {
     bool convolution = node->op == TM_OP_Conv;
     if (convolution ? !tm_window_form_convolution(node, &form)
                     : (node->op != TM_OP_MaxPool && node->op != TM_OP_AveragePool) ||
-                          !tm_window_form_pool(node, &form))
+                          node->inputs[0]->type != TAMIS_TYPE_FLOAT || !tm_window_form_pool(node, &form))
         return false;
     if (convolution && node->input_count > 2 && node->inputs[2] != NULL)
         return false;
@@ -226,7 +226,7 @@ static tm_code form(tm_pass_context *context, tm_node *node, tm_node **out_regio
             nodes[count++] = gate;
         gated = gate != NULL;
         tm_node *bytes[2];
-        int widened = form.depthwise && convolution ? tm_window_form_bytes(before, bytes) : 0;
+        int widened = form.depthwise ? tm_window_form_bytes(before, bytes) : 0;
         for (int i = 0; i < widened; i++)
             nodes[count++] = bytes[i];
         nodes[count++] = before;

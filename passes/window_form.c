@@ -53,7 +53,7 @@ bool tm_window_form_pads(const tm_node *node, const int64_t *kernel, int64_t *ou
 
 static bool has_space(const tm_node *node) {
     const tm_value *x = node->inputs[0];
-    return x->type == TAMIS_TYPE_FLOAT && x->rank >= 3 && x->rank <= 2 + TM_WINDOW_FORM_AXES &&
+    return (x->type == TAMIS_TYPE_FLOAT || tm_match_is_byte(x)) && x->rank >= 3 && x->rank <= 2 + TM_WINDOW_FORM_AXES &&
            !tm_value_is_constant(x);
 }
 
@@ -64,7 +64,7 @@ bool tm_window_form_fills(int64_t filters) {
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
     const tm_value *weights = node->inputs[1];
     *out = (tm_window_form){.point = true};
-    if (!has_space(node) || !tm_value_is_constant(weights) || weights->constant->panel != 0 ||
+    if (!has_space(node) || node->inputs[0]->type != TAMIS_TYPE_FLOAT || !tm_value_is_constant(weights) || weights->constant->panel != 0 ||
         tm_constant_count(weights->constant) == 0)
         return false;
     int64_t groups = tm_node_int(node, "group");
@@ -118,8 +118,12 @@ bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_win
 int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]) {
     const tm_node *reader = tm_value_single_user(transpose->outputs[0]);
     tm_window_form form;
-    if (reader == NULL || reader->op != TM_OP_Conv || reader->graph != transpose->graph ||
-        !tm_window_form_convolution(reader, &form) || !form.depthwise)
+    if (reader == NULL || reader->graph != transpose->graph)
+        return 0;
+    bool pool = reader->op == TM_OP_MaxPool || reader->op == TM_OP_AveragePool;
+    if (!(pool ? tm_window_form_pool(reader, &form)
+               : reader->op == TM_OP_Conv && tm_window_form_convolution(reader, &form)) ||
+        !form.depthwise)
         return 0;
     const tm_node *next = transpose;
     tm_node *subtraction = NULL, *node = transpose->inputs[0]->producer;

@@ -22,9 +22,10 @@ bool tm_window_form_convolution(const tm_node *node, tm_window_form *out);
 /* Of bytes by the constant `weights`, one group: as a product by rows that hold what each window sees. The node
  * is any convolution with these weights. */
 bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_window_form *out);
-/* The nodes that make floats of bytes before the Transpose of a depthwise convolution, in order: a Cast, and
+/* The nodes that make floats of bytes before the Transpose of a depthwise convolution or pool, in order: a Cast, and
  * maybe the Sub of a zero point. Returns how many; each is read by the next one alone. */
 int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]);
+/* Of float32 or bytes. */
 bool tm_window_form_pool(const tm_node *node, tm_window_form *out);
 /* Padding at the heads and tails in numbers, of a convolution or pool of a rank known to fit with such a
  * kernel; false: it depends on dims that are not known. */
