@@ -11,9 +11,9 @@
  *
  * Also Split, Gather, Expand, Tile, DepthToSpace, SpaceToDepth, ReverseSequence and Resize to the nearest. A
  * quarter of the bytes is moved, and a product behind meets the DequantizeLinear that makes it one of bytes.
- * Transposes and views are the matter of simplify_quantizers. A pair DQ(Q(%x)) goes behind Slice, Split and
- * Gather as a whole, as it does there: they cut the heads of attention, which looks for pairs around it. A
- * table of bytes whose rows are gathered stays one. Bit-exact.
+ * Pairs before transposes and views are the matter of simplify_quantizers. Where Slice, Split or Gather cut heads of
+ * attention, a pair DQ(Q(%x)) goes behind them as a whole, since attention looks for pairs around it. A table
+ * of bytes whose rows are gathered stays one. Bit-exact.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -23,17 +23,24 @@
 #include <float.h>
 #include <string.h>
 
+#define MOST_STEPS 8
+
 static bool is_handled(const tm_node *node) {
     switch (node->op) {
     case TM_OP_Pad:
         return true;
     case TM_OP_MaxPool:
         return node->output_count == 1 || node->outputs[1] == NULL;
-    case TM_OP_Transpose:
-        return false;
     default:
-        return tm_quantized_is_move(node) && !tm_op_has(node->op, TM_VIEW);
+        return tm_quantized_is_move(node);
     }
+}
+
+/* Pairs before transposes and views are the matter of simplify_quantizers. */
+static bool is_of_pair(const tm_node *mover, const tm_node *back) {
+    const tm_node *maker = back->inputs[0]->producer;
+    return (mover->op == TM_OP_Transpose || tm_op_has(mover->op, TM_VIEW)) && maker != NULL &&
+           maker->op == TM_OP_QuantizeLinear;
 }
 
 /* The node that dequantises bytes or 16 bits with one scale and zero point; a constant only for Gather. */
@@ -61,7 +68,42 @@ static bool pads_zeros(const tm_node *pad) {
            (tm_match_number(value, &number) && number == 0);
 }
 
-/* The pair's first node, when the pair goes behind as a whole: all that the second makes is cut. */
+/* Is it dequantised weights, or floats as they are? */
+static bool is_weights(const tm_value *value) {
+    const tm_node *node = value->producer;
+    for (int i = 0; i < MOST_STEPS && node != NULL; i++) {
+        if (node->input_count == 0 || node->inputs[0] == NULL)
+            return false;
+        if (node->op == TM_OP_DequantizeLinear || tm_quantized_is_move(node))
+            value = node->inputs[0];
+        else
+            return false;
+        node = value->producer;
+    }
+    return value->constant != NULL;
+}
+
+/* Does the value go, moved and scaled, into a product with another computed one, as heads do? */
+static bool reaches_attention(const tm_value *value, int steps) {
+    for (size_t i = 0; i < value->uses.count && steps > 0; i++) {
+        const tm_node *user = value->uses.items[i].node;
+        if (user == NULL)
+            continue;
+        if (user->op == TM_OP_MatMul) {
+            if (!is_weights(user->inputs[0]) && !is_weights(user->inputs[1]))
+                return true;
+            continue;
+        }
+        bool passes = user->op == TM_OP_QuantizeLinear || user->op == TM_OP_DequantizeLinear ||
+                      user->op == TM_OP_Mul || user->op == TM_OP_Div || tm_quantized_is_move(user);
+        for (int k = 0; passes && k < user->output_count; k++)
+            if (user->outputs[k] != NULL && reaches_attention(user->outputs[k], steps - 1))
+                return true;
+    }
+    return false;
+}
+
+/* The pair's first node, when the pair goes behind as a whole: all that the second makes is cut into heads. */
 static tm_node *pair_of(const tm_node *back, tm_op op) {
     tm_node *quantizer = back->inputs[0]->producer;
     if ((op != TM_OP_Slice && op != TM_OP_Split && op != TM_OP_Gather) || quantizer == NULL ||
@@ -74,7 +116,7 @@ static tm_node *pair_of(const tm_node *back, tm_op op) {
         if (user == NULL || user->op != op || value->uses.items[i].index != 0)
             return NULL;
     }
-    return quantizer;
+    return reaches_attention(value, MOST_STEPS) ? quantizer : NULL;
 }
 
 /* A copy of a quantiser over another value. */
@@ -115,7 +157,8 @@ static tm_code moved(tm_node *mover, tm_value *const *sources, tm_value *fill, t
 static tm_code rewrite_move(tm_pass_context *context, tm_node *mover) {
     const tm_node *back = dequantizer_of(mover->inputs[0], mover);
     int parts = tm_quantized_moved_inputs(mover);
-    if (back == NULL || (mover->op == TM_OP_MaxPool && !is_positive(back->inputs[1])) ||
+    if (back == NULL || is_of_pair(mover, back) ||
+        (mover->op == TM_OP_MaxPool && !is_positive(back->inputs[1])) ||
         (mover->op == TM_OP_Pad && !pads_zeros(mover)))
         return TM_OK;
     tm_value **sources = TM_NEW_ARRAY(context->model->arena, tm_value *, parts);

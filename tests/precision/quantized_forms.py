@@ -10,6 +10,7 @@ Every node is computed in float64, rounded where the model rounds, while the mod
 """
 
 import itertools
+import math
 
 import ml_dtypes
 import numpy as np
@@ -174,7 +175,49 @@ def cut(x, starts, ends, axes, steps=None):
     return x[tuple(part)]
 
 
+def windows(x, kernel, strides, pads, fill):
+    """[..., taps] of what each window sees."""
+    x = np.pad(x, [(0, 0), (0, 0), *((pads[i], pads[2 + i]) for i in range(2))], constant_values=fill)
+    out = [(x.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
+    parts = [x[:, :, i : i + (out[0] - 1) * strides[0] + 1 : strides[0], j : j + (out[1] - 1) * strides[1] + 1 : strides[1]]
+             for i in range(kernel[0]) for j in range(kernel[1])]
+    return np.stack(parts, -1)
+
+
+def mean_pool(x, kernel_shape, strides=(1, 1), pads=(0, 0, 0, 0), count_include_pad=0):
+    sums = windows(x.astype(np.float64), kernel_shape, strides, pads, 0).sum(-1)
+    counts = windows(np.ones_like(x), kernel_shape, strides, pads, 1 if count_include_pad else 0).sum(-1)
+    return (sums / counts).astype(np.float32)
+
+
+def normalized(x, scale, bias, axis=-1, epsilon=1e-5):
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    return (centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) * scale + bias).astype(np.float32)
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
+    return (e / e.sum(axis, keepdims=True)).astype(np.float32)
+
+
+def gelu(x):
+    return (x * 0.5 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))).astype(np.float32)
+
+
 COMPUTE = {
+    "MaxPool": lambda x, kernel_shape, strides=(1, 1), pads=(0, 0, 0, 0): windows(x, kernel_shape, strides, pads, -np.inf).max(-1),
+    "AveragePool": mean_pool,
+    "GlobalAveragePool": lambda x: x.astype(np.float64).mean((2, 3), keepdims=True).astype(np.float32),
+    "LayerNormalization": normalized,
+    "Softmax": softmax,
+    "Gelu": gelu,
+    "Sub": lambda a, b: a - b,
+    "Resize": lambda x, roi, scales, mode, coordinate_transformation_mode, nearest_mode: x.repeat(int(scales[2]), 2).repeat(int(scales[3]), 3),
+    "Split": lambda x, axis, num_outputs: np.split(x, num_outputs, axis),
+    "Pad": lambda x, pads: np.pad(x, [(pads[i], pads[x.ndim + i]) for i in range(x.ndim)]),
+    "Expand": lambda x, dims: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(dims))),
+    "Tile": lambda x, repeats: np.tile(x, repeats),
     "QuantizeLinear": lambda x, s, z=None, axis=1, block_size=0, output_dtype=0: quantize(
         x, s, np.zeros(()) if z is None else z, (z.dtype if z is not None else helper.tensor_dtype_to_np_dtype(output_dtype) if output_dtype else np.dtype("uint8")).name, axis, block_size),
     "DequantizeLinear": lambda q, s, z=None, axis=1, block_size=0: dequantize(q, s, z, axis, block_size),

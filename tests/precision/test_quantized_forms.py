@@ -153,11 +153,13 @@ def test_moved_weights(tmp_path, move):
     check(form, tmp_path, integer, 2e-3 if move == "cast" else STEPS["float32"])
 
 
-@pytest.mark.parametrize("move", ["transposed", "reshaped", "sliced", "flattened", "twice"])
+@pytest.mark.parametrize("move", ["transposed", "reshaped", "sliced", "flattened", "twice", "cut and turned"])
 def test_moved_activations(tmp_path, move):
-    form = Form({"transposed": [3, K, 5], "flattened": [3, 4, K // 4], "sliced": [3, 2 * K], "twice": [3, K, 5]}.get(move, [3, 2, K]))
+    form = Form({"transposed": [3, K, 5], "flattened": [3, 4, K // 4], "sliced": [3, 2 * K], "twice": [3, K, 5], "cut and turned": [3, 2 * K, 5]}.get(move, [3, 2, K]))
     a = form.quantized("x", "int8", 0.02, -4)
-    if move in ("transposed", "twice"):
+    if move == "cut and turned":
+        a = form.node("Slice", a, np.array([K]), np.array([2 * K]), np.array([1]))
+    if move in ("transposed", "twice", "cut and turned"):
         a = form.node("Transpose", a, perm=[0, 2, 1])
     if move in ("reshaped", "twice"):
         a = form.node("Reshape", a, np.array([-1, K]))
@@ -402,3 +404,70 @@ def test_matmul_nbits(tmp_path, bits, block):
         check(form, tmp_path, None, 2e-5, want=(form.value["x"].astype(np.float64) @ w.T).astype(np.float32))
         text, _ = regions(form.model(), tmp_path)
         assert "DequantizeLinear" not in text
+
+
+# ---- pairs around other operators ----
+
+TOKENS, IMAGE = [2, 6, K], [2, 16, 8, 8]
+PARTS = {
+    "Transpose": (TOKENS, lambda f, x: f.node("Transpose", x, perm=[0, 2, 1])),
+    "Slice": (TOKENS, lambda f, x: f.node("Slice", x, np.array([1]), np.array([5]), np.array([1]))),
+    "Concat": (TOKENS, lambda f, x: f.node("Concat", x, f.quantized(f.node("Relu", x), "uint8", 0.03, 110), axis=1)),
+    "Split": (TOKENS, lambda f, x: f.quantized(f.node("Split", x, axis=2, num_outputs=2, outputs=2)[1], "uint8", 0.03, 110)),
+    "Gather": (TOKENS, lambda f, x: f.node("Gather", x, np.array([4, 1, 1]), axis=1)),
+    "Pad": (TOKENS, lambda f, x: f.node("Pad", x, np.array([0, 1, 0, 0, 0, 2]))),
+    "Expand": ([1, 6, K], lambda f, x: f.node("Expand", x, np.array([3, 6, K]))),
+    "Tile": (TOKENS, lambda f, x: f.node("Tile", x, np.array([1, 2, 1]))),
+    "Resize": (IMAGE, lambda f, x: f.node("Resize", x, "", np.array([1, 1, 2, 2], np.float32), mode="nearest", coordinate_transformation_mode="asymmetric",
+                                          nearest_mode="floor")),
+    "MaxPool": (IMAGE, lambda f, x: f.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])),
+}
+
+
+@pytest.mark.parametrize("op", PARTS)
+@pytest.mark.parametrize("before", ["input", "product"])
+def test_movement(tmp_path, op, before):
+    """Between pairs of one scale only bytes are moved, whether the model's input or a product is quantised."""
+    dims, make = PARTS[op]
+    form = Form(dims)
+    x = form.quantized("x", "uint8", 0.03, 110)
+    if before == "product":
+        x = form.node("MatMul", x, form.weights("int8", dims[-1], dims[-1], axis=1))
+        x = form.quantized(form.node("Relu", x), "uint8", 0.03, 110)
+    form.node("QuantizeLinear", make(form, x), np.float32(0.03), np.uint8(110))
+    check(form, tmp_path, None)
+    text, kinds = regions(form.model(), tmp_path)
+    assert not re.search(rf"f32\[[^=]*= {op}\(", text), text
+    assert ("tiles" in kinds) == (before == "product")
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "AveragePool with padding"])
+@pytest.mark.parametrize("storage, zero", [("uint8", 0), ("uint8", 9), ("int8", -128), ("int8", 5)])
+def test_pools_between_convolutions(tmp_path, op, storage, zero):
+    form = Form(IMAGE)
+    x = form.node("Conv", form.quantized("x", "uint8", 0.03, 110), form.weights("int8", 24, 16, 1, 1, axis=0))
+    x = form.quantized(form.node("Relu", x), storage, 0.02, zero)
+    counted = {"count_include_pad": 1} if "padding" in op else {}
+    y = form.node(op.split()[0], x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, **counted)
+    form.quantized(y, storage, 0.02, zero)
+    check(form, tmp_path, None, 0.021 / np.abs(form.value[form.last]).max())
+    text, kinds = regions(form.model(), tmp_path)
+    assert kinds.count("tiles") == 1 and kinds.count("window") == 1, text
+    window = next(part for part in text.split("tamis.Region(") if 'kind = "window"' in part)
+    assert re.search(r"region\(%\w+: [ui]8\[", window), text
+
+
+def test_loops_between_bytes(tmp_path):
+    """Elementwise chains between pairs are one loop from bytes to bytes; norms and softmax read and give bytes."""
+    form = Form([2, 6, K])
+    x = form.quantized("x", "uint8", 0.03, 110)
+    y = form.quantized(form.node("MatMul", x, form.weights("int8", K, K, axis=1)), "int8", 0.05, 2)
+    y = form.quantized(form.node("Add", x, y), "int8", 0.05, -3)
+    y = form.quantized(form.node("Gelu", y), "int8", 0.05, -3)
+    y = form.quantized(form.node("Mul", y, x), "int8", 0.07, 1)
+    y = form.quantized(form.node("LayerNormalization", y, form.scale(1, dims=(K,)), form.scale(0.1, dims=(K,)), axis=-1), "int8", 0.03, 0)
+    y = form.quantized(form.node("Softmax", y, axis=-1), "uint8", 1 / 256, 0)
+    form.node("MatMul", y, form.weights("int8", K, N, axis=1))
+    check(form, tmp_path, True, 0.05)
+    text, kinds = regions(form.model(), tmp_path)
+    assert not re.search(r"^  %.*= (?!tamis.Region)[A-Z]\w*\(", text, re.M), text
