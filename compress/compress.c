@@ -7,6 +7,7 @@
 #include "compress/prune.h"
 
 #include "passes/passes.h"
+#include "quantize/algebra.h"
 
 #include <math.h>
 #include <time.h>
@@ -15,16 +16,6 @@ static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
-tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, int64_t *out_zeros) {
-    static const char *const passes[] = {"drop_shape_inputs", "fold_constants", "dead_code"};
-    tm_pass_options options = {.level = 2, .bisect_limit = -1, .strict_math = p->q.compile->strict_math};
-    TM_TRY(tm_quantize_load(&p->q, arena, out));
-    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
-        TM_TRY(tm_passes_run_one(out->model, passes[i], &options));
-    tm_slices_separate(out->model);
-    return tm_prune_zeros(out->model, out_zeros);
 }
 
 static int64_t constant_bytes(const tm_model *model) {
@@ -36,6 +27,27 @@ static int64_t constant_bytes(const tm_model *model) {
     }
     return bytes;
 }
+
+tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, int64_t *out_zeros,
+                      int64_t *out_bytes) {
+    static const char *const passes[] = {"drop_shape_inputs", "fold_constants", "dead_code"};
+    tm_pass_options options = {.level = 2, .bisect_limit = -1, .strict_math = p->q.compile->strict_math};
+    TM_TRY(tm_quantize_load(&p->q, arena, out));
+    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
+        TM_TRY(tm_passes_run_one(out->model, passes[i], &options));
+    *out_bytes = constant_bytes(out->model);
+    tm_slices_separate(out->model);
+    return tm_prune_zeros(out->model, out_zeros);
+}
+
+tm_code tm_pruned_create(const tm_pruner *p, tm_pruned *out) {
+    tm_arena_init(&out->arena);
+    tm_quantize_borrow_recovery(&p->q, &out->arena);
+    TM_TRY(tm_prune_load(p, &out->arena, &out->loaded, &out->zeros, &out->bytes));
+    return tm_slices_find(&out->arena, out->loaded.model, &out->slices);
+}
+
+void tm_pruned_destroy(tm_pruned *pruned) { tm_arena_deinit(&pruned->arena); }
 
 /* Each class that may go does with the chance that is left. */
 static tm_code cut_randomly(const tm_pruner *p, tm_model *model) {
@@ -68,6 +80,61 @@ static tm_code finish(const tm_pruner *p, tm_model *model, tm_compress_report *r
     return tm_verify(model);
 }
 
+/* The number of samples, and the sizes of the first one's inputs for counting flops. */
+static tm_code look(tm_pruner *p) {
+    const tm_samples *samples = p->q.samples;
+    const tamis_tensor *inputs = NULL;
+    int64_t most = p->q.options->most_samples;
+    tm_pruned pruned;
+    tm_code code = tm_pruned_create(p, &pruned);
+    if (code == TM_OK)
+        code = samples->rewind(samples->self);
+    if (code == TM_OK)
+        code = samples->next(samples->self, &inputs);
+    if (code == TM_OK && inputs == NULL)
+        code = tm_report(p->q.diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
+                         "there is no sample to measure with");
+    if (code == TM_OK)
+        tm_prune_find_axes(p, &pruned, inputs);
+    for (; code == TM_OK && inputs != NULL && (most <= 0 || p->q.sample_count < most); p->q.sample_count++)
+        code = samples->next(samples->self, &inputs);
+    tm_pruned_destroy(&pruned);
+    return code;
+}
+
+static tm_code check(const tm_pruner *p) {
+    const tm_quantize_options *o = p->q.options;
+    bool budget = !isnan(o->most_kl) || !isnan(o->most_flips) || !isnan(o->least_cosine);
+    if (p->options->goal == TM_PRUNE_ZEROS || p->options->goal == TM_PRUNE_RANDOM)
+        return TM_OK;
+    if (p->q.samples == NULL)
+        return tm_report(p->q.diagnostics, TM_E_USAGE, NULL, "--calib=FOLDER or FILE.npy, or --prune=zeros",
+                         "pruning needs samples of inputs");
+    if (p->options->goal == TM_PRUNE_BUDGET && !budget)
+        return tm_report(p->q.diagnostics, TM_E_USAGE, NULL, "--budget=kl:X, flips:X% or cosine:X",
+                         "--prune=budget: there is no budget");
+    const char *missing = tm_algebra_load();
+    if (missing != NULL)
+        return tm_report(p->q.diagnostics, TM_E_USAGE, NULL, "install libopenblas0, or --prune=zeros",
+                         "pruning by samples: %s", missing);
+    return TM_OK;
+}
+
+/* The choice, and the model that it makes, in `pruned`. */
+static tm_code prune(tm_pruner *p, tm_pruned *pruned, tm_compress_report *report) {
+    tm_prune_repair repair;
+    p->one_thread = *p->q.options;
+    p->one_thread.threads = 1;
+    TM_TRY(look(p));
+    report->samples = p->q.sample_count;
+    if (p->axes.count == 0) {
+        report->refused = "no axis can be cut: products by constant weights with channels of their own were not found";
+        return TM_OK;
+    }
+    TM_TRY(tm_prune_choose(p, &repair, report));
+    return tm_prune_apply(p, pruned, &repair);
+}
+
 tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const char *folder,
                     const tamis_compile_options *compile, const tm_compress_options *options,
                     const tm_samples *samples, tm_model **out_model, tm_compress_report *out_report) {
@@ -81,14 +148,20 @@ tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
                          .samples = samples}};
     *out_report = (tm_compress_report){.model = path};
     double start = now();
-    tm_loaded loaded;
-    TM_TRY(tm_quantize_load(&p.q, arena, &loaded));
-    out_report->bytes_before = constant_bytes(loaded.model);
-    TM_TRY(tm_prune_load(&p, arena, &loaded, &out_report->zeros));
-    if (options->goal == TM_PRUNE_RANDOM)
-        TM_TRY(cut_randomly(&p, loaded.model));
-    *out_model = loaded.model;
-    TM_TRY(finish(&p, loaded.model, out_report));
+    tm_pruned pruned = {0};
+    TM_TRY(check(&p));
+    TM_TRY(tm_prune_load(&p, arena, &pruned.loaded, &out_report->zeros, &out_report->bytes_before));
+    TM_TRY(tm_slices_find(arena, pruned.loaded.model, &pruned.slices));
+    if (options->goal == TM_PRUNE_RANDOM) {
+        TM_TRY(cut_randomly(&p, pruned.loaded.model));
+    } else if (options->goal != TM_PRUNE_ZEROS) {
+        tm_code code = prune(&p, &pruned, out_report);
+        tm_build_destroy(&p.whole);
+        tm_build_destroy(&p.observing);
+        TM_TRY(code);
+    }
+    *out_model = pruned.loaded.model;
+    TM_TRY(finish(&p, pruned.loaded.model, out_report));
     out_report->seconds = now() - start;
     return TM_OK;
 }

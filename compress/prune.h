@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * prune.h: what the files of structured pruning share.
+ *
+ * An axis here is a set of axes that are cut alike: the 1536 channels of a layer wherever they stand. Its
+ * readers are the products and convolutions by constant weights that sum over it. A model that is loaded again
+ * has the same slices, sinks, axes and readers, in the same order, since all of it is deterministic.
  */
 #ifndef TM_COMPRESS_PRUNE_H
 #define TM_COMPRESS_PRUNE_H
@@ -11,12 +15,121 @@
 #include "quantize/choose.h"
 #include "quantize/layer.h"
 
+/* A product [rows, k] [k, n] whose right side is constant. */
+typedef struct tm_prune_reader {
+    int sink, axis;
+    int observed; /* number of its input among the readers' inputs */
+    int64_t k, n;
+    int64_t taps;      /* terms of a channel: of a convolution the size of its kernel, else 1 */
+    int32_t *class_of; /* by channel */
+    bool has_bias;
+    double energy; /* mean square of its outputs, summed over columns; about their mean if it has a bias */
+} tm_prune_reader;
+
+typedef struct tm_prune_axis {
+    const char *name; /* of its first reader */
+    int32_t axis_class;
+    int64_t channels; /* of a slice */
+    int32_t *classes; /* those that may go, then in the order in which they do */
+    int count;
+    double pinned;  /* slices besides */
+    double *errors; /* by number of classes that are gone: share of the readers' energy that is lost; count + 1 */
+    int gone;       /* chosen */
+    bool unfit;     /* has no moments: stays */
+    /* about half of it, alone */
+    int probe;           /* classes gone */
+    double harm;         /* of the model's outputs: square error over square; negative: not measured */
+    double ns_per_flop;  /* that were saved; 0: not measured */
+    double use;          /* of the budget; negative: not measured */
+} tm_prune_axis;
+
+/* The readers' weights once the chosen classes are gone, by reader. */
+typedef struct tm_prune_repair {
+    double **matrices; /* [kept k, n]; NULL: as it was cut */
+    double **shifts;   /* [n], added to the bias; NULL: none */
+    double *errors;    /* share of the energy that is lost all the same; negative: not known */
+} tm_prune_repair;
+
+/* What a product or convolution costs: flops times the shares of axes that stay. */
+typedef struct tm_prune_cost {
+    double flops;
+    int axes[4], count;
+} tm_prune_cost;
+
 typedef struct tm_pruner {
     tm_quantizer q; /* samples, sessions */
     const tm_compress_options *options;
+    TM_VECTOR(tm_prune_axis) axes;
+    TM_VECTOR(tm_prune_reader) readers;
+    TM_VECTOR(tm_prune_cost) costs;
+    int observed_count;
+    tm_prune_repair probes;        /* of each axis alone, by its readers */
+    tm_build whole, observing;     /* the whole model; the same with the readers' inputs; session NULL: not yet */
+    int first_observed;            /* output */
+    tm_quantize_options one_thread; /* for what is timed */
+    int32_t slice_count;
+    double flops; /* of the whole */
 } tm_pruner;
 
-/* The model as the quantiser loads it, without zero slices (*out_zeros classes); views say no targets. */
-TM_MUST_USE tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, int64_t *out_zeros);
+/* A loaded model and its slices. */
+typedef struct tm_pruned {
+    tm_arena arena;
+    tm_loaded loaded;
+    tm_slices slices;
+    int64_t zeros, bytes;
+} tm_pruned;
+
+/* The model as the quantiser loads it, with constants of *out_bytes, without zero slices (*out_zeros classes);
+ * views say no targets. */
+TM_MUST_USE tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, int64_t *out_zeros,
+                                  int64_t *out_bytes);
+/* The same in an arena of its own, analysed. Destroy it also after a failure. */
+TM_MUST_USE tm_code tm_pruned_create(const tm_pruner *p, tm_pruned *out);
+void tm_pruned_destroy(tm_pruned *pruned);
+
+/* ---- prune_axes.c ---- */
+/* Fills axes, readers and costs. `sizes`: the inputs of a sample. */
+void tm_prune_find_axes(tm_pruner *p, const tm_pruned *pruned, const tamis_tensor *inputs);
+/* Which classes are gone under the axes' choices: by class. */
+bool *tm_prune_gone(const tm_pruner *p, tm_arena *arena, const tm_slices *s);
+/* Products' and convolutions' multiplications and additions, for inputs of these sizes. */
+double tm_prune_flops(const tm_model *model, tm_arena *scratch, const tamis_tensor *inputs);
+/* The reader's weights as [k, n] doubles; writes them back into a node's operand. */
+double *tm_prune_matrix(tm_arena *arena, const tm_node *node, int64_t k, int64_t n);
+void tm_prune_set_matrix(tm_node *node, const double *matrix, int64_t k, int64_t n);
+/* The bias that is added to the product: input *out_index of *out_node; NULL: none that is constant. */
+tm_value *tm_prune_bias(tm_node *node, tm_node **out_node, int *out_index);
+
+/* ---- prune_moments.c ---- */
+
+/* Second moments of what a reader reads, about the mean if it has a bias: means over rows. */
+typedef struct tm_moments {
+    int64_t rows;
+    double *h;    /* [k, k], the upper triangle; NULL: not asked for */
+    double *mean; /* [k] */
+} tm_moments;
+/* Runs the samples through the whole model, for readers with wanted[i]. */
+TM_MUST_USE tm_code tm_prune_collect(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_moments *out);
+
+/* ---- prune_order.c ---- */
+/* Fills the lower triangle and adds a share of the mean to the diagonal. */
+void tm_prune_damp(double *h, int64_t k, double ridge);
+/* In which order the classes of each axis go, and what is lost. */
+TM_MUST_USE tm_code tm_prune_order(tm_pruner *p);
+
+/* ---- prune_repair.c ---- */
+void tm_prune_repair_init(const tm_pruner *p, tm_arena *arena, tm_prune_repair *out);
+TM_MUST_USE tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out);
+/* Cuts the model by the choices and sets the repaired weights. */
+TM_MUST_USE tm_code tm_prune_apply(const tm_pruner *p, tm_pruned *pruned, const tm_prune_repair *repair);
+
+/* ---- prune_choose.c ---- */
+TM_MUST_USE tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report);
+
+/* ---- prune_measure.c ---- */
+/* The model under the choices against the whole one: divergence on `most` samples (0: all), and the time of a
+ * call on one thread, each the median over samples; either may be NULL. */
+TM_MUST_USE tm_code tm_prune_measure(tm_pruner *p, const tm_prune_repair *repair, int64_t most, tm_divergence *out,
+                                     double *out_ns_before, double *out_ns);
 
 #endif

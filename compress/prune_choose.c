@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * prune_choose.c: how much of each axis goes.
+ *
+ * First each axis is cut alone to about half, repaired, compiled, compared and timed. That gives the harm to the
+ * model's outputs per loss of the layer's, and the time per multiplication that is really saved there. Then, step
+ * by step, the axis goes down that saves the most time per harm, until the goal is reached; channels in steps
+ * of the kernels' tile. The result is repaired and measured as a whole, with all samples.
+ *
+ *     flops      the steps count multiplications
+ *     latency    they count time; what the whole model lacks then is asked for in addition
+ *     budget     the deepest cut, found by halving, that the budget allows
+ *
+ * A goal that is over the budget is refused with what was measured, and the deepest cut within the budget takes
+ * its place; that may be none.
+ */
+#include "compress/prune.h"
+
+#include <math.h>
+
+#define LOOK_AHEAD 6
+#define MOST_TURNS 5
+
+static bool has_budget(const tm_quantize_options *o) {
+    return !isnan(o->most_kl) || !isnan(o->most_flips) || !isnan(o->least_cosine);
+}
+
+/* ---- steps ---- */
+
+/* How many classes are gone one step further; -1: it is the last. */
+static int next_step(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
+    int left = axis->count - gone, step = 1;
+    while (axis->channels == 1 && step < p->options->multiple && step * 8 <= axis->count)
+        step *= 2;
+    int next = left % step != 0 ? left - left % step : left - step;
+    return axis->unfit || next < 1 ? -1 : axis->count - next;
+}
+
+static double share_of(const tm_prune_axis *axis, int gone) {
+    double all = axis->pinned + axis->count;
+    return (all - gone) / all;
+}
+
+/* Flops of a product now, and the share of them that goes when an axis goes on. */
+static double cost_now(const tm_pruner *p, const tm_prune_cost *cost) {
+    double flops = cost->flops;
+    for (int i = 0; i < cost->count; i++)
+        flops *= share_of(&p->axes.items[cost->axes[i]], p->axes.items[cost->axes[i]].gone);
+    return flops;
+}
+
+static double flops_now(const tm_pruner *p) {
+    double flops = 0;
+    for (size_t i = 0; i < p->costs.count; i++)
+        flops += cost_now(p, &p->costs.items[i]);
+    return flops;
+}
+
+static double saved_by(const tm_pruner *p, int number, int gone) {
+    const tm_prune_axis *axis = &p->axes.items[number];
+    double saved = 0;
+    for (size_t i = 0; i < p->costs.count; i++)
+        for (int k = 0; k < p->costs.items[i].count; k++)
+            if (p->costs.items[i].axes[k] == number)
+                saved += cost_now(p, &p->costs.items[i]) * (1 - share_of(axis, gone) / share_of(axis, axis->gone));
+    return saved;
+}
+
+/* Harm to the outputs, as far as it is known: else the layer's loss. */
+static double harm_of(const tm_prune_axis *axis, int gone) {
+    double at_probe = axis->probe > 0 ? axis->errors[axis->probe] : 0;
+    double scale = axis->harm >= 0 && at_probe > 0 ? axis->harm / at_probe : 1;
+    return axis->errors[gone] * scale;
+}
+
+/* The best next step: its axis; -1: there is none. */
+static int best_step(const tm_pruner *p, bool by_time, int *out_gone) {
+    int best = -1;
+    double best_ratio = INFINITY;
+    for (size_t i = 0; i < p->axes.count; i++) {
+        const tm_prune_axis *axis = &p->axes.items[i];
+        int gone = axis->gone;
+        for (int ahead = 0; ahead < LOOK_AHEAD; ahead++) {
+            gone = next_step(p, axis, gone);
+            if (gone < 0)
+                break;
+            double saved = saved_by(p, (int)i, gone);
+            saved *= by_time && axis->ns_per_flop > 0 ? axis->ns_per_flop : 1;
+            double ratio = (harm_of(axis, gone) - harm_of(axis, axis->gone)) / fmax(saved, 1e-30);
+            if (saved > 0 && ratio < best_ratio) {
+                best_ratio = ratio;
+                best = (int)i;
+                *out_gone = next_step(p, axis, axis->gone);
+            }
+        }
+    }
+    return best;
+}
+
+/* Goes down from the whole model until this share of its flops is left, or nothing more can go. */
+static void descend(tm_pruner *p, double share) {
+    int gone = 0;
+    for (size_t i = 0; i < p->axes.count; i++)
+        p->axes.items[i].gone = 0;
+    while (flops_now(p) > share * p->flops) {
+        int axis = best_step(p, true, &gone);
+        if (axis < 0)
+            return;
+        p->axes.items[axis].gone = gone;
+    }
+}
+
+/* ---- each axis alone ---- */
+
+static int probe_of(const tm_pruner *p, const tm_prune_axis *axis) {
+    int gone = 0;
+    while (gone >= 0 && gone < axis->count / 2) {
+        int next = next_step(p, axis, gone);
+        if (next < 0)
+            break;
+        gone = next;
+    }
+    return gone;
+}
+
+static tm_code probe(tm_pruner *p, int number) {
+    tm_prune_axis *axis = &p->axes.items[number];
+    tm_prune_repair repair;
+    tm_arena scratch;
+    tm_divergence d;
+    double before = 0, after = 0;
+    if (axis->unfit || axis->probe == 0)
+        return TM_OK;
+    tm_arena_init(&scratch);
+    tm_quantize_borrow_recovery(&p->q, &scratch);
+    tm_prune_repair_init(p, &scratch, &repair);
+    for (size_t r = 0; r < p->readers.count; r++)
+        if (p->readers.items[r].axis == number) {
+            repair.matrices[r] = p->probes.matrices[r];
+            repair.shifts[r] = p->probes.shifts[r];
+        }
+    for (size_t i = 0; i < p->axes.count; i++)
+        p->axes.items[i].gone = (int)i == number ? axis->probe : 0;
+    tm_code code = tm_prune_measure(p, &repair, p->q.options->sweep_samples, &d, &before, &after);
+    if (code == TM_OK && d.rows > 0) {
+        double mean = before / p->flops, saved = p->flops - flops_now(p);
+        axis->harm = d.rms > 0 ? d.rms_error * d.rms_error / (d.rms * d.rms) : d.rms_error;
+        axis->use = has_budget(p->q.options) ? tm_budget_use(p->q.options, &d) : -1;
+        axis->ns_per_flop = saved > 0 ? fmin(fmax((before - after) / saved, mean / 4), mean * 4) : mean;
+    }
+    tm_arena_deinit(&scratch);
+    return code;
+}
+
+/* ---- the whole ---- */
+
+typedef struct attempt {
+    double share; /* of flops that was asked for */
+    int *gone;    /* by axis */
+    double use, ns_before, ns;
+    tm_divergence d;
+} attempt;
+
+static tm_code try_share(tm_pruner *p, double share, attempt *out) {
+    tm_prune_repair repair;
+    tm_arena scratch;
+    tm_arena_init(&scratch);
+    tm_quantize_borrow_recovery(&p->q, &scratch);
+    descend(p, share);
+    tm_code code = tm_prune_find_repair(p, &scratch, &repair);
+    *out = (attempt){.share = share};
+    out->gone = TM_NEW_ARRAY(p->q.arena, int, p->axes.count + 1);
+    for (size_t i = 0; i < p->axes.count; i++)
+        out->gone[i] = p->axes.items[i].gone;
+    if (code == TM_OK)
+        code = tm_prune_measure(p, &repair, 0, &out->d, &out->ns_before, &out->ns);
+    out->use = tm_budget_use(p->q.options, &out->d);
+    tm_arena_deinit(&scratch);
+    return code;
+}
+
+/* The deepest cut within the budget, between what is too deep and nothing. */
+static tm_code search_budget(tm_pruner *p, double too_deep, attempt *best, bool *out_found) {
+    double low = too_deep, high = 1;
+    for (int turn = 0; turn < MOST_TURNS; turn++) {
+        attempt next;
+        TM_TRY(try_share(p, (low + high) / 2, &next));
+        bool any = false;
+        for (size_t i = 0; i < p->axes.count; i++)
+            any = any || next.gone[i] > 0;
+        if (next.use > 1) {
+            low = next.share;
+            continue;
+        }
+        high = next.share;
+        if (any) {
+            *best = next;
+            *out_found = true;
+        }
+    }
+    return TM_OK;
+}
+
+/* A latency is reached by asking for so many flops; what was measured corrects it. */
+static tm_code reach_latency(tm_pruner *p, attempt *best) {
+    double share = 1 / p->options->amount;
+    for (int turn = 0; turn < MOST_TURNS; turn++) {
+        attempt next;
+        TM_TRY(try_share(p, share, &next));
+        double lacks = next.ns / next.ns_before * p->options->amount;
+        if (turn == 0 || next.ns / next.ns_before < best->ns / best->ns_before)
+            *best = next;
+        if (lacks <= 1)
+            break;
+        share *= fmax(fmin(1 - 1.3 * (lacks - 1), 0.97), 0.5);
+    }
+    return TM_OK;
+}
+
+static const char *figures(const tm_pruner *p, const attempt *a, double flops) {
+    return tm_arena_format(p->q.arena, "%.2f of the flops, %.2f times as fast: KL %.3g, flips %.2f %%, cosine %.5f",
+                           flops / p->flops, a->ns > 0 ? a->ns_before / a->ns : 1, a->d.kl, a->d.flips * 100,
+                           a->d.cosine);
+}
+
+static void take(tm_pruner *p, const attempt *a) {
+    for (size_t i = 0; i < p->axes.count; i++)
+        p->axes.items[i].gone = a != NULL ? a->gone[i] : 0;
+}
+
+static tm_code judge(tm_pruner *p, attempt *reached, tm_compress_report *report) {
+    tm_arena *arena = p->q.arena;
+    bool budget = has_budget(p->q.options), found = !budget || reached->use <= 1;
+    take(p, reached);
+    const char *asked = figures(p, reached, flops_now(p));
+    if (!found) {
+        attempt deepest = *reached;
+        TM_TRY(search_budget(p, reached->share, &deepest, &found));
+        *reached = deepest;
+        take(p, found ? reached : NULL);
+        if (p->options->goal != TM_PRUNE_BUDGET)
+            report->refused = tm_arena_format(
+                arena, "the goal is over the budget with %s. Within it: %s", asked,
+                found ? figures(p, reached, flops_now(p)) : "nothing but what is zero, so the model stays as it is");
+    } else if (p->options->goal == TM_PRUNE_LATENCY && reached->ns * p->options->amount > reached->ns_before) {
+        report->refused = tm_arena_format(arena, "the goal was not reached; the best is %s", asked);
+    } else if (p->options->goal == TM_PRUNE_FLOPS && flops_now(p) > p->options->amount * p->flops * 1.0001) {
+        report->refused = tm_arena_format(arena, "no more can go; the most is %s", asked);
+    }
+    report->budget_met = found;
+    if (budget)
+        report->budget = found ? tm_arena_format(arena, "met: %.0f %% of it is used", reached->use * 100)
+                               : "met by the model as it was";
+    if (found) {
+        report->whole = reached->d;
+        report->ns_before = reached->ns_before;
+        report->ns = reached->ns;
+    }
+    return TM_OK;
+}
+
+tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report) {
+    attempt reached;
+    for (size_t i = 0; i < p->axes.count; i++)
+        p->axes.items[i].probe = p->axes.items[i].unfit ? 0 : probe_of(p, &p->axes.items[i]);
+    TM_TRY(tm_prune_order(p));
+    for (size_t i = 0; i < p->axes.count && p->q.options->sweep_samples > 0; i++)
+        TM_TRY(probe(p, (int)i));
+    if (p->options->goal == TM_PRUNE_LATENCY)
+        TM_TRY(reach_latency(p, &reached));
+    else
+        TM_TRY(try_share(p, p->options->goal == TM_PRUNE_FLOPS ? p->options->amount : 0.1, &reached));
+    TM_TRY(judge(p, &reached, report));
+    report->flops_before = p->flops;
+    report->flops = flops_now(p);
+    TM_TRY(tm_prune_find_repair(p, p->q.arena, repair));
+    for (size_t i = 0; i < p->axes.count; i++) {
+        const tm_prune_axis *axis = &p->axes.items[i];
+        double error = 0;
+        for (size_t r = 0; r < p->readers.count; r++)
+            if (p->readers.items[r].axis == (int)i)
+                error = fmax(error, repair->errors[r]);
+        tm_push(p->q.arena, &report->axes,
+                (tm_axis_report){.name = axis->name, .slices = axis->count, .kept = axis->count - axis->gone,
+                                 .channels = axis->channels, .error = error, .harm = axis->use});
+    }
+    return TM_OK;
+}
