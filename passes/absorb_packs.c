@@ -7,10 +7,10 @@
  *  ->
  *     %t: bf16 = Region(..) {kind = "tiles": .., Gelu, Cast}
  *
- * Products, norms, depthwise convolutions and pools do that. When others read %y too, the region has both outputs: a pass over memory less,
- * and half the bytes (a quarter, of quantised values) where only products read the value. Rows of bfloat16
- * must be whole steps of tiles, since regions store no padding, which might be NaN; bytes times the weights'
- * zeros are zero.
+ * Products, norms, depthwise convolutions and pools do that. When others read %y too, the region has both
+ * outputs: a pass over memory less, and half the bytes (a quarter, of quantised values) where only products
+ * read the value. Rows of bfloat16 must be whole steps of tiles, since regions store no padding, which might
+ * be NaN; bytes times the weights' zeros are zero.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -44,12 +44,21 @@ static bool has_single_rows(const tm_node *region, const tm_value *value) {
     return axis == -1 || axis == value->rank - 1;
 }
 
+/* The body of several products that are done together has the same nodes for each. */
+static bool holds_several_products(const tm_node *region) {
+    int products = 0;
+    for (const tm_node *node = tm_node_graph(region, "body")->first; node != NULL; node = node->next)
+        products += tm_op_is_product(node->op);
+    return products > 1;
+}
+
 /* May the region store the output as tiles of that type? */
 static bool can_store(const tm_node *maker, const tm_value *value, tamis_type type) {
     tm_dim depth = value->dims[value->rank - 1];
     bool whole = depth->kind == TM_DIM_CONST && depth->constant % tm_tile_depth(type) == 0;
     bool window = is_kind(maker, "window") && tm_value_single_user(value) != NULL; /* stores one output */
-    return (window || is_kind(maker, "tiles") || (is_kind(maker, "row") && has_single_rows(maker, value))) &&
+    return (window || (is_kind(maker, "tiles") && !holds_several_products(maker)) ||
+            (is_kind(maker, "row") && has_single_rows(maker, value))) &&
            value->type == TAMIS_TYPE_FLOAT && (whole || type != TAMIS_TYPE_BFLOAT16);
 }
 

@@ -11,15 +11,10 @@
  * their own that the region alone reads, marked as packed. Any other B is read where it lies.
  */
 #include "passes/passes.h"
-#include "passes/region_build.h"
+#include "passes/region_products.h"
 
-#include <string.h>
-
-#define MOST_NODES 24
 #define LEAST_COLUMNS 4
 #define DEEP 256
-#define NEAR 32         /* nodes */
-#define MOST_PRODUCTS 4 /* TM_MOST_PRODUCTS of codegen/llvm/contract.h */
 #define ROW_COLUMNS 64
 #define FEW_COLUMNS 8
 #define SHORT 16
@@ -85,113 +80,39 @@ static tm_value *packed_copy(tm_graph *graph, const tm_value *weights) {
     return tm_region_packed(graph, weights->name, &packed);
 }
 
-/* The product and what follows it. */
-typedef struct chain {
-    tm_node *nodes[MOST_NODES];
-    int count;
-} chain;
-
-static chain follow(tm_node *matmul) {
-    chain c = {.nodes = {matmul}};
-    c.count = tm_region_epilogue(c.nodes, 1, MOST_NODES);
+static tm_chain follow(tm_node *matmul) {
+    tm_chain c = {.nodes = {matmul}};
+    c.count = tm_region_epilogue(c.nodes, 1, TM_CHAIN_NODES);
     return c;
 }
 
-/* ---- products side by side ---- */
-
-static bool same_attributes(const tm_node *a, const tm_node *b) {
-    for (int i = 0; i < tm_op_get(a->op)->attribute_count; i++) {
-        const tm_attribute *x = &a->attributes[i], *y = &b->attributes[i];
-        if (x->present != y->present || x->count > 0 || y->count > 0 || x->i != y->i || x->f != y->f ||
-            x->s_size != y->s_size || (x->s_size > 0 && memcmp(x->s, y->s, (size_t)x->s_size) != 0))
-            return false;
-    }
-    return true;
-}
-
-/* Operands that may differ: both there from the start, so that the products can be done together. */
-static bool same_role(const tm_value *x, const tm_value *y) {
-    if (x == NULL || y == NULL)
-        return x == y;
-    if (x->type != y->type || x->producer != NULL || y->producer != NULL || !tm_region_same_dims(x, y))
-        return false;
-    if (!tm_region_is_scalar(x) && !tm_region_is_scalar(y))
-        return true;
-    return tm_region_is_scalar(x) && tm_region_is_scalar(y) && x->constant->bytes == y->constant->bytes &&
-           memcmp(x->constant->data, y->constant->data, (size_t)x->constant->bytes) == 0;
-}
-
-/* Are the chains the same but for constants and inputs of the model? Compared with itself: may it be done
- * with others at all? */
-static bool are_alike(const chain *a, const chain *b) {
-    if (a->count != b->count || a->nodes[0]->inputs[0] != b->nodes[0]->inputs[0])
-        return false;
-    for (int i = 0; i < a->count; i++) {
-        const tm_node *x = a->nodes[i], *y = b->nodes[i];
-        if (x->op != y->op || x->input_count != y->input_count || !same_attributes(x, y) ||
-            x->outputs[0]->type != y->outputs[0]->type || !tm_region_same_dims(x->outputs[0], y->outputs[0]))
-            return false;
-        const tm_value *running_x = i == 0 ? x->inputs[0] : a->nodes[i - 1]->outputs[0];
-        const tm_value *running_y = i == 0 ? y->inputs[0] : b->nodes[i - 1]->outputs[0];
-        for (int k = 0; k < x->input_count; k++)
-            if ((x->inputs[k] == running_x) != (y->inputs[k] == running_y) ||
-                (x->inputs[k] != running_x && !same_role(x->inputs[k], y->inputs[k])))
-                return false;
-    }
-    return true;
-}
-
-/* Their outputs live from here on, so those that are read much later are left alone. */
-static bool is_near(const tm_node *from, const tm_node *node) {
-    for (int steps = 0; steps < NEAR && from != NULL; steps++, from = from->next)
-        if (from == node)
-            return true;
-    return false;
-}
-
 /* Those of the same A as chains[0] that are like it. */
-static int find_alike(chain *chains) {
+static int find_alike(tm_chain *chains) {
     const tm_value *a = chains[0].nodes[0]->inputs[0];
     int count = 1;
-    if (!is_weights(chains[0].nodes[0]->inputs[1]) || !are_alike(&chains[0], &chains[0]))
+    if (!is_weights(chains[0].nodes[0]->inputs[1]) || !tm_chains_are_alike(&chains[0], &chains[0]))
         return 1;
-    for (size_t i = 0; i < a->uses.count && count < MOST_PRODUCTS; i++) {
+    for (size_t i = 0; i < a->uses.count && count < TM_CHAINS; i++) {
         tm_node *node = a->uses.items[i].node;
         if (node == NULL || node->graph != chains[0].nodes[0]->graph || node == chains[0].nodes[0] ||
             !is_candidate(node) || node->inputs[0] != a || !is_weights(node->inputs[1]) ||
-            !is_near(chains[0].nodes[0], node))
+            !tm_chain_is_near(chains[0].nodes[0], node))
             continue;
         chains[count] = follow(node);
-        count += are_alike(&chains[0], &chains[count]);
+        count += tm_chains_are_alike(&chains[0], &chains[count]);
     }
     return count;
 }
 
-/* The node of the list that stands first in its graph. */
-static tm_node *earliest(tm_node *from, tm_node *const *list, int count) {
-    while (from != NULL && !tm_region_is_among(list, count, from))
-        from = from->next;
-    return from;
-}
-
 static tm_code form(tm_pass_context *context, tm_node *matmul, tm_node **out_region) {
-    chain chains[MOST_PRODUCTS] = {follow(matmul)};
-    int products = find_alike(chains), count = 0;
-    tm_node *nodes[MOST_PRODUCTS * MOST_NODES], *last[MOST_PRODUCTS];
-    tm_value *outputs[MOST_PRODUCTS];
+    tm_chain chains[TM_CHAINS] = {follow(matmul)};
+    int products = find_alike(chains);
     for (int p = 0; p < products; p++) {
         tm_node *product = chains[p].nodes[0];
         if (is_weights(product->inputs[1]))
             tm_node_set_input(product, 1, packed_copy(matmul->graph, product->inputs[1]));
-        for (int i = 0; i < chains[p].count; i++)
-            nodes[count++] = chains[p].nodes[i];
-        last[p] = nodes[count - 1];
-        outputs[p] = last[p]->outputs[0];
     }
-    /* All of them read only what is there before the first. */
-    tm_node *place = products > 1 ? earliest(matmul, last, products) : last[0];
-    return tm_region_build_outputs(context->model, "contract", nodes, count, outputs, products, place,
-                                   out_region);
+    return tm_chains_build(context->model, "contract", chains, products, out_region);
 }
 
 tm_code tm_pass_form_contract_regions(tm_pass_context *context) {

@@ -16,7 +16,7 @@
  * them. A QuantizeLinear that makes %x for products alone is done where they are packed.
  */
 #include "passes/passes.h"
-#include "passes/region_build.h"
+#include "passes/region_products.h"
 
 #include "ir/evaluate.h"
 #include "ir/infer.h"
@@ -26,8 +26,7 @@
 #include "passes/window_form.h"
 
 #include <float.h>
-
-#define MOST_NODES 24
+#include <string.h>
 
 /* A left factor and its tiles. */
 typedef struct packed {
@@ -263,20 +262,19 @@ static bool measure_columns(tm_arena *arena, const tm_value *weights, const tm_v
     return any;
 }
 
-/* The product and what stands behind it, in order. */
+/* A product and what takes its zero points off. */
 typedef struct chain {
-    tm_node *nodes[MOST_NODES];
-    int count;
+    tm_chain own;
     tm_node *after; /* new nodes stand before it; NULL: at the end */
 } chain;
 
 static tm_code append(chain *c, tm_op op, tm_value *a, tm_value *b) {
-    TM_TRY(binary(c->after, op, a, b, &c->nodes[c->count]));
-    c->count++;
+    TM_TRY(binary(c->after, op, a, b, &c->own.nodes[c->own.count]));
+    c->own.count++;
     return TM_OK;
 }
 
-static tm_value *last(const chain *c) {
+static tm_value *last(const tm_chain *c) {
     return c->nodes[c->count - 1]->outputs[0];
 }
 
@@ -294,25 +292,25 @@ static tm_code take_left_zero(tm_node *product, const int32_t *sums, const int32
         needed = needed || rest[n] != 0;
     }
     if (needed)
-        TM_TRY(append(c, TM_OP_Sub, last(c), constant_i32(product, columns, rest)));
+        TM_TRY(append(c, TM_OP_Sub, last(&c->own), constant_i32(product, columns, rest)));
     if (known)
         return TM_OK;
     tm_node *part;
     tm_value *wide = tm_match_make_cast(product, tm_match_view(product, zero, 0, NULL), TAMIS_TYPE_INT32);
     TM_TRY(binary(product, TM_OP_Mul, constant_i32(product, columns, by_zero), wide, &part));
-    return append(c, TM_OP_Sub, last(c), part->outputs[0]);
+    return append(c, TM_OP_Sub, last(&c->own), part->outputs[0]);
 }
 
 /* Takes sum a * w' off. */
 static tm_code take_right_zeros(tm_node *product, const int32_t *zeros, chain *c) {
-    tm_value *x = product->inputs[0], *rows, *sums = last(c);
+    tm_value *x = product->inputs[0], *rows, *sums = last(&c->own);
     const int64_t one = 1, axis = x->rank - 1;
     tm_value *axes = tm_value_create_constant(
         product->graph, NULL, tm_constant_create_i64(product->graph->model->arena, 1, &one, &axis));
     tm_value *inputs[2] = {tm_match_make_cast(product, x, TAMIS_TYPE_INT32), axes};
     TM_TRY(tm_match_make(product, TM_OP_ReduceSum, 2, inputs, &rows));
     TM_TRY(append(c, TM_OP_Mul, rows, constant_i32(product, product->inputs[1]->constant->dims[1], zeros)));
-    return append(c, TM_OP_Sub, sums, last(c));
+    return append(c, TM_OP_Sub, sums, last(&c->own));
 }
 
 /* The quantiser that a pack has replaced, and its multiplication. */
@@ -328,7 +326,7 @@ static void remove_unused(const tm_value *x) {
 }
 
 /* A depthwise convolution reads bytes: what makes floats of them for it stays out. */
-static int without_widening(const chain *c) {
+static int without_widening(const tm_chain *c) {
     const tm_node *reader = tm_value_single_user(last(c));
     tm_node *bytes[2];
     int count = reader != NULL && reader->op == TM_OP_Transpose ? tm_window_form_bytes(reader, bytes) : 0;
@@ -336,7 +334,8 @@ static int without_widening(const chain *c) {
                                                                                    : c->count;
 }
 
-static tm_code form(state *s, tm_node *product) {
+/* Makes the product on tiles. */
+static tm_code multiply_tiles(const state *s, tm_node *product, chain *out_chain) {
     tm_model *model = s->context->model;
     tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0];
     int32_t *sums, *zeros;
@@ -348,18 +347,50 @@ static tm_code form(state *s, tm_node *product) {
     core->file_index = product->file_index;
     core->file_path = product->file_path;
     tm_value_set_tensor(tm_node_add_output(core, NULL), TAMIS_TYPE_INT32, result->rank, result->dims);
-    c.nodes[c.count++] = core;
+    c.own.nodes[c.own.count++] = core;
     TM_TRY(take_left_zero(product, sums, zeros, &c));
     if (right)
         TM_TRY(take_right_zeros(product, zeros, &c));
-    tm_rewrite_replace(result, last(&c));
+    tm_rewrite_replace(result, last(&c.own));
     tm_node_remove(product);
-    c.count = tm_region_epilogue(c.nodes, c.count, MOST_NODES);
-    c.count = without_widening(&c);
-    tm_node *region;
-    TM_TRY(tm_region_build(model, "tiles", c.nodes, c.count, &region));
     remove_unused(x);
+    *out_chain = c;
     return TM_OK;
+}
+
+static tm_chain with_epilogue(const chain *c) {
+    tm_chain own = c->own;
+    own.count = tm_region_epilogue(own.nodes, own.count, TM_CHAIN_NODES);
+    own.count = without_widening(&own);
+    return own;
+}
+
+/* Does a pack read the result? The region of a single product can take it in (absorb_packs.c). */
+static bool is_packed(const tm_chain *c) {
+    const tm_value *result = last(c);
+    for (size_t u = 0; u < result->uses.count; u++) {
+        const tm_node *reader = result->uses.items[u].node;
+        if (reader != NULL && reader->op == TM_OP_Region &&
+            strcmp(tm_node_string(reader, "kind"), "pack") == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A region for the first of the chains that has none, and for those that can be done with it. */
+static tm_code form(const state *s, const chain *all, size_t count) {
+    tm_chain chains[TM_CHAINS] = {with_epilogue(all)};
+    const tm_node *first = all->own.nodes[0];
+    int products = 1;
+    for (size_t i = 1; i < count && products < TM_CHAINS && !is_packed(&chains[0]); i++) {
+        const tm_node *core = all[i].own.nodes[0];
+        if (core->outputs[0]->graph == NULL || core->graph != first->graph || !tm_chain_is_near(first, core))
+            continue;
+        chains[products] = with_epilogue(&all[i]);
+        products += tm_chains_are_alike(&chains[0], &chains[products]) && !is_packed(&chains[products]);
+    }
+    tm_node *region;
+    return tm_chains_build(s->context->model, "tiles", chains, products, &region);
 }
 
 static void collect(state *s, tm_graph *graph) {
@@ -389,7 +420,11 @@ tm_code tm_pass_form_integer_regions(tm_pass_context *context) {
     /* All packs stand before the first region is formed, whose epilogue would take their quantisers. */
     for (size_t i = 0; i < allowed; i++)
         TM_TRY(make_tiles(&s, s.found.items[i]));
+    chain *chains = TM_NEW_ARRAY(context->model->arena, chain, allowed);
     for (size_t i = 0; i < allowed; i++)
-        TM_TRY(form(&s, s.found.items[i]));
+        TM_TRY(multiply_tiles(&s, s.found.items[i], &chains[i]));
+    for (size_t i = 0; i < allowed; i++)
+        if (chains[i].own.nodes[0]->outputs[0]->graph != NULL)
+            TM_TRY(form(&s, &chains[i], allowed - i));
     return TM_OK;
 }

@@ -307,18 +307,23 @@ static bool rank_is_seen(const builder *b, const tm_value *value) {
     return false;
 }
 
-/* Parameters of quantised values differ from layer to layer, and equal layers share their code: scales and
- * zero points are read, not written into it. */
+bool tm_region_is_quantized(const tm_node *node) {
+    return node->op == TM_OP_QuantizeLinear || node->op == TM_OP_MatMulInteger;
+}
+
+bool tm_region_reads_number(const tm_node *node, const tm_value *number, bool quantized) {
+    double value = 0;
+    if (number->type == TAMIS_TYPE_FLOAT && tm_constant_double(number->constant, 0, &value) && value == 1)
+        return false;
+    return node->op == TM_OP_QuantizeLinear || node->op == TM_OP_DequantizeLinear ||
+           (node->op == TM_OP_Mul && quantized);
+}
+
 static bool is_parameter(const builder *b, const tm_value *value) {
     for (size_t u = 0; u < value->uses.count; u++) {
         const tm_node *node = value->uses.items[u].node;
-        if (node == NULL || !tm_region_is_among(b->nodes, b->count, node))
-            continue;
-        double number = 0;
-        bool one = tm_constant_double(value->constant, 0, &number) && number == 1;
-        if ((node->op == TM_OP_QuantizeLinear || node->op == TM_OP_DequantizeLinear) && !one)
-            return true;
-        if (node->op == TM_OP_Mul && b->quantized && !one)
+        if (node != NULL && tm_region_is_among(b->nodes, b->count, node) &&
+            tm_region_reads_number(node, value, b->quantized))
             return true;
     }
     return false;
@@ -396,8 +401,7 @@ tm_code tm_region_build_outputs(tm_model *model, const char *kind, tm_node *cons
     builder b = {.model = model, .nodes = nodes, .count = count};
     b.body = tm_graph_create(model, "region", last->graph);
     for (int i = 0; i < count; i++)
-        b.quantized =
-            b.quantized || nodes[i]->op == TM_OP_QuantizeLinear || nodes[i]->op == TM_OP_MatMulInteger;
+        b.quantized = b.quantized || tm_region_is_quantized(nodes[i]);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < nodes[i]->input_count; k++)
             if (nodes[i]->inputs[k] != NULL &&

@@ -9,11 +9,12 @@
  *
  * The products of bfloat16 are exact in float32, so all that is rounded are the factors, which other nodes
  * did, and the sums. The order in which k is summed depends on the level only: an answer is the same for any
- * number of rows and threads. Sums of bytes are int32 and exact. The left factor is unsigned and the right one
- * signed, the one form that all units have; the zero points are in f.
+ * number of rows and threads. Sums of bytes are int32 and exact. The left factor is unsigned and the right
+ * one signed, the one form that all units have; the zero points are in f.
  *
  * A unit is one panel of 32 columns by as many rows of A as stay in the second-level cache; the panels follow
  * each other, so that B is one stream, of which the generator asks for the next panel while it works on one.
+ * Products of one A that are done together (queries, keys and values) follow each other likewise.
  */
 #include "codegen/llvm/region_tiles.h"
 
@@ -84,11 +85,26 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     set_up(r, &t);
     LLVMValueRef rows = unit_rows(r, &t, unit_bytes_at_run(r));
     *out_units = tm_mul(r, tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), ceildiv(r, t.shared.m, rows));
+    *out_units = tm_mul(r, *out_units, tm_int(r, t.shared.products));
     LLVMValueRef work =
         tm_mul(r, tm_mul(r, tm_min(r, t.shared.m, rows), t.shared.k), tm_int(r, TM_TILE_PANEL));
     work = tm_max(r, work, tm_int(r, 1));
     *out_grain = tm_add(r, LLVMBuildUDiv(r->e->builder, tm_int(r, WORK), work, ""), tm_int(r, 1));
     return TM_OK;
+}
+
+/* What the unit behind this one reads: the next panel, or the first one of the next product. */
+static LLVMValueRef next_panel(tm_region *r, const tm_tiles *t, LLVMValueRef panel, LLVMValueRef panels,
+                               LLVMValueRef which) {
+    LLVMValueRef next = tm_tiles_address(r, t->panel, t->panel_bytes);
+    if (t->shared.products == 1)
+        return next;
+    tm_contract other = t->shared;
+    int operands = r->node->input_count + r->node->output_count;
+    other.data = tm_arena_copy(r->e->arena, other.all, (size_t)operands * sizeof(*other.all));
+    tm_contract_select(r, &other, tm_add(r, which, tm_int(r, 1)));
+    LLVMValueRef more = tm_less(r, panel, tm_sub(r, panels, tm_int(r, 1)));
+    return LLVMBuildSelect(r->e->builder, more, next, other.data[other.b], "");
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
@@ -101,14 +117,22 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
         tm_tiles_amx_begin(r, &t);
     else
         tm_tiles_vector_begin(r, &t);
-    LLVMValueRef panels = tm_ceildiv(r, t.shared.n, TM_TILE_PANEL), rows = unit_rows(r, &t, unit_bytes(r, r->level));
+    LLVMValueRef panels = tm_ceildiv(r, t.shared.n, TM_TILE_PANEL),
+                 rows = unit_rows(r, &t, unit_bytes(r, r->level));
+    LLVMValueRef row_units = tm_mul(r, panels, tm_int(r, t.shared.products));
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
-    LLVMValueRef block = LLVMBuildUDiv(b, unit.index, panels, "");
-    LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, panels));
+    LLVMValueRef block = LLVMBuildUDiv(b, unit.index, row_units, "");
+    LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, row_units)), which = tm_int(r, 0);
+    if (t.shared.products > 1) {
+        which = LLVMBuildUDiv(b, panel, panels, "");
+        panel = tm_sub(r, panel, tm_mul(r, which, panels));
+        tm_contract_select(r, &t.shared, which);
+    }
     t.from = tm_mul(r, block, rows);
     t.to = tm_min(r, tm_add(r, t.from, rows), t.shared.m);
     t.column = tm_mul(r, panel, tm_int(r, TM_TILE_PANEL));
     t.panel = tm_tiles_address(r, t.shared.data[t.shared.b], tm_mul(r, panel, t.panel_bytes));
+    t.next = next_panel(r, &t, panel, panels, which);
     if (amx)
         tm_tiles_amx_unit(r, &t);
     else

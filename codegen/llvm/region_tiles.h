@@ -26,11 +26,12 @@ typedef struct tm_tiles {
     LLVMValueRef panel_bytes; /* of B */
     LLVMValueRef from, to;    /* rows of the unit */
     LLVMValueRef column;      /* first of the panel */
-    LLVMValueRef panel;       /* its data */
+    LLVMValueRef panel, next; /* its data; where the next panel stands */
     /* state of a generator over the units of a call */
-    LLVMValueRef ahead, ahead_bytes; /* of the next panel: slot of the byte fetched next, bytes in a step */
+    LLVMValueRef ahead, ahead_bytes; /* of the next panel: slot of the byte fetched next, bytes of a step */
     LLVMValueRef sums, copy;         /* stack buffers */
-    LLVMValueRef waiting_sums, waiting_row, waiting_column, waiting_done, waiting_rows; /* slots */
+    LLVMValueRef waiting_sums, waiting_row, waiting_column, waiting_done, waiting_rows,
+        waiting_which; /* slots */
 } tm_tiles;
 
 LLVMValueRef tm_tiles_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes);

@@ -43,6 +43,8 @@ void tm_tiles_amx_begin(tm_region *r, tm_tiles *t) {
     LLVMBuildStore(r->e->builder, tm_int(r, 0), t->waiting_column);
     LLVMBuildStore(r->e->builder, tm_int(r, 0), t->waiting_done);
     LLVMBuildStore(r->e->builder, tm_int(r, 0), t->waiting_rows);
+    t->waiting_which = slot(r, r->e->i64);
+    LLVMBuildStore(r->e->builder, tm_int(r, 0), t->waiting_which);
 }
 
 /* Up to `most` of the rows that wait go through the epilogue. */
@@ -57,7 +59,11 @@ static void finish_some(tm_region *r, tm_tiles *t, LLVMValueRef most) {
                              .rows = some,
                              .column = get(r, t->waiting_column),
                              .columns = TM_TILE_PANEL};
+    LLVMValueRef which = t->shared.which;
+    if (t->shared.products > 1)
+        t->shared.which = get(r, t->waiting_which);
     tm_contract_finish(r, &t->shared, &tile);
+    t->shared.which = which;
     LLVMBuildStore(r->e->builder, tm_add(r, done, some), t->waiting_done);
     tm_if_end(r, after);
 }
@@ -74,8 +80,8 @@ static void prefetch_next(tm_region *r, tm_tiles *t, LLVMValueRef part, LLVMValu
     LLVMValueRef parts = LLVMBuildSelect(b, few, tm_int(r, PARTS), tm_int(r, 1), "");
     LLVMBasicBlockRef after = tm_if_begin(r, own);
     tm_loop other = tm_loop_begin(r, tm_int(r, 0), parts, 1);
-    LLVMValueRef bytes = tm_add(r, t->panel_bytes, tm_mul(r, tm_add(r, part, other.index), part_bytes));
-    LLVMValueRef from = tm_tiles_address(r, t->panel, tm_add(r, bytes, share));
+    LLVMValueRef bytes = tm_mul(r, tm_add(r, part, other.index), part_bytes);
+    LLVMValueRef from = tm_tiles_address(r, t->next, tm_add(r, bytes, share));
     for (int i = 0; i < 2 * TM_TILE_TOTAL / PARTS / 64; i++)
         tm_prefetch(r, from, tm_int(r, (int64_t)i * 16));
     tm_loop_end(r, &other);
@@ -114,6 +120,8 @@ static void block(tm_region *r, tm_tiles *t, LLVMValueRef row, LLVMValueRef part
     }
     LLVMBuildStore(b, sums, t->waiting_sums);
     LLVMBuildStore(b, row, t->waiting_row);
+    if (t->shared.products > 1)
+        LLVMBuildStore(b, t->shared.which, t->waiting_which);
     LLVMBuildStore(b, t->column, t->waiting_column);
     LLVMBuildStore(b, tm_int(r, 0), t->waiting_done);
     LLVMBuildStore(b, tm_min(r, left, tm_int(r, 32)), t->waiting_rows);

@@ -320,15 +320,15 @@ static void share_next(tm_region *r, tm_tiles *t, const shape *s) {
     LLVMValueRef several = tm_less(r, tm_int(r, 1), tiles);
     t->ahead_bytes = tm_mul(r, LLVMBuildSelect(B, several, pairs, tm_int(r, 0), ""), tm_int(r, PAIR));
     t->ahead = tm_region_alloca(r, r->e->i64, 1, 8);
-    LLVMBuildStore(B, t->panel_bytes, t->ahead);
+    LLVMBuildStore(B, tm_int(r, 0), t->ahead);
 }
 
 static void fetch_next(tm_region *r, const tm_tiles *t) {
     LLVMValueRef at = LLVMBuildLoad2(B, r->e->i64, t->ahead, "");
     LLVMValueRef end = tm_add(r, at, t->ahead_bytes);
     tm_loop pair = tm_loop_begin(r, at, end, PAIR);
-    tm_prefetch(r, tm_tiles_address(r, t->panel, pair.index), tm_int(r, 0));
-    tm_prefetch(r, tm_tiles_address(r, t->panel, pair.index), tm_int(r, WORDS));
+    tm_prefetch(r, tm_tiles_address(r, t->next, pair.index), tm_int(r, 0));
+    tm_prefetch(r, tm_tiles_address(r, t->next, pair.index), tm_int(r, WORDS));
     tm_loop_end(r, &pair);
     LLVMBuildStore(B, end, t->ahead);
 }

@@ -5,6 +5,8 @@ The sums are integers and exact, so every level, number of threads and batch mus
 NumPy, which follows the same arithmetic in float32, only the multiplication and the sum of the bias may be fused.
 """
 
+import subprocess
+
 import levels as kit
 import numpy as np
 import pytest
@@ -122,6 +124,33 @@ def test_chain(tmp_path, runner, width):
         assert np.abs(y - want).max() <= 0.05 * 128 * s[2].max() * 2, level
         assert np.abs(y - want).mean() <= 1e-4, level
         assert (run(runner, artifact, level, x, pieces=2).reshape(want.shape) == y).all(), level
+
+
+@pytest.mark.parametrize("depth, columns", [(5, 3), (64, 32), (130, 100)])
+def test_side_by_side(tmp_path, runner, depth, columns):
+    """Products of one left side, as queries, keys and values, are one region; one that differs in kind stays alone."""
+    random = np.random.default_rng(depth)
+    model = Model([None, depth])
+    scale, z = np.float32(0.02), np.int8(-7)
+    d = model.add("DequantizeLinear", model.add("QuantizeLinear", "x", scale, z), scale, z)
+    x = random.standard_normal((max(ROWS), depth)).astype(np.float32)
+    a, outputs, wants = quantize(x, 0.02, -7, np.int8), [], []
+    for i, (own, zero) in enumerate([(0.05, 1), (0.11, -9), (0.31, 1), (0.07, 0)]):
+        w = random_bytes(random, np.int8, depth, columns)
+        w_scale = (0.5 + random.random(columns)).astype(np.float32) / 64
+        bias = random.standard_normal(columns).astype(np.float32)
+        v = model.add("DequantizeLinear", w, w_scale, np.zeros(columns, np.int8), axis=1)
+        y = model.add("MatMul", d, v)
+        y = model.add("DequantizeLinear", model.add("QuantizeLinear", y, np.float32(own), np.int8(zero)), np.float32(own), np.int8(zero))
+        outputs.append(model.add("Add", y, bias) if i < 3 else model.add("Tanh", y))
+        real = integer_product(a, -7, w, 0).astype(np.float32) * (scale * w_scale * np.float32(1 / np.float32(own)))
+        real = (np.clip(np.rint(real) + zero, -128, 127) - zero).astype(np.float32) * np.float32(own)
+        wants.append(real + bias if i < 3 else np.tanh(real))
+    model.add("Concat", *outputs, axis=-1)
+    artifact = model.compile(tmp_path)
+    shown = subprocess.run([kit.TAMIS, "inspect", "--schedule", artifact], capture_output=True, text=True, check=True).stdout
+    assert f"x{depth}x{columns} u8 *3" in shown and f"x{depth}x{columns} u8 v3" in shown
+    check_rows(runner, artifact, x, np.concatenate(wants, axis=1), 4 * columns)
 
 
 @pytest.mark.parametrize("left, z, w_zero", [("u8", 131, 0), ("s8", -5, 7)])
