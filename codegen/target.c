@@ -11,9 +11,9 @@
 #include <string.h>
 
 /* Bits of runtime/support_cpu.c and support_units.c. */
-enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8, CPU_VNNI = 16 };   /* of x86-64 */
-enum { CPU_SVE_256 = 4, CPU_SVE_512 = 8, CPU_DOTPROD = 16, CPU_I8MM = 32 }; /* of aarch64 */
-enum { CPU_RVV = 4 };                                                       /* of riscv64 */
+enum { CPU_V3 = 1, CPU_V4 = 2, CPU_DOT = 4, CPU_AMX = 8, CPU_VNNI = 16, CPU_AVX_VNNI = 32 }; /* of x86-64 */
+enum { CPU_SVE_256 = 4, CPU_SVE_512 = 8, CPU_DOTPROD = 16, CPU_I8MM = 32 };                  /* of aarch64 */
+enum { CPU_RVV = 4 };                                                                        /* of riscv64 */
 #define V4_FEATURES "-prefer-256-bit"
 #define VNNI_FEATURES V4_FEATURES ",+avx512vnni"
 #define DOT_FEATURES VNNI_FEATURES ",+avx512bf16"
@@ -28,6 +28,8 @@ static const tm_target targets[] = {
      .argument_bits = 512,
      .levels = {{"x86-64-v3", "x86-64-v3", "", 256, 16, false, CPU_V3, 0, "v3", "v3"},
                 {"x86-64-v4", "x86-64-v4", V4_FEATURES, 512, 32, false, CPU_V3 | CPU_V4, 0, "v4", "v4"},
+                {"x86-64-v3-vnni", "x86-64-v3", "+avxvnni", 256, 16, false, CPU_V3 | CPU_AVX_VNNI,
+                 TM_UNIT_BYTES, "v3", "v3_vnni"},
                 {"x86-64-v4-vnni", "x86-64-v4", VNNI_FEATURES, 512, 32, false, CPU_V3 | CPU_V4 | CPU_VNNI,
                  TM_UNIT_BYTES, "v4", "v4_vnni"},
                 {"x86-64-v4-dot", "x86-64-v4", DOT_FEATURES, 512, 32, false, CPU_V3 | CPU_V4 | CPU_DOT,
@@ -35,7 +37,7 @@ static const tm_target targets[] = {
                 {"x86-64-v4-amx", "x86-64-v4", AMX_FEATURES, 512, 32, false,
                  CPU_V3 | CPU_V4 | CPU_DOT | CPU_AMX, TM_UNIT_BYTES | TM_UNIT_DOT | TM_UNIT_TILES, "v4",
                  "v4_amx"}},
-     .level_count = 5,
+     .level_count = 6,
      .default_levels = 2},
     {.triple = "aarch64-linux-gnu",
      .elf_machine = 183,
@@ -104,6 +106,15 @@ static const tm_level *find_level(const tm_target *target, const char *name, siz
     return NULL;
 }
 
+/* Of the units asked for, some that no level before has whose vectors are as wide? */
+static bool has_more_units(const tm_target *target, int level, unsigned units) {
+    unsigned have = 0;
+    for (int i = 0; i < level; i++)
+        if (target->levels[i].vector_bits == target->levels[level].vector_bits)
+            have |= target->levels[i].units;
+    return (target->levels[level].units & units & ~have) != 0;
+}
+
 tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu, unsigned units,
                          tm_target_choice *out_choice) {
     *out_choice = (tm_target_choice){.target = tm_target_find(triple)};
@@ -112,13 +123,9 @@ tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const 
                          "no target '%s'", triple);
     const tm_target *target = out_choice->target;
     if (cpu == NULL) {
-        unsigned have = 0;
-        for (int i = 0; i < target->level_count; i++) {
-            bool more = (target->levels[i].units & units & ~have) != 0;
-            have |= target->levels[i].units;
-            if (i < target->default_levels || more)
+        for (int i = 0; i < target->level_count; i++)
+            if (i < target->default_levels || has_more_units(target, i, units))
                 out_choice->levels[out_choice->level_count++] = target->levels[i];
-        }
         return TM_OK;
     }
     bool wanted[TM_MOST_LEVELS] = {false};

@@ -6,6 +6,7 @@
  *   bit 3  x86-64-v4-amx: AMX TILE, BF16, INT8, and the system saves tiles: Linux does so for processes that
  * ask for it, and may refuse (an alternate signal stack too small for the larger frame is one reason)
  *   bit 4  x86-64-v4-vnni: AVX512_VNNI
+ *   bit 5  x86-64-v3-vnni: AVX_VNNI (to be looked at beside the bit of x86-64-v3)
  *
  * A file of its own, since asking changes the process: only artifacts that have code for units call this.
  */
@@ -39,8 +40,11 @@ BASE uint32_t tm_cpu_units(void) {
     uint32_t units = 0;
     if (all(seven.c, 1u << 11))
         units |= 16;
-    if (units != 0 && seven.a >= 1 && all(cpu_leaf(LEAF_7_1, 7, 1).a, 1u << 5))
+    registers more = seven.a >= 1 ? cpu_leaf(LEAF_7_1, 7, 1) : (registers){0};
+    if (units != 0 && all(more.a, 1u << 5))
         units |= 4;
+    if (all(more.a, 1u << 4))
+        units |= 32;
     /* BF16, TILE, INT8; state of tile configuration and data */
     if ((units & 4) != 0 && all(seven.d, 1u << 22 | 1u << 24 | 1u << 25) && (saved_state() & 0x60000) == 0x60000 &&
         may_use_tiles())

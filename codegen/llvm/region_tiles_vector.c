@@ -9,7 +9,7 @@
  *     bf16   AVX512_BF16: one instruction
  *     bf16   all others: two fused multiplications and additions of halves widened to float32; a bfloat16 is
  *            the upper half of a float32, so that is a shift or a mask
- *     bytes  AVX512_VNNI: one instruction, unsigned by signed, without saturation
+ *     bytes  AVX512_VNNI, AVX_VNNI: one instruction, unsigned by signed, without saturation
  *     bytes  i8mm: the same in vectors of 4; dotprod: signed by signed, with the left bytes less 128, and the
  *            columns' sums times 128 made beside them and put back
  *     bytes  other x86-64: even and odd bytes widened to 16 bits, two products of pairs (vpmaddwd), which fit
@@ -89,7 +89,8 @@ static LLVMValueRef add_bf16_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef le
 }
 
 static LLVMValueRef add_byte_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right) {
-    return tm_plain_intrinsic(r, "llvm.x86.avx512.vpdpbusd.512", (LLVMValueRef[]){sum, left, right}, 3);
+    const char *name = r->lanes == 16 ? "llvm.x86.avx512.vpdpbusd.512" : "llvm.x86.avx512.vpdpbusd.256";
+    return tm_plain_intrinsic(r, name, (LLVMValueRef[]){sum, left, right}, 3);
 }
 
 /* Bytes 0 and 2 of each word, then 1 and 3, as 16-bit numbers. */
@@ -163,6 +164,13 @@ static const word_form word_forms[] = {
      .element = TAMIS_TYPE_INT32,
      .add = add_byte_dot},
     {.type = TAMIS_TYPE_UINT8,
+     .units = TM_UNIT_BYTES,
+     .lanes = 8,
+     .x86 = true,
+     .parts = 1,
+     .element = TAMIS_TYPE_INT32,
+     .add = add_byte_dot},
+    {.type = TAMIS_TYPE_UINT8,
      .x86 = true,
      .parts = 2,
      .element = TAMIS_TYPE_INT32,
@@ -203,15 +211,14 @@ tm_byte_dot tm_byte_dot_of(const tm_region *r, bool *out_signed) {
     return form->parts == 1 ? form->add : NULL;
 }
 
-/* A band of A holds whole tiles of rows, where their number divides the band's: then they are read where they
- * are. */
+/* Where words are whole, A is read where it is: a tile never crosses the border of a band. */
 static shape choose(const tm_region *r, const tm_tiles *t) {
     tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
     shape s = {.form = find_form(r, t->form->type),
                .rows = {schedule.rows, schedule.small_rows, 1},
                .columns = schedule.vectors * r->lanes,
                .sum = t->shared.product->outputs[0]->type};
-    s.direct = s.form->parts == 1 && TM_TILE_ROWS % s.rows[0] == 0 && s.rows[0] % s.rows[1] == 0;
+    s.direct = s.form->parts == 1 && tm_tiles_fill_bands(&schedule);
     return s;
 }
 
@@ -222,7 +229,7 @@ static int words_of_line(const shape *s) {
 /* Rows whose sums wait for the epilogue together: about a band. More would store faster than the caches take
  * it. */
 static int group_rows(const shape *s) {
-    return TM_TILE_ROWS / s->rows[0] * s->rows[0];
+    return s->direct ? TM_TILE_ROWS : TM_TILE_ROWS / s->rows[0] * s->rows[0];
 }
 
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t) {

@@ -19,7 +19,7 @@
 #include "ir/graph.h"
 #include "ir/text.h"
 
-#define TM_WINDOW_TERMS 126  /* of the taps of a window's last axis, unrolled for a tile */
+#define TM_WINDOW_TERMS 126 /* of the taps of a window's last axis, unrolled for a tile */
 #define TM_TILES_MOST_ROWS 12
 
 /* A [m, k] times B [k, n]; 0: known when it runs. */
@@ -51,9 +51,9 @@ typedef struct tm_scheduled {
     int64_t taps;           /* of a window along the last axis */
     int64_t queries, keys;  /* of attention; -1: known when it runs */
     int64_t size, value_size;
-    tamis_type factors;     /* of tiles: the left one's type */
-    bool units;             /* levels with matrix units have loops of their own */
-    char signature[96];     /* "contract ?x384x1536 p48": m, k, n, panel */
+    tamis_type factors; /* of tiles: the left one's type */
+    bool units;         /* levels with matrix units have loops of their own */
+    char signature[96]; /* "contract ?x384x1536 p48": m, k, n, panel */
 } tm_scheduled;
 
 tm_scheduled tm_scheduled_of(const tm_node *region);
@@ -63,9 +63,11 @@ const char *tm_scheduled_level(const tm_scheduled *region, const tm_level *level
 tm_schedule tm_schedule_choose(const tm_level *level, const tm_product_shape *shape);
 /* The choice of the cost model. */
 tm_schedule tm_schedule_default(const tm_level *level, const tm_scheduled *region);
-/* Of kind tiles: is a word of A one operand of an instruction? Then A is read where it stands, by tiles of rows that
- * divide its bands. */
+/* Of kind tiles: is a word of A one operand of an instruction? Then A is read where it stands, by tiles of
+ * rows that fill its bands. */
 bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region);
+/* Of kind tiles: do tiles of the first two counts of rows fill a band of A without a rest? */
+bool tm_tiles_fill_bands(const tm_schedule *schedule);
 /* Can the generators make it, with the same answers? */
 bool tm_schedule_is_allowed(const tm_level *level, const tm_scheduled *region, const tm_schedule *schedule);
 /* Alternatives that differ from `base` in one or two members; all are allowed. Returns how many there are. */

@@ -21,9 +21,9 @@
 
 #define MOST_ROWS 16
 #define MOST_VECTORS 4
-#define STACK_BYTES 24576  /* of the buffer of sums */
-#define COPY_BYTES 4096    /* of the buffer of copied rows */
-#define UNROLLED 128       /* multiply-adds in a round of a tile's loop */
+#define STACK_BYTES 24576 /* of the buffer of sums */
+#define COPY_BYTES 4096   /* of the buffer of copied rows */
+#define UNROLLED 128      /* multiply-adds in a round of a tile's loop */
 #define CONVOLUTION_ROWS 14
 
 /* ---- what can be made ---- */
@@ -73,11 +73,11 @@ static bool tiles_are_allowed(const tm_level *level, const tm_scheduled *region,
         return false;
     if ((level->units & TM_UNIT_TILES) != 0)
         return s->rows == chosen.rows && s->small_rows == 0 && !s->single_rows;
-    if (tm_tiles_words_are_whole(level, region) &&
-        (!divides(s->rows, TM_TILE_ROWS) || !divides(s->small_rows, s->rows)))
+    if (tm_tiles_words_are_whole(level, region) && (s->small_rows < 1 || !tm_tiles_fill_bands(s)))
         return false;
     bool fits = s->rows <= chosen.rows || fits_registers(level, s->rows, s->vectors);
-    return fits && s->rows <= TM_TILES_MOST_ROWS && s->small_rows > 1 && s->small_rows < s->rows && s->single_rows;
+    return fits && s->rows <= TM_TILES_MOST_ROWS && s->small_rows > 1 && s->small_rows < s->rows &&
+           s->single_rows;
 }
 
 /* Members that the kind of region does not have are 0, as in the default. */

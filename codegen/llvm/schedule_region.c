@@ -130,9 +130,9 @@ tm_scheduled tm_scheduled_of(const tm_node *region) {
         const char *kind;
         void (*describe)(const tm_node *, tm_scheduled *);
         bool units;
-    } kinds[] = {{"contract", of_product, false},      {"tiles", of_product, true},
-                 {"attention", of_attention, false},   {"attention_tiles", of_attention, true},
-                 {"convolution", of_windows, false},   {"bottleneck", of_windows, false},
+    } kinds[] = {{"contract", of_product, false},    {"tiles", of_product, true},
+                 {"attention", of_attention, false}, {"attention_tiles", of_attention, true},
+                 {"convolution", of_windows, false}, {"bottleneck", of_windows, false},
                  {"window", of_windows, false}};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(kinds[i].kind, kind) == 0) {
@@ -151,7 +151,8 @@ const char *tm_scheduled_level(const tm_scheduled *region, const tm_level *level
 
 /* ---- the cost model's choices ---- */
 
-/* Queries side by side, where their buffers fit; the rest follows from that in region_attention_schedule.c. */
+/* Queries side by side, where their buffers fit; the rest follows from that in region_attention_schedule.c.
+ */
 static tm_schedule choose_attention(const tm_level *level, const tm_scheduled *a) {
     int64_t half = ATTENTION_UNIT / 2, queries = a->queries >= 0 ? a->queries : ATTENTION_UNIT;
     int64_t padded = (queries + half - 1) / half * half;
@@ -202,12 +203,17 @@ static int parts_of_word(const tm_level *level, const tm_scheduled *region) {
 bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region) {
     int lanes = tm_level_lanes(level);
     if (region->factors == TAMIS_TYPE_UINT8)
-        return (level->units & TM_UNIT_BYTES) != 0 && (lanes == 16 || lanes == 4);
+        return (level->units & TM_UNIT_BYTES) != 0;
     return (level->units & TM_UNIT_DOT) != 0 && lanes == 16;
 }
 
-/* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word is
- * one operand, tiles of 4 or 8 rows divide the bands of A. */
+bool tm_tiles_fill_bands(const tm_schedule *schedule) {
+    int rest = TM_TILE_ROWS % schedule->rows;
+    return rest == 0 ? schedule->rows % schedule->small_rows == 0 : rest == schedule->small_rows;
+}
+
+/* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word
+ * is one operand, tiles of 4, 8, or 6, 6 and 4 rows fill the bands of A. */
 static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *region) {
     tm_schedule s = {.rows = 32, .vectors = 2, .unit_kib = TILES_UNIT_KIB};
     if ((level->units & TM_UNIT_TILES) != 0)
@@ -217,8 +223,8 @@ static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *regio
     int rows = (level->vector_registers - parts_of_word(level, region) * s.vectors - 2) / s.vectors;
     s.rows = rows > TM_TILES_MOST_ROWS ? TM_TILES_MOST_ROWS : rows;
     if (tm_tiles_words_are_whole(level, region))
-        s.rows = lanes == 4 ? 4 : 8;
-    s.small_rows = s.rows >= 8 ? 4 : 2;
+        s.rows = lanes == 4 ? 4 : lanes == 8 ? 6 : 8;
+    s.small_rows = s.rows >= 6 ? 4 : 2;
     s.single_rows = true;
     return s;
 }
@@ -234,8 +240,7 @@ tm_schedule tm_schedule_default(const tm_level *level, const tm_scheduled *regio
     if (strcmp(region->kind, "convolution") == 0 || strcmp(region->kind, "bottleneck") == 0)
         return choose_convolution(level, region);
     if (matrix_units)
-        return (tm_schedule){.queries = 128,
-                             .keys = region->size > 64 || region->value_size > 64 ? 32 : 64};
+        return (tm_schedule){.queries = 128, .keys = region->size > 64 || region->value_size > 64 ? 32 : 64};
     return choose_attention(level, region);
 }
 
@@ -282,13 +287,14 @@ static void add_region(list *l, const tm_node *region) {
         return;
     tm_text schedules;
     tm_text_init(&schedules, l->arena);
-    const char *before = "";
     for (int i = 0; i < l->target->level_count; i++) {
         const tm_level *level = &l->target->levels[i];
         const char *name = tm_scheduled_level(&scheduled, level);
-        if (strcmp(name, before) == 0)
+        int same = 0;
+        while (strcmp(tm_scheduled_level(&scheduled, &l->target->levels[same]), name) != 0)
+            same++;
+        if (same < i)
             continue;
-        before = name;
         tm_schedule schedule = tm_schedule_get(l->table, level, &scheduled);
         tm_text_add(&schedules, " %s ", name);
         tm_schedule_print(&schedule, &schedules);

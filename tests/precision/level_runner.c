@@ -9,9 +9,9 @@
  * first: threads of the pool block signals. PIECES 0: each unit of each loop runs alone over the memory as it
  * was before the loop, and what it changes no other unit may change: else threads could meet there.
  *
- * Instructions of AMX that the CPU refuses come here as SIGILL and are carried out by the words of the
- * manual, so that code for matrix units is tested on every machine with AVX-512. Exit code 77: the CPU lacks
- * another instruction of the level.
+ * Instructions of AMX and AVX_VNNI that the CPU refuses come here as SIGILL and are carried out by the words of the
+ * manual, so that code for matrix units is tested on every machine with AVX-512, that for dot products on all. Exit
+ * code 77: the CPU lacks another instruction of the level.
  */
 #define _GNU_SOURCE
 #include "tamis/runtime.h"
@@ -154,6 +154,35 @@ static tile *configured(int number) {
     return &tiles[number];
 }
 
+/* ---- AVX_VNNI in software ---- */
+
+#define XSAVE_HEADER 512
+#define XSAVE_UPPER 576 /* upper halves of the vector registers */
+
+/* A half of a vector register in the context. */
+static uint8_t *half(ucontext_t *context, int number, int upper) {
+    uint8_t *state = (uint8_t *)context->uc_mcontext.fpregs;
+    if ((state[XSAVE_HEADER] & 4) == 0) { /* all are zero */
+        memset(state + XSAVE_UPPER, 0, 16 * 16);
+        state[XSAVE_HEADER] |= 4;
+    }
+    return upper ? state + XSAVE_UPPER + 16 * number : (uint8_t *)&context->uc_mcontext.fpregs->_xmm[number];
+}
+
+/* vpdpbusd on 256 bits: unsigned by signed bytes, four products to a sum. */
+static void dot_bytes(ucontext_t *context, const instruction *i) {
+    for (int word = 0; word < 8; word++) {
+        int upper = word / 4, at = word % 4 * 4;
+        const uint8_t *left = half(context, i->vvvv, upper) + at;
+        const uint8_t *right = i->memory ? i->address + 4 * word : half(context, i->rm, upper) + at;
+        int32_t sum;
+        memcpy(&sum, half(context, i->reg, upper) + at, 4);
+        for (int k = 0; k < 4; k++)
+            sum += left[k] * (int8_t)right[k];
+        memcpy(half(context, i->reg, upper) + at, &sum, 4);
+    }
+}
+
 static void on_illegal(int number, siginfo_t *info, void *argument) {
     (void)number;
     (void)info;
@@ -177,6 +206,8 @@ static void on_illegal(int number, siginfo_t *info, void *argument) {
         multiply_bf16(configured(i.reg), configured(i.rm), configured(i.vvvv));
     } else if (i.opcode == 0x5e && i.prefix == 1) {
         multiply_bytes(configured(i.reg), configured(i.rm), configured(i.vvvv));
+    } else if (i.opcode == 0x50 && i.prefix == 1 && (code[2] & 0x84) == 4) {
+        dot_bytes(context, &i);
     } else {
         lacks_instruction();
     }

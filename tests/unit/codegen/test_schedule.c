@@ -128,10 +128,13 @@ static void whole_words_are_read_in_place(void **state) {
     tm_scheduled pairs = {.kind = "tiles", .units = true, .factors = TAMIS_TYPE_BFLOAT16}, bytes = pairs;
     bytes.factors = TAMIS_TYPE_UINT8;
     assert_true(allowed("v4_dot", &pairs, "8x2+4+1 a1024"));
-    assert_false(allowed("v4_dot", &pairs, "12x2+4+1 a1024"));
+    assert_true(allowed("v4_dot", &pairs, "12x2+4+1 a1024"));
+    assert_false(allowed("v4_dot", &pairs, "10x2+4+1 a1024"));
     assert_true(allowed("v4", &pairs, "12x2+4+1 a1024"));
     assert_true(allowed("v4_vnni", &pairs, "12x2+4+1 a1024"));
-    assert_false(allowed("v4_vnni", &bytes, "12x2+4+1 a1024"));
+    assert_false(allowed("v4_vnni", &bytes, "12x2+2+1 a1024"));
+    assert_true(allowed("v3_vnni", &bytes, "6x2+4+1 a1024"));
+    assert_false(allowed("v3_vnni", &bytes, "5x2+2+1 a1024"));
     assert_true(allowed("v4_vnni", &bytes, "4x2+2+1 a128"));
     assert_true(allowed("v4_amx", &pairs, "32x2 a256"));
     assert_false(allowed("v4_amx", &pairs, "8x2+4+1 a1024"));
