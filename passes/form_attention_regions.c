@@ -15,7 +15,7 @@
  *
  * Where Q, K and V are pairs of quantisers of bytes, attention reads the bytes and computes in integers, unless
  * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. Q and V are signed there and K
- * is not, so quantisers of the other sign are made again. Heads are whole words of four bytes, up to 128 of these. A
+ * is not, so quantisers of the other sign are made again. Heads are whole words of four bytes, up to 128 bytes. A
  * single query, as the step of a decoder has it, waits for memory and leaves lanes empty: that is float32, and as
  * anywhere else where pairs are of no use they are not applied.
  */

@@ -95,9 +95,10 @@ typedef struct buffer {
 static int64_t place_buffers(tm_region *r, tm_attention_bytes *a, LLVMValueRef base) {
     tm_attention *s = &a->shared;
     int64_t width = s->width, dot = a->dot != NULL, rows = a->tile + (a->spread ? s->block : 0), bytes = 0;
+    rows = !dot && s->size > rows ? s->size : rows; /* Q stands there before it is turned */
     const buffer all[] = {{&s->scores, rows * width * 4},
                           {&a->turned, s->size * width * (dot ? 1 : 4)},
-                          {&a->values, a->tile * a->padded},
+                          {&a->values, dot || a->padded != s->value_size ? a->tile * a->padded : 0},
                           {&a->key_sums, dot ? a->tile * 4 : 0},
                           {&a->wide, dot ? 0 : s->block * s->size * 4},
                           {&a->factors, 2 * width * 4},
@@ -123,6 +124,8 @@ static void choose(tm_region *r, tm_attention_bytes *a) {
         s->block = (many ? 16 : 8) / s->vectors;
         s->block = s->block > TM_ATTENTION_KEYS / 2 ? TM_ATTENTION_KEYS / 2 : s->block;
         s->block = a->dot != NULL && s->block < 4 ? 4 : s->block; /* words of keys are whole */
+        if (a->dot == NULL && s->size > WIDE_HEAD && s->block > 4)
+            s->block = 4;
         if (s->vectors == least || place_buffers(r, a, NULL) <= STACK)
             break;
     }
@@ -325,6 +328,7 @@ static void tile(tm_region *r, tm_attention_bytes *a, LLVMValueRef first, LLVMVa
     (a->dot != NULL ? weigh_words : weigh_floats)(r, a, count, totals);
     is_last = LLVMBuildICmp(B, LLVMIntSLE, left, tm_int(r, a->tile), "");
     put_factors(r, a, best, totals, is_last);
+    a->first_key = first;
     a->is_first = LLVMBuildICmp(B, LLVMIntEQ, first, tm_int(r, 0), "");
     a->offset = LLVMBuildSelect(B, is_last, a->value_offset, LLVMConstReal(r->e->f32, 0), "");
     tm_attention_bytes_mix(r, a, count);

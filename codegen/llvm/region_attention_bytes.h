@@ -27,12 +27,13 @@ typedef struct tm_attention_bytes {
     LLVMValueRef scale;                      /* f32: of the sums of products, to what is stored as scores */
     LLVMValueRef value_scale, value_offset;  /* f32: y = sum * value_scale + value_offset */
     LLVMValueRef turned;                     /* Q: words or floats [..][width] */
-    LLVMValueRef values;                     /* V of the tile: words [keys / 4][padded] or bytes [keys][padded] */
+    LLVMValueRef values;                     /* V of the tile: words [keys / 4][padded], bytes [keys][padded] */
     LLVMValueRef key_sums;                   /* for dot: what each key's sum starts with, i32 [keys] */
     LLVMValueRef wide;                       /* else: floats of the keys at hand, [block][size] */
     LLVMValueRef maxima, totals;             /* of the unit's queries */
     LLVMValueRef factors;                    /* [2][width]: of the tile's part, and of what stands there */
     LLVMValueRef offset;                     /* added to the answer: none, until it is whole */
+    LLVMValueRef first_key;                  /* of the tile */
     LLVMValueRef is_first;                   /* nothing stands there yet */
 } tm_attention_bytes;
 

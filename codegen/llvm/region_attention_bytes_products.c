@@ -20,6 +20,7 @@
 
 #define VECTORS 3 /* of columns at once, at most */
 #define ROWS 8    /* queries at once, at most */
+#define FEW 8     /* columns that are turned one by one: TM_ATTENTION_FEW of support.h */
 #define SIGNS ((int64_t)0x80808080)
 #define B (r->e->builder)
 
@@ -104,7 +105,7 @@ static void pack_words(tm_region *r, const tm_attention_bytes *a, LLVMValueRef f
     tm_loop_end(r, &group);
 }
 
-/* Rows of V with room for whole vectors behind each. */
+/* Rows of V that are not whole vectors, with room for these. */
 static void pack_rows(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), count, 1);
     LLVMValueRef row = tm_attention_bytes_row(r, a, 2, tm_add(r, first, key.index));
@@ -115,43 +116,59 @@ static void pack_rows(tm_region *r, const tm_attention_bytes *a, LLVMValueRef fi
 
 void tm_attention_bytes_pack(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
     if (a->dot == NULL) {
-        pack_rows(r, a, first, count);
+        if (a->padded != a->shared.value_size)
+            pack_rows(r, a, first, count);
         return;
     }
     pack_words(r, a, first, count);
     sum_keys(r, a, first, count);
 }
 
-static void turn_words(tm_region *r, const tm_attention_bytes *a) {
-    const tm_attention *s = &a->shared;
-    int64_t columns = s->size / 4;
-    LLVMValueRef arguments[7] = {tm_attention_bytes_row(r, a, 0, s->query),
-                                 tm_int(r, tm_attention_row_stride(r, s, 0) / 4),
-                                 s->lanes,
+/* `columns` numbers of 4 bytes of each query at hand, `stride` apart, become columns. */
+static void turn(tm_region *r, const tm_attention_bytes *a, LLVMValueRef rows, int64_t stride, int64_t columns) {
+    LLVMValueRef arguments[7] = {rows,
+                                 tm_int(r, stride),
+                                 a->shared.lanes,
                                  tm_int(r, columns),
                                  a->turned,
-                                 tm_int(r, s->width),
+                                 tm_int(r, a->shared.width),
                                  LLVMConstReal(r->e->f32, 1)};
-    tm_emit_call(r->e, columns < 8 ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
+    tm_emit_call(r->e, columns < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
 }
 
+/* The `size` bytes of a row as floats. Q is signed, and less its zero; K is not. */
+static void widen(tm_region *r, const tm_attention_bytes *a, LLVMValueRef row, LLVMValueRef to, bool query) {
+    unsigned step = a->shared.size % r->lanes == 0 ? (unsigned)r->lanes : 4;
+    LLVMTypeRef real = LLVMVectorType(r->e->f32, step);
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), step);
+    LLVMValueRef x = LLVMBuildLoad2(B, LLVMVectorType(r->e->i8, step), address(r, r->e->i8, row, d.index), "");
+    LLVMSetAlignment(x, 1);
+    if (query) {
+        LLVMTypeRef whole = LLVMVectorType(r->e->i32, step), lane = LLVMVectorType(r->e->i32, step);
+        LLVMValueRef zero = LLVMBuildInsertElement(B, LLVMGetPoison(whole), a->query_zero, tm_emit_i32(r->e, 0), "");
+        zero = LLVMBuildShuffleVector(B, zero, LLVMGetPoison(whole), LLVMConstNull(lane), "");
+        x = LLVMBuildSIToFP(B, LLVMBuildSub(B, LLVMBuildSExt(B, x, whole, ""), zero, ""), real, "");
+    } else {
+        x = LLVMBuildUIToFP(B, x, real, "");
+    }
+    LLVMSetAlignment(LLVMBuildStore(B, x, tm_element(r, to, d.index)), 4);
+    tm_loop_end(r, &d);
+}
+
+/* Scores are not there yet: the rows stand in their place until they are turned. */
 static void turn_floats(tm_region *r, const tm_attention_bytes *a) {
     const tm_attention *s = &a->shared;
-    LLVMValueRef last = tm_sub(r, s->lanes, tm_int(r, 1));
-    tm_loop lane = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->width), 1);
-    LLVMValueRef row = tm_attention_bytes_row(r, a, 0, tm_add(r, s->query, tm_min(r, lane.index, last)));
-    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->size), 1);
-    LLVMValueRef x = LLVMBuildLoad2(B, r->e->i8, address(r, r->e->i8, row, d.index), "");
-    x = LLVMBuildSub(B, LLVMBuildSExt(B, x, r->e->i32, ""), a->query_zero, "");
-    LLVMBuildStore(B, LLVMBuildSIToFP(B, x, r->e->f32, ""),
-                   tm_element(r, a->turned, tm_add(r, tm_mul(r, d.index, tm_int(r, s->width)), lane.index)));
-    tm_loop_end(r, &d);
+    tm_loop lane = tm_loop_begin(r, tm_int(r, 0), s->lanes, 1);
+    LLVMValueRef row = tm_attention_bytes_row(r, a, 0, tm_add(r, s->query, lane.index));
+    widen(r, a, row, tm_element(r, s->scores, tm_mul(r, lane.index, tm_int(r, s->size))), true);
     tm_loop_end(r, &lane);
+    turn(r, a, s->scores, s->size, s->size);
 }
 
 void tm_attention_bytes_turn(tm_region *r, const tm_attention_bytes *a) {
+    const tm_attention *s = &a->shared;
     if (a->dot != NULL)
-        turn_words(r, a);
+        turn(r, a, tm_attention_bytes_row(r, a, 0, s->query), tm_attention_row_stride(r, s, 0) / 4, s->size / 4);
     else
         turn_floats(r, a);
 }
@@ -203,13 +220,7 @@ static void score_by_dot(tm_region *r, const tm_attention_bytes *a, LLVMValueRef
 static void widen_keys(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first) {
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.block), 1);
     LLVMValueRef row = tm_attention_bytes_row(r, a, 1, tm_add(r, first, key.index));
-    LLVMValueRef to = tm_element(r, a->wide, tm_mul(r, key.index, tm_int(r, a->shared.size)));
-    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), 4);
-    LLVMValueRef x = LLVMBuildLoad2(B, LLVMVectorType(r->e->i8, 4), address(r, r->e->i8, row, d.index), "");
-    LLVMSetAlignment(x, 1);
-    x = LLVMBuildUIToFP(B, x, LLVMVectorType(r->e->f32, 4), "");
-    LLVMSetAlignment(LLVMBuildStore(B, x, tm_element(r, to, d.index)), 4);
-    tm_loop_end(r, &d);
+    widen(r, a, row, tm_element(r, a->wide, tm_mul(r, key.index, tm_int(r, a->shared.size))), false);
     tm_loop_end(r, &key);
 }
 
@@ -257,10 +268,17 @@ static LLVMTypeRef sum_type(tm_region *r, const tm_attention_bytes *a) {
 /* Four keys, or one, for the queries from `query` on: sums[a->rows] are those of the left bytes' shift. */
 static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query, LLVMValueRef key,
                      sums_of sums) {
-    LLVMValueRef x[VECTORS], line = tm_add(r, tm_mul(r, key, tm_int(r, a->padded)), c->first);
+    LLVMValueRef x[VECTORS], data = a->values, row = tm_int(r, 0);
+    int64_t stride = a->padded;
+    if (a->dot == NULL && a->padded == a->shared.value_size) { /* where they lie */
+        data = a->shared.data[2];
+        row = tm_attention_row(r, &a->shared, 2, a->first_key);
+        stride = tm_attention_row_stride(r, &a->shared, 2);
+    }
+    LLVMValueRef line = tm_add(r, tm_add(r, row, tm_mul(r, key, tm_int(r, stride))), c->first);
     for (int v = 0; v < c->vectors; v++) {
         LLVMValueRef at = tm_add(r, line, tm_int(r, (int64_t)v * r->lanes));
-        x[v] = tm_load_vector(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_INT8, a->values, at);
+        x[v] = tm_load_vector(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_INT8, data, at);
         if (a->dot == NULL)
             x[v] = LLVMBuildSIToFP(B, x[v], floats(r), "");
         else if (a->is_signed)
