@@ -7,10 +7,11 @@
  *  ->
  *     %t: bf16 = Region(..) {kind = "tiles": .., Gelu, Cast}
  *
- * Products, norms, depthwise convolutions and pools do that. When others read %y too, the region has both
- * outputs: a pass over memory less, and half the bytes (a quarter, of quantised values) where only products
- * read the value. Rows of bfloat16 must be whole steps of tiles, since regions store no padding, which might
- * be NaN; bytes times the weights' zeros are zero.
+ * Products, norms, depthwise convolutions, pools and attention on bytes do that; the latter keeps the float
+ * output, which nobody else may read, for sums that are not whole yet. When others read %y too, the region has
+ * both outputs: a pass over memory less, and half the bytes (a quarter, of quantised values) where only products
+ * read the value. Rows of bfloat16 must be whole steps of tiles, since regions store no padding, which might be
+ * NaN; bytes times the weights' zeros are zero.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -52,12 +53,23 @@ static bool holds_several_products(const tm_node *region) {
     return products > 1;
 }
 
+/* Attention on bytes, for this reader alone, whose heads are whole vectors of columns on all levels. */
+static bool is_attention(const tm_node *maker, const tm_value *value, tamis_type type) {
+    if (!is_kind(maker, "attention_bytes") || tm_value_single_user(value) == NULL || value->rank != 3 ||
+        type != TAMIS_TYPE_UINT8)
+        return false;
+    int64_t heads = tm_node_int(tm_node_graph(maker, "body")->last, "q_num_heads");
+    return heads > 0 && value->dims[2]->kind == TM_DIM_CONST &&
+           value->dims[2]->constant % (heads * TM_TILE_ROWS) == 0;
+}
+
 /* May the region store the output as tiles of that type? */
 static bool can_store(const tm_node *maker, const tm_value *value, tamis_type type) {
     tm_dim depth = value->dims[value->rank - 1];
     bool whole = depth->kind == TM_DIM_CONST && depth->constant % tm_tile_depth(type) == 0;
     bool window = is_kind(maker, "window") && tm_value_single_user(value) != NULL; /* stores one output */
-    return (window || (is_kind(maker, "tiles") && !holds_several_products(maker)) ||
+    return (window || is_attention(maker, value, type) ||
+            (is_kind(maker, "tiles") && !holds_several_products(maker)) ||
             (is_kind(maker, "row") && has_single_rows(maker, value))) &&
            value->type == TAMIS_TYPE_FLOAT && (whole || type != TAMIS_TYPE_BFLOAT16);
 }
@@ -65,7 +77,7 @@ static bool can_store(const tm_node *maker, const tm_value *value, tamis_type ty
 /* May the region do without the output in float32? The first output of rows holds the norm's input between
  * walks when that is computed and stored nowhere else. */
 static bool can_drop(const tm_node *maker, const tm_value *value) {
-    if (tm_value_single_user(value) == NULL)
+    if (tm_value_single_user(value) == NULL || is_kind(maker, "attention_bytes"))
         return false;
     if (is_kind(maker, "tiles") || is_kind(maker, "window") || value->output_index > 0)
         return true;

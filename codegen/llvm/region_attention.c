@@ -42,6 +42,8 @@ static int64_t head_count(const tm_attention *a, const tm_value *value, const ch
 
 void tm_attention_set_up(tm_region *r, tm_attention *a) {
     a->node = r->body->last;
+    while (a->node->op != TM_OP_Attention) /* its result is quantised */
+        a->node = a->node->previous;
     for (int i = 0; i < 4; i++) {
         const tm_value *value = i < a->node->input_count ? a->node->inputs[i] : NULL;
         if (value != NULL && value->producer != NULL) /* DequantizeLinear */

@@ -15,6 +15,9 @@
  * nothing by its length. All levels have the same tiles, and all that is rounded is done element by element: an answer
  * is the same bits everywhere.
  *
+ * Where products read the answer, it is stored as their tiles once it is whole; what is added to by the next tile of keys
+ * is float32 as ever, in an output that nobody reads.
+ *
  * exp(x) is a polynomial for exp(x / 8), squared three times. Its error is a hundredth of half a step of 1/255; below
  * the least x that does not round to 0 it stays there.
  */
@@ -139,6 +142,7 @@ static void set_up(tm_region *r, tm_attention_bytes *a) {
     a->tile = tile_of(a);
     int64_t keys = tm_known(s->keys);
     a->single = keys >= 1 && keys <= a->tile;
+    a->tiles = r->node->output_count - 1;
     if (s->inputs[3] >= 0) {
         const tm_value *mask = r->node->inputs[s->inputs[3]];
         a->spread = !tm_dim_is(mask->dims[mask->rank - 2], 1);
@@ -281,8 +285,7 @@ static LLVMValueRef factor(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
 
 /* Puts the tile beside those before it: what its sums, and the answer so far, are multiplied by. Behind the last tile
  * that has the quotient by the weights in it. */
-static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMValueRef *best, LLVMValueRef *totals,
-                        LLVMValueRef is_last) {
+static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMValueRef *best, LLVMValueRef *totals) {
     const tm_attention *s = &a->shared;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), zero = tm_splat_f32(r, 0), one = tm_splat_f32(r, 1);
     for (int j = 0; j < s->vectors; j++) {
@@ -300,7 +303,7 @@ static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMVal
             tm_store_vector(r, TAMIS_TYPE_FLOAT, totals[j], a->totals, state_at(r, a, j));
         }
         LLVMValueRef whole = LLVMBuildFDiv(B, tm_splat(r, a->value_scale), totals[j], "");
-        whole = LLVMBuildSelect(B, is_last, whole, one, "");
+        whole = LLVMBuildSelect(B, a->is_last, whole, one, "");
         tm_store_vector(r, TAMIS_TYPE_FLOAT, up == NULL ? whole : times(r, up, whole), a->factors, at);
         if (down != NULL)
             tm_store_vector(r, TAMIS_TYPE_FLOAT, times(r, down, whole), a->factors, tm_add(r, at, tm_int(r, s->width)));
@@ -311,7 +314,7 @@ static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMVal
 static void tile(tm_region *r, tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef end) {
     tm_attention *s = &a->shared;
     LLVMValueRef left = tm_sub(r, end, first), count = tm_min(r, tm_int(r, a->tile), left);
-    LLVMValueRef best[TM_ATTENTION_VECTORS], totals[TM_ATTENTION_VECTORS], is_last;
+    LLVMValueRef best[TM_ATTENTION_VECTORS], totals[TM_ATTENTION_VECTORS];
     tm_attention_bytes_turn(r, a);
     if (a->spread)
         (void)tm_attention_spread_mask(r, s, first, count);
@@ -326,11 +329,11 @@ static void tile(tm_region *r, tm_attention_bytes *a, LLVMValueRef first, LLVMVa
         s->shift[j] = LLVMBuildSelect(B, none, tm_splat_f32(r, 0), best[j], "");
     }
     (a->dot != NULL ? weigh_words : weigh_floats)(r, a, count, totals);
-    is_last = LLVMBuildICmp(B, LLVMIntSLE, left, tm_int(r, a->tile), "");
-    put_factors(r, a, best, totals, is_last);
+    a->is_last = LLVMBuildICmp(B, LLVMIntSLE, left, tm_int(r, a->tile), "");
+    put_factors(r, a, best, totals);
     a->first_key = first;
     a->is_first = LLVMBuildICmp(B, LLVMIntEQ, first, tm_int(r, 0), "");
-    a->offset = LLVMBuildSelect(B, is_last, a->value_offset, LLVMConstReal(r->e->f32, 0), "");
+    a->offset = LLVMBuildSelect(B, a->is_last, a->value_offset, LLVMConstReal(r->e->f32, 0), "");
     tm_attention_bytes_mix(r, a, count);
 }
 
@@ -383,6 +386,11 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     return TM_OK;
 }
 
+/* Numbers that the quantiser of the answer reads. */
+static LLVMValueRef load(tm_region *r, int input) {
+    return tm_load_splat(r, r->node->inputs[input]->type, tm_operand_data(r, input), tm_int(r, 0));
+}
+
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_attention_bytes a = {0};
     tm_attention *s = &a.shared;
@@ -390,6 +398,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     for (int i = 0; i < 4; i++)
         s->data[i] = s->inputs[i] >= 0 ? tm_operand_data(r, s->inputs[i]) : NULL;
     s->out = tm_operand_data(r, r->node->input_count);
+    r->load = load;
     s->least = LLVMConstReal(r->e->f32, NAN);
     read_parameters(r, &a);
     place_buffers(r, &a, tm_region_alloca(r, r->e->i8, place_buffers(r, &a, NULL), 64));

@@ -34,7 +34,8 @@ typedef struct tm_attention_bytes {
     LLVMValueRef factors;                    /* [2][width]: of the tile's part, and of what stands there */
     LLVMValueRef offset;                     /* added to the answer: none, until it is whole */
     LLVMValueRef first_key;                  /* of the tile */
-    LLVMValueRef is_first;                   /* nothing stands there yet */
+    LLVMValueRef is_first, is_last;          /* nothing stands there yet; the answer is whole behind it */
+    int tiles;                               /* output of the region that is the answer quantised; 0: none */
 } tm_attention_bytes;
 
 /* Where row `row` of Q, K or V starts; rows of K and V beyond the last one are that. */

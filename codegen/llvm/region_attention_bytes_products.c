@@ -298,16 +298,48 @@ static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c
     }
 }
 
-static LLVMValueRef out_row(tm_region *r, const tm_attention_bytes *a, LLVMValueRef query) {
+/* The query of that number of those at hand; behind the last one that. */
+static LLVMValueRef own_query(tm_region *r, const tm_attention_bytes *a, LLVMValueRef number) {
     const tm_attention *s = &a->shared;
-    LLVMValueRef row = tm_add(r, s->query, tm_min(r, query, tm_sub(r, s->lanes, tm_int(r, 1))));
-    return tm_element(r, s->out, tm_attention_row(r, s, 3, row));
+    return tm_add(r, s->query, tm_min(r, number, tm_sub(r, s->lanes, tm_int(r, 1))));
+}
+
+/* Columns of a row of the answer, quantised, to where products read them. */
+static void store_tiles(tm_region *r, const tm_attention_bytes *a, LLVMValueRef query, LLVMValueRef column,
+                        LLVMValueRef y) {
+    const tm_attention *s = &a->shared;
+    LLVMValueRef row = tm_add(r, tm_mul(r, s->batch, s->queries), query);
+    LLVMValueRef first = tm_add(r, tm_mul(r, s->head, tm_int(r, s->value_size)), column);
+    tm_region_new_point(r);
+    tm_region_set(r, s->node->outputs[0], y);
+    LLVMValueRef bytes = tm_region_value(r, r->body->outputs.items[a->tiles]);
+    tm_store_vector(r, TAMIS_TYPE_UINT8, bytes, tm_operand_data(r, r->node->input_count + a->tiles),
+                    tm_tiled_index(r, TAMIS_TYPE_UINT8, row, first, tm_int(r, s->heads * s->value_size)));
+}
+
+static void store_answer(tm_region *r, const tm_attention_bytes *a, LLVMValueRef query, LLVMValueRef row,
+                         LLVMValueRef column, LLVMValueRef y) {
+    if (a->tiles == 0) {
+        tm_store_vector(r, TAMIS_TYPE_FLOAT, y, row, column);
+        return;
+    }
+    if (a->single) {
+        store_tiles(r, a, query, column, y);
+        return;
+    }
+    LLVMBasicBlockRef after = tm_if_begin(r, a->is_last);
+    store_tiles(r, a, query, column, y);
+    tm_if_end(r, after);
+    after = tm_if_begin(r, LLVMBuildNot(B, a->is_last, ""));
+    tm_store_vector(r, TAMIS_TYPE_FLOAT, y, row, column);
+    tm_if_end(r, after);
 }
 
 /* What the tile adds to the answer of query number `query` of those at hand. */
 static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query, sums_of sums,
                     int i) {
-    LLVMValueRef row = out_row(r, a, query), up = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, query), down = NULL;
+    LLVMValueRef own = own_query(r, a, query), row = tm_element(r, a->shared.out, tm_attention_row(r, &a->shared, 3, own));
+    LLVMValueRef up = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, query), down = NULL;
     if (!a->single)
         down = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, tm_add(r, query, tm_int(r, a->shared.width)));
     for (int v = 0; v < c->vectors; v++) {
@@ -322,7 +354,7 @@ static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c,
             LLVMValueRef old = tm_load_vector(r, TAMIS_TYPE_FLOAT, row, at);
             y = tm_fma(r, LLVMBuildSelect(B, a->is_first, tm_splat_f32(r, 0), old, ""), down, y);
         }
-        tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_fma(r, sum, up, y), row, at);
+        store_answer(r, a, own, row, at, tm_fma(r, sum, up, y));
         r->mask = NULL;
     }
 }
@@ -374,11 +406,15 @@ void tm_attention_bytes_mix(tm_region *r, const tm_attention_bytes *a, LLVMValue
 }
 
 void tm_attention_bytes_clear(tm_region *r, const tm_attention_bytes *a) {
-    tm_loop query = tm_loop_begin(r, tm_int(r, 0), a->shared.query_count, 1);
-    LLVMValueRef row =
-        tm_element(r, a->shared.out, tm_attention_row(r, &a->shared, 3, tm_add(r, a->shared.first_query, query.index)));
-    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.value_size), 1);
-    LLVMBuildStore(B, LLVMConstReal(r->e->f32, 0), tm_element(r, row, d.index));
+    const tm_attention *s = &a->shared;
+    bool tiles = a->tiles > 0;
+    tm_loop number = tm_loop_begin(r, tm_int(r, 0), s->query_count, 1);
+    LLVMValueRef query = tm_add(r, s->first_query, number.index), row = tm_attention_row(r, s, 3, query);
+    tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->value_size), tiles ? r->lanes : 1);
+    if (tiles)
+        store_tiles(r, a, query, d.index, tm_splat_f32(r, 0));
+    else
+        LLVMBuildStore(B, LLVMConstReal(r->e->f32, 0), tm_element(r, s->out, tm_add(r, row, d.index)));
     tm_loop_end(r, &d);
-    tm_loop_end(r, &query);
+    tm_loop_end(r, &number);
 }

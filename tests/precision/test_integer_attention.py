@@ -264,6 +264,33 @@ def test_strict(tmp_path, runner):
     assert "attention" not in text and text.count(" QuantizeLinear(") == 5 and text.count(" DequantizeLinear(") == 5
 
 
+@pytest.mark.parametrize("value_size", [16, 48, 24])
+@pytest.mark.parametrize("known", [None, 40, 150])
+def test_stored_as_tiles(tmp_path, runner, value_size, known):
+    """A product that reads the answer, quantised: of whole vectors of columns its tiles are stored by the attention."""
+    case = Case(16, value_size, mask="keys")
+    model = Model([None, known, case.width])
+    w = np.random.default_rng(1).integers(-128, 128, (HEADS * value_size, 40)).astype(np.int8)
+    scale, zero = np.float32(0.01), np.array(117, np.uint8)
+    q = model.add("QuantizeLinear", case.save(model), scale, zero)
+    weights = model.add("DequantizeLinear", w, np.float32(0.002), np.array(0, np.int8))
+    model.add("MatMul", model.add("DequantizeLinear", q, scale, zero), weights)
+    artifact = model.compile(tmp_path, symbolic=True)
+    text = subprocess.run([TAMIS, "opt", tmp_path / "m.onnx", "-O2"], check=True, capture_output=True, text=True).stdout
+    assert text.count('kind = "pack"') == (0 if value_size % 16 == 0 else 1)
+    for length in [known] if known else [1, 20, 128, 129, 300]:
+        x, first = case.input(2, length, length), None
+        for level in kit.levels("x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-amx"):
+            for pieces in (1, 3):
+                y = run(runner, artifact, level, x, pieces).reshape(2, length, 40)
+                first = y if first is None else first
+                assert (y == first).all(), (level, length, pieces)
+        a = np.clip(np.rint(case.want(x) / 0.01) + 117, 0, 255) - 117
+        want = (a @ w) * 0.00002
+        assert np.abs(first - want).max() <= 4 * 128 * 0.00002, length  # a few of the factors one step off
+        assert np.abs(first - want).mean() <= 128 * 0.00002, length
+
+
 @pytest.mark.parametrize("size, value_size", [(32, 32), (12, 7)])
 @pytest.mark.parametrize("target", [*OTHERS, "aarch64-linux-gnu dotprod"])
 def test_other_targets(tmp_path, runner, target, size, value_size):
