@@ -14,8 +14,8 @@
  * Each query sees at least its own key, beside which a key with -1e4 or less weighs nothing.
  *
  * Where Q, K and V are pairs of quantisers of bytes, attention reads the bytes and computes in integers, unless
- * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. Q and V are signed there and K
- * is not, so quantisers of the other sign are made again. Heads are whole words of four bytes, up to 128 bytes. A
+ * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. They are signed there, so that
+ * the products that make them are alike. Heads are whole words of four bytes, up to 128 bytes. A
  * single query, as the step of a decoder has it, waits for memory and leaves lanes empty: that is float32, and as
  * anywhere else where pairs are of no use they are not applied.
  */
@@ -168,26 +168,30 @@ static void drop_pairs(tm_node *node) {
     }
 }
 
-/* A DequantizeLinear of the attention's own, from bytes of that type: the same grid with its zero point moved. */
-static tm_code widen(tm_node *attention, int i, tamis_type type, tm_node **out) {
+static tm_value *own_number(const tm_node *node, tamis_type type, double number) {
+    tm_graph *graph = node->graph;
+    return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, number));
+}
+
+/* A quantiser and a DequantizeLinear of the attention's own, of signed bytes: the same grid with its zero point moved. Their
+ * parameters are values of their own too: whether those of two layers are equal by chance must not make two regions of
+ * them. */
+static tm_code widen(tm_node *attention, int i, tm_node **out) {
     tm_value *pair = attention->inputs[i], *bytes = pair->producer->inputs[0];
     const tm_node *quantizer = bytes->producer;
-    tm_graph *graph = attention->graph;
-    tm_value *inputs[3] = {quantizer->inputs[0], quantizer->inputs[1], tm_infer_input(quantizer, 2)};
-    if (bytes->type != type) {
-        double zero = 0;
-        if (inputs[2] != NULL)
-            (void)tm_constant_double(inputs[2]->constant, 0, &zero);
-        zero += type == TAMIS_TYPE_UINT8 ? 128 : -128;
-        inputs[2] = tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, zero));
-        tm_node *before = quantizer->graph == graph ? quantizer->next : attention;
-        tm_node *copy = tm_node_create(graph, before, TM_OP_QuantizeLinear, quantizer->name, 3, inputs);
-        bytes = tm_node_add_output(copy, NULL);
-        TM_TRY(tm_infer_node(graph->model, copy));
-    }
-    inputs[0] = bytes;
-    *out = tm_node_create(graph, attention, TM_OP_DequantizeLinear, pair->producer->name, inputs[2] != NULL ? 3 : 2,
-                          inputs);
+    const tm_value *zero_point = tm_infer_input(quantizer, 2);
+    double zero = 0, scale = 1;
+    if (zero_point != NULL)
+        (void)tm_constant_double(zero_point->constant, 0, &zero);
+    zero -= bytes->type == TAMIS_TYPE_UINT8 ? 128 : 0;
+    (void)tm_constant_double(quantizer->inputs[1]->constant, 0, &scale);
+    tm_value *inputs[3] = {quantizer->inputs[0], own_number(attention, quantizer->inputs[1]->type, scale),
+                           own_number(attention, TAMIS_TYPE_INT8, zero)};
+    tm_node *before = quantizer->graph == attention->graph ? quantizer->next : attention;
+    tm_node *copy = tm_node_create(attention->graph, before, TM_OP_QuantizeLinear, quantizer->name, 3, inputs);
+    inputs[0] = tm_node_add_output(copy, NULL);
+    TM_TRY(tm_infer_node(attention->graph->model, copy));
+    *out = tm_node_create(attention->graph, attention, TM_OP_DequantizeLinear, pair->producer->name, 3, inputs);
     tm_value *value = tm_node_add_output(*out, NULL);
     tm_value_set_tensor(value, pair->type, pair->rank, pair->dims);
     tm_node_set_input(attention, i, value);
@@ -196,10 +200,9 @@ static tm_code widen(tm_node *attention, int i, tamis_type type, tm_node **out) 
 }
 
 static tm_code form_bytes(tm_pass_context *context, tm_node *node, tm_node **out_region) {
-    static const tamis_type types[] = {TAMIS_TYPE_INT8, TAMIS_TYPE_UINT8, TAMIS_TYPE_INT8};
     tm_node *nodes[4] = {NULL, NULL, NULL, node};
     for (int i = 0; i < 3; i++)
-        TM_TRY(widen(node, i, types[i], &nodes[i]));
+        TM_TRY(widen(node, i, &nodes[i]));
     return tm_region_build(context->model, "attention_bytes", nodes, 4, out_region);
 }
 

@@ -2,7 +2,7 @@
  *
  * region_attention_bytes.c: attention of quantised models, in integers.
  *
- *     body: Attention(DequantizeLinear(%q: i8), DequantizeLinear(%k: u8), DequantizeLinear(%v: i8), mask)
+ *     body: Attention(DequantizeLinear(%q: i8), DequantizeLinear(%k: i8), DequantizeLinear(%v: i8), mask)
  *
  *     score  = (sum of q * k) * scale + mask                     q less its zero point; the sum is exact
  *     weight = rint(255 * exp(score - best of the tile))         a byte

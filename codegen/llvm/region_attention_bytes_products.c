@@ -59,7 +59,8 @@ LLVMValueRef tm_attention_bytes_row(tm_region *r, const tm_attention_bytes *a, i
 
 /* ---- packing ---- */
 
-/* The sum of bytes of a row of K, as parts that are powers of two long. */
+/* The sum of bytes of a row of K, as parts that are powers of two long. Sums of unsigned bytes have instructions of their
+ * own: so each is 128 more, until the sum is made. */
 static LLVMValueRef sum_of_row(tm_region *r, LLVMValueRef row, int64_t size) {
     LLVMValueRef sum = tm_emit_i32(r->e, 0);
     for (int64_t at = 0, part = 64; at < size; at += part) {
@@ -68,17 +69,21 @@ static LLVMValueRef sum_of_row(tm_region *r, LLVMValueRef row, int64_t size) {
         LLVMTypeRef bytes = LLVMVectorType(r->e->i8, (unsigned)part), wide = LLVMVectorType(r->e->i32, (unsigned)part);
         LLVMValueRef x = LLVMBuildLoad2(B, bytes, address(r, r->e->i8, row, tm_int(r, at)), "");
         LLVMSetAlignment(x, 1);
-        x = LLVMBuildZExt(B, x, wide, "");
+        LLVMValueRef lanes[64];
+        for (int64_t i = 0; i < part; i++)
+            lanes[i] = LLVMConstInt(r->e->i8, 128, 0);
+        x = LLVMBuildZExt(B, LLVMBuildXor(B, x, LLVMConstVector(lanes, (unsigned)part), ""), wide, "");
         sum = LLVMBuildAdd(B, sum, tm_intrinsic(r, "llvm.vector.reduce.add", wide, &x, 1), "");
     }
-    return sum;
+    return LLVMBuildSub(B, sum, tm_emit_i32(r->e, 128 * size), "");
 }
 
 static void sum_keys(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
     int block = a->shared.block;
+    LLVMValueRef zero = LLVMBuildAdd(B, a->query_zero, tm_emit_i32(r->e, a->is_signed ? 0 : 128), "");
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), tm_mul(r, tm_ceildiv(r, count, block), tm_int(r, block)), 1);
     LLVMValueRef row = tm_attention_bytes_row(r, a, 1, tm_add(r, first, key.index));
-    LLVMValueRef start = LLVMBuildMul(B, sum_of_row(r, row, a->shared.size), LLVMBuildNeg(B, a->query_zero, ""), "");
+    LLVMValueRef start = LLVMBuildMul(B, sum_of_row(r, row, a->shared.size), LLVMBuildNeg(B, zero, ""), "");
     LLVMBuildStore(B, start, address(r, r->e->i32, a->key_sums, key.index));
     tm_loop_end(r, &key);
 }
@@ -136,21 +141,20 @@ static void turn(tm_region *r, const tm_attention_bytes *a, LLVMValueRef rows, i
     tm_emit_call(r->e, columns < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
 }
 
-/* The `size` bytes of a row as floats. Q is signed, and less its zero; K is not. */
+/* The `size` bytes of a row as floats: those of Q less its zero. */
 static void widen(tm_region *r, const tm_attention_bytes *a, LLVMValueRef row, LLVMValueRef to, bool query) {
     unsigned step = a->shared.size % r->lanes == 0 ? (unsigned)r->lanes : 4;
     LLVMTypeRef real = LLVMVectorType(r->e->f32, step);
     tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), step);
     LLVMValueRef x = LLVMBuildLoad2(B, LLVMVectorType(r->e->i8, step), address(r, r->e->i8, row, d.index), "");
     LLVMSetAlignment(x, 1);
+    LLVMTypeRef whole = LLVMVectorType(r->e->i32, step);
+    x = LLVMBuildSExt(B, x, whole, "");
     if (query) {
-        LLVMTypeRef whole = LLVMVectorType(r->e->i32, step), lane = LLVMVectorType(r->e->i32, step);
         LLVMValueRef zero = LLVMBuildInsertElement(B, LLVMGetPoison(whole), a->query_zero, tm_emit_i32(r->e, 0), "");
-        zero = LLVMBuildShuffleVector(B, zero, LLVMGetPoison(whole), LLVMConstNull(lane), "");
-        x = LLVMBuildSIToFP(B, LLVMBuildSub(B, LLVMBuildSExt(B, x, whole, ""), zero, ""), real, "");
-    } else {
-        x = LLVMBuildUIToFP(B, x, real, "");
+        x = LLVMBuildSub(B, x, LLVMBuildShuffleVector(B, zero, LLVMGetPoison(whole), LLVMConstNull(whole), ""), "");
     }
+    x = LLVMBuildSIToFP(B, x, real, "");
     LLVMSetAlignment(LLVMBuildStore(B, x, tm_element(r, to, d.index)), 4);
     tm_loop_end(r, &d);
 }
@@ -165,10 +169,21 @@ static void turn_floats(tm_region *r, const tm_attention_bytes *a) {
     turn(r, a, s->scores, s->size, s->size);
 }
 
-void tm_attention_bytes_turn(tm_region *r, const tm_attention_bytes *a) {
+/* Unsigned where the left bytes of dot are: 128 more, which is in the zero then. */
+static void turn_words(tm_region *r, const tm_attention_bytes *a) {
     const tm_attention *s = &a->shared;
+    turn(r, a, tm_attention_bytes_row(r, a, 0, s->query), tm_attention_row_stride(r, s, 0) / 4, s->size / 4);
+    if (a->is_signed)
+        return;
+    tm_loop at = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->size / 4 * s->width), r->lanes);
+    LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_INT32, a->turned, at.index);
+    tm_store_vector(r, TAMIS_TYPE_INT32, LLVMBuildXor(B, x, number(r, SIGNS), ""), a->turned, at.index);
+    tm_loop_end(r, &at);
+}
+
+void tm_attention_bytes_turn(tm_region *r, const tm_attention_bytes *a) {
     if (a->dot != NULL)
-        turn(r, a, tm_attention_bytes_row(r, a, 0, s->query), tm_attention_row_stride(r, s, 0) / 4, s->size / 4);
+        turn_words(r, a);
     else
         turn_floats(r, a);
 }
@@ -183,7 +198,7 @@ static LLVMValueRef turned(tm_region *r, const tm_attention_bytes *a, LLVMValueR
 static void score_by_dot(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef block,
                          LLVMValueRef sums[TM_ATTENTION_KEYS][TM_ATTENTION_VECTORS]) {
     const tm_attention *s = &a->shared;
-    LLVMValueRef rows[TM_ATTENTION_KEYS], shift[TM_ATTENTION_VECTORS], q[TM_ATTENTION_VECTORS];
+    LLVMValueRef rows[TM_ATTENTION_KEYS], q[TM_ATTENTION_VECTORS];
     for (int i = 0; i < s->block; i++) {
         LLVMValueRef key = tm_add(r, block, tm_int(r, i));
         rows[i] = tm_attention_bytes_row(r, a, 1, tm_add(r, first, key));
@@ -191,29 +206,18 @@ static void score_by_dot(tm_region *r, const tm_attention_bytes *a, LLVMValueRef
         for (int j = 0; j < s->vectors; j++)
             sums[i][j] = tm_slot(r, tm_splat(r, start));
     }
-    for (int j = 0; a->is_signed && j < s->vectors; j++)
-        shift[j] = tm_slot(r, LLVMConstNull(words(r)));
     tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_int(r, s->size / 4), 1);
-    for (int j = 0; j < s->vectors; j++) {
+    for (int j = 0; j < s->vectors; j++)
         q[j] = turned(r, a, word.index, j);
-        if (a->is_signed)
-            LLVMBuildStore(B, a->dot(r, held(r, words(r), shift[j]), number(r, SIGNS), q[j]), shift[j]);
-    }
     for (int i = 0; i < s->block; i++) {
         LLVMValueRef k = load_word(r, address(r, r->e->i8, rows[i], tm_mul(r, word.index, tm_int(r, 4))));
-        if (a->is_signed)
-            k = LLVMBuildXor(B, k, number(r, SIGNS), "");
         for (int j = 0; j < s->vectors; j++)
-            LLVMBuildStore(B, a->dot(r, held(r, words(r), sums[i][j]), k, q[j]), sums[i][j]);
+            LLVMBuildStore(B, a->dot(r, held(r, words(r), sums[i][j]), q[j], k), sums[i][j]);
     }
     tm_loop_end(r, &word);
     for (int i = 0; i < s->block; i++)
-        for (int j = 0; j < s->vectors; j++) {
-            LLVMValueRef sum = held(r, words(r), sums[i][j]);
-            if (a->is_signed)
-                sum = LLVMBuildSub(B, sum, held(r, words(r), shift[j]), "");
-            sums[i][j] = LLVMBuildSIToFP(B, sum, floats(r), "");
-        }
+        for (int j = 0; j < s->vectors; j++)
+            sums[i][j] = LLVMBuildSIToFP(B, held(r, words(r), sums[i][j]), floats(r), "");
 }
 
 /* The keys at hand as floats. */
