@@ -14,6 +14,8 @@
  *   row       when no later walk reads the input: what is computed before the normalisation is written in the
  *             first walk, and the row of the main output holds what is between walks (region_row.c)
  *
+ * Least and largest elements are set before anything is read: never.
+ *
  * Inputs that show the same memory in two ways (a value and a view of it) never are.
  */
 #include "codegen/plan.h"
@@ -102,6 +104,9 @@ bool tm_plan_may_reuse(const tm_value *output, const tm_value *root) {
     if (found < 0 || !same_form(node->inputs[found], output))
         return false;
     const tm_graph *body = tm_node_graph(node, "body");
+    const tm_node *maker = body->outputs.items[output->output_index]->producer;
+    if (maker != NULL && (maker->op == TM_OP_ReduceMin || maker->op == TM_OP_ReduceMax))
+        return false;
     const char *kind = tm_node_string(node, "kind");
     if (strcmp(kind, "map") == 0)
         return true;

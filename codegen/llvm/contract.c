@@ -227,7 +227,10 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
     r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, tile->end != NULL ? tile->end : c->n, c->column));
     tm_region_set(r, c->product->outputs[0], sum);
     for (int o = 0; o < (c->products > 1 ? 1 : r->node->output_count); o++)
-        store(r, c, o, tm_region_value(r, r->body->outputs.items[o]));
+        if (tm_region_is_range(r, o))
+            tm_ranges_add(r, &c->ranges, o);
+        else
+            store(r, c, o, tm_region_value(r, r->body->outputs.items[o]));
 }
 
 static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
@@ -252,7 +255,7 @@ static void load_numbers(tm_region *r, tm_contract *c) {
     }
 }
 
-/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end[, i64 which]). */
+/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end[, i64 which or ptr ranges]). */
 static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMTypeRef type) {
     tm_emit *e = r->e;
     tm_region outer = *r;
@@ -268,6 +271,10 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_contract_begin(r, &inner);
     if (c->products > 1)
         tm_contract_select(r, &inner, LLVMGetParam(c->finish, 6));
+    tm_ranges task = {c->ranges.slots != NULL ? LLVMGetParam(c->finish, 6) : NULL};
+    inner.ranges = tm_ranges_begin(r);
+    if (task.slots != NULL)
+        tm_ranges_copy(r, &task, &inner.ranges);
     load_numbers(r, &inner);
     tm_contract_tile own = {.sums = LLVMGetParam(c->finish, 1),
                             .stride = tile->stride,
@@ -277,6 +284,8 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
                             .columns = tile->columns,
                             .end = tile->end != NULL ? LLVMGetParam(c->finish, 5) : NULL};
     finish_rows(r, &inner, &own);
+    if (task.slots != NULL)
+        tm_ranges_copy(r, &inner.ranges, &task);
     LLVMBuildRetVoid(e->builder);
     *r = outer;
     e->function = r->function;
@@ -285,13 +294,14 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
 
 void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile) {
     tm_emit *e = r->e;
-    unsigned count = c->products > 1 ? 7 : 6;
-    LLVMTypeRef type = LLVMFunctionType(
-        e->void_type, (LLVMTypeRef[]){e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, e->i64}, count, 0);
+    LLVMValueRef last = c->ranges.slots != NULL ? c->ranges.slots : c->which;
+    unsigned count = last != NULL ? 7 : 6;
+    LLVMTypeRef types[7] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, last != NULL ? LLVMTypeOf(last) : NULL};
+    LLVMTypeRef type = LLVMFunctionType(e->void_type, types, count, 0);
     if (c->finish == NULL || c->finish_stride != tile->stride || c->finish_columns != tile->columns)
         emit_finish(r, c, tile, type);
     LLVMBuildCall2(e->builder, type, c->finish,
                    (LLVMValueRef[]){LLVMGetParam(r->function, 0), tile->sums, tile->row, tile->rows,
-                                    tile->column, tile->end != NULL ? tile->end : c->n, c->which},
+                                    tile->column, tile->end != NULL ? tile->end : c->n, last},
                    count, "");
 }

@@ -31,6 +31,7 @@ typedef struct tm_contract {
     LLVMValueRef *all;        /* pointers of the region's operands; not in the count of units */
     LLVMValueRef *data;       /* the same, where those of the first product are those of the one at hand */
     LLVMValueRef *numbers;    /* inputs of one element, in all lanes; NULL, or NULL where there are others */
+    tm_ranges ranges;         /* of the task at hand */
     LLVMValueRef row, column; /* of the current point of the epilogue */
     /* Finds product and sizes, in each function that needs them; NULL: tm_contract_set_up. */
     void (*set_up)(tm_region *r, struct tm_contract *c);

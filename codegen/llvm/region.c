@@ -207,6 +207,7 @@ static tm_code emit_entry(tm_region *r, const tm_region_kind *kind, const char *
     r->run = LLVMGetParam(function, 0);
     r->call = LLVMGetParam(function, 1);
     TM_TRY(kind->count(r, &units, &grain));
+    tm_ranges_clear(r);
     LLVMValueRef level = tm_emit_load(e, e->i32, r->run, TM_OFFSET(level)), body = bodies[0];
     for (int i = 1; i < count; i++) {
         LLVMValueRef reached = LLVMBuildICmp(e->builder, LLVMIntSGE, level, tm_emit_i32(e, i), "");

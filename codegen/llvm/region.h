@@ -170,6 +170,21 @@ void tm_region_new_point(tm_region *r);
 LLVMValueRef tm_region_value(tm_region *r, const tm_value *value);
 /* Does a function of the body, a node of it, need the precision of a byte only? */
 bool tm_region_is_coarse(const tm_node *region, const tm_node *node);
+/* ---- ranges: outputs ReduceMin and ReduceMax of all elements of a value ---- */
+typedef struct tm_ranges {
+    LLVMValueRef slots; /* vectors, by output; NULL: the region has no such output */
+} tm_ranges;
+bool tm_region_is_range(const tm_region *r, int output);
+/* In the entry. */
+void tm_ranges_clear(tm_region *r);
+/* At the start and the end of a task, in the body's function. */
+tm_ranges tm_ranges_begin(tm_region *r);
+void tm_ranges_end(tm_region *r, const tm_ranges *ranges);
+/* A function that the body calls has slots of its own, which stay in registers. */
+void tm_ranges_copy(tm_region *r, const tm_ranges *from, const tm_ranges *to);
+/* Takes in the value that the output is of, at the current point. */
+void tm_ranges_add(tm_region *r, const tm_ranges *ranges, int output);
+
 /* Gives a value of the body (a reduction's result, an accumulator) at the current point. */
 void tm_region_set(tm_region *r, const tm_value *value, LLVMValueRef vector);
 

@@ -41,6 +41,7 @@ typedef struct row {
     LLVMValueRef size[TAMIS_MAX_RANK];
     LLVMValueRef *data, *base; /* of each operand; where the current row starts, in elements */
     LLVMValueRef *number;      /* of an input of one element, in all lanes; else NULL */
+    tm_ranges ranges;
     LLVMValueRef unit;         /* number of the row */
     LLVMValueRef column;       /* of the current vector */
     LLVMValueRef kept[REGISTERS], partial[STREAMS];
@@ -98,6 +99,8 @@ static void set_up(tm_region *r, row *w) {
     const tm_value *out = r->node->outputs[0];
     int64_t nodes = 0;
     for (const tm_node *n = r->body->first; n != NULL; n = n->next) {
+        if (w->norm != NULL && (n->op == TM_OP_ReduceMin || n->op == TM_OP_ReduceMax)) /* of an output's range */
+            continue;
         nodes++;
         if (tm_op_is_norm(n->op))
             w->norm = n;
@@ -255,10 +258,12 @@ static LLVMValueRef at(tm_region *r, const row *w, int number) {
 /* Values first, stores then: an output may lie where an input does. */
 static void store_outputs(tm_region *r, row *w, bool after) {
     for (int i = 0; i < r->node->output_count; i++)
-        if (w->is_after[i] == after && !is_number(r, w, i))
+        if (w->is_after[i] == after && tm_region_is_range(r, i))
+            tm_ranges_add(r, &w->ranges, i);
+        else if (w->is_after[i] == after && !is_number(r, w, i))
             w->values[i] = tm_region_value(r, r->body->outputs.items[i]);
     for (int i = 0; i < r->node->output_count; i++)
-        if (w->is_after[i] == after && !is_number(r, w, i))
+        if (w->is_after[i] == after && !is_number(r, w, i) && !tm_region_is_range(r, i))
             tm_store_vector(r, r->node->outputs[i]->type, w->values[i], w->data[r->node->input_count + i],
                             tm_value_is_tiled(r->node->outputs[i])
                                 ? tm_tiled_index(r, r->node->outputs[i]->type, w->unit, w->column, w->length)
@@ -458,6 +463,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     }
     for (int s = 0; s < w.streams; s++)
         w.partial[s] = tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), 1, 64);
+    w.ranges = tm_ranges_begin(r);
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
     w.unit = unit.index;
     locate(r, &w, unit.index);
@@ -468,6 +474,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     else
         norm_row(r, &w);
     tm_loop_end(r, &unit);
+    tm_ranges_end(r, &w.ranges);
     return TM_OK;
 }
 

@@ -112,6 +112,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     LLVMBuilderRef b = r->e->builder;
     set_up(r, &t);
     tm_contract_begin(r, &t.shared);
+    t.shared.ranges = tm_ranges_begin(r);
     bool amx = (r->level->units & TM_UNIT_TILES) != 0;
     if (amx)
         tm_tiles_amx_begin(r, &t);
@@ -140,6 +141,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_loop_end(r, &unit);
     if (amx)
         tm_tiles_amx_end(r, &t);
+    tm_ranges_end(r, &t.shared.ranges);
     return TM_OK;
 }
 
