@@ -9,7 +9,7 @@
  * rounds; not behind a sum, whose operands may cancel. Functions whose results are such values are made by shorter
  * polynomials (runtime/math/coarse_f32.inc). Where the result leaves the region, its readers are asked.
  *
- * A function of what was quantised before it is wanted no better: half a step of its operand moves it by more.
+ * A function of what the region has quantised is wanted no better: half a step of its operand moves it by more.
  */
 #include "codegen/llvm/region.h"
 
@@ -75,11 +75,29 @@ static bool is_coarse(const tm_node *region, const tm_value *value, int depth) {
     return true;
 }
 
-bool tm_region_is_coarse(const tm_node *region, const tm_node *node) {
-    if (node->op != TM_OP_Gelu && node->op != TM_OP_Swish && node->op != TM_OP_Sigmoid && node->op != TM_OP_Tanh &&
-        node->op != TM_OP_Exp)
+/* Does the node make a byte in memory of a byte in memory? Such a table is exact: QLinearSigmoid is one. */
+static bool is_table(const tm_node *region, const tm_node *node) {
+    const tm_node *before = node->inputs[0]->producer, *after = tm_value_single_user(node->outputs[0]);
+    if (before == NULL || before->op != TM_OP_DequantizeLinear || before->inputs[0]->producer != NULL ||
+        after == NULL || after->op != TM_OP_QuantizeLinear)
         return false;
-    const tm_node *maker = node->inputs[0]->producer;
-    return (maker != NULL && maker->op == TM_OP_DequantizeLinear && is_byte(maker->inputs[0])) ||
-           is_coarse(region, node->outputs[0], 0);
+    const tm_graph *body = tm_node_graph(region, "body");
+    for (size_t i = 0; i < body->outputs.count; i++)
+        if (body->outputs.items[i] == after->outputs[0])
+            return true;
+    return false;
+}
+
+/* Was the value rounded to a byte's steps in this body? */
+static bool was_quantized(const tm_value *value) {
+    const tm_node *back = value->producer;
+    const tm_node *quantizer = back != NULL && back->op == TM_OP_DequantizeLinear ? back->inputs[0]->producer : NULL;
+    return quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear && is_byte(quantizer->outputs[0]);
+}
+
+bool tm_region_is_coarse(const tm_node *region, const tm_node *node) {
+    bool function = node->op == TM_OP_Gelu || node->op == TM_OP_Swish || node->op == TM_OP_Sigmoid ||
+                    node->op == TM_OP_Tanh || node->op == TM_OP_Exp;
+    return function && !is_table(region, node) &&
+           (was_quantized(node->inputs[0]) || is_coarse(region, node->outputs[0], 0));
 }
