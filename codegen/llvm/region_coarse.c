@@ -27,6 +27,8 @@ static bool reads_coarsely(const tm_node *region, const tm_node *node, const tm_
     case TM_OP_QuantizeLinear:
     case TM_OP_DynamicQuantizeLinear:
         return node->inputs[0] == value && is_byte(node->outputs[0]);
+    case TM_OP_DynamicScale:
+        return true;
     case TM_OP_Mul:
     case TM_OP_Neg:
     case TM_OP_Abs:
@@ -35,6 +37,8 @@ static bool reads_coarsely(const tm_node *region, const tm_node *node, const tm_
     case TM_OP_Clip:
     case TM_OP_Max:
     case TM_OP_Min:
+    case TM_OP_ReduceMax:
+    case TM_OP_ReduceMin:
     case TM_OP_Identity:
     case TM_OP_Transpose:
     case TM_OP_Reshape:

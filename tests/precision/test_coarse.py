@@ -3,6 +3,8 @@
 the same at every level and on other processors, and --math=strict approximates nothing.
 """
 
+import subprocess
+
 import levels as kit
 import numpy as np
 import pytest
@@ -68,6 +70,39 @@ def test_steps(tmp_path, runner, name, reach, dtype, zero):
         first = got if first is None else first
         assert (got == first).all(), level
     assert np.abs(np.rint(first / scale) - want).max() <= 0.5 + 1 / 16
+
+
+COEFFICIENT = "0x3FEEA4B140000000"  # of the short polynomial, as LLVM writes it
+
+
+@pytest.mark.parametrize("form, options, coarse", [("static", [], True), ("factor", [], True), ("dynamic", [], True), ("sum", [], False),
+                                                   ("float", [], False), ("both", [], False), ("static", ["--math=strict"], False)])
+def test_choice(tmp_path, form, options, coarse):
+    """Which results are wanted to a byte's precision only, also where another region quantises them."""
+    random = np.random.default_rng(1)
+    model = Model([None, 64])
+    model.options = ["-mcpu=x86-64-v3", *options]
+    w = random.integers(-128, 128, (64, 64)).astype(np.int8)
+
+    def product(x):
+        model.add("DynamicQuantizeLinear", x)
+        q, s, z = model.nodes[-1].output[0], f"s{len(model.nodes)}", f"z{len(model.nodes)}"
+        model.nodes[-1].output.extend([s, z])
+        return model.add("Mul", model.add("Cast", model.add("MatMulInteger", q, w, z), to=1), s)
+
+    y = model.add("Gelu", product("x"))
+    if form == "dynamic":
+        product(y)
+    elif form == "both":
+        model.add("Concat", product(y), y, axis=1)
+    elif form != "float":
+        y = model.add("Mul", y, np.float32(3)) if form == "factor" else model.add("Add", y, "x") if form == "sum" else y
+        q = model.add("QuantizeLinear", y, np.float32(0.02), np.uint8(9))
+        model.add("DequantizeLinear", q, np.float32(0.02), np.uint8(9))
+    model.save(tmp_path / "m.onnx")
+    command = [kit.TAMIS, "compile", tmp_path / "m.onnx", "--emit=llvm", "-o", tmp_path / "m.ll", *model.options]
+    subprocess.run([str(part) for part in command], check=True)
+    assert (COEFFICIENT in (tmp_path / "m.ll").read_text()) == coarse
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "tanh"])
