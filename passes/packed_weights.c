@@ -11,6 +11,8 @@
 #include "passes/rewrite.h"
 
 #define MOST_STEPS 4
+#define SMALL_BLOCK 32
+#define MANY_ROWS 32
 
 static bool known_dims(const tm_value *value) {
     for (int i = 0; i < value->rank; i++)
@@ -133,6 +135,15 @@ static bool is_float(const tm_value *value) {
            value->type == TAMIS_TYPE_BFLOAT16;
 }
 
+/* Rows that are known to be many by bytes in small blocks: each block has its own scale to be multiplied, and floats
+ * are faster. Fewer bits are meant to be small. */
+static bool is_slower(const tm_value *x, const tm_packed_weights *w) {
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < x->rank; i++)
+        rows *= tm_dim_is_constant(x->dims[i]) ? x->dims[i]->constant : 0;
+    return tm_type_bits(w->packed->type) == 8 && w->block < w->k && w->block <= SMALL_BLOCK && rows >= MANY_ROWS;
+}
+
 bool tm_packed_product_find(const tm_node *node, tm_packed_product *out) {
     bool turned = true;
     *out = (tm_packed_product){.bias = NULL};
@@ -146,7 +157,7 @@ bool tm_packed_product_find(const tm_node *node, tm_packed_product *out) {
             (out->bias != NULL && tm_node_float(node, "beta") != 1))
             return false;
     }
-    return find_weights(node->inputs[1], turned, &out->weights);
+    return find_weights(node->inputs[1], turned, &out->weights) && !is_slower(node->inputs[0], &out->weights);
 }
 
 bool tm_packed_table_find(const tm_node *node, tm_packed_table *out) {
