@@ -19,13 +19,19 @@
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
 #define READ_ROWS 4 /* multiply-adds that take as long as reading and unpacking the number of B they share */
-#define CHUNK 64    /* most k that are unpacked at once */
-#define MOST_ROWS 14
+#define CHUNK 64    /* most k that are unpacked at once: whole words */
+#define MOST_ROWS 12
 #define MOST_VECTORS 4
+#define UNIT 0x1p23
+#define UNIT_BITS 0x4b000000
 
-/* The buffers of a unit stay below 32 KiB. */
+/* The buffers of a unit stay below 32 KiB: sums of its rows, and unpacked weights of a stretch. */
+int64_t tm_bits_stretch(const tm_bits_form *form) {
+    return form->bits == 8 || form->step > TM_BITS_STEP / 2 ? TM_BITS_STEP : TM_BITS_STEP / 2;
+}
+
 int64_t tm_bits_unit_rows(const tm_bits_form *form) {
-    return form->bits == 8 ? 96 : 48;
+    return form->bits == 8 ? 96 : tm_bits_stretch(form) == TM_BITS_STEP ? 48 : 80;
 }
 
 LLVMValueRef tm_bits_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes) {
@@ -88,26 +94,35 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 /* ---- floats ---- */
 
 typedef struct shape {
-    int rows, vectors, columns;
-    int64_t chunk; /* whole words, and a part of a block */
+    int rows[3], vectors, columns; /* tiles of so many rows: as many of the first as there are, then the next */
+    int64_t chunk, part;           /* k of a chunk: of some whole blocks, or of a part of one; of a part with one scale */
 } shape;
 
+/* Numbers of rows that divide those of a unit, and leave few single ones. */
 static shape choose(const tm_region *r, const tm_bits_form *form) {
     const tm_level *level = r->level;
-    shape s = {.vectors = level->vector_bits == 128 ? 4 : level->vector_bits > 0 ? 2 : 1};
-    s.rows = level->vector_bits == 0               ? 4
-             : tm_level_has_few_registers(level)   ? (s.vectors == 2 ? 6 : 2)
-             : level->scalable || s.vectors == 4   ? (s.vectors == 2 ? 10 : 5)
-                                                   : MOST_ROWS;
+    shape s = {.rows = {4, 2, 1}, .vectors = 2};
+    if (level->vector_bits == 0) {
+        s.vectors = 1;
+    } else if (level->vector_bits == 128) {
+        s.vectors = tm_level_has_few_registers(level) ? 2 : 4;
+    } else if (tm_level_has_few_registers(level)) {
+        s.rows[0] = 6;
+    } else {
+        s.rows[0] = level->scalable ? 8 : MOST_ROWS;
+        s.rows[1] = 4;
+    }
     s.columns = s.vectors * r->lanes;
-    for (s.chunk = CHUNK; form->block < form->k && form->block % s.chunk != 0;)
-        s.chunk -= 16;
+    for (s.part = CHUNK; form->block < form->k && form->block % s.part != 0;)
+        s.part -= 16;
+    s.chunk = s.part == form->block ? CHUNK / s.part * s.part : s.part;
     return s;
 }
 
-/* A chunk of `count` k, whose lines stand at `at` and whose block at `head`, to the buffer. */
+/* `count` k, whose lines stand at `at` and whose block at `head`, to the buffer, from line `first` on. An element below
+ * the exponent of 2^23 is a float that is so much larger. */
 static void unpack(tm_region *r, const tm_bits_product *p, const shape *s, LLVMValueRef head, LLVMValueRef at,
-                   LLVMValueRef count, LLVMValueRef column) {
+                   LLVMValueRef first, LLVMValueRef count, LLVMValueRef column) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef floats = tm_vector_type(r, TAMIS_TYPE_FLOAT);
     LLVMValueRef scale[MOST_VECTORS], zero[MOST_VECTORS];
@@ -115,18 +130,21 @@ static void unpack(tm_region *r, const tm_bits_product *p, const shape *s, LLVMV
     for (int v = 0; v < s->vectors; v++) {
         LLVMValueRef own = tm_add(r, column, tm_int(r, (int64_t)v * r->lanes));
         scale[v] = tm_bits_scale(r, p, head, own);
-        zero[v] = tm_bits_zero(r, p, head, own);
+        zero[v] = LLVMBuildFAdd(b, tm_bits_zero(r, p, head, own), tm_splat_f32(r, UNIT), "");
     }
+    LLVMValueRef exponent = tm_splat(r, tm_emit_i32(r->e, UNIT_BITS));
     LLVMValueRef mask = tm_splat(r, tm_emit_i32(r->e, (1 << p->form.bits) - 1));
     tm_loop line = tm_loop_begin(r, tm_int(r, 0), tm_ceildiv(r, count, per_word), 1);
     LLVMValueRef from = tm_add(r, at, tm_mul(r, line.index, tm_int(r, TM_BITS_LINE)));
     LLVMValueRef to = tm_mul(r, line.index, tm_int(r, (int64_t)per_word * s->columns));
+    to = tm_add(r, to, tm_mul(r, first, tm_int(r, s->columns)));
     for (int v = 0; v < s->vectors; v++) {
         LLVMValueRef words = tm_bits_words(r, p, from, tm_add(r, column, tm_int(r, (int64_t)v * r->lanes)));
         for (int i = 0; i < per_word; i++) {
             LLVMValueRef shift = tm_splat(r, tm_emit_i32(r->e, i % 4 * 8 + i / 4 * p->form.bits));
             LLVMValueRef q = LLVMBuildAnd(b, LLVMBuildLShr(b, words, shift, ""), mask, "");
-            q = LLVMBuildFSub(b, LLVMBuildSIToFP(b, q, floats, ""), zero[v], "");
+            q = LLVMBuildBitCast(b, LLVMBuildOr(b, q, exponent, ""), floats, "");
+            q = LLVMBuildFSub(b, q, zero[v], "");
             LLVMValueRef place = tm_add(r, to, tm_int(r, (int64_t)i * s->columns + (int64_t)v * r->lanes));
             tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildFMul(b, q, scale[v], ""), p->weights, place);
         }
@@ -166,15 +184,15 @@ static void multiply(tm_region *r, const tm_bits_product *p, const shape *s, LLV
 
 static void multiply_rows(tm_region *r, const tm_bits_product *p, const shape *s, LLVMValueRef k0,
                           LLVMValueRef count) {
-    LLVMValueRef rows = tm_sub(r, p->to, p->from);
-    LLVMValueRef left = LLVMBuildURem(r->e->builder, rows, tm_int(r, s->rows), "");
-    LLVMValueRef whole = tm_sub(r, p->to, left);
-    tm_loop tiles = tm_loop_begin(r, p->from, whole, s->rows);
-    multiply(r, p, s, tiles.index, s->rows, k0, count);
-    tm_loop_end(r, &tiles);
-    tm_loop single = tm_loop_begin(r, whole, p->to, 1);
-    multiply(r, p, s, single.index, 1, k0, count);
-    tm_loop_end(r, &single);
+    LLVMValueRef from = p->from;
+    for (int i = 0; i < 3; i++) {
+        LLVMValueRef left = LLVMBuildURem(r->e->builder, tm_sub(r, p->to, from), tm_int(r, s->rows[i]), "");
+        LLVMValueRef whole = tm_sub(r, p->to, left);
+        tm_loop tiles = tm_loop_begin(r, from, whole, s->rows[i]);
+        multiply(r, p, s, tiles.index, s->rows[i], k0, count);
+        tm_loop_end(r, &tiles);
+        from = whole;
+    }
 }
 
 static void clear_sums(tm_region *r, const tm_bits_product *p, const shape *s) {
@@ -184,22 +202,31 @@ static void clear_sums(tm_region *r, const tm_bits_product *p, const shape *s) {
     tm_loop_end(r, &at);
 }
 
-static void float_unit(tm_region *r, tm_bits_product *p) {
+/* The chunk from k on, part by part. */
+static void unpack_chunk(tm_region *r, const tm_bits_product *p, const shape *s, LLVMValueRef k, LLVMValueRef count,
+                         LLVMValueRef column) {
     LLVMBuilderRef b = r->e->builder;
     const tm_bits_form *form = &p->form;
-    shape s = choose(r, form);
+    tm_loop part = tm_loop_begin(r, tm_int(r, 0), count, s->part);
+    LLVMValueRef own = tm_add(r, k, part.index), block = LLVMBuildUDiv(b, own, tm_int(r, form->block), "");
+    LLVMValueRef within = tm_sub(r, own, tm_mul(r, block, tm_int(r, form->block)));
+    LLVMValueRef head = tm_mul(r, block, tm_int(r, form->block_bytes));
+    LLVMValueRef lines = LLVMBuildUDiv(b, within, tm_int(r, 32 / form->bits), "");
+    LLVMValueRef at = tm_add(r, tm_add(r, head, tm_int(r, form->head)), tm_mul(r, lines, tm_int(r, TM_BITS_LINE)));
+    LLVMValueRef left = tm_min(r, tm_sub(r, count, part.index), tm_int(r, s->part));
+    unpack(r, p, s, head, at, part.index, left, column);
+    tm_loop_end(r, &part);
+}
+
+static void float_unit(tm_region *r, tm_bits_product *p) {
+    shape s = choose(r, &p->form);
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_BITS_PANEL), s.columns);
     LLVMValueRef first = tm_add(r, p->column, column.index);
     LLVMBasicBlockRef after = tm_if_begin(r, tm_less(r, first, p->shared.n));
     clear_sums(r, p, &s);
     tm_loop k = tm_loop_begin(r, tm_int(r, 0), p->shared.k, s.chunk);
-    LLVMValueRef block = LLVMBuildUDiv(b, k.index, tm_int(r, form->block), "");
-    LLVMValueRef within = tm_sub(r, k.index, tm_mul(r, block, tm_int(r, form->block)));
-    LLVMValueRef head = tm_mul(r, block, tm_int(r, form->block_bytes));
-    LLVMValueRef lines = LLVMBuildUDiv(b, within, tm_int(r, 32 / form->bits), "");
-    LLVMValueRef at = tm_add(r, tm_add(r, head, tm_int(r, form->head)), tm_mul(r, lines, tm_int(r, TM_BITS_LINE)));
     LLVMValueRef count = tm_min(r, tm_sub(r, p->shared.k, k.index), tm_int(r, s.chunk));
-    unpack(r, p, &s, head, at, count, column.index);
+    unpack_chunk(r, p, &s, k.index, count, column.index);
     multiply_rows(r, p, &s, k.index, count);
     tm_loop_end(r, &k);
     tm_contract_tile tile = {.sums = p->sums,

@@ -24,7 +24,8 @@ typedef struct tm_bits_product {
     LLVMValueRef weights;
 } tm_bits_product;
 
-/* Rows of a unit. */
+/* k of which a unit unpacks the weights at once, and its rows. */
+int64_t tm_bits_stretch(const tm_bits_form *form);
 int64_t tm_bits_unit_rows(const tm_bits_form *form);
 /* Address in bytes; f32 vector of 64 in the head of a block at `at` bytes: scale, and zero point as a float. */
 LLVMValueRef tm_bits_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes);

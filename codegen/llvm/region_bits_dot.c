@@ -5,7 +5,7 @@
  * The rows of A come as three digits of 8 bits (ir/bits.h), and a shift and a mask make four weights of each word
  * a factor, of which all digits and all rows of a tile make use:
  *
- *     for each stretch of 256 k
+ *     for each stretch of k, 128 or 256
  *         for each tile of rows and columns
  *             for each step                      digits of one power of two, in one block
  *                 for each line of the panel     sums of d2, d1, d0  += dot(digits[row], weights)     in int32, exact
@@ -259,7 +259,7 @@ static void unpack(tm_region *r, const tm_bits_product *p, LLVMValueRef from, LL
 
 void tm_bits_dot_begin(tm_region *r, tm_bits_product *p) {
     if (p->form.bits < 8)
-        p->weights = tm_region_alloca(r, r->e->i8, (int64_t)TM_BITS_PANEL * TM_BITS_STEP, 64);
+        p->weights = tm_region_alloca(r, r->e->i8, TM_BITS_PANEL * tm_bits_stretch(&p->form), 64);
     p->sums = tm_region_alloca(r, r->e->f32, tm_bits_unit_rows(&p->form) * TM_BITS_PANEL, 64);
 }
 
@@ -281,7 +281,7 @@ void tm_bits_dot_unit(tm_region *r, tm_bits_product *p) {
     tm_loop clear = tm_loop_begin(r, tm_int(r, 0), tm_mul(r, rows, tm_int(r, TM_BITS_PANEL)), r->lanes);
     tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), p->sums, clear.index);
     tm_loop_end(r, &clear);
-    int64_t together = TM_BITS_STEP / p->form.step;
+    int64_t together = tm_bits_stretch(&p->form) / p->form.step;
     tm_loop from = tm_loop_begin(r, tm_int(r, 0), steps, together);
     LLVMValueRef to = tm_min(r, tm_add(r, from.index, tm_int(r, together)), steps);
     if (p->form.bits < 8) {
