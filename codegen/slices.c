@@ -132,6 +132,12 @@ static bool keeps_samples(const slicer *s, const tm_node *node) {
         return a->rank >= 2 && (!is_sliced(s, b) || (b->rank >= 3 && b->rank >= a->rank)) &&
                (!is_sliced(s, a) || a->rank >= b->rank);
     }
+    case TM_OP_MatMulNBits:
+        return node->inputs[0]->rank >= 2 && last_sliced(s, node) == 0;
+    case TM_OP_Digits: /* of each row by itself */
+        return node->inputs[0]->rank >= 2;
+    case TM_OP_DequantizeLinear: /* scales along other axes, or of each sample */
+        return axis_is_inner(node);
     case TM_OP_Attention:
         for (int i = 0; i < 3; i++)
             if (!is_sliced(s, node->inputs[i]))
