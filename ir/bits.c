@@ -49,7 +49,8 @@ tm_bits_form tm_bits_form_of(const tm_constant *constant) {
     form.head = TM_BITS_PANEL * (int64_t)sizeof(float) + (b->zero != NULL ? TM_BITS_PANEL : 0);
     form.block_bytes = form.head + TM_BITS_LINE * lines_of(form.block, form.bits);
     int64_t last = form.k - (form.blocks - 1) * form.block;
-    form.panel_bytes = (form.blocks - 1) * form.block_bytes + form.head + TM_BITS_LINE * lines_of(last, form.bits);
+    form.panel_bytes =
+        (form.blocks - 1) * form.block_bytes + form.head + TM_BITS_LINE * lines_of(last, form.bits);
     form.panels = (form.n + TM_BITS_PANEL - 1) / TM_BITS_PANEL;
     return form;
 }

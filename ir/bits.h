@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * bits.h: the layout of weights of 2, 4 and 8 bits that products unpack in registers, and of what is multiplied
- * with them where a CPU has dot products of bytes.
+ * bits.h: the layout of weights of 2, 4 and 8 bits that products unpack in registers, and of what is
+ * multiplied with them where a CPU has dot products of bytes.
  *
- * Weights [N, K] with scales (and zero points) for blocks along K lie in panels of 64 columns n. In a panel block
- * follows block; a block is its 64 scales as float32, its 64 zero points as bytes (none: one number for all), and
- * lines. A line is 256 bytes, a word of 32 bits for each column, with the next 32 / bits elements of its row:
+ * Weights [N, K] with scales (and zero points) for blocks along K lie in panels of 64 columns n. In a panel
+ * block follows block; a block is its 64 scales as float32, its 64 zero points as bytes (none: one number for
+ * all), and lines. A line is 256 bytes, a word of 32 bits for each column, with the next 32 / bits elements
+ * of its row:
  *
  *     8 bits: k0 k1 k2 k3                               from the lowest byte up
  *     4 bits: k0 k1 k2 k3 in the low halves of the bytes, k4 k5 k6 k7 in the high ones
@@ -14,15 +15,16 @@
  * so that a shift and a mask make four neighbours the bytes of a word. Elements and zero points are unsigned:
  * signed ones are moved up by half of their range. What the matrix does not have is zero.
  *
- * Numbers x[k] are written for such words as three digits each: x = s (65536 d2 + 256 d1 + d0), the digits from -128
- * to 127, s a power of two for each step of at most 256 numbers, by the largest of which it is chosen: 22 or 23 bits
- * below that one are kept. A step is a record of TM_DIGITS_HEAD bytes (s, and what follows below) and three rows of
- * bytes, d2, d1 and d0, filled up to 16. Sums of digits by weights are exact in int32. They start at
+ * Numbers x[k] are written for such words as three digits each: x = s (65536 d2 + 256 d1 + d0), the digits
+ * from -128 to 127, s a power of two for each step of at most 256 numbers, by the largest of which it is
+ * chosen: 22 or 23 bits below that one are kept. A step is a record of TM_DIGITS_HEAD bytes (s, and what
+ * follows below) and three rows of bytes, d2, d1 and d0, filled up to 16. Sums of digits by weights are exact
+ * in int32. They start at
  *
  *     TM_DIGITS_ZERO - centre * (d[0] + d[1] + ..)
  *
- * which are the bits of 1.5 * 2^23 as a float, less the centre of the weights: sums of less than 2^22 are float numbers
- * then that nothing has to convert, TM_DIGITS_OFFSET too large.
+ * which are the bits of 1.5 * 2^23 as a float, less the centre of the weights: sums of less than 2^22 are
+ * float numbers then that nothing has to convert, TM_DIGITS_OFFSET too large.
  */
 #ifndef TM_IR_BITS_H
 #define TM_IR_BITS_H

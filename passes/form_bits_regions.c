@@ -3,11 +3,13 @@
  * form_bits_regions.c: products by packed weights with the elementwise nodes after them.
  *
  *     MatMulNBits(x, W, s, z, _, bias), Gelu  ->  %d = Digits(x)
- *                                                 Region "bits" (x, W, bias, %d); W is packed when it is written
+ *                                                 Region "bits" (x, W, bias, %d); W is packed when it is
+ * written
  *
- * W, its scales and its zero points become one constant (ir/bits.h), from which the loops unpack in registers.
- * %d is read where a CPU multiplies bytes, x everywhere else; products of one x share it. A bias is an Add of the
- * chain. All zero points being one number, as those of weights that are quantised about zero, none are stored.
+ * W, its scales and its zero points become one constant (ir/bits.h), from which the loops unpack in
+ * registers. %d is read where a CPU multiplies bytes, x everywhere else; products of one x share it. A bias
+ * is an Add of the chain. All zero points being one number, as those of weights that are quantised about
+ * zero, none are stored.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -55,7 +57,8 @@ static tm_value *packed_copy(const tm_node *node) {
     return tm_region_packed(node->graph, weights->name, &packed);
 }
 
-/* The digits of x for its packed weights, once for all products with such ones. They are made right behind x. */
+/* The digits of x for its packed weights, once for all products with such ones. They are made right behind x.
+ */
 static tm_code digits(tm_node *product, tm_value **out_digits) {
     tm_value *x = product->inputs[0];
     const tm_constant *weights = product->inputs[1]->constant;
@@ -71,7 +74,8 @@ static tm_code digits(tm_node *product, tm_value **out_digits) {
         }
     }
     bool here = x->producer != NULL && x->producer->graph == graph;
-    tm_node *node = tm_node_create(graph, here ? x->producer->next : graph->first, TM_OP_Digits, product->name, 1, &x);
+    tm_node *node =
+        tm_node_create(graph, here ? x->producer->next : graph->first, TM_OP_Digits, product->name, 1, &x);
     tm_node_set_int(node, "centre", centre);
     tm_node_set_int(node, "step", step);
     *out_digits = tm_node_add_output(node, NULL);

@@ -40,7 +40,8 @@ static const tm_node *dequantizer(const tm_value *value) {
     if (node == NULL || node->op != TM_OP_DequantizeLinear || !is_packed(node->inputs[0]) ||
         !tm_value_is_constant(node->inputs[1]) || tm_constant_count(node->inputs[0]->constant) == 0)
         return NULL;
-    return node->input_count < 3 || node->inputs[2] == NULL || tm_value_is_constant(node->inputs[2]) ? node : NULL;
+    return node->input_count < 3 || node->inputs[2] == NULL || tm_value_is_constant(node->inputs[2]) ? node
+                                                                                                     : NULL;
 }
 
 static int64_t axis_of(const tm_node *dequantize) {
@@ -94,7 +95,8 @@ static bool is_cut(const tm_node *node) {
     int64_t start, axis = 0, step = 1;
     return node->input_count >= 4 && node->inputs[0]->rank == 2 && single_int(node->inputs[1], &start) &&
            start == 0 && single_int(node->inputs[3], &axis) && (axis == 1 || axis == -1) &&
-           (node->input_count < 5 || node->inputs[4] == NULL || (single_int(node->inputs[4], &step) && step == 1));
+           (node->input_count < 5 || node->inputs[4] == NULL ||
+            (single_int(node->inputs[4], &step) && step == 1));
 }
 
 static bool is_transpose(const tm_node *node) {
@@ -135,13 +137,14 @@ static bool is_float(const tm_value *value) {
            value->type == TAMIS_TYPE_BFLOAT16;
 }
 
-/* Rows that are known to be many by bytes in small blocks: each block has its own scale to be multiplied, and floats
- * are faster. Fewer bits are meant to be small. */
+/* Rows that are known to be many by bytes in small blocks: each block has its own scale to be multiplied, and
+ * floats are faster. Fewer bits are meant to be small. */
 static bool is_slower(const tm_value *x, const tm_packed_weights *w) {
     int64_t rows = 1;
     for (int i = 0; i + 1 < x->rank; i++)
         rows *= tm_dim_is_constant(x->dims[i]) ? x->dims[i]->constant : 0;
-    return tm_type_bits(w->packed->type) == 8 && w->block < w->k && w->block <= SMALL_BLOCK && rows >= MANY_ROWS;
+    return tm_type_bits(w->packed->type) == 8 && w->block < w->k && w->block <= SMALL_BLOCK &&
+           rows >= MANY_ROWS;
 }
 
 bool tm_packed_product_find(const tm_node *node, tm_packed_product *out) {

@@ -9,12 +9,12 @@
  *
  * The weights of 2, 4 or 8 bits are constants that folding has left packed. Dequantised on their own, they
  * would take eight times the room and the time of writing and reading it at each run. The transposes of
- * constants fold in the next round. The scales are one for all, one for each column of the product, or for each
- * block along the sum.
+ * constants fold in the next round. The scales are one for all, one for each column of the product, or for
+ * each block along the sum.
  *
- * Also found: Gemm, transposed weights, a Reshape of blocks [n, blocks, block] to [n, k]. Views that make rows of
- * x and undo that behind the product go: what follows it sees the dims of x. Data of float16 and bfloat16 are
- * multiplied in float32 and rounded once.
+ * Also found: Gemm, transposed weights, a Reshape of blocks [n, blocks, block] to [n, k]. Views that make
+ * rows of x and undo that behind the product go: what follows it sees the dims of x. Data of float16 and
+ * bfloat16 are multiplied in float32 and rounded once.
  *
  * Not bit-exact: the sums have another order.
  */
@@ -73,8 +73,8 @@ static tm_code parameter(tm_node *before, const tm_packed_weights *w, tm_value *
     return laid_out(before, w, blocks, blocks, value);
 }
 
-/* The view behind the product that gives it back the dims which the view before it took from x: then *x is what x
- * was made of. */
+/* The view behind the product that gives it back the dims which the view before it took from x: then *x is
+ * what x was made of. */
 static tm_node *undone_view(tm_node *product, tm_value **x) {
     const tm_node *view = (*x)->producer;
     tm_node *behind = tm_value_single_user(product->outputs[0]);

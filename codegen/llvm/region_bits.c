@@ -11,14 +11,15 @@
  *             for each tile of rows       sums += A[rows, chunk] * buffer
  *         epilogue
  *
- * so that weights are unpacked once for all rows of a unit. Unpacked weights are those of DequantizeLinear, and a
- * sum runs over k in ascending order: the same bits as the product by the dequantised matrix, for any number of
- * rows and threads. Levels with dot products of bytes do without floats: region_bits_dot.c.
+ * so that weights are unpacked once for all rows of a unit. Unpacked weights are those of DequantizeLinear,
+ * and a sum runs over k in ascending order: the same bits as the product by the dequantised matrix, for any
+ * number of rows and threads. Levels with dot products of bytes do without floats: region_bits_dot.c.
  */
 #include "codegen/llvm/region_bits.h"
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
-#define READ_ROWS 4 /* multiply-adds that take as long as reading and unpacking the number of B they share */
+#define READ_ROWS 4 /* multiply-adds that take as long as reading and unpacking the number of B they share \
+                     */
 #define CHUNK 64    /* most k that are unpacked at once: whole words */
 #define MOST_ROWS 12
 #define MOST_VECTORS 4
@@ -94,8 +95,10 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 /* ---- floats ---- */
 
 typedef struct shape {
-    int rows[3], vectors, columns; /* tiles of so many rows: as many of the first as there are, then the next */
-    int64_t chunk, part;           /* k of a chunk: of some whole blocks, or of a part of one; of a part with one scale */
+    int rows[3], vectors,
+        columns; /* tiles of so many rows: as many of the first as there are, then the next */
+    int64_t chunk,
+        part; /* k of a chunk: of some whole blocks, or of a part of one; of a part with one scale */
 } shape;
 
 /* Numbers of rows that divide those of a unit, and leave few single ones. */
@@ -119,8 +122,8 @@ static shape choose(const tm_region *r, const tm_bits_form *form) {
     return s;
 }
 
-/* `count` k, whose lines stand at `at` and whose block at `head`, to the buffer, from line `first` on. An element below
- * the exponent of 2^23 is a float that is so much larger. */
+/* `count` k, whose lines stand at `at` and whose block at `head`, to the buffer, from line `first` on. An
+ * element below the exponent of 2^23 is a float that is so much larger. */
 static void unpack(tm_region *r, const tm_bits_product *p, const shape *s, LLVMValueRef head, LLVMValueRef at,
                    LLVMValueRef first, LLVMValueRef count, LLVMValueRef column) {
     LLVMBuilderRef b = r->e->builder;
@@ -169,8 +172,8 @@ static void multiply(tm_region *r, const tm_bits_product *p, const shape *s, LLV
     tm_loop k = tm_loop_begin(r, tm_int(r, 0), count, 1);
     LLVMValueRef columns[MOST_VECTORS], line = tm_mul(r, k.index, tm_int(r, s->columns));
     for (int v = 0; v < s->vectors; v++)
-        columns[v] =
-            tm_load_vector(r, TAMIS_TYPE_FLOAT, p->weights, tm_add(r, line, tm_int(r, (int64_t)v * r->lanes)));
+        columns[v] = tm_load_vector(r, TAMIS_TYPE_FLOAT, p->weights,
+                                    tm_add(r, line, tm_int(r, (int64_t)v * r->lanes)));
     for (int i = 0; i < rows; i++) {
         LLVMValueRef x = tm_load_splat(r, TAMIS_TYPE_FLOAT, a[i], k.index);
         for (int v = 0; v < s->vectors; v++)
@@ -203,8 +206,8 @@ static void clear_sums(tm_region *r, const tm_bits_product *p, const shape *s) {
 }
 
 /* The chunk from k on, part by part. */
-static void unpack_chunk(tm_region *r, const tm_bits_product *p, const shape *s, LLVMValueRef k, LLVMValueRef count,
-                         LLVMValueRef column) {
+static void unpack_chunk(tm_region *r, const tm_bits_product *p, const shape *s, LLVMValueRef k,
+                         LLVMValueRef count, LLVMValueRef column) {
     LLVMBuilderRef b = r->e->builder;
     const tm_bits_form *form = &p->form;
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), count, s->part);
@@ -212,7 +215,8 @@ static void unpack_chunk(tm_region *r, const tm_bits_product *p, const shape *s,
     LLVMValueRef within = tm_sub(r, own, tm_mul(r, block, tm_int(r, form->block)));
     LLVMValueRef head = tm_mul(r, block, tm_int(r, form->block_bytes));
     LLVMValueRef lines = LLVMBuildUDiv(b, within, tm_int(r, 32 / form->bits), "");
-    LLVMValueRef at = tm_add(r, tm_add(r, head, tm_int(r, form->head)), tm_mul(r, lines, tm_int(r, TM_BITS_LINE)));
+    LLVMValueRef at =
+        tm_add(r, tm_add(r, head, tm_int(r, form->head)), tm_mul(r, lines, tm_int(r, TM_BITS_LINE)));
     LLVMValueRef left = tm_min(r, tm_sub(r, count, part.index), tm_int(r, s->part));
     unpack(r, p, s, head, at, part.index, left, column);
     tm_loop_end(r, &part);

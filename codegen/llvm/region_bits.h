@@ -2,8 +2,8 @@
  *
  * region_bits.h: what the generators of products by packed weights share.
  *
- * One loop over units stands in region_bits.c, with the unit that unpacks to floats; region_bits_dot.c has the
- * unit of CPUs that multiply bytes.
+ * One loop over units stands in region_bits.c, with the unit that unpacks to floats; region_bits_dot.c has
+ * the unit of CPUs that multiply bytes.
  */
 #ifndef TM_CODEGEN_LLVM_REGION_BITS_H
 #define TM_CODEGEN_LLVM_REGION_BITS_H
@@ -27,7 +27,8 @@ typedef struct tm_bits_product {
 /* k of which a unit unpacks the weights at once, and its rows. */
 int64_t tm_bits_stretch(const tm_bits_form *form);
 int64_t tm_bits_unit_rows(const tm_bits_form *form);
-/* Address in bytes; f32 vector of 64 in the head of a block at `at` bytes: scale, and zero point as a float. */
+/* Address in bytes; f32 vector of 64 in the head of a block at `at` bytes: scale, and zero point as a float.
+ */
 LLVMValueRef tm_bits_address(tm_region *r, LLVMValueRef base, LLVMValueRef bytes);
 LLVMValueRef tm_bits_scale(tm_region *r, const tm_bits_product *p, LLVMValueRef at, LLVMValueRef column);
 LLVMValueRef tm_bits_zero(tm_region *r, const tm_bits_product *p, LLVMValueRef at, LLVMValueRef column);

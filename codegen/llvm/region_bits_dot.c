@@ -2,19 +2,20 @@
  *
  * region_bits_dot.c: products by packed weights on CPUs that multiply four bytes in each lane.
  *
- * The rows of A come as three digits of 8 bits (ir/bits.h), and a shift and a mask make four weights of each word
- * a factor, of which all digits and all rows of a tile make use:
+ * The rows of A come as three digits of 8 bits (ir/bits.h), and a shift and a mask make four weights of each
+ * word a factor, of which all digits and all rows of a tile make use:
  *
  *     for each stretch of k, 128 or 256
  *         for each tile of rows and columns
  *             for each step                      digits of one power of two, in one block
- *                 for each line of the panel     sums of d2, d1, d0  += dot(digits[row], weights)     in int32, exact
- *                 total += (65536 s2 + 256 s1 + s0) * power * scale[n]
+ *                 for each line of the panel     sums of d2, d1, d0  += dot(digits[row], weights)     in
+ * int32, exact total += (65536 s2 + 256 s1 + s0) * power * scale[n]
  *
- * That is three instructions for 64 multiply-adds where floats need four and unpacking, so memory is what a row
- * alone waits for, and many rows are faster than by floats. The zero point, or the middle of all weights, is part of
- * where the sums start; what other zero points differ from that is subtracted with the sum of the step. Each row is computed as if it were alone, so its bits do
- * not depend on the number of rows, on units or on threads.
+ * That is three instructions for 64 multiply-adds where floats need four and unpacking, so memory is what a
+ * row alone waits for, and many rows are faster than by floats. The zero point, or the middle of all weights,
+ * is part of where the sums start; what other zero points differ from that is subtracted with the sum of the
+ * step. Each row is computed as if it were alone, so its bits do not depend on the number of rows, on units
+ * or on threads.
  */
 #include "codegen/llvm/region_bits.h"
 
@@ -24,7 +25,7 @@
 #define MOST_VECTORS 4
 #define DIGITS 3
 #define AHEAD (32 * TM_BITS_LINE)
-#define LINE_BYTES 64             /* of the cache */
+#define LINE_BYTES 64 /* of the cache */
 
 static bool is_x86(const tm_region *r) {
     return strncmp(r->level->name, "x86", 3) == 0;
@@ -39,15 +40,16 @@ bool tm_bits_has_dot(const tm_region *r) {
 /* sum += the dot products of four bytes of each lane. The units of Arm multiply signed bytes only. */
 static LLVMValueRef add_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef weights, LLVMValueRef digits) {
     if (is_x86(r))
-        return tm_plain_intrinsic(r, "llvm.x86.avx512.vpdpbusd.512", (LLVMValueRef[]){sum, weights, digits}, 3);
+        return tm_plain_intrinsic(r, "llvm.x86.avx512.vpdpbusd.512", (LLVMValueRef[]){sum, weights, digits},
+                                  3);
     LLVMTypeRef bytes = LLVMVectorType(r->e->i8, 16);
     LLVMValueRef arguments[3] = {sum, LLVMBuildBitCast(r->e->builder, weights, bytes, ""),
                                  LLVMBuildBitCast(r->e->builder, digits, bytes, "")};
     LLVMTypeRef types[2] = {LLVMTypeOf(sum), bytes};
     unsigned id = LLVMLookupIntrinsicID("llvm.aarch64.neon.sdot", strlen("llvm.aarch64.neon.sdot"));
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, types, 2);
-    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, types, 2), function, arguments, 3,
-                          "");
+    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, types, 2), function,
+                          arguments, 3, "");
 }
 
 /* Bytes of 8 bits are multiplied as signed ones there: they are less by their centre from the start. */
@@ -136,8 +138,8 @@ static void add_line(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueR
     }
 }
 
-/* total += (65536 s2 + 256 s1 + s0 - shift * sum of the step) * power * scale. The sums are floats as they are, and
- * what they are too large is taken off with the first one, exactly. */
+/* total += (65536 s2 + 256 s1 + s0 - shift * sum of the step) * power * scale. The sums are floats as they
+ * are, and what they are too large is taken off with the first one, exactly. */
 static void add_step(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef floats = tm_vector_type(r, TAMIS_TYPE_FLOAT);
@@ -168,7 +170,8 @@ static void fetch_ahead(tm_region *r, const tm_bits_product *p, LLVMValueRef at,
 static LLVMValueRef step_depth(tm_region *r, const tm_bits_form *form, LLVMValueRef step) {
     if (form->k % form->step == 0)
         return tm_int(r, form->step);
-    return tm_min(r, tm_sub(r, tm_int(r, form->k), tm_mul(r, step, tm_int(r, form->step))), tm_int(r, form->step));
+    return tm_min(r, tm_sub(r, tm_int(r, form->k), tm_mul(r, step, tm_int(r, form->step))),
+                  tm_int(r, form->step));
 }
 
 /* All lines of step `step`, which start at `at`. */
@@ -189,7 +192,8 @@ static void add_lines(tm_region *r, const tm_bits_product *p, tile *t, LLVMValue
 }
 
 /* Where the lines of step `step` start, in the panel; and its block's head. */
-static LLVMValueRef lines_of_step(tm_region *r, const tm_bits_form *form, LLVMValueRef step, LLVMValueRef *out_head) {
+static LLVMValueRef lines_of_step(tm_region *r, const tm_bits_form *form, LLVMValueRef step,
+                                  LLVMValueRef *out_head) {
     int64_t in_block = form->block < form->k ? form->block / form->step : form->steps;
     LLVMValueRef block = LLVMBuildUDiv(r->e->builder, step, tm_int(r, in_block), "");
     LLVMValueRef within = tm_sub(r, step, tm_mul(r, block, tm_int(r, in_block)));
@@ -210,8 +214,7 @@ static void multiply(tm_region *r, tm_bits_product *p, LLVMValueRef row, int row
     for (int i = 0; i < rows; i++) {
         LLVMValueRef own = tm_add(r, row, tm_int(r, i));
         LLVMValueRef first = tm_mul(r, tm_sub(r, own, p->from), tm_int(r, TM_BITS_PANEL));
-        t.digits[i] =
-            tm_bits_address(r, p->shared.data[p->digits], tm_mul(r, own, tm_int(r, row_bytes)));
+        t.digits[i] = tm_bits_address(r, p->shared.data[p->digits], tm_mul(r, own, tm_int(r, row_bytes)));
         for (int v = 0; v < vectors; v++) {
             place[i][v] = tm_add(r, first, column_of(r, &t, v));
             t.total[i][v] = tm_slot(r, tm_load_vector(r, TAMIS_TYPE_FLOAT, p->sums, place[i][v]));
@@ -244,9 +247,10 @@ static void unpack(tm_region *r, const tm_bits_product *p, LLVMValueRef from, LL
     LLVMValueRef first = tm_mul(r, tm_sub(r, step.index, from), tm_int(r, form->step / 4 * TM_BITS_LINE));
     LLVMValueRef lines = tm_ceildiv(r, step_depth(r, form, step.index), 32 / form->bits);
     tm_loop line = tm_loop_begin(r, tm_int(r, 0), lines, 1);
-    LLVMValueRef source = tm_bits_address(r, p->panel, tm_add(r, at, tm_mul(r, line.index, tm_int(r, TM_BITS_LINE))));
-    LLVMValueRef to_line =
-        tm_bits_address(r, p->weights, tm_add(r, first, tm_mul(r, line.index, tm_int(r, parts * TM_BITS_LINE))));
+    LLVMValueRef source =
+        tm_bits_address(r, p->panel, tm_add(r, at, tm_mul(r, line.index, tm_int(r, TM_BITS_LINE))));
+    LLVMValueRef to_line = tm_bits_address(
+        r, p->weights, tm_add(r, first, tm_mul(r, line.index, tm_int(r, parts * TM_BITS_LINE))));
     for (int c = 0; c < TM_BITS_PANEL; c += r->lanes) {
         LLVMValueRef words = tm_load_vector(r, TAMIS_TYPE_INT32, source, tm_int(r, c));
         for (int part = 0; part < parts; part++)

@@ -2,7 +2,8 @@
  *
  * digits.c: inference of Digits, numbers as three digits for products by packed weights (ir/bits.h).
  *
- *     %x: f32[m, 600]  ->  %d: u8[m, 2400] = Digits(%x) {centre = 8, step = 256}     3 records of 32 + 3 * 256 bytes
+ *     %x: f32[m, 600]  ->  %d: u8[m, 2400] = Digits(%x) {centre = 8, step = 256}     3 records of 32 + 3 *
+ * 256 bytes
  */
 #include "ir/bits.h"
 #include "ir/infer.h"

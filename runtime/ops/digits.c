@@ -3,10 +3,11 @@
  * Digits: numbers as three digits of 8 bits and a power of two for each step, for products by packed weights
  * on units that multiply bytes (ir/bits.h).
  *
- *     x = 2^e (65536 d2 + 256 d1 + d0)      e such that the largest of the step fits: below 127 * 65793 = 0x7f7f7f
+ *     x = 2^e (65536 d2 + 256 d1 + d0)      e such that the largest of the step fits: below 127 * 65793 =
+ * 0x7f7f7f
  *
- * Not rounded are numbers within 2^22 of the largest one whose last bits are zero. A step with an infinity or a NaN
- * has the scale NaN, and so have all sums that it is a part of.
+ * Not rounded are numbers within 2^22 of the largest one whose last bits are zero. A step with an infinity or
+ * a NaN has the scale NaN, and so have all sums that it is a part of.
  */
 #include "runtime/attributes_layout.h"
 #include "runtime/math/math.h"
@@ -106,5 +107,6 @@ int32_t tm_k_Digits(tm_run *run, const tm_call *call) {
     j.steps = (j.k + j.step - 1) / j.step;
     int64_t most = j.k < j.step ? j.k : j.step;
     j.room = (most + ROOM - 1) / ROOM * ROOM;
-    return tm_parallel(run, tm_product(x->dims, 0, x->rank - 1) * j.steps, 65536 / (most + 1) + 1, records, &j);
+    return tm_parallel(run, tm_product(x->dims, 0, x->rank - 1) * j.steps, 65536 / (most + 1) + 1, records,
+                       &j);
 }
