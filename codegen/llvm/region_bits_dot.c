@@ -277,7 +277,8 @@ static void some_rows(tm_region *r, tm_bits_product *p, int rows, int vectors, L
     tm_loop_end(r, &row);
 }
 
-/* All rows take their sums of some steps, whose weights stay in the nearest cache, before the next ones. */
+/* Tiles of rows take their sums of some steps, whose weights stay in the nearest cache, before the next ones;
+ * single rows read the panel in one stream. */
 void tm_bits_dot_unit(tm_region *r, tm_bits_product *p) {
     LLVMValueRef rows = tm_sub(r, p->to, p->from);
     LLVMValueRef left = LLVMBuildURem(r->e->builder, rows, tm_int(r, MOST_ROWS), "");
@@ -286,16 +287,15 @@ void tm_bits_dot_unit(tm_region *r, tm_bits_product *p) {
     tm_store_vector(r, TAMIS_TYPE_FLOAT, tm_splat_f32(r, 0), p->sums, clear.index);
     tm_loop_end(r, &clear);
     int64_t together = tm_bits_stretch(&p->form) / p->form.step;
+    LLVMBasicBlockRef after = tm_if_begin(r, tm_less(r, p->from, whole));
     tm_loop from = tm_loop_begin(r, tm_int(r, 0), steps, together);
     LLVMValueRef to = tm_min(r, tm_add(r, from.index, tm_int(r, together)), steps);
-    if (p->form.bits < 8) {
-        LLVMBasicBlockRef after = tm_if_begin(r, tm_less(r, p->from, whole));
+    if (p->form.bits < 8)
         unpack(r, p, from.index, to);
-        tm_if_end(r, after);
-    }
     some_rows(r, p, MOST_ROWS, 2, p->from, whole, from.index, to);
-    some_rows(r, p, 1, MOST_VECTORS, whole, p->to, from.index, to);
     tm_loop_end(r, &from);
+    tm_if_end(r, after);
+    some_rows(r, p, 1, MOST_VECTORS, whole, p->to, tm_int(r, 0), steps);
     tm_contract_tile done = {.sums = p->sums,
                              .stride = TM_BITS_PANEL,
                              .row = p->from,
