@@ -46,7 +46,9 @@ tm_bits_form tm_bits_form_of(const tm_constant *constant) {
     form.blocks = (form.k + form.block - 1) / form.block;
     form.step = tm_bits_step(form.k, form.block);
     form.steps = (form.k + form.step - 1) / form.step;
-    form.head = TM_BITS_PANEL * (int64_t)sizeof(float) + (b->zero != NULL ? TM_BITS_PANEL : 0);
+    form.float_zeros = b->zero != NULL && b->zero->type == TAMIS_TYPE_FLOAT;
+    int64_t zero_bytes = form.float_zeros ? (int64_t)sizeof(float) : b->zero != NULL;
+    form.head = TM_BITS_PANEL * ((int64_t)sizeof(float) + zero_bytes);
     form.block_bytes = form.head + TM_BITS_LINE * lines_of(form.block, form.bits);
     int64_t last = form.k - (form.blocks - 1) * form.block;
     form.panel_bytes =
@@ -70,8 +72,14 @@ static void put_head(const tm_constant *constant, const tm_bits_form *form, int6
         (void)tm_constant_double(b->scale, at, &scale);
         float narrow = (float)scale;
         memcpy(to + c * (int64_t)sizeof narrow, &narrow, sizeof narrow);
-        if (b->zero != NULL)
-            to[TM_BITS_PANEL * sizeof(float) + (size_t)c] = (uint8_t)element(b->zero, form->bits, at);
+        uint8_t *zeros = to + TM_BITS_PANEL * sizeof(float);
+        if (form->float_zeros) {
+            float zero = ((const float *)b->zero->data)[at] +
+                         (float)(tm_type_is_signed(constant->type) ? 1 << (form->bits - 1) : 0);
+            memcpy(zeros + c * (int64_t)sizeof zero, &zero, sizeof zero);
+        } else if (b->zero != NULL) {
+            zeros[c] = (uint8_t)element(b->zero, form->bits, at);
+        }
     }
 }
 

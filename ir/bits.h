@@ -4,9 +4,9 @@
  * multiplied with them where a CPU has dot products of bytes.
  *
  * Weights [N, K] with scales (and zero points) for blocks along K lie in panels of 64 columns n. In a panel
- * block follows block; a block is its 64 scales as float32, its 64 zero points as bytes (none: one number for
- * all), and lines. A line is 256 bytes, a word of 32 bits for each column, with the next 32 / bits elements
- * of its row:
+ * block follows block; a block is its 64 scales as float32, its 64 zero points as bytes or float32 (none: one
+ * number for all), and lines. A line is 256 bytes, a word of 32 bits for each column, with the next 32 / bits
+ * elements of its row:
  *
  *     8 bits: k0 k1 k2 k3                               from the lowest byte up
  *     4 bits: k0 k1 k2 k3 in the low halves of the bytes, k4 k5 k6 k7 in the high ones
@@ -43,15 +43,17 @@
 
 /* What a constant needs beside its elements to be packed so. */
 struct tm_bits {
-    const tm_constant *scale, *zero; /* [N, blocks]; zero: NULL where all zero points are `zero_point` */
-    int64_t block;                   /* along K */
-    int zero_point;                  /* unsigned */
+    const tm_constant *scale,
+        *zero;      /* [N, blocks]; zero: also f32, or NULL where all zero points are `zero_point` */
+    int64_t block;  /* along K */
+    int zero_point; /* unsigned */
 };
 
 typedef struct tm_bits_form {
     int bits;
     int64_t n, k, block, blocks;
-    int64_t step, steps;       /* k of a step; a block is whole steps, the last one of a row may be shorter */
+    int64_t step, steps; /* k of a step; a block is whole steps, the last one of a row may be shorter */
+    bool float_zeros;
     int64_t head, block_bytes; /* of a block: before its lines; of a whole one with them */
     int64_t panel_bytes, panels;
 } tm_bits_form;
@@ -66,7 +68,7 @@ int64_t tm_digits_room(int64_t k, int64_t step);
 int64_t tm_digits_record(int64_t k, int64_t step);
 tm_bits_form tm_bits_form_of(const tm_constant *constant);
 /* Writes step `step` of a panel, with the head of the block that it begins; returns the number of bytes. */
-#define TM_BITS_MOST_BYTES (TM_BITS_PANEL * 5 + TM_BITS_PANEL * TM_BITS_STEP)
+#define TM_BITS_MOST_BYTES (TM_BITS_PANEL * 8 + TM_BITS_PANEL * TM_BITS_STEP)
 int64_t tm_bits_pack(const tm_constant *constant, const tm_bits_form *form, int64_t panel, int64_t step,
                      uint8_t *to);
 

@@ -44,6 +44,33 @@ static const tm_node *dequantizer(const tm_value *value) {
                                                                                                      : NULL;
 }
 
+/* Blocks [n, blocks, block] with float zero points, written out: Mul(Sub(Cast(q), z), s). */
+static bool read_written_out(const tm_value *value, tm_packed_weights *w) {
+    const tm_node *mul = value->producer, *sub = NULL, *cast = NULL;
+    if (mul != NULL && mul->op == TM_OP_Mul)
+        sub = mul->inputs[0]->producer;
+    if (sub != NULL && sub->op == TM_OP_Sub)
+        cast = sub->inputs[0]->producer;
+    if (cast == NULL || cast->op != TM_OP_Cast || !is_packed(cast->inputs[0]) || cast->inputs[0]->rank != 3 ||
+        value->type != TAMIS_TYPE_FLOAT || !tm_value_is_constant(sub->inputs[1]) ||
+        !tm_value_is_constant(mul->inputs[1]))
+        return false;
+    const tm_value *x = cast->inputs[0];
+    w->packed = cast->inputs[0];
+    w->zero = sub->inputs[1];
+    w->scale = mul->inputs[1];
+    w->n = x->dims[0]->constant;
+    w->block = x->dims[2]->constant;
+    w->whole = x->dims[1]->constant * w->block;
+    w->k = w->k > 0 ? w->k : w->whole;
+    int64_t bits = tm_type_bits(x->type), scales = w->n * x->dims[1]->constant;
+    return !w->turned && scales > 0 && tm_constant_count(w->scale->constant) == scales &&
+           tm_constant_count(w->zero->constant) == scales && w->scale->rank == 3 && w->zero->rank == 3 &&
+           tm_dim_is(w->scale->dims[2], 1) && tm_dim_is(w->zero->dims[2], 1) && w->block > 0 &&
+           w->k <= w->whole && w->whole - w->k < w->block && w->k * bits % 8 == 0 &&
+           (w->block >= w->k || w->block * bits % 8 == 0);
+}
+
 static int64_t axis_of(const tm_node *dequantize) {
     int64_t axis = tm_node_int(dequantize, "axis");
     return axis < 0 ? axis + dequantize->inputs[0]->rank : axis;
@@ -122,7 +149,9 @@ static bool find_weights(const tm_value *value, bool turned, tm_packed_weights *
             w->k = value->dims[1]->constant;
         } else if (node->op == TM_OP_Reshape && !w->turned) {
             dequantize = dequantizer(node->inputs[0]);
-            return dequantize != NULL && node->inputs[0]->rank == 3 && read_dequantize(dequantize, w) &&
+            return node->inputs[0]->rank == 3 &&
+                   (dequantize != NULL ? read_dequantize(dequantize, w)
+                                       : read_written_out(node->inputs[0], w)) &&
                    value->dims[0]->constant == w->n && value->dims[1]->constant == w->whole;
         } else {
             return false;

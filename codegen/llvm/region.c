@@ -75,7 +75,7 @@ static bool is_packed_parameter(const tm_value *value) {
 static void add_bits(key *k, const tm_constant *constant) {
     const struct tm_bits *bits = constant->bits;
     if (bits != NULL)
-        tm_text_add(&k->text, "%s%d", bits->zero != NULL ? "z" : "n", bits->zero_point);
+        tm_text_add(&k->text, "z%d,%d", bits->zero != NULL ? (int)bits->zero->type : 0, bits->zero_point);
 }
 
 static size_t value_number(key *k, const tm_value *value) {

@@ -18,9 +18,10 @@
 #include "codegen/llvm/region_bits.h"
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
-#define READ_ROWS 4 /* multiply-adds that take as long as reading and unpacking the number of B they share \
-                     */
-#define CHUNK 64    /* most k that are unpacked at once: whole words */
+#define READ_ROWS                                                                                       \
+    4            /* multiply-adds that take as long as reading and unpacking the number of B they share \
+                  */
+#define CHUNK 64 /* most k that are unpacked at once: whole words */
 #define MOST_ROWS 12
 #define MOST_VECTORS 4
 #define UNIT 0x1p23
@@ -47,6 +48,8 @@ LLVMValueRef tm_bits_zero(tm_region *r, const tm_bits_product *p, LLVMValueRef a
     if (p->form.head == TM_BITS_PANEL * (int64_t)sizeof(float))
         return tm_splat_f32(r, p->zero_point);
     at = tm_add(r, at, tm_int(r, TM_BITS_PANEL * (int64_t)sizeof(float)));
+    if (p->form.float_zeros)
+        return tm_load_vector(r, TAMIS_TYPE_FLOAT, tm_bits_address(r, p->panel, at), column);
     LLVMValueRef bytes = tm_load_vector(r, TAMIS_TYPE_UINT8, tm_bits_address(r, p->panel, at), column);
     return LLVMBuildUIToFP(r->e->builder, bytes, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
 }
@@ -133,7 +136,9 @@ static void unpack(tm_region *r, const tm_bits_product *p, const shape *s, LLVMV
     for (int v = 0; v < s->vectors; v++) {
         LLVMValueRef own = tm_add(r, column, tm_int(r, (int64_t)v * r->lanes));
         scale[v] = tm_bits_scale(r, p, head, own);
-        zero[v] = LLVMBuildFAdd(b, tm_bits_zero(r, p, head, own), tm_splat_f32(r, UNIT), "");
+        zero[v] = tm_bits_zero(r, p, head, own);
+        if (!p->form.float_zeros) /* exact */
+            zero[v] = LLVMBuildFAdd(b, zero[v], tm_splat_f32(r, UNIT), "");
     }
     LLVMValueRef exponent = tm_splat(r, tm_emit_i32(r->e, UNIT_BITS));
     LLVMValueRef mask = tm_splat(r, tm_emit_i32(r->e, (1 << p->form.bits) - 1));
@@ -147,6 +152,8 @@ static void unpack(tm_region *r, const tm_bits_product *p, const shape *s, LLVMV
             LLVMValueRef shift = tm_splat(r, tm_emit_i32(r->e, i % 4 * 8 + i / 4 * p->form.bits));
             LLVMValueRef q = LLVMBuildAnd(b, LLVMBuildLShr(b, words, shift, ""), mask, "");
             q = LLVMBuildBitCast(b, LLVMBuildOr(b, q, exponent, ""), floats, "");
+            if (p->form.float_zeros)
+                q = LLVMBuildFSub(b, q, tm_splat_f32(r, UNIT), "");
             q = LLVMBuildFSub(b, q, zero[v], "");
             LLVMValueRef place = tm_add(r, to, tm_int(r, (int64_t)i * s->columns + (int64_t)v * r->lanes));
             tm_store_vector(r, TAMIS_TYPE_FLOAT, LLVMBuildFMul(b, q, scale[v], ""), p->weights, place);

@@ -3,7 +3,7 @@
  * microsoft_product.c: inference of MatMulNBits in the form of the IR: a product by the transpose of a matrix
  * of packed elements, which are dequantised in blocks along its rows.
  *
- *     A f32[..., K], B u4[N, K], scales f32[N, blocks], zero points u4[N, blocks], bias f32[N]   -> f32[...,
+ *     A f32[..., K], B u4[N, K], scales f32[N, blocks], zero points u4 or f32[N, blocks], bias f32[N]   -> f32[...,
  * N]
  *
  * Rows and blocks of B start on whole bytes, so that the kernel can unpack a piece of a row by itself.
@@ -46,7 +46,8 @@ tm_code tm_infer_matmul_nbits(tm_infer_context *context, tm_node *node) {
     TM_TRY(check_blocks(context, node, 2, b, block));
     if (tm_infer_input(node, 3) != NULL) {
         TM_TRY(check_blocks(context, node, 3, b, block));
-        TM_TRY(tm_infer_same_type(node, 1, 3));
+        if (tm_infer_input(node, 3)->type != TAMIS_TYPE_FLOAT)
+            TM_TRY(tm_infer_same_type(node, 1, 3));
     }
     if (bias != NULL) {
         TM_TRY(tm_infer_need(node, 5, 1));

@@ -64,10 +64,12 @@ static inline float scale_at(const packed *p, int64_t i) {
                                                   : tm_get_bf16(data, i);
 }
 
-/* Zero points are packed as the weights are, without gaps between rows. */
+/* Zero points are floats, or packed as the weights are, without gaps between rows. */
 static inline float zero_at(const packed *p, int64_t i) {
     if (p->zero == NULL)
         return 0;
+    if (p->zero->type == TAMIS_TYPE_FLOAT)
+        return tm_get_f32(p->zero->data, i);
     int32_t shift = (int32_t)(i * p->bits % 8), mask = (1 << p->bits) - 1;
     int32_t element = ((const uint8_t *)p->zero->data)[i * p->bits / 8] >> shift & mask;
     return (float)((element ^ p->sign) - p->sign);

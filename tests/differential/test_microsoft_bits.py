@@ -171,6 +171,8 @@ def test_matmul_nbits_of_weights_that_stay_packed(tmp_path):
             cases.append(few_bits(r, n, k, block, bits, rows, "none", bias=k == 288))
         cases.append(few_bits(r, 130, 144, 16, bits, (0,)))
         cases.append(few_bits(r, 130, 144, 16, bits, (5,), "float"))
+        cases.append(few_bits(r, 200, 104, 32, bits, (17,), "float", bias=True))
+        cases.append(few_bits(r, 150, 1024, 64, bits, (1,), "float"))
         cases.append(few_bits(r, 130, 144, 16, bits, (5,), kind=numpy.float16))
     for case in cases:
         case.peer = False
@@ -235,12 +237,15 @@ def test_standard_products_unpack_where_they_use(kind, product, layout, tmp_path
             assert made.shape == (rows, 150) and numpy.abs(made - wanted).max(initial=0) <= steps
 
 
-def test_packed_weights_stay_packed(tmp_path):
+@pytest.mark.parametrize("zero", ["packed", "float"])
+def test_packed_weights_stay_packed(zero, tmp_path):
     """An artifact is about as large as its model, and unpacks the weights when it runs."""
     r = numbers(23)
-    case = few_bits(r, 256, 512, 32, 4, (3,))
+    case = few_bits(r, 256, 512, 32, 4, (3,), zero)
     model, feeds = build([case])
     (tmp_path / "model.onnx").write_bytes(model)
+    code, text = tamis("opt", tmp_path / "model.onnx", "-O2")
+    assert code == 0 and "MatMulNBits" in text, text
     for level in ("-O0", "-O3"):
         assert tamis("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.so", level)[0] == 0
         packed = 256 * 512 // 2
