@@ -146,11 +146,15 @@ static tm_code moved(tm_node *mover, tm_value *const *sources, tm_value *fill, t
     (*out)->file_path = mover->file_path;
     memcpy((*out)->attributes, mover->attributes,
            (size_t)tm_op_get(mover->op)->attribute_count * sizeof(*mover->attributes));
-    for (int i = 0; i < mover->output_count; i++)
-        if (mover->outputs[i] != NULL)
-            (void)tm_node_add_output(*out, NULL);
-        else
+    for (int i = 0; i < mover->output_count; i++) {
+        const tm_value *result = mover->outputs[i];
+        if (result == NULL) {
             tm_node_add_omitted_output(*out);
+            continue;
+        }
+        tm_value *value = tm_node_add_output(*out, NULL); /* a view may know its dims from nowhere else */
+        tm_value_set_tensor(value, sources[0]->type, result->rank, result->dims);
+    }
     return tm_infer_node(mover->graph->model, *out);
 }
 

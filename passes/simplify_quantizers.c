@@ -49,7 +49,9 @@ static tm_code put_behind(tm_node *mover, tm_node *node) {
     tm_value_set_tensor(behind, moved->type, moved->rank, moved->dims);
     tm_rewrite_replace(moved, behind);
     tm_node_set_input(mover, 0, node->inputs[0]);
-    tm_node_set_output(mover, 0, tm_value_create(mover->graph, NULL));
+    tm_value *result = tm_value_create(mover->graph, NULL); /* a view may know its dims from nowhere else */
+    tm_value_set_tensor(result, node->inputs[0]->type, moved->rank, moved->dims);
+    tm_node_set_output(mover, 0, result);
     TM_TRY(tm_infer_node(mover->graph->model, mover));
     tm_node_set_input(copy, 0, mover->outputs[0]);
     return tm_infer_node(mover->graph->model, copy);
