@@ -5,8 +5,9 @@
  *     quantize    y = saturate(round_half_even(x / scale) + zero)
  *     dequantize  y = (x - zero) * scale
  *
- * The quotient is a division, never a product with a reciprocal, in the scale's precision (or in that of
- * the attribute `precision`): at ties both differ by one, and every engine must give the same integer.
+ * The quotient is a division in the scale's precision (or in that of the attribute `precision`): a product with
+ * a reciprocal may differ by one at ties, and every engine must give the same integer. DynamicQuantizeLinear,
+ * which knows the range of its quotients, multiplies where none of a block is near a tie, and so divides seldom.
  */
 #include "runtime/ops/quantize.h"
 
@@ -230,15 +231,38 @@ typedef struct dynamic_job {
     const float *x;
     uint8_t *y;
     float scale, zero;
+    float inverse; /* 0: divide */
 } dynamic_job;
+
+static uint8_t dynamic_byte(float quotient, float zero) {
+    float v = tm_round_even_f32(quotient) + zero;
+    v = v > 0 ? v : 0;
+    return (uint8_t)(int32_t)(v < 255 ? v : 255);
+}
+
+/* Returns whether a quotient lies so near to a tie that the product with the inverse may round to its other
+ * side: quotients are below 256, so the two differ by less than 256 * 2^-22. */
+static bool multiply_block(const dynamic_job *work, int64_t at, int64_t count) {
+    const float *x = work->x + at;
+    uint8_t *y = work->y + at;
+    float inverse = work->inverse, zero = work->zero;
+    int32_t near = 0;
+    TM_ROW_LOOP for (int64_t i = 0; i < count; i++) {
+        float v = x[i] * inverse, apart = v - tm_round_even_f32(v);
+        near |= apart > 0.4999f || apart < -0.4999f ? 1 : 0;
+        y[i] = dynamic_byte(v, zero);
+    }
+    return near != 0;
+}
 
 static int32_t dynamic_range(void *argument, int64_t begin, int64_t end) {
     const dynamic_job *work = argument;
     float scale = work->scale, zero = work->zero;
-    TM_ROW_LOOP for (int64_t i = begin; i < end; i++) {
-        float v = tm_round_even_f32(work->x[i] / scale) + zero;
-        v = v > 0 ? v : 0;
-        work->y[i] = (uint8_t)(int32_t)(v < 255 ? v : 255);
+    for (int64_t at = begin; at < end; at += TM_QUANTIZE_BLOCK) {
+        int64_t stop = end - at < TM_QUANTIZE_BLOCK ? end : at + TM_QUANTIZE_BLOCK;
+        if (work->inverse != 0 && !multiply_block(work, at, stop - at))
+            continue;
+        TM_ROW_LOOP for (int64_t i = at; i < stop; i++) work->y[i] = dynamic_byte(work->x[i] / scale, zero);
     }
     return 0;
 }
@@ -251,6 +275,8 @@ int32_t tm_k_DynamicQuantizeLinear(tm_run *run, const tm_call *call) {
     if (code != 0)
         return code;
     cover(low, high, &work.scale, &work.zero);
+    if (work.scale > 1e-30f && work.scale < 1e30f)
+        work.inverse = 1 / work.scale;
     tm_set_f32(tm_out(run, call, 1)->data, 0, work.scale);
     tm_set_u8(tm_out(run, call, 2)->data, 0, (uint8_t)work.zero);
     return tm_parallel(run, tm_count(x), TM_ELEMENTWISE_GRAIN, dynamic_range, &work);

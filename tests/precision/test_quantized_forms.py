@@ -471,3 +471,19 @@ def test_loops_between_bytes(tmp_path):
     check(form, tmp_path, True, 0.05)
     text, kinds = regions(form.model(), tmp_path)
     assert not re.search(r"^  %.*= (?!tamis.Region)[A-Z]\w*\(", text, re.M), text
+
+
+@pytest.mark.parametrize("scale", [0.125, 0.1, 3e-32, 1e31, 7e-39])
+def test_dynamic_ties(scale):
+    """The quotients next to ties are divisions: numbers half a step apart and their neighbours, over several blocks."""
+    step = np.float32(scale)
+    x = np.concatenate([np.arange(-200, 310, dtype=np.float32) / 2 * step, np.random.default_rng(0).random(3000).astype(np.float32) * 100 * step])
+    x = np.concatenate([x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf))])[:-1]
+    x = x[(x >= -100 * step) & (x <= 155 * step)]
+    form = Form([1], x=x)
+    made = form.node("DynamicQuantizeLinear", "x", outputs=3, answer=[np.zeros(0, np.uint8)] * 3)
+    form.last = made[0]
+    y = answer(form.model(), form.inputs, strict_math=True)
+    found = (x.max() - x.min()) / np.float32(255)
+    zero = np.rint(-x.min() / found)
+    assert (y == np.clip(np.rint(x / found) + zero, 0, 255).astype(np.uint8)).all()
