@@ -68,31 +68,70 @@ void tm_divergence_add(tm_divergence *d, const float *expected, const float *fou
             d->rms_error += (x - y) * (x - y) / (double)width;
         }
         d->rms += a / (double)width;
-        d->cosine += a > 0 && b > 0 ? dot / sqrt(a * b) : a == b;
-        d->kl += fmax(row_kl(expected, found, width), 0);
+        double cosine = a > 0 && b > 0 ? dot / sqrt(a * b) : a == b, kl = fmax(row_kl(expected, found, width), 0);
+        d->cosine += cosine;
+        d->cosine_error += (1 - cosine) * (1 - cosine);
+        d->kl += kl;
+        d->kl_error += kl * kl;
         d->flips += largest(expected, width) != largest(found, width);
         d->rows++;
     }
 }
 
+/* -log of the probability of the class. */
+static double log_loss(const float *row, int64_t width, int64_t label) {
+    if (label < 0 || label >= width)
+        return -log(LEAST);
+    if (are_probabilities(row, width))
+        return -log(fmax((double)row[label], LEAST));
+    return fmin(log_sum(row, width) - (double)row[label], -log(LEAST));
+}
+
+void tm_divergence_add_label(tm_divergence *d, const float *expected, const float *found, int64_t width,
+                             int64_t label) {
+    if (width == 0)
+        return;
+    d->labelled++;
+    d->right_float += largest(expected, width) == label;
+    d->right += largest(found, width) == label;
+    d->log_loss_float += log_loss(expected, width, label);
+    d->log_loss += log_loss(found, width, label);
+}
+
 void tm_divergence_finish(tm_divergence *d) {
+    if (d->labelled > 0) {
+        d->log_loss_float /= (double)d->labelled;
+        d->log_loss /= (double)d->labelled;
+    }
     if (d->rows == 0)
         return;
     double rows = (double)d->rows;
     d->kl /= rows;
     d->flips /= rows;
     d->cosine /= rows;
+    d->kl_error = sqrt(fmax(d->kl_error / rows - d->kl * d->kl, 0) / rows);
+    d->cosine_error = sqrt(fmax(d->cosine_error / rows - (1 - d->cosine) * (1 - d->cosine), 0) / rows);
     d->rms = sqrt(d->rms / rows);
     d->rms_error = sqrt(d->rms_error / rows);
 }
 
-double tm_budget_use(const tm_quantize_options *options, const tm_divergence *d) {
+static double budget_use(const tm_quantize_options *options, const tm_divergence *d, double errors) {
     double use = 0;
     if (!isnan(options->most_kl))
-        use = fmax(use, d->kl / fmax(options->most_kl, LEAST));
-    if (!isnan(options->most_flips))
-        use = fmax(use, d->flips / fmax(options->most_flips, LEAST));
+        use = fmax(use, (d->kl + errors * d->kl_error) / fmax(options->most_kl, LEAST));
+    if (!isnan(options->most_flips)) {
+        double error = d->rows > 0 ? sqrt(d->flips * (1 - d->flips) / (double)d->rows) : 0;
+        use = fmax(use, (d->flips + errors * error) / fmax(options->most_flips, LEAST));
+    }
     if (!isnan(options->least_cosine))
-        use = fmax(use, (1 - d->cosine) / fmax(1 - options->least_cosine, LEAST));
+        use = fmax(use, (1 - d->cosine + errors * d->cosine_error) / fmax(1 - options->least_cosine, LEAST));
     return use;
+}
+
+double tm_budget_use(const tm_quantize_options *options, const tm_divergence *d) {
+    return budget_use(options, d, 0);
+}
+
+double tm_budget_use_elsewhere(const tm_quantize_options *options, const tm_divergence *d) {
+    return budget_use(options, d, 1);
 }

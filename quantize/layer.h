@@ -33,14 +33,29 @@ typedef struct tm_loaded {
     TM_VECTOR(tm_value *) observed; /* the distinct inputs of layers */
 } tm_loaded;
 
+#define TM_QUANTIZE_FORMS 4
+
 typedef struct tm_layer_plan {
     bool quantize;
-    tm_quantize_form form; /* the options', or INT8_DYNAMIC where that harms far less */
+    tm_quantize_form form; /* the options', or, under a budget, one that harms less */
     bool has_rows;         /* its input's last axis is what is summed over: no convolution, no table */
+    bool is_table;
     const char *reason;
     tm_quantized weights; /* values NULL: not made yet */
+    tm_quantized eight;   /* of 8 bits where `weights` are of 4 and a budget may ask for more; likewise */
     tm_constant *bias;    /* in place of the layer's; NULL: as it is */
 } tm_layer_plan;
+
+/* What its form calls for. */
+static inline const tm_quantized *tm_plan_weights(const tm_layer_plan *plan) {
+    return plan->form == TM_QUANTIZE_INT8_WEIGHTS && plan->eight.values != NULL ? &plan->eight
+                                                                                : &plan->weights;
+}
+
+/* Nanoseconds of a call; 0: not known. */
+typedef struct tm_layer_cost {
+    double in_float, in_form[TM_QUANTIZE_FORMS];
+} tm_layer_cost;
 
 typedef struct tm_observation {
     const char *name; /* of the first layer that reads it, for messages */
@@ -63,6 +78,7 @@ typedef struct tm_quantizer {
     const tm_quantize_options *options;
     const tm_samples *samples;
     tm_layer_plan *plans;         /* by layer */
+    tm_layer_cost *costs;         /* by layer */
     tm_observation *observations; /* by observed value */
     float **factors;              /* by observed value, along its channels, or NULL; NULL: none at all */
     int layer_count, observed_count;

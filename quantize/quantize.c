@@ -6,6 +6,7 @@
  */
 #include "quantize/quantize.h"
 
+#include "quantize/algebra.h"
 #include "quantize/choose.h"
 #include "quantize/gptq.h"
 #include "quantize/layer.h"
@@ -47,6 +48,7 @@ static void make_tables(tm_quantizer *q, const tm_loaded *loaded) {
     q->layer_count = (int)loaded->layers.count;
     q->observed_count = (int)loaded->observed.count;
     q->plans = TM_NEW_ARRAY(q->arena, tm_layer_plan, q->layer_count);
+    q->costs = TM_NEW_ARRAY(q->arena, tm_layer_cost, q->layer_count);
     q->observations = TM_NEW_ARRAY(q->arena, tm_observation, q->observed_count + 1);
     for (int i = q->layer_count - 1; i >= 0; i--)
         if (loaded->layers.items[i].observed >= 0)
@@ -83,9 +85,14 @@ static tm_code choose_factors(tm_quantizer *q, const tm_loaded *loaded, tm_quant
     return TM_OK;
 }
 
+/* A budget leaves more layers room the better their weights are rounded. */
+static bool wants_gptq(const tm_quantize_options *options) {
+    return options->gptq || (tm_has_budget(options) && !options->plain_rounding && tm_algebra_load() == NULL);
+}
+
 static tm_code make_weights(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report) {
     TM_TRY(tm_quantize_weights(q, loaded));
-    if (q->options->gptq)
+    if (wants_gptq(q->options))
         TM_TRY(tm_quantize_weights_gptq(q, loaded));
     if (q->options->bias_correction)
         tm_correct_biases(q, loaded);

@@ -39,7 +39,7 @@ typedef struct tm_quantize_options {
     int64_t block;           /* rows of a column that share a scale: int4 */
     bool signed_input;       /* activations as int8 about zero instead of uint8 */
     bool gptq;               /* rounding that knows the inputs' second moments */
-    bool plain_rounding;     /* int4 without the search for zero points and scales */
+    bool plain_rounding;     /* to nearest; int4 without the search for zero points and scales */
     bool bias_correction;    /* the mean error of a layer's outputs goes into its bias */
     bool equalize;           /* scales between two layers that cancel out */
     double smooth;           /* 0: no; else the share of outliers that moves from activations to weights */
@@ -80,15 +80,18 @@ typedef struct tm_divergence {
                       probabilities */
     double flips;  /* share of rows whose largest element is another one */
     double cosine; /* mean over the rows */
+    double kl_error, cosine_error; /* standard errors of these means */
     double max_error;                     /* largest |difference| */
     double rms_error, rms;                /* of differences, of the float answers */
     int64_t labelled, right_float, right; /* rows with labels, and those classified as labelled */
+    double log_loss_float, log_loss;      /* mean of -log p(label) over rows with labels, p as for kl */
 } tm_divergence;
 
 typedef struct tm_layer_report {
     const char *name, *op;
     int64_t k, n;               /* terms of a sum; columns */
     int64_t float_bytes, bytes; /* of weights and scales */
+    const char *form;           /* "int8, static" ..; of layers that stay float: "float" */
     double float_ns, ns;        /* of a call on a sample's rows: measured or estimated; 0: not known */
     double weight_error;        /* root of the mean square error over that of the weights */
     double low, high, scale;    /* of the input; 0: not observed */
@@ -105,7 +108,8 @@ typedef struct tm_quantize_report {
     int64_t samples;
     int64_t float_bytes, bytes; /* of all constants */
     double seconds;
-    double float_ns, ns; /* of a call, median over samples; 0: not measured */
+    double float_ns, ns; /* of a call of the whole model on one thread; 0: not measured */
+    const char *speed;   /* what was done for it, in words, or NULL */
     tm_divergence whole;
     bool budget_met;
     const char *budget;    /* in words: met, or missed by how much; NULL: none was given */

@@ -57,6 +57,10 @@ static void add_divergence(tm_text *out, const char *name, const tm_divergence *
     add_number(out, "accuracy_float", (double)d->right_float / labelled, d->labelled > 0);
     tm_text_add(out, ", ");
     add_number(out, "accuracy", (double)d->right / labelled, d->labelled > 0);
+    tm_text_add(out, ", ");
+    add_number(out, "log_loss_float", d->log_loss_float, d->labelled > 0);
+    tm_text_add(out, ", ");
+    add_number(out, "log_loss", d->log_loss, d->labelled > 0);
     tm_text_add(out, "}");
 }
 
@@ -68,6 +72,8 @@ static void add_layer(tm_text *out, const tm_layer_report *l) {
     add_text(out, "op", l->op);
     tm_text_add(out, ", \"k\": %lld, \"n\": %lld, \"quantized\": %s, ", (long long)l->k, (long long)l->n,
                 l->quantized ? "true" : "false");
+    add_text(out, "form", l->form);
+    tm_text_add(out, ", ");
     add_text(out, "reason", l->reason);
     tm_text_add(out, ", \"float_bytes\": %lld, \"bytes\": %lld, ", (long long)l->float_bytes,
                 (long long)l->bytes);
@@ -100,6 +106,12 @@ void tm_quantize_report_json(const tm_quantize_report *report, tm_text *out) {
     tm_text_add(out, ",\n  \"samples\": %lld, \"float_bytes\": %lld, \"bytes\": %lld, \"seconds\": %.3g,\n  ",
                 (long long)report->samples, (long long)report->float_bytes, (long long)report->bytes,
                 report->seconds);
+    add_number(out, "float_ns", report->float_ns, report->float_ns > 0);
+    tm_text_add(out, ", ");
+    add_number(out, "ns", report->ns, report->ns > 0);
+    tm_text_add(out, ", ");
+    add_text(out, "speed", report->speed);
+    tm_text_add(out, ",\n  ");
     add_divergence(out, "divergence", &report->whole);
     tm_text_add(out, ",\n  ");
     add_text(out, "budget", report->budget);

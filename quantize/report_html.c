@@ -60,9 +60,16 @@ static void add_summary(const tm_quantize_report *r, tm_text *out) {
             (long long)r->samples, (long long)d->rows, d->kl, d->flips * 100, d->cosine, d->max_error,
             d->rms_error, d->rms);
     if (d->labelled > 0)
-        tm_text_add(out, "<tr><th>With labels</th><td>%lld rows: %.2f %% right, in float %.2f %%</td></tr>\n",
+        tm_text_add(out,
+                    "<tr><th>With labels</th><td>%lld rows: %.2f %% right, in float %.2f %%; log-loss %.4f, in "
+                    "float %.4f</td></tr>\n",
                     (long long)d->labelled, 100 * (double)d->right / (double)d->labelled,
-                    100 * (double)d->right_float / (double)d->labelled);
+                    100 * (double)d->right_float / (double)d->labelled, d->log_loss, d->log_loss_float);
+    if (r->ns > 0)
+        tm_text_add(out, "<tr><th>A call</th><td>%.1f &micro;s, in float %.1f &micro;s</td></tr>\n",
+                    r->ns / 1e3, r->float_ns / 1e3);
+    if (r->speed != NULL)
+        add_row(out, "For speed", r->speed);
     if (r->budget != NULL)
         add_row(out, "Budget", r->budget);
     if (r->unchecked != NULL)
@@ -75,7 +82,8 @@ static void add_layer(const tm_layer_report *l, tm_text *out) {
     double bar = measured ? fmin(fmax(log10(fmax(l->alone.kl, 1e-8)) + 8, 0) / 8, 1) * 100 : 0;
     tm_text_add(out, "<tr class=%s><td>", l->quantized ? "q" : "f");
     add_escaped(out, l->name);
-    tm_text_add(out, "</td><td>%s</td><td class=n>%lld x %lld</td>", l->op, (long long)l->k, (long long)l->n);
+    tm_text_add(out, "</td><td>%s</td><td class=n>%lld x %lld</td><td>%s</td>", l->op, (long long)l->k,
+                (long long)l->n, l->form);
     add_cell(out, "i", (double)l->float_bytes, true);
     add_cell(out, "i", (double)l->bytes, true);
     add_cell(out, "g", l->float_ns / 1e3, l->float_ns > 0);
@@ -95,9 +103,9 @@ static void add_layer(const tm_layer_report *l, tm_text *out) {
 
 void tm_quantize_report_html(const tm_quantize_report *report, tm_text *out) {
     static const char *const heads[] = {
-        "layer",        "op",  "k x n",   "bytes, float", "bytes",   "&micro;s, float", "&micro;s",
-        "weight error", "low", "high",    "scale",        "outlier", "subnormal",       "KL alone",
-        "flips alone",  "",    "decision"};
+        "layer",    "op",           "k x n", "form", "bytes, float", "bytes",   "&micro;s, float",
+        "&micro;s", "weight error", "low",   "high", "scale",        "outlier", "subnormal",
+        "KL alone", "flips alone",  "",      "decision"};
     tm_text_add(out, "<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>Quantisation of ");
     add_escaped(out, report->model);
     tm_text_add(

@@ -208,10 +208,10 @@ static void set_bias(rewriter *r, const tm_layer *layer, const tm_constant *bias
 
 static tm_code rewrite_layer(rewriter *r, const tm_layer *layer, const tm_layer_plan *plan) {
     if (layer->observed < 0)
-        return rewrite_table(r, layer, &plan->weights);
+        return rewrite_table(r, layer, tm_plan_weights(plan));
     tm_value *weights;
     TM_TRY(round_input(r, layer, plan->form));
-    TM_TRY(dequantized_weights(r, layer, &plan->weights, &weights));
+    TM_TRY(dequantized_weights(r, layer, tm_plan_weights(plan), &weights));
     tm_node_set_input(layer->node, 1, weights);
     if (plan->bias != NULL && layer->bias != NULL)
         set_bias(r, layer, plan->bias);

@@ -5,7 +5,7 @@
  * All methods see a matrix [k, n] whose columns are summed along; convolutions and transposed weights are
  * brought to it. Weights that several layers share are quantised once for each.
  */
-#include "quantize/layer.h"
+#include "quantize/choose.h"
 
 #include <math.h>
 
@@ -106,6 +106,8 @@ static tm_code quantize_layer(tm_quantizer *q, const tm_layer *layer, tm_layer_p
     else
         tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, four ? 4 : 8, block, NULL,
                               &plan->weights);
+    if (four && tm_has_budget(q->options))
+        tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, 8, layer->k, NULL, &plan->eight);
     return TM_OK;
 }
 
@@ -131,6 +133,7 @@ tm_code tm_quantize_weights(tm_quantizer *q, const tm_loaded *loaded) {
         plan->reason = why_float(q, layer);
         plan->form = q->options->form;
         plan->has_rows = layer->observed >= 0 && layer->node->op != TM_OP_Conv;
+        plan->is_table = layer->observed < 0;
         plan->quantize = plan->reason == NULL;
         if (!plan->quantize)
             continue;

@@ -115,9 +115,13 @@ static void print_summary(const tm_quantize_report *report) {
                 "against float, %lld samples: KL %.3g, flips %.2f %%, cosine %.6f, largest error %.3g\n",
                 (long long)report->samples, d->kl, d->flips * 100, d->cosine, d->max_error);
     if (d->labelled > 0)
-        fprintf(stderr, "of %lld labelled: %.2f %% right, in float %.2f %%\n", (long long)d->labelled,
-                100 * (double)d->right / (double)d->labelled,
-                100 * (double)d->right_float / (double)d->labelled);
+        fprintf(stderr, "of %lld labelled: %.2f %% right, in float %.2f %%; log-loss %.4f, in float %.4f\n",
+                (long long)d->labelled, 100 * (double)d->right / (double)d->labelled,
+                100 * (double)d->right_float / (double)d->labelled, d->log_loss, d->log_loss_float);
+    if (report->ns > 0)
+        fprintf(stderr, "a call takes %.1f us, in float %.1f us%s%s\n", report->ns / 1e3,
+                report->float_ns / 1e3, report->speed != NULL ? "; " : "",
+                report->speed != NULL ? report->speed : "");
     if (report->budget != NULL)
         fprintf(stderr, "budget %s\n", report->budget);
     if (report->unchecked != NULL)

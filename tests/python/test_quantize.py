@@ -140,17 +140,49 @@ def test_the_choice_keeps_what_harms_in_float(folder):
     assert tight["budget"].startswith("met")
     assert tight["divergence"]["kl"] <= limit
     worst = [layer for layer in tight["layers"] if layer["name"] == max(harms, key=harms.get)][0]
-    assert not worst["quantized"] or "for each row" in worst["reason"]
+    assert worst["form"] != "int8, static" and "of the budget" in worst["reason"]
     assert any(layer["quantized"] for layer in tight["layers"])
     assert all("for the sake of the budget" in layer["reason"] for layer in tight["layers"] if not layer["quantized"])
     none = report_of(folder, "int8,always", "--budget=kl:0")
     assert none["divergence"]["kl"] == 0 and none["budget"].startswith("met")
 
 
+def test_under_a_budget_layers_take_the_form_that_fits(folder):
+    """Between what static scales and weights alone cost; of 4 bits, what 8 bits cost."""
+    for form, less, fallback in [("int8,nearest", "int8-weights", "int8, dynamic|int8, weights only"),
+                                 ("int4,nearest", "int8-weights", "int8, weights only")]:
+        high = report_of(folder, form + ",always,sweep=0")["divergence"]["kl"]
+        low = report_of(folder, less + ",always,sweep=0")["divergence"]["kl"]
+        report = report_of(folder, form + ",always", f"--budget=kl:{(low * high) ** 0.5}")
+        assert report["divergence"]["kl"] <= (low * high) ** 0.5 and report["budget"].startswith("met")
+        assert any(layer["form"] in fallback.split("|") for layer in report["layers"])
+
+
+def test_speed_is_held(folder):
+    """Layers this small gain nothing: what is in integers is no slower than float, and the report says what was done."""
+    report = report_of(folder, "int8,sweep=0")
+    integers = [layer for layer in report["layers"] if layer["form"] in ("int8, static", "int8, dynamic")]
+    assert all(layer["ns"] <= 1.02 * layer["float_ns"] for layer in integers)
+    assert not integers or report["ns"] <= 1.1 * report["float_ns"]
+    report = report_of(folder, "int8,sweep=0,always")
+    assert report["ns"] is None and report["speed"] is None
+
+
+def test_times_for_another_machine_are_estimated(folder, tmp_path):
+    message = tamis("compile", folder / "model.onnx", "-o", tmp_path / "q.so", "--quantize=int8,threads=1,sweep=0",
+                    "--cpu=x86-64-v3", "--calib", folder / "x.npy", "--report", folder / "report.json")
+    layers = {layer["name"]: layer for layer in json.loads((folder / "report.json").read_text())["layers"]}
+    tiles = 2 * 6 * 64 * 128 / 300
+    assert layers["first"]["float_ns"] == pytest.approx(2 * 6 * 32 * 128 / 100)
+    assert layers["first"]["ns"] == pytest.approx(tiles + 6 * 32 / 8 + 200)
+    assert "slower" in layers["head"]["reason"] and "a call takes" not in message
+
+
 def test_reports_and_labels(folder):
     report = report_of(folder, "int8,keep=head", "--labels", folder / "labels.npy")
     assert report["divergence"]["accuracy_float"] == 1
     assert report["divergence"]["accuracy"] >= 0.8
+    assert 0 < report["divergence"]["log_loss_float"] < report["divergence"]["log_loss"] * 1.1 < 3
     head = [layer for layer in report["layers"] if layer["name"] == "head"][0]
     assert not head["quantized"] and head["reason"] == "kept by an option"
     for layer in report["layers"]:

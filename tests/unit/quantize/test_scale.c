@@ -148,37 +148,58 @@ static void weights_come_back(void **state) {
         assert_in_range(q.values[i], 0, 15);
 }
 
+/* Each of five items in one of two ways, or not at all. */
 static void knapsacks_equal_brute_force(void **state) {
     (void)state;
-    enum { N = 10 };
+    enum { N = 5, WAYS = 2, SETS = 243 };
     for (int round = 0; round < 50; round++) {
-        double gains[N], weights[N], best = 0, found = 0, weight = 0;
-        bool taken[N];
-        for (int i = 0; i < N; i++) {
+        double gains[N * WAYS], weights[N * WAYS], best = 0, found = 0, weight = 0;
+        int8_t taken[N];
+        for (int i = 0; i < N * WAYS; i++) {
             gains[i] = (double)(int)(uniform() * 50);
             weights[i] = (double)(int)(fabs(uniform()) * 200) / 1000;
         }
-        for (int set = 0; set < 1 << N; set++) {
+        for (int set = 0; set < SETS; set++) {
             double gain = 0, sum = 0;
-            for (int i = 0; i < N; i++)
-                if (set >> i & 1) {
-                    gain += gains[i];
-                    sum += weights[i];
+            for (int i = 0, rest = set; i < N; i++, rest /= 3)
+                if (rest % 3 > 0) {
+                    gain += gains[i * WAYS + rest % 3 - 1];
+                    sum += weights[i * WAYS + rest % 3 - 1];
                 }
-            best = sum <= 0.5 + 1e-9 && gain > best ? gain : best;
+            best = sum <= 0.25 + 1e-9 && gain > best ? gain : best;
         }
-        tm_knapsack(&arena, N, gains, weights, 0.5, taken);
+        tm_knapsack(&arena, N, WAYS, gains, weights, 0.25, taken);
         for (int i = 0; i < N; i++) {
-            found += taken[i] ? gains[i] : 0;
-            weight += taken[i] ? weights[i] : 0;
-            assert_true(!taken[i] || gains[i] > 0);
+            found += taken[i] >= 0 ? gains[i * WAYS + taken[i]] : 0;
+            weight += taken[i] >= 0 ? weights[i * WAYS + taken[i]] : 0;
+            assert_true(taken[i] < 0 || gains[i * WAYS + taken[i]] > 0);
         }
-        assert_true(weight <= 0.5 + 1e-9);
+        assert_true(weight <= 0.25 + 1e-9);
         assert_float_equal(found, best, 1e-9);
     }
-    bool taken[2];
-    tm_knapsack(&arena, 2, (double[]){1, 1}, (double[]){0, 1e-9}, 0, taken);
-    assert_true(taken[0] && !taken[1]);
+    int8_t taken[2];
+    tm_knapsack(&arena, 2, 1, (double[]){1, 1}, (double[]){0, 1e-9}, 0, taken);
+    assert_true(taken[0] == 0 && taken[1] == -1);
+    tm_knapsack(&arena, 2, 1, (double[]){1, NAN}, (double[]){NAN, 0}, 1, taken);
+    assert_true(taken[0] == -1 && taken[1] == -1);
+}
+
+/* Half of the probability on the class, and a quarter; a label that is none; scores instead of probabilities. */
+static void labels_give_the_log_loss(void **state) {
+    (void)state;
+    const float p[] = {0.5f, 0.25f, 0.25f}, q[] = {0.25f, 0.5f, 0.25f}, scores[] = {0, logf(2), 0};
+    tm_divergence d = {0};
+    tm_divergence_add_label(&d, p, q, 3, 0);
+    tm_divergence_finish(&d);
+    assert_true(d.labelled == 1 && d.right_float == 1 && d.right == 0);
+    assert_float_equal(d.log_loss_float, log(2), 1e-6);
+    assert_float_equal(d.log_loss, log(4), 1e-6);
+    tm_divergence other = {0};
+    tm_divergence_add_label(&other, p, scores, 3, 1);
+    tm_divergence_add_label(&other, p, scores, 3, 7);
+    tm_divergence_finish(&other);
+    assert_true(other.labelled == 2 && other.right_float == 0 && other.right == 1);
+    assert_float_equal(other.log_loss, (log(2) - log(1e-12)) / 2, 1e-6);
 }
 
 static void divergences_are_those_of_the_definition(void **state) {
