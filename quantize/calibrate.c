@@ -104,7 +104,7 @@ tm_code tm_build_observing(tm_quantizer *q, tm_build *out, int *out_first) {
             tm_graph_add_output(loaded.model->main, loaded.observed.items[i]);
         code = tm_build_create(q, loaded.model, out);
     }
-    tm_arena_deinit(&arena);
+    tm_quantize_unload(&arena);
     return code;
 }
 

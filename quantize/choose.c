@@ -45,8 +45,8 @@ int tm_forms_of(const tm_quantizer *q, int layer, tm_quantize_form out[TM_QUANTI
         return count;
     if (form == TM_QUANTIZE_INT8 && plan->has_rows)
         out[count++] = TM_QUANTIZE_INT8_DYNAMIC;
-    if (form == TM_QUANTIZE_INT4 ? plan->eight.values != NULL
-                                 : form < TM_QUANTIZE_INT8_WEIGHTS && !plan->is_table)
+    if (form == TM_QUANTIZE_INT4 || plan->is_table ? plan->eight.values != NULL
+                                                   : form < TM_QUANTIZE_INT8_WEIGHTS)
         out[count++] = TM_QUANTIZE_INT8_WEIGHTS;
     return count;
 }
@@ -58,7 +58,7 @@ static int64_t planned_bytes(const tm_layer_plan *plan, int64_t float_bytes) {
     if (!plan->quantize)
         return float_bytes;
     int64_t blocks = (w->k + w->block - 1) / w->block * w->n;
-    return (w->k * w->n * w->bits + 7) / 8 + blocks * 4 + (w->zeros != NULL ? (blocks * w->bits + 7) / 8 : 0);
+    return (w->k * w->n * w->bits + 7) / 8 + blocks * (blocks < 64 ? 4 : 2) + (w->zeros != NULL ? (blocks * w->bits + 7) / 8 : 0);
 }
 
 tm_code tm_describe_layers(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report) {

@@ -33,7 +33,7 @@ tm_code tm_build_planned(tm_quantizer *q, tm_build *out, int *out_outputs, bool 
         *out_outputs = (int)loaded.model->main->outputs.count;
         code = tm_build_create(q, loaded.model, out);
     }
-    tm_arena_deinit(&arena);
+    tm_quantize_unload(&arena);
     return code;
 }
 

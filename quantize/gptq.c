@@ -8,8 +8,9 @@
  *     for row i:   q_i = round(w_i)      e = (w_i - q_i) / U_ii      w_j -= e * U_ij  for j > i
  *
  * Rows are taken in groups: within a group errors go to the group's rows at once, and to all rows below by
- * one product of matrices when the group is done. H gets a hundredth of its mean diagonal added to it, so
- * that inputs that are always zero or depend on each other do no harm. A scale is chosen when its block
+ * one product of matrices when the group is done. H gets a tenth of its mean diagonal added to it, so
+ * that inputs that are always zero or depend on each other do no harm, and what few samples show of it is not
+ * believed too much. A scale is chosen when its block
  * begins, for the weights as they are then.
  */
 #include "quantize/gptq.h"
@@ -31,7 +32,7 @@ static bool is_usable(const double *u, int64_t k) {
 
 static double *inverse_factor(tm_arena *arena, const float *moments, int64_t k) {
     double *h = TM_NEW_ARRAY(arena, double, k *k), mean = 0;
-    for (double damp = 0.01; damp < 100; damp *= 10) {
+    for (double damp = 0.1; damp < 100; damp *= 10) {
         mean = 0;
         for (int64_t i = 0; i < k * k; i++)
             h[i] = (double)moments[i];

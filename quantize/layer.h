@@ -90,6 +90,9 @@ typedef struct tm_quantizer {
 /* Imports the file into the arena and finds its layers. */
 TM_MUST_USE tm_code tm_quantize_load(const tm_quantizer *q, tm_arena *arena, tm_loaded *out);
 
+/* Gives back an arena with a model, to the system too. */
+void tm_quantize_unload(tm_arena *arena);
+
 /* The layers of a model that is there; load.c. */
 void tm_quantize_find_layers(tm_arena *arena, tm_loaded *loaded);
 

@@ -17,6 +17,9 @@
 #include "passes/match.h"
 #include "passes/passes.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 
@@ -129,6 +132,13 @@ void tm_quantize_find_layers(tm_arena *arena, tm_loaded *loaded) {
         layer.name = node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name;
         tm_push(arena, &loaded->layers, layer);
     }
+}
+
+void tm_quantize_unload(tm_arena *arena) {
+    tm_arena_deinit(arena);
+#ifdef __GLIBC__
+    malloc_trim(0); /* what was copied out of the file is large, and stays in the process otherwise */
+#endif
 }
 
 tm_code tm_quantize_load(const tm_quantizer *q, tm_arena *arena, tm_loaded *out) {

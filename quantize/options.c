@@ -87,6 +87,8 @@ static bool take_word(tm_arena *arena, const char *word, names *keep, tm_quantiz
     } else if (strcmp(name, "block") == 0 && parse_number(text, 16, 256, &value) &&
                ((int64_t)value & ((int64_t)value - 1)) == 0) {
         o->block = (int64_t)value;
+    } else if (strcmp(name, "tables") == 0 && (strcmp(text, "4") == 0 || strcmp(text, "8") == 0)) {
+        o->table_bits = *text - '0';
     } else if (strcmp(name, "smooth") == 0 && parse_number(text, 0, 1, &value)) {
         o->smooth = value;
     } else if (strcmp(name, "sweep") == 0 && parse_number(text, 0, 1e9, &value)) {
@@ -117,7 +119,7 @@ tm_code tm_quantize_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
             return tm_report(
                 diagnostics, TM_E_USAGE, NULL,
                 "observer=minmax|percentile|entropy|mse, percentile=P, s8, block=16..256 (a power of two), "
-                "gptq, nearest, bias, smooth=0..1, equalize, keep=PART, always, notables, sweep=N, samples=N, threads=N",
+                "gptq, nearest, bias, smooth=0..1, equalize, keep=PART, always, notables, tables=4|8, sweep=N, samples=N, threads=N",
                 "--quantize: '%s' is no option, or its value does not fit", word);
         }
         at = at[size] == ',' ? at + size + 1 : NULL;

@@ -67,7 +67,7 @@ static tm_code with_model(tm_quantizer *q,
     tm_quantize_borrow_recovery(q, &scratch);
     tm_code code = tm_quantize_load(q, &scratch, &loaded);
     code = code == TM_OK ? step(q, &loaded, report) : code;
-    tm_arena_deinit(&scratch);
+    tm_quantize_unload(&scratch);
     return code;
 }
 

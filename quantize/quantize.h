@@ -45,6 +45,7 @@ typedef struct tm_quantize_options {
     double smooth;           /* 0: no; else the share of outliers that moves from activations to weights */
     bool always;             /* layers that are slower quantised, too */
     bool tables;             /* tables that Gather reads as well */
+    int table_bits;          /* 8 or 4; 0: as the form says */
     const char *const *keep; /* parts of names of layers that stay float */
     size_t keep_count;
     double most_kl, most_flips, least_cosine; /* budget; NaN: none */

@@ -7,7 +7,8 @@
  *                   s = Max(ReduceMax(Abs(x), last axis) / 127, tiny)
  *                   x' = DequantizeLinear(QuantizeLinear(x, s, axis = -1, block_size = k), s, likewise)
  *     weights   DequantizeLinear(constant, r), r along the columns; in blocks along the sum for 4 bits
- *     tables    Cast(Gather(constant, i)) * Gather(scales, i)
+ *     tables    Cast(Gather(constant, i)) * Gather(scales, i); of 4 bits Gather(DequantizeLinear(constant, r),
+ *               i), since the standard gathers no half bytes
  *
  * A quantiser is made once for each input, before the first layer that reads it. Layers that stay float go on
  * reading the float input.
@@ -41,9 +42,38 @@ static const char *named(rewriter *r, const char *base, const char *suffix) {
 
 static tm_node *make(rewriter *r, tm_node *before, tm_op op, const char *name, int count,
                      tm_value *const *inputs) {
-    tm_node *node = tm_node_create(r->graph, before, op, name, count, inputs);
+    tm_node *node = tm_node_create(r->graph, before, op, NULL, count, inputs);
     tm_node_add_output(node, name);
     return node;
+}
+
+#define FEW 64 /* scales: a node for the cast takes more room than half of them */
+
+/* Scales as float16 and a cast, where they are such numbers. */
+static tm_code scales_of(rewriter *r, tm_node *before, const char *name, int rank, const int64_t *dims,
+                         const float *scales, tm_value **out) {
+    int64_t count = 1;
+    bool half = true;
+    for (int i = 0; i < rank; i++)
+        count *= dims[i];
+    for (int64_t i = 0; i < count; i++)
+        half = half && scales[i] >= TM_SCALE_LEAST_HALF && scales[i] <= TM_SCALE_MOST_HALF &&
+               tm_scale_stored(scales[i]) == scales[i];
+    if (!half || count < FEW) {
+        *out = constant_of(r, named(r, name, "scale"), TAMIS_TYPE_FLOAT, rank, dims, scales);
+        return TM_OK;
+    }
+    uint16_t *bits = TM_NEW_ARRAY(r->loaded->model->arena, uint16_t, count);
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t wide;
+        memcpy(&wide, &scales[i], sizeof wide);
+        bits[i] = (uint16_t)((wide >> 13) - (112u << 10)); /* exponents are 112 apart */
+    }
+    tm_value *stored = constant_of(r, named(r, name, "half"), TAMIS_TYPE_FLOAT16, rank, dims, bits);
+    tm_node *cast = make(r, before, TM_OP_Cast, named(r, name, "scale"), 1, &stored);
+    tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
+    *out = cast->outputs[0];
+    return tm_infer_node(r->loaded->model, cast);
 }
 
 /* ---- activations ---- */
@@ -106,10 +136,13 @@ static tm_code round_input(rewriter *r, const tm_layer *layer, tm_quantize_form 
 
 /* ---- weights ---- */
 
-/* [rows, columns] as the layer has its weights: columns first where they are turned. Packed for 4 bits. */
+/* [rows, columns] as the layer has its weights: columns first where they are turned. Packed for 4 bits. The
+ * quantiser's own memory, where that is it. */
 static const void *laid_out(tm_arena *arena, const int8_t *from, int64_t rows, int64_t columns, bool turned,
                             int bits) {
     int64_t count = rows * columns;
+    if (bits == 8 && !turned)
+        return from;
     uint8_t *to = TM_NEW_ARRAY(arena, uint8_t, count + 1);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) {
@@ -137,8 +170,9 @@ static tamis_type weight_type(const tm_quantized *w) {
 }
 
 static tm_value *integers(rewriter *r, const tm_layer *layer, const tm_quantized *w) {
-    const void *data =
-        laid_out(r->loaded->model->arena, w->values, w->k, w->n, layer->channel_axis == 0, w->bits);
+    bool turned = layer->channel_axis == 0;
+    const void *data = w->turned ? laid_out(r->loaded->model->arena, w->values, w->n, w->k, false, w->bits)
+                                 : laid_out(r->loaded->model->arena, w->values, w->k, w->n, turned, w->bits);
     return constant_of(r, named(r, layer->w->name, "quantized"), weight_type(w), layer->w->rank,
                        layer->w->constant->dims, data);
 }
@@ -150,11 +184,9 @@ static tm_code dequantized_weights(rewriter *r, const tm_layer *layer, const tm_
     int64_t rows = (w->k + w->block - 1) / w->block;
     const int64_t dims[2] = {turned ? w->n : rows, turned ? rows : w->n};
     const char *name = layer->w->name;
-    tm_value *inputs[3] = {integers(r, layer, w),
-                           constant_of(r, named(r, name, "scale"), TAMIS_TYPE_FLOAT, blocks ? 2 : 1,
-                                       blocks ? dims : &w->n,
-                                       laid_out_scales(arena, w->scales, rows, w->n, turned)),
-                           NULL};
+    tm_value *inputs[3] = {integers(r, layer, w)};
+    TM_TRY(scales_of(r, layer->node, name, blocks ? 2 : 1, blocks ? dims : &w->n,
+                     laid_out_scales(arena, w->scales, rows, w->n, turned), &inputs[1]));
     if (w->zeros != NULL)
         inputs[2] =
             constant_of(r, named(r, name, "zero_point"), weight_type(w), blocks ? 2 : 1,
@@ -172,10 +204,17 @@ static tm_code rewrite_table(rewriter *r, const tm_layer *layer, const tm_quanti
     tm_model *model = r->loaded->model;
     tm_value *indices = layer->node->inputs[1], *result = layer->node->outputs[0];
     const int64_t one = 1, last = -1;
+    if (w->bits == 4) {
+        tm_value *all;
+        TM_TRY(dequantized_weights(r, layer, w, &all));
+        tm_node_set_input(layer->node, 0, all);
+        return TM_OK;
+    }
     tm_node *rows = make(r, layer->node, TM_OP_Gather, named(r, layer->w->name, "rows"), 2,
                          (tm_value *[]){integers(r, layer, w), indices});
     TM_TRY(tm_infer_node(model, rows));
-    tm_value *all = constant_of(r, named(r, layer->w->name, "scale"), TAMIS_TYPE_FLOAT, 1, &w->n, w->scales);
+    tm_value *all;
+    TM_TRY(scales_of(r, layer->node, layer->w->name, 1, &w->n, w->scales, &all));
     tm_node *scales = make(r, layer->node, TM_OP_Gather, named(r, layer->w->name, "scales"), 2,
                            (tm_value *[]){all, indices});
     TM_TRY(tm_infer_node(model, scales));

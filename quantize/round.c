@@ -2,6 +2,9 @@
  *
  * round.c: weights to integers, see scale.h.
  *
+ * Scales are numbers of float16 where its range allows, so that they can be stored as such; integers are
+ * chosen for the scale as it is stored.
+ *
  * A symmetric scale is searched among shares of the largest magnitude: the smaller the scale, the finer the
  * many, and the more is cut off the few. Each share costs one walk over the column.
  *
@@ -19,6 +22,18 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
+
+float tm_scale_stored(float scale) {
+    uint32_t bits;
+    if (!(scale >= TM_SCALE_LEAST_HALF && scale <= TM_SCALE_MOST_HALF))
+        return scale;
+    memcpy(&bits, &scale, sizeof bits);
+    bits += 0xfff + (bits >> 13 & 1); /* to even, eleven bits being kept */
+    bits &= ~0x1fffu;
+    memcpy(&scale, &bits, sizeof bits);
+    return scale;
+}
 
 static float rounded(float x, float scale, int most) {
     float at = nearbyintf(x / scale);
@@ -33,10 +48,10 @@ float tm_scale_mse(const float *x, int64_t count, int64_t stride, const float *w
     if (!(largest > FLT_MIN * 128))
         return 1;
     double best = INFINITY;
-    float best_scale = largest / (float)most;
+    float best_scale = tm_scale_stored(largest / (float)most);
     int shares = most > 15 ? 40 : 70; /* of hundredths below 1 */
     for (int s = 0; s <= shares; s++) {
-        float scale = largest / (float)most * (float)(1 - s / 100.0);
+        float scale = tm_scale_stored(largest / (float)most * (float)(1 - s / 100.0));
         double error = 0;
         for (int64_t i = 0; i < count; i++) {
             double d = (double)(x[i * stride] - scale * rounded(x[i * stride], scale, most));
@@ -126,13 +141,14 @@ void tm_fit_block(const float *x, int64_t rows, int64_t stride, float *out_scale
         high = fmaxf(high, block[i]);
     }
     float range = high - low > FLT_MIN * 1024 ? high - low : 15;
-    *out_scale = range / 15;
+    *out_scale = tm_scale_stored(range / 15);
     *out_zero = 0;
     for (int s = 0; s <= 10; s++) {
-        float scale = range / 15 * (1 - (float)s * 0.04f), first = floorf(-low / scale);
+        float scale = tm_scale_stored(range / 15 * (1 - (float)s * 0.04f)), first = floorf(-low / scale);
         for (int step = 0; step < 2; step++) {
             float zero = fminf(fmaxf(first + (float)step, 0), 15), fitted = scale, unused;
             float error = affine_error(block, rows, scale, zero, &fitted), again;
+            fitted = tm_scale_stored(fitted);
             again = affine_error(block, rows, fitted, zero, &unused);
             if (fminf(error, again) < best) {
                 best = fminf(error, again);

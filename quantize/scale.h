@@ -53,11 +53,16 @@ typedef struct tm_quantized {
     int64_t k, n,
         block; /* a scale for each block of rows and column: [ceil(k / block), n]. block = k: one a column */
     int8_t *values; /* [k, n] */
+    bool turned;    /* values lie as [n, k], which is for tables alone */
     float *scales;
     int8_t *zeros; /* like scales, or NULL: zero */
     double error;  /* root of the mean square error over that of the weights */
 } tm_quantized;
 
+#define TM_SCALE_LEAST_HALF 0x1p-14f /* normal numbers of float16 */
+#define TM_SCALE_MOST_HALF 65504.0f
+/* The nearest number of float16, or the scale where that is too large or small. */
+float tm_scale_stored(float scale);
 /* The scale of a column or block with the least square error, weighted when `weights` is not NULL (one for
  * each row): step from one element to the next is `stride`. `most`: the largest integer, 127 or 7. */
 float tm_scale_mse(const float *x, int64_t count, int64_t stride, const float *weights, int most);

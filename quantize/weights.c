@@ -50,14 +50,17 @@ static const char *why_float(const tm_quantizer *q, const tm_layer *layer) {
 
 #define SLICE 1024
 
-/* A table in slices of its rows, which are the columns of the matrix: it may be most of a model. */
-static bool quantize_table(tm_quantizer *q, const tm_layer *layer, tm_layer_plan *plan) {
-    int64_t k = layer->k, n = layer->n;
-    tm_quantized *all = &plan->weights;
+/* A table in slices of its rows, which are the columns of the matrix: it may be most of a model. Eight bits
+ * have a scale for each row, four one for each block of it. */
+static bool quantize_table(tm_quantizer *q, const tm_layer *layer, int bits, tm_quantized *all) {
+    int64_t k = layer->k, n = layer->n, block = bits == 4 && q->options->block < k ? q->options->block : k;
+    int64_t blocks = (k + block - 1) / block;
     double errors = 0, squares = 0;
-    *all = (tm_quantized){.bits = 8, .k = k, .n = n, .block = k};
+    *all = (tm_quantized){.bits = bits, .k = k, .n = n, .block = block, .turned = true};
     all->values = TM_NEW_ARRAY(q->arena, int8_t, k *n);
-    all->scales = TM_NEW_ARRAY(q->arena, float, n);
+    all->scales = TM_NEW_ARRAY(q->arena, float, blocks *n);
+    bool zeros = bits == 4 && !q->options->plain_rounding;
+    all->zeros = zeros ? TM_NEW_ARRAY(q->arena, int8_t, blocks *n) : NULL;
     for (int64_t from = 0; from < n; from += SLICE) {
         int64_t count = n - from < SLICE ? n - from : SLICE;
         const float *rows = (const float *)layer->w->constant->data + from * k;
@@ -73,10 +76,17 @@ static bool quantize_table(tm_quantizer *q, const tm_layer *layer, tm_layer_plan
             square += (double)rows[i] * (double)rows[i];
         }
         if (fine) {
-            tm_quantize_symmetric(&scratch, matrix, k, count, 8, k, NULL, &slice);
-            for (int64_t i = 0; i < k; i++)
-                memcpy(all->values + i * n + from, slice.values + i * count, (size_t)count);
-            memcpy(all->scales + from, slice.scales, sizeof(float) * (size_t)count);
+            if (zeros)
+                tm_quantize_affine(&scratch, matrix, k, count, block, &slice);
+            else
+                tm_quantize_symmetric(&scratch, matrix, k, count, bits, block, NULL, &slice);
+            for (int64_t i = 0; i < k * count; i++)
+                all->values[from * k + i] = slice.values[i % k * count + i / k];
+            for (int64_t b = 0; b < blocks; b++) {
+                memcpy(all->scales + b * n + from, slice.scales + b * count, sizeof(float) * (size_t)count);
+                if (zeros)
+                    memcpy(all->zeros + b * n + from, slice.zeros + b * count, (size_t)count);
+            }
             errors += slice.error * slice.error * square;
             squares += square;
         }
@@ -88,15 +98,22 @@ static bool quantize_table(tm_quantizer *q, const tm_layer *layer, tm_layer_plan
     return true;
 }
 
+/* The bits of a table: the option's, else those of the form. */
+static int table_bits(const tm_quantize_options *options) {
+    return options->table_bits != 0 ? options->table_bits : options->form == TM_QUANTIZE_INT4 ? 4 : 8;
+}
+
 static tm_code quantize_layer(tm_quantizer *q, const tm_layer *layer, tm_layer_plan *plan,
                               tm_arena *scratch) {
     bool table = layer->observed < 0;
     float *matrix = table ? NULL : tm_layer_matrix(scratch, layer);
-    if (table ? !quantize_table(q, layer, plan) : !has_only_numbers(matrix, layer->k * layer->n)) {
+    if (table ? !quantize_table(q, layer, table_bits(q->options), &plan->weights) : !has_only_numbers(matrix, layer->k * layer->n)) {
         plan->quantize = false;
         plan->reason = "its weights are not all numbers";
         return TM_OK;
     }
+    if (table && plan->weights.bits == 4 && tm_has_budget(q->options))
+        (void)quantize_table(q, layer, 8, &plan->eight);
     if (table)
         return TM_OK;
     bool four = q->options->form == TM_QUANTIZE_INT4 && layer->sum_axis >= 0;

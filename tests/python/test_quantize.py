@@ -170,7 +170,7 @@ def test_speed_is_held(folder):
 
 def test_times_for_another_machine_are_estimated(folder, tmp_path):
     message = tamis("compile", folder / "model.onnx", "-o", tmp_path / "q.so", "--quantize=int8,threads=1,sweep=0",
-                    "--cpu=x86-64-v3", "--calib", folder / "x.npy", "--report", folder / "report.json")
+                    "-mcpu=x86-64-v3", "--calib", folder / "x.npy", "--report", folder / "report.json")
     layers = {layer["name"]: layer for layer in json.loads((folder / "report.json").read_text())["layers"]}
     tiles = 2 * 6 * 64 * 128 / 300
     assert layers["first"]["float_ns"] == pytest.approx(2 * 6 * 32 * 128 / 100)
@@ -219,14 +219,17 @@ def test_convolutions_and_tables(tmp_path):
          {"table": weights(50, 16), "w": weights(6, 16, 3), "b": weights(6)})
     indices = RNG.integers(0, 50, (12, 8))
     np.savez(tmp_path / "stored.npz", i=indices)
-    for form, rows in [("int8", 2), ("int8-weights", 2), ("int8-weights,notables", 1), ("int4", 2)]:
+    for form, rows in [("int8", 2), ("int8-weights", 2), ("int8-weights,notables", 1), ("int8,tables=4", 2), ("int4", 2),
+                       ("int4,nearest", 2), ("int4,tables=8", 2)]:
         tamis("quantize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx", f"--quantize={form},always,threads=1",
               "--calib", tmp_path / "stored.npz", "--report", tmp_path / "r.json")
         report = json.loads((tmp_path / "r.json").read_text())
         assert sum(layer["quantized"] for layer in report["layers"]) == rows
-        assert report["divergence"]["cosine"] > 0.999
+        four = [layer["form"] for layer in report["layers"] if layer["name"] == "words"] == ["int4, weights only"]
+        assert four == (form in ("int8,tables=4", "int4", "int4,nearest"))
+        assert report["divergence"]["cosine"] > (0.98 if four else 0.999)
         expected, found = answers(tmp_path, tmp_path / "model.onnx"), answers(tmp_path, tmp_path / "out.onnx")
-        assert 0 < np.abs(expected - found).max() < 0.05 * np.abs(expected).max()
+        assert 0 < np.abs(expected - found).max() < (0.3 if four else 0.05) * np.abs(expected).max()
 
 
 def bad_samples(folder):

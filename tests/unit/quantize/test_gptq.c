@@ -70,7 +70,7 @@ static void plain_gptq(const float *w, const float *h, const float *scales, int 
         for (int a = 0; a < m; a++)
             for (int b = 0; b < m; b++) {
                 int p = i + 1 + a, q = i + 1 + b;
-                d[a * m + b] = (double)h[p <= q ? p * k + q : q * k + p] + (a == b ? 0.01 * mean : 0);
+                d[a * m + b] = (double)h[p <= q ? p * k + q : q * k + p] + (a == b ? 0.1 * mean : 0);
             }
         for (int j = 0; j < n; j++) {
             double e = v[i * n + j] - (double)scales[j] * out[i * n + j], right[64];

@@ -234,6 +234,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(scales_are_nearly_the_best_there_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(weights_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(knapsacks_equal_brute_force, set_up, tear_down),
+        cmocka_unit_test(labels_give_the_log_loss),
         cmocka_unit_test_setup_teardown(divergences_are_those_of_the_definition, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
