@@ -150,14 +150,25 @@ static bool has_constants(const tm_node *node, int from) {
     return true;
 }
 
+/* Scales may be stored in half precision, and cast: then the node reads what the Cast gives. */
+static bool settle_scale(tm_node *node) {
+    const tm_node *cast = node->inputs[1]->producer;
+    if (cast == NULL || cast->op != TM_OP_Cast || cast->inputs[0]->constant == NULL)
+        return true;
+    tm_value *scale = evaluated_cast(node, cast->inputs[0], node->inputs[1]->type);
+    if (scale != NULL)
+        tm_node_set_input(node, 1, scale);
+    return scale != NULL;
+}
+
 /* Transposes and nothing between them are carried out on the bytes. */
 static bool take_transposed(tm_node *before, tm_value *value, int axis, tm_quantized *out, int depth) {
-    const tm_node *node = value->producer;
+    tm_node *node = value->producer;
     int64_t perm[TAMIS_MAX_RANK];
     if (node == NULL || depth == 0)
         return false;
     if (node->op == TM_OP_DequantizeLinear)
-        return dequantizer_of(value) != NULL && has_constants(node, 0) && take_bytes(before, node, axis, out);
+        return dequantizer_of(value) != NULL && settle_scale(node) && has_constants(node, 0) && take_bytes(before, node, axis, out);
     if (node->op == TM_OP_Identity)
         return take_transposed(before, node->inputs[0], axis, out, depth - 1);
     if (node->op != TM_OP_Transpose)
@@ -247,11 +258,11 @@ static tm_value *dequantized(tm_node *before, const tm_node *node, part wanted) 
 }
 
 static tm_value *replay(tm_node *before, tm_value *value, part wanted, int depth) {
-    const tm_node *node = value->producer;
+    tm_node *node = value->producer;
     if (node == NULL || depth == 0)
         return NULL;
     if (node->op == TM_OP_DequantizeLinear)
-        return dequantizer_of(value) != NULL ? dequantized(before, node, wanted) : NULL;
+        return dequantizer_of(value) != NULL && settle_scale(node) ? dequantized(before, node, wanted) : NULL;
     if (node->op == TM_OP_Cast && is_scale_type(node->inputs[0]->type))
         return replay(before, node->inputs[0], wanted, depth - 1);
     int parts = tm_quantized_moved_inputs(node), output = 0;

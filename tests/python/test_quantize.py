@@ -102,6 +102,17 @@ def test_the_file_written_is_what_was_measured(folder, form):
     assert size - small > 0.9 * (report["float_bytes"] - report["bytes"])
 
 
+@pytest.mark.parametrize("form", ["int8", "int8-dynamic"])
+def test_layers_are_products_of_integers(folder, tmp_path, form):
+    """The file that is written compiles to products of bytes, also where its scales are stored as float16."""
+    report_of(folder, form + ",always,sweep=0")
+    kinds = {constant.data_type for constant in onnx.load(folder / "out.onnx").graph.initializer}
+    assert TensorProto.FLOAT16 in kinds
+    tamis("compile", folder / "out.onnx", "-o", tmp_path / "out.ir")
+    text = (tmp_path / "out.ir").read_text()
+    assert text.count("= MatMulInteger(") == 3 and "= MatMul(" not in text and "= Gemm(" not in text
+
+
 def test_smaller_steps_are_nearer(folder):
     def harm(form):
         return report_of(folder, form + ",always,sweep=0")["divergence"]["kl"]
