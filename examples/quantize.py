@@ -22,8 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 HERE = pathlib.Path(__file__).resolve().parent
-FORMS = ["int8", "int8,always", "int8,always,smooth=0.5", "int8-dynamic,always", "int8-weights", "int8-weights,gptq",
-         "int4,block=32", "int4,block=32,gptq"]
+FORMS = ["int8", "int8,always", "int8-dynamic,always", "int8-weights", "int8-weights,gptq", "int4", "int4,gptq"]
 
 
 class Reader(CalibrationDataReader):
@@ -96,7 +95,7 @@ def table(title, engine, model, calibration, samples, judge, budget):
                   + " | ".join(figures.values()) + " |", flush=True)
 
         row("float", "", model, engine.run(model, samples))
-        for form, more in [(form, []) for form in FORMS] + [("int8,always", ["--budget", budget])]:
+        for form, more in [(form, []) for form in FORMS] + [(form, ["--budget", budget]) for form in FORMS[:3]]:
             sweep = "" if more else ",sweep=0"
             engine.tamis("quantize", model, "-o", scratch / "out.onnx", f"--quantize={form},threads=1{sweep}", "--calib",
                          calib, "--report", scratch / "report.json", *more)
@@ -177,7 +176,7 @@ def main():
             sentences = (HERE / "minilm" / "sentences.txt").read_text().split("\n")
             groups = [[export.tokenize([line], tokenizer, options.minilm) for line in lines if line]
                       for lines in (calibration_sentences(), sentences)]
-            table("MiniLM", engine, model, *groups, similarities, "cosine:0.999")
+            table("MiniLM", engine, model, *groups, similarities, "cosine:0.998")
 
 
 if __name__ == "__main__":
