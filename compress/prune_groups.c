@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define MOST_SLICES (1 << 20) /* of an axis; longer ones are pinned: tables of words */
-#define MOST_TURNS 8
+#define MOST_TURNS 24
 
 int64_t tm_slices_period(tm_dim dim) {
     if (dim->kind == TM_DIM_CONST)
@@ -124,10 +124,11 @@ void tm_slices_add_sink(tm_slices *s, tm_node *node, tm_value *x, int x_axis, tm
         tm_push(s->arena, &s->sinks, sink);
 }
 
-int tm_slices_choose(tm_slices *s, int ways, const tm_value *value, int axis) {
+int tm_slices_choose(tm_slices *s, int ways, uint64_t form, const tm_value *value, int axis) {
     if (s->choice == s->choices.count)
         tm_push(s->arena, &s->choices, (tm_slice_choice){0});
     tm_slice_choice *choice = &s->choices.items[s->choice++];
+    choice->form = form;
     choice->first = tm_slices_first(s, value, axis);
     choice->count = choice->way < ways ? tm_slices_count(s, value, axis) : 0;
     return choice->way < ways ? choice->way : -1;
@@ -272,18 +273,26 @@ static void walk(tm_slices *s) {
         visit(s, node);
 }
 
-/* Goes to the next way where a choice left nothing that may go. */
+static bool is_bad(const tm_slices *s, const tm_slice_choice *choice) {
+    bool bad = choice->count > 0;
+    for (int64_t k = 0; bad && k < choice->count; k++)
+        bad = tm_slices_class(s, choice->first + (int32_t)k) == 0;
+    return bad;
+}
+
+/* Goes to the next way where the first choice that left nothing was made, and those like it. */
 static bool change_choices(tm_slices *s) {
-    bool changed = false;
+    const tm_slice_choice *first = NULL;
+    int way = 0;
     for (size_t i = 0; i < s->choices.count; i++) {
         tm_slice_choice *choice = &s->choices.items[i];
-        bool bad = choice->count > 0;
-        for (int64_t k = 0; bad && k < choice->count; k++)
-            bad = tm_slices_class(s, choice->first + (int32_t)k) == 0;
-        choice->way += bad;
-        changed = changed || bad;
+        if ((first != NULL && (choice->form != first->form || choice->way != way)) || !is_bad(s, choice))
+            continue;
+        way = first == NULL ? choice->way : way;
+        first = first == NULL ? choice : first;
+        choice->way++;
     }
-    return changed;
+    return first != NULL;
 }
 
 tm_code tm_slices_find(tm_arena *arena, tm_model *model, tm_slices *out) {

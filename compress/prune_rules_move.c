@@ -39,6 +39,8 @@ static bool measure(tm_dims *dims, side *side, tm_dim *out_outer, int64_t *out_t
     *out_outer = tm_dim_constant(dims, 1);
     *out_total = 1;
     side->count = 0;
+    for (int k = 0; k < TAMIS_MAX_RANK; k++)
+        side->size[k] = side->inner[k] = 0;
     for (int k = side->from; k < side->to; k++)
         if (!tm_dim_is(side->value->dims[k], 1))
             side->axes[side->count++] = k;
@@ -111,7 +113,8 @@ static void view_block(tm_slices *s, side *in, side *out) {
     tm_dims *dims = s->model->dims;
     tm_dim in_outer, out_outer;
     int64_t in_total, out_total, strides[2 * TAMIS_MAX_RANK];
-    bool regular = measure(dims, in, &in_outer, &in_total) && measure(dims, out, &out_outer, &out_total);
+    bool regular = measure(dims, in, &in_outer, &in_total);
+    regular = measure(dims, out, &out_outer, &out_total) && regular;
     if (in->count == 1 && out->count == 1) {
         tm_slices_link_axes(s, in->value, in->axes[0], out->value, out->axes[0]);
         return;
@@ -119,7 +122,10 @@ static void view_block(tm_slices *s, side *in, side *out) {
     int digits = regular && in_outer == out_outer && in_total == out_total
                      ? find_digits(in, out, in_total, strides)
                      : 0;
-    int way = digits > 0 && in->count > 0 ? tm_slices_choose(s, digits, in->value, in->axes[0]) : -1;
+    uint64_t form = (uint64_t)in->count;
+    for (int i = 0; i < in->count + out->count; i++)
+        form = form * 1000003 + (uint64_t)(i < in->count ? in->size[i] : out->size[i - in->count]);
+    int way = digits > 0 && in->count > 0 ? tm_slices_choose(s, digits, form, in->value, in->axes[0]) : -1;
     if (way < 0) {
         pin_side(s, in);
         pin_side(s, out);

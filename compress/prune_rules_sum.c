@@ -219,7 +219,8 @@ static void convolution(tm_slices *s, tm_node *node) {
         tm_slices_pin(s, x, 1);
         tm_slices_pin(s, y, 1);
     } else {
-        int way = tm_slices_choose(s, g.inputs > 1 && g.outputs > 1 ? 2 : 1, x, 1);
+        int way = tm_slices_choose(s, g.inputs > 1 && g.outputs > 1 ? 2 : 1,
+                                   ((uint64_t)g.groups << 40) ^ (uint64_t)(g.inputs << 20) ^ (uint64_t)g.outputs, x, 1);
         if (way == 0)
             whole_groups(s, &g);
         else if (way == 1)

@@ -17,7 +17,8 @@
  *
  * A view that splits an axis, [.., 12 * 64] -> [.., 12, 64], leaves a rectangle only if whole heads go, or the
  * same channels of all heads. The first is taken, unless it turns out pinned; then the analysis is made again
- * with the other. The same holds for the groups of a convolution.
+ * with the other, for the first such view and those of its form (the same in other layers): what looks bad
+ * further on may be so because of it. The same holds for the groups of a convolution.
  *
  * An axis whose dim is symbolic times a number, 12*batch as views of attention make it, has the slices 0..11,
  * each of them `batch` times.
@@ -38,6 +39,7 @@ typedef struct tm_sink {
 /* One of several ways to keep an operator's result a rectangle. */
 typedef struct tm_slice_choice {
     int way;       /* the one that is tried; past the last: all is pinned */
+    uint64_t form; /* of the view or convolution: alike where it is equal */
     int32_t first; /* slices that are all pinned if it was a bad one */
     int64_t count;
 } tm_slice_choice;
@@ -93,7 +95,7 @@ void tm_slices_link_axes(tm_slices *s, const tm_value *operand, int operand_axis
 void tm_slices_add_sink(tm_slices *s, tm_node *node, tm_value *x, int x_axis, tm_value *w, int w_axis);
 /* The next choice: which of the ways is tried, or -1 when none is left. An axis that is pinned as a whole then
  * shows that it was a bad one. */
-int tm_slices_choose(tm_slices *s, int ways, const tm_value *value, int axis);
+int tm_slices_choose(tm_slices *s, int ways, uint64_t form, const tm_value *value, int axis);
 
 /* Sets the zeros of a node's results: slices that are tied to `least` slices of operands or more. */
 void tm_slices_say_zeros(tm_slices *s, const tm_node *node, tm_zero_rule rule, int least);

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tamis compress --prune: slices that are zero go and answers stay; any slices may go and the model stays whole;
+goals and budgets are reached or refused with figures."""
+
+import json
+import os
+import pathlib
+import subprocess
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+TAMIS = os.environ.get("TAMIS")
+pytestmark = pytest.mark.skipif(TAMIS is None, reason="TAMIS is not set")
+SOURCE = pathlib.Path(os.environ.get("TAMIS_SOURCE", pathlib.Path(__file__).parents[2]))
+ZOO = SOURCE.parent / "shared" / "zoo"
+
+
+def tamis(*arguments, code=0):
+    done = subprocess.run([TAMIS, *map(str, arguments)], capture_output=True, check=False, text=True)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stderr
+
+
+class Net:
+    """Nodes and constants, one call after the other."""
+
+    def __init__(self, seed, **inputs):
+        self.rng = np.random.default_rng(seed)
+        self.nodes, self.constants, self.inputs, self.outputs, self.count = [], {}, inputs, [], 0
+
+    def constant(self, array, name=None):
+        name = name or f"c{len(self.constants)}"
+        self.constants[name] = np.asarray(array)
+        return name
+
+    def weights(self, name, *shape):
+        scale = np.sqrt(np.prod(shape[1:]) if len(shape) > 2 else shape[0])
+        return self.constant((self.rng.normal(size=shape) / scale).astype(np.float32), name)
+
+    def bias(self, name, size):
+        return self.constant(self.rng.normal(size=size).astype(np.float32), name)
+
+    def ints(self, *values):
+        return self.constant(np.array(values, np.int64))
+
+    def __call__(self, op, *inputs, outputs=1, **attributes):
+        names = [f"t{self.count + i}" for i in range(outputs)]
+        self.count += outputs
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
+        return names[0] if outputs == 1 else names
+
+    def linear(self, x, name, rows, columns):
+        return self("Add", self("MatMul", x, self.weights(name, rows, columns)), self.bias(name + ".b", columns))
+
+    def view(self, x, *shape):
+        return self("Reshape", x, self.ints(*shape))
+
+    def save(self, path, *outputs):
+        graph = helper.make_graph(
+            self.nodes, "g", [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in self.inputs.items()],
+            [helper.make_tensor_value_info(k, TensorProto.FLOAT, None) for k in outputs],
+            [numpy_helper.from_array(array, name) for name, array in self.constants.items()])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        onnx.save(model, path)
+
+
+# Each builds a model, zeroes some slices by name, and says what must become of which constants' shapes.
+
+
+def heads(net):
+    """An encoder's attention: four heads, of which the second's values are zero and nothing reads the third."""
+    x, d = "x", 24
+    q, k, v = (net("Transpose", net.view(net.linear(x, name, d, d), 0, 0, 4, 6), perm=[0, 2, 1, 3]) for name in "qkv")
+    p = net("Softmax", net("MatMul", q, net("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    y = net.view(net("Transpose", net("MatMul", p, v), perm=[0, 2, 1, 3]), 0, 0, 24)
+    y = net("Add", net.linear(y, "o", d, d), x)
+    net.constants["v"][:, 6:12] = net.constants["v.b"][6:12] = 0
+    net.constants["o"][12:18] = 0
+    return y, {"q": (24, 12), "k": (24, 12), "v": (24, 12), "o": (12, 24), "q.b": (12,)}
+
+
+def packed_heads(net):
+    """Queries, keys and values by one product, taken apart by a view and Gather."""
+    x = "x"
+    t = net("Transpose", net.view(net.linear(x, "qkv", 24, 72), 0, 0, 3, 4, 6), perm=[2, 0, 3, 1, 4])
+    q, k, v = (net("Gather", t, net.constant(np.int64(i)), axis=0) for i in range(3))
+    p = net("Softmax", net("MatMul", q, net("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    y = net.view(net("Transpose", net("MatMul", p, v), perm=[0, 2, 1, 3]), 0, 0, 24)
+    y = net.linear(y, "o", 24, 24)
+    net.constants["o"][0:6] = 0
+    return y, {"qkv": (24, 54), "o": (18, 24)}
+
+
+def grouped_queries(net):
+    """Four heads of queries on two of keys and values, which Expand repeats; in three axes, batch and heads as one."""
+    q = net("Transpose", net.view(net.linear("x", "q", 24, 24), 0, 0, 4, 6), perm=[0, 2, 1, 3])
+    k, v = (net("Transpose", net.view(net.linear("x", name, 24, 12), 0, 0, 2, 6), perm=[0, 2, 1, 3]) for name in "kv")
+    size = net("Shape", k)
+    target = net("Concat", net("Slice", size, net.ints(0), net.ints(2)), net.ints(2), net("Slice", size, net.ints(2), net.ints(4)),
+                 axis=0)
+    k, v = (net("Reshape", net("Expand", net("Unsqueeze", t, net.ints(2)), target),
+                net("Concat", net("Slice", size, net.ints(0), net.ints(1)), net.ints(4),
+                    net("Slice", size, net.ints(2), net.ints(4)), axis=0)) for t in (k, v))
+    q, k, v = (net.view(t, -1, 5, 6) for t in (q, k, v))
+    p = net("Softmax", net("MatMul", q, net("Transpose", k, perm=[0, 2, 1])), axis=-1)
+    y = net.view(net("Transpose", net.view(net("MatMul", p, v), -1, 4, 5, 6), perm=[0, 2, 1, 3]), -1, 5, 24)
+    y = net.linear(y, "o", 24, 24)
+    net.constants["o"][0:12] = 0
+    return y, {"q": (24, 12), "k": (24, 6), "v": (24, 6), "o": (12, 24)}
+
+
+def gated(net):
+    """A gated MLP whose gate and input are one product that Split takes apart."""
+    gate, up = net("Split", net.linear("x", "up", 24, 80), axis=-1, num_outputs=2, outputs=2)
+    y = net.linear(net("Mul", net("Mul", gate, net("Sigmoid", gate)), up), "down", 40, 24)
+    net.constants["up"][:, [3, 7]] = net.constants["up.b"][[3, 7]] = 0    # the gate
+    net.constants["up"][:, [45, 46]] = net.constants["up.b"][[45, 46]] = 0  # the input
+    net.constants["down"][[39]] = 0
+    return y, {"up": (24, 70), "up.b": (70,), "down": (35, 24)}
+
+
+def gelu(net):
+    h = net.linear("x", "up", 24, 40)
+    e = net("Add", net("Erf", net("Div", h, net.constant(np.float32(1.4142135)))), net.constant(np.float32(1)))
+    y = net.linear(net("Mul", net("Mul", h, e), net.constant(np.float32(0.5))), "down", 40, 24)
+    net.constants["up"][:, 11] = net.constants["up.b"][11] = 0
+    net.constants["up"][:, 12] = 0 # its bias is not zero: stays
+    net.constants["down"][20:30] = 0
+    return y, {"up": (24, 29), "down": (29, 24)}
+
+
+def mixer(net):
+    """Products over positions and over channels."""
+    t = net("Transpose", "x", perm=[0, 2, 1])
+    t = net.linear(net("Relu", net.linear(t, "up", 5, 16)), "down", 16, 5)
+    net.constants["down"][[1, 4, 9]] = 0
+    return net("Add", net("Transpose", t, perm=[0, 2, 1]), "x"), {"up": (5, 13), "down": (13, 5)}
+
+
+def einsum(net):
+    h = net("Relu", net("Einsum", "x", net.weights("up", 24, 16), equation="bsd,dh->bsh"))
+    net.constants["up"][:, 5] = 0
+    return net("Einsum", h, net.weights("down", 16, 24), equation="bsh,hd->bsd"), {"up": (24, 15), "down": (15, 24)}
+
+
+def slices(net):
+    """Channels in parts: Concat, Slice, Gather by constant indices."""
+    a, b = net("Relu", net.linear("x", "a", 24, 10)), net("Tanh", net.linear("x", "b", 24, 14))
+    both = net("Concat", a, b, axis=-1)
+    part = net("Slice", both, net.ints(4), net.ints(20), net.ints(-1))
+    picked = net("Gather", part, net.ints(15, 0, 3, 2, 1, 9), axis=2)
+    net.constants["a"][:, 6] = net.constants["a.b"][6] = 0  # element 2 of the part, 3 of what is picked
+    y = net("Add", net.linear(picked, "y", 6, 24), net.linear(part, "z", 16, 24))
+    return y, {"a": (24, 9), "y": (5, 24), "z": (15, 24)}
+
+
+def convolutions(net):
+    """Residual blocks with batch norms, whose scale and shift are zero for some channels."""
+    def norm(x, name, size):
+        return net("BatchNormalization", x, net.bias(name + ".g", size), net.bias(name + ".h", size), net.bias(name + ".m", size),
+                   net.constant(np.abs(net.rng.normal(size=size)).astype(np.float32) + 0.5))
+    x = net("Relu", norm(net("Conv", "image", net.weights("stem", 16, 3, 3, 3), pads=[1, 1, 1, 1]), "n0", 16))
+    y = net("Relu", norm(net("Conv", x, net.weights("w1", 20, 16, 3, 3), pads=[1, 1, 1, 1]), "n1", 20))
+    y = norm(net("Conv", y, net.weights("w2", 16, 20, 1, 1)), "n2", 16)
+    y = net("MaxPool", net("Relu", net("Add", x, y)), kernel_shape=[2, 2], strides=[2, 2])
+    y = net("Flatten", net("GlobalAveragePool", y))
+    y = net("Gemm", y, net.weights("head", 10, 16), net.bias("head.b", 10), transB=1)
+    for name in ("n1.g", "n1.h"):
+        net.constants[name][[2, 3]] = 0
+    for name in ("n0.g", "n0.h", "n2.g", "n2.h"):
+        net.constants[name][[7]] = 0
+    return y, {"stem": (15, 3, 3, 3), "w1": (18, 15, 3, 3), "w2": (15, 18, 1, 1), "head": (10, 15)}
+
+
+def depthwise(net):
+    """An inverted residual: the middle is depthwise."""
+    x = net("Conv", "image", net.weights("up", 12, 3, 1, 1), net.bias("up.b", 12))
+    x = net("Clip", x, net.constant(np.float32(0)), net.constant(np.float32(6)))
+    x = net("Conv", x, net.weights("deep", 12, 1, 3, 3), net.bias("deep.b", 12), group=12, pads=[1, 1, 1, 1])
+    x = net("Conv", net("Relu", x), net.weights("down", 8, 12, 1, 1))
+    net.constants["deep"][[0, 5]] = net.constants["deep.b"][[0, 5]] = 0
+    return x, {"up": (10, 3, 1, 1), "deep": (10, 1, 3, 3), "down": (8, 10, 1, 1)}
+
+
+def groups(net):
+    """Four groups: the second one's results are not read. Then groups of which the same channel is not."""
+    x = net("Relu", net("Conv", "image", net.weights("up", 16, 3, 1, 1)))
+    x = net("Relu", net("Conv", x, net.weights("wide", 24, 4, 3, 3), group=4))
+    y = net("Conv", x, net.weights("down", 8, 24, 1, 1))
+    net.constants["down"][:, 6:12] = 0
+    return y, {"up": (12, 3, 1, 1), "wide": (18, 4, 3, 3), "down": (8, 18, 1, 1)}
+
+
+def turned(net):
+    """A transposed convolution between two others, and channels that Unsqueeze and Squeeze go around."""
+    x = net("Relu", net("Conv", "image", net.weights("a", 10, 3, 3, 3)))
+    x = net("ConvTranspose", x, net.weights("b", 10, 12, 2, 2), strides=[2, 2])
+    x = net("Squeeze", net("Unsqueeze", net("LeakyRelu", x), net.ints(0)), net.ints(0))
+    y = net("Conv", x, net.weights("c", 4, 12, 3, 3))
+    net.constants["a"][4] = 0
+    net.constants["c"][:, 3] = 0
+    return y, {"a": (9, 3, 3, 3), "b": (9, 11, 2, 2), "c": (4, 11, 3, 3)}
+
+
+def state_space(net):
+    """A gated branch with a depthwise convolution over time, and a decay for each channel."""
+    a, z = net("Split", net("MatMul", "x", net.weights("in", 24, 64)), axis=2, num_outputs=2, outputs=2)
+    a = net("Conv", net("Transpose", a, perm=[0, 2, 1]), net.weights("time", 32, 1, 4), net.bias("time.b", 32), group=32,
+            pads=[3, 0])
+    a = net("Transpose", net("Mul", a, net("Sigmoid", a)), perm=[0, 2, 1])
+    a = net("Mul", a, net("Exp", net.bias("decay", 32)))
+    y = net("MatMul", net("Mul", a, net("Mul", z, net("Sigmoid", z))), net.weights("out", 32, 24))
+    net.constants["in"][:, 34] = 0 # of z
+    net.constants["out"][[30, 31]] = 0
+    return y, {"in": (24, 58), "time": (29, 1, 4), "decay": (29,), "out": (29, 24)}
+
+
+def last_one(net):
+    """All is zero: one channel stays."""
+    y = net.linear(net("Relu", net.linear("x", "up", 24, 16)), "down", 16, 24)
+    net.constants["down"][:] = 0
+    return y, {"up": (24, 1), "down": (1, 24)}
+
+
+def named_sizes(net):
+    """What a Shape says of a cut axis is what it was."""
+    h = net("Relu", net.linear("x", "up", 24, 16))
+    size = net("Cast", net("Gather", net("Shape", h), net.ints(2)), to=TensorProto.FLOAT)
+    ones = net("Expand", net.constant(np.float32(1)), net("Shape", h))
+    y = net("MatMul", net("Mul", net("Div", h, net("Sqrt", size)), ones), net.weights("down", 16, 24))
+    net.constants["down"][[1, 2]] = 0
+    return y, {"up": (24, 14), "down": (14, 24)}
+
+
+KINDS = [heads, packed_heads, grouped_queries, gated, gelu, mixer, einsum, slices, convolutions, depthwise, groups, turned,
+         state_space, last_one, named_sizes]
+INPUTS = {"x": ["n", 5, 24], "image": ["n", 3, 9, 9]}
+
+
+def make(kind, path, seed=3):
+    name = "image" if kind in (convolutions, depthwise, groups, turned) else "x"
+    net = Net(seed, **{name: INPUTS[name]})
+    output, shapes = kind(net)
+    net.save(path, output)
+    return {name: np.random.default_rng(9).normal(size=[2, *INPUTS[name][1:]]).astype(np.float32)}, shapes
+
+
+def ask(path, feeds):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def ask_tamis(path, feeds, folder):
+    np.savez(folder / "in.npz", **feeds)
+    tamis("run", path, "--inputs", folder / "in.npz", "--outputs", folder / "out.npz")
+    with np.load(folder / "out.npz") as found:
+        return [found[name] for name in found.files]
+
+
+def assert_near(found, expected, share=1e-5):
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        if a.dtype.kind != "f":
+            continue
+        finite = np.isfinite(b)
+        assert np.array_equal(np.isfinite(a), finite)
+        if finite.any():
+            assert np.abs(a[finite].astype("f8") - b[finite]).max() <= share * max(np.abs(b[finite]).max(), 1e-3)
+
+
+def shapes_of(path):
+    return [tuple(t.dims) for t in onnx.load(path).graph.initializer]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_zero_slices_go_and_answers_stay(kind, tmp_path):
+    feeds, shapes = make(kind, tmp_path / "model.onnx")
+    tamis("compress", tmp_path / "model.onnx", "-o", tmp_path / "small.onnx")
+    onnx.checker.check_model(tmp_path / "small.onnx", full_check=True)
+    missing = Counter(shapes.values()) - Counter(shapes_of(tmp_path / "small.onnx"))
+    assert not missing, shapes_of(tmp_path / "small.onnx")
+    expected = ask(tmp_path / "model.onnx", feeds)
+    assert_near(ask(tmp_path / "small.onnx", feeds), expected)
+    assert_near(ask_tamis(tmp_path / "small.onnx", feeds, tmp_path), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_any_slices_may_go(kind, tmp_path):
+    feeds, _ = make(kind, tmp_path / "model.onnx")
+    for seed in (1, 2):
+        small = tmp_path / f"small{seed}.onnx"
+        tamis("compress", tmp_path / "model.onnx", "-o", small, f"--prune=random:0.6,seed={seed}")
+        onnx.checker.check_model(small, full_check=True)
+        assert os.path.getsize(small) < os.path.getsize(tmp_path / "model.onnx")
+        assert_near(ask_tamis(small, feeds, tmp_path), ask(small, feeds))
+
+
+# ---- the zoo ----
+
+
+def read(path):
+    tensor = TensorProto()
+    tensor.ParseFromString(path.read_bytes())
+    return numpy_helper.to_array(tensor)
+
+
+def plant(model, seed):
+    """Zeroes rows of right sides of products, and what convolutions read of some channels."""
+    rng = np.random.default_rng(seed)
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("MatMul", "Conv") or node.input[1] not in constants:
+            continue
+        tensor = constants[node.input[1]]
+        array = numpy_helper.to_array(tensor).copy()
+        axis = 0 if node.op_type == "MatMul" else 1
+        if array.dtype != np.float32 or array.ndim < 2 or array.shape[axis] < 4 or (axis == 0 and array.ndim != 2):
+            continue
+        at = rng.random(array.shape[axis]) < 0.3
+        array[(slice(None), at) if axis else at] = 0
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def zoo_feeds(folder):
+    model = onnx.load(folder / "model.onnx")
+    constants = {t.name for t in model.graph.initializer}
+    names = [i.name for i in model.graph.input if i.name not in constants]
+    return {name: read(folder / "test_data_set_0" / f"input_{i}.pb") for i, name in enumerate(names)}
+
+
+NAMED = ["bert-ts", "vit", "mobilenetv2", "efficientnet", "llama-prefill", "qwen3-step", "mamba-prefill-unrolled", "sentence-minilm",
+         "swin", "detr", "unireplknet", "conv-tasnet", "gemma2-step", "whisper-encoder", "xlstm-prefill"]
+EVERY = sorted(p.name for p in ZOO.iterdir() if (p / "model.onnx").is_file())[::14] if ZOO.is_dir() else []
+SYSTEMS = [name for name in sorted({*NAMED, *EVERY}) if (ZOO / name / "model.onnx").is_file()]
+# int8 models are refused; of atlas the exporter loses the declared rank of a value that Ifs return
+SKIPPED = {"bct-block", "atlas"}
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name not in SKIPPED])
+def test_systems(name, tmp_path):
+    feeds = zoo_feeds(ZOO / name)
+    model = onnx.load(ZOO / name / "model.onnx")
+    plant(model, 5)
+    onnx.save(model, tmp_path / "planted.onnx")
+    tamis("compress", tmp_path / "planted.onnx", "-o", tmp_path / "zeros.onnx")
+    tamis("compress", ZOO / name / "model.onnx", "-o", tmp_path / "random.onnx", "--prune=random:0.5,seed=4")
+    for small in ("zeros.onnx", "random.onnx"):
+        onnx.checker.check_model(tmp_path / small, full_check=True)
+    expected = ask(tmp_path / "planted.onnx", feeds)
+    assert_near(ask(tmp_path / "zeros.onnx", feeds), expected, 1e-3)
