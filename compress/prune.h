@@ -114,6 +114,8 @@ TM_MUST_USE tm_code tm_prune_collect(tm_pruner *p, tm_arena *arena, const bool *
 /* ---- prune_order.c ---- */
 /* Fills the lower triangle and adds a share of the mean to the diagonal. */
 void tm_prune_damp(double *h, int64_t k, double ridge);
+/* h^-1, all of it, of a damped matrix; damped more where it has none in these digits. False: it is no number. */
+TM_MUST_USE bool tm_prune_invert(tm_arena *scratch, double *h, int64_t k);
 /* In which order the classes of each axis go, and what is lost. */
 TM_MUST_USE tm_code tm_prune_order(tm_pruner *p);
 

@@ -52,6 +52,20 @@ void tm_prune_damp(double *h, int64_t k, double ridge) {
         h[i * k + i] += ridge * mean + 1e-20;
 }
 
+bool tm_prune_invert(tm_arena *scratch, double *h, int64_t k) {
+    double *copy = tm_arena_copy(scratch, h, sizeof(double) * (size_t)(k * k));
+    for (double ridge = 0; ridge < 100; ridge = ridge > 0 ? ridge * 10 : 1e-7) {
+        memcpy(h, copy, sizeof(double) * (size_t)(k * k));
+        tm_prune_damp(h, k, ridge);
+        bool fine = tm_algebra_invert(h, k);
+        for (int64_t i = 0; fine && i < k; i++) /* LAPACK need not notice what is no number */
+            fine = isfinite(h[i * k + i]) && h[i * k + i] > 0;
+        if (fine)
+            return true;
+    }
+    return false;
+}
+
 /* False: the moments are of no use. */
 static bool open_reader(tm_pruner *p, tm_arena *scratch, const tm_pruned *pruned, tm_prune_reader *reader,
                         tm_moments *moments, elimination *e) {
@@ -63,7 +77,7 @@ static bool open_reader(tm_pruner *p, tm_arena *scratch, const tm_pruned *pruned
     reader->energy = energy_of(scratch, e->g, e->w, k, reader->n);
     tm_prune_damp(e->g, k, p->options->ridge);
     e->weight = 1 / fmax(reader->energy, 1e-30);
-    return moments->rows > 0 && isfinite(reader->energy) && tm_algebra_invert(e->g, k);
+    return moments->rows > 0 && isfinite(reader->energy) && tm_prune_invert(scratch, e->g, k);
 }
 
 /* Rows of the reader that belong to the classes. */

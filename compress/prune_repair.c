@@ -50,7 +50,7 @@ static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, cons
         memcpy(right + i * n, w + rows[i] * n, sizeof(double) * (size_t)n);
     }
     tm_algebra_multiply(right, n, full, k, w, n, kept, n, k, 1, ridge);
-    if (!tm_algebra_invert(square, kept))
+    if (!tm_prune_invert(scratch, square, kept))
         return;
     tm_algebra_multiply(v, n, square, kept, right, n, kept, n, kept, 1, 0);
     double *change = tm_arena_copy(scratch, w, sizeof(double) * (size_t)(k * n));

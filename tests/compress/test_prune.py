@@ -357,3 +357,101 @@ def test_systems(name, tmp_path):
         onnx.checker.check_model(tmp_path / small, full_check=True)
     expected = ask(tmp_path / "planted.onnx", feeds)
     assert_near(ask(tmp_path / "zeros.onnx", feeds), expected, 1e-3)
+
+
+# ---- goals and budgets ----
+
+SAMPLES = np.random.default_rng(8).normal(size=(64, 5, 24)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """Attention and an MLP, half of whose channels are mixtures of the others: those can go at no cost."""
+    folder = tmp_path_factory.mktemp("classifier")
+    net = Net(4, x=["n", 5, 24])
+    y, _ = heads(net)
+    h = net("Relu", net.linear(y, "up", 24, 64))
+    y = net("Add", y, net.linear(h, "down", 64, 24))
+    y = net("ReduceMean", y, net.ints(1), keepdims=0)
+    y = net("Gemm", y, net.constant(3 * net.rng.normal(size=(10, 24)).astype(np.float32), "head"), net.bias("head.b", 10), transB=1)
+    y = net("Softmax", y)
+    net.constants["v"][:, 6:12] = net.rng.normal(size=(24, 6)) / 5
+    net.constants["o"][12:18] = net.rng.normal(size=(6, 24)) / 5
+    scale = net.rng.random(32).astype(np.float32) + 0.5
+    net.constants["up"][:, 32:] = net.constants["up"][:, :32] * scale
+    net.constants["up.b"][32:] = net.constants["up.b"][:32] * scale
+    net.save(folder / "model.onnx", y)
+    np.save(folder / "x.npy", SAMPLES)
+    return folder
+
+
+def compress(folder, *arguments, code=0):
+    report = folder / "report.json"
+    tamis("compress", folder / "model.onnx", "-o", folder / "small.onnx", "--calib", folder / "x.npy", "--report", report, *arguments,
+          code=code)
+    return json.loads(report.read_text())
+
+
+def test_what_is_said_twice_goes_first(classifier):
+    report = compress(classifier, "--prune=flops:0.75,ridge=1e-6")
+    assert report["flops"] <= 0.75 * report["flops_before"]
+    assert report["bytes"] < report["bytes_before"] and report["refused"] is None
+    kept = {axis["channels"]: axis["kept"] for axis in report["axes"]}
+    assert kept == {1: 32, 6: 4}, report["axes"]
+    expected, found = (ask(classifier / name, {"x": SAMPLES}) for name in ("model.onnx", "small.onnx"))
+    assert_near(found, expected, 1e-3)
+    assert report["divergence"]["kl"] < 1e-5 and report["divergence"]["rows"] == 64
+
+
+def test_repair_makes_up_for_what_went(classifier):
+    plain = compress(classifier, "--prune=flops:0.5,norepair")["divergence"]
+    mended = compress(classifier, "--prune=flops:0.5")["divergence"]
+    assert mended["rms_error"] < 0.7 * plain["rms_error"]
+
+
+def test_a_goal_over_the_budget_is_refused(classifier):
+    report = compress(classifier, "--prune=flops:0.1", "--budget=kl:1e-4")
+    assert "over the budget" in report["refused"] and "KL" in report["refused"]
+    assert report["divergence"]["kl"] <= 1e-4 and report["flops"] > 0.1 * report["flops_before"]
+    nothing = compress(classifier, "--prune=flops:0.1", "--budget=kl:1e-30")
+    assert "stays as it is" in nothing["refused"]
+    assert nothing["bytes"] == nothing["bytes_before"] and nothing["flops"] == nothing["flops_before"]
+    assert_near(ask(classifier / "small.onnx", {"x": SAMPLES}), ask(classifier / "model.onnx", {"x": SAMPLES}))
+
+
+def test_as_much_as_the_budget_allows(classifier):
+    report = compress(classifier, "--prune=budget", "--budget=kl:1e-3,flips:5%")
+    assert report["divergence"]["kl"] <= 1e-3 and report["divergence"]["flips"] <= 0.05
+    assert report["flops"] < 0.9 * report["flops_before"] and report["refused"] is None
+    assert "met" in report["budget"]
+
+
+def test_a_layer_that_is_kept(classifier):
+    report = compress(classifier, "--prune=flops:0.9,keep=t")
+    assert all(axis["kept"] == axis["slices"] for axis in report["axes"])
+    assert "no more can go" in report["refused"]
+
+
+def test_compile_takes_the_same_options(classifier, tmp_path):
+    tamis("compile", classifier / "model.onnx", "-o", tmp_path / "m.so", "--prune=flops:0.6", "--calib", classifier / "x.npy")
+    tamis("compress", classifier / "model.onnx", "-o", tmp_path / "m.onnx", "--prune=flops:0.6", "--calib", classifier / "x.npy")
+    assert_near(ask_tamis(tmp_path / "m.so", {"x": SAMPLES}, tmp_path), ask(tmp_path / "m.onnx", {"x": SAMPLES}))
+    text = tmp_path / "m.ir"
+    tamis("compress", classifier / "model.onnx", "-o", text)
+    assert "main(" in text.read_text()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--prune=flops:0.5"], "needs samples"),
+    (["--prune=half"], "is no goal"),
+    (["--prune=flops:2"], "does not fit"),
+    (["--prune=zeros,often"], "is no option"),
+    (["--prune=budget", "--calib", "x.npy"], "there is no budget"),
+    (["--prune=flops:0.5", "--calib", "x.npy", "--report=r.html"], "JSON"),
+    (["--prune=zeros", "--quantize=int8"], "exclude each other"),
+    (["--prune=zeros", "--labels=y.npy"], "needs samples"),
+])
+def test_what_does_not_fit_is_said(classifier, arguments, words):
+    arguments = [str(classifier / a) if a == "x.npy" else a for a in arguments]
+    assert words in tamis("compress", classifier / "model.onnx", "-o", classifier / "none.onnx", *arguments, code=2)
+    assert not (classifier / "none.onnx").exists()
