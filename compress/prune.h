@@ -18,7 +18,8 @@
 /* A product [rows, k] [k, n] whose right side is constant. */
 typedef struct tm_prune_reader {
     int sink, axis;
-    int observed; /* number of its input among the readers' inputs */
+    int observed; /* number of its input among the observed values */
+    int stream;   /* of what its result is added to; -1: none */
     int64_t k, n;
     int64_t taps;      /* terms of a channel: of a convolution the size of its kernel, else 1 */
     int32_t *class_of; /* by channel */
@@ -46,6 +47,7 @@ typedef struct tm_prune_axis {
 /* The readers' weights once the chosen classes are gone, by reader. */
 typedef struct tm_prune_repair {
     double **matrices; /* [kept k, n]; NULL: as it was cut */
+    int64_t *rows;     /* kept k */
     double **shifts;   /* [n], added to the bias; NULL: none */
     double *errors;    /* share of the energy that is lost all the same; negative: not known */
 } tm_prune_repair;
@@ -62,9 +64,9 @@ typedef struct tm_pruner {
     TM_VECTOR(tm_prune_axis) axes;
     TM_VECTOR(tm_prune_reader) readers;
     TM_VECTOR(tm_prune_cost) costs;
-    int observed_count;
+    TM_VECTOR(int32_t) observed; /* ids of values: what readers read, and are added to */
     tm_prune_repair probes;        /* of each axis alone, by its readers */
-    tm_build whole, observing;     /* the whole model; the same with the readers' inputs; session NULL: not yet */
+    tm_build whole, observing;     /* the whole model; the same with the observed values; session NULL: not yet */
     int first_observed;            /* output */
     tm_quantize_options one_thread; /* for what is timed */
     int32_t slice_count;
@@ -109,6 +111,8 @@ typedef struct tm_moments {
     double *mean; /* [k] */
 } tm_moments;
 /* Runs the samples through the whole model, for readers with wanted[i]. */
+/* Rows [*out_rows, k] of a reader's input: the tensor itself or a copy. */
+const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k, int64_t *out_rows);
 TM_MUST_USE tm_code tm_prune_collect(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_moments *out);
 
 /* ---- prune_order.c ---- */
@@ -124,6 +128,12 @@ void tm_prune_repair_init(const tm_pruner *p, tm_arena *arena, tm_prune_repair *
 TM_MUST_USE tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out);
 /* Cuts the model by the choices and sets the repaired weights. */
 TM_MUST_USE tm_code tm_prune_apply(const tm_pruner *p, tm_pruned *pruned, const tm_prune_repair *repair);
+
+/* ---- prune_refine.c ---- */
+/* Fits repaired weights again, to what the whole model computes where the pruned one has other inputs. */
+TM_MUST_USE tm_code tm_prune_refine(tm_pruner *p, tm_prune_repair *io);
+/* What the result of a reader is added to, beside its bias; NULL: nothing of the same size. */
+tm_value *tm_prune_stream(tm_node *node);
 
 /* ---- prune_choose.c ---- */
 TM_MUST_USE tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report);

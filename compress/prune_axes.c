@@ -97,6 +97,14 @@ static int axis_of(tm_pruner *p, int32_t axis_class, const tm_node *node) {
     return (int)p->axes.count - 1;
 }
 
+static int observe(tm_pruner *p, const tm_value *value) {
+    for (size_t i = 0; i < p->observed.count; i++)
+        if (p->observed.items[i] == value->id)
+            return (int)i;
+    tm_push(p->q.arena, &p->observed, value->id);
+    return (int)p->observed.count - 1;
+}
+
 static void add_reader(tm_pruner *p, const tm_slices *s, int number) {
     const tm_sink *sink = &s->sinks.items[number];
     int32_t first = tm_slices_first(s, sink->x, sink->x_axis);
@@ -117,11 +125,9 @@ static void add_reader(tm_pruner *p, const tm_slices *s, int number) {
     reader.k = sink->x_count * reader.taps;
     reader.n = tm_constant_count(sink->w->constant) / reader.k;
     reader.has_bias = tm_prune_bias(sink->node, &holder, &index) != NULL;
-    reader.observed = p->observed_count;
-    for (size_t r = 0; r < p->readers.count; r++)
-        if (s->sinks.items[p->readers.items[r].sink].x == sink->x)
-            reader.observed = p->readers.items[r].observed;
-    p->observed_count += reader.observed == p->observed_count;
+    reader.observed = observe(p, sink->x);
+    const tm_value *stream = tm_prune_stream(sink->node);
+    reader.stream = stream != NULL ? observe(p, stream) : -1;
     reader.axis = axis_of(p, tm_slices_axis_class(s, first), sink->node);
     tm_push(p->q.arena, &p->readers, reader);
 }

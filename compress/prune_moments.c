@@ -79,9 +79,8 @@ static void see(const window *w, const float *image, int64_t position, float *to
         }
 }
 
-/* The rows of an input: the tensor itself, or a copy. */
-static const float *rows_of(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k,
-                            int64_t *out_rows) {
+const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k,
+                           int64_t *out_rows) {
     int64_t count = 1;
     for (int i = 0; i < x->rank; i++)
         count *= x->dims[i];
@@ -113,7 +112,7 @@ static tm_code collect(tm_quantizer *q, tm_build *build, int64_t sample, void *a
         tm_quantize_borrow_recovery(q, &scratch);
         const tamis_tensor *x = tamis_session_output(build->session, c->p->first_observed + c->p->readers.items[r].observed);
         int64_t k = c->p->readers.items[r].k, rows;
-        const float *data = rows_of(&scratch, node_of(c, (int)r), x, k, &rows);
+        const float *data = tm_prune_rows(&scratch, node_of(c, (int)r), x, k, &rows);
         if (rows > 0)
             tm_algebra_add_moments(c->sums[r], data, rows, k);
         for (int64_t i = 0; i < rows; i++)
@@ -137,18 +136,15 @@ static void finish(const tm_prune_reader *reader, const float *sums, double *mea
     out->rows = rows;
 }
 
-/* A build of the whole model with the readers' inputs as outputs. */
+/* A build of the whole model with the readers' inputs as outputs, and what their results are added to. */
 static tm_code observe(tm_pruner *p) {
     tm_pruned pruned;
     tm_code code = tm_pruned_create(p, &pruned);
     if (code == TM_OK) {
         tm_graph *graph = pruned.loaded.model->main;
         p->first_observed = (int)graph->outputs.count;
-        for (size_t r = 0, next = 0; r < p->readers.count; r++)
-            if (p->readers.items[r].observed == (int)next) {
-                tm_graph_add_output(graph, pruned.slices.sinks.items[p->readers.items[r].sink].x);
-                next++;
-            }
+        for (size_t i = 0; i < p->observed.count; i++)
+            tm_graph_add_output(graph, pruned.loaded.model->values.items[p->observed.items[i]]);
         code = tm_build_create(&p->q, pruned.loaded.model, &p->observing);
     }
     tm_pruned_destroy(&pruned);

@@ -31,9 +31,9 @@ static void pick_rows(const double *from, int64_t step, const int64_t *rows, int
 }
 
 /* Solves for one reader; NULL matrix: it stays as it was cut. */
-static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, const tm_prune_reader *reader,
-                          const tm_node *node, const bool *gone, tm_moments *moments, double **out_matrix,
-                          double **out_shift, double *out_error) {
+static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int number, const tm_node *node,
+                          const bool *gone, tm_moments *moments, tm_prune_repair *out) {
+    const tm_prune_reader *reader = &p->readers.items[number];
     int64_t k = reader->k, n = reader->n, *rows = TM_NEW_ARRAY(scratch, int64_t, k + 1);
     int64_t kept = kept_rows(reader, gone, rows);
     double *w = tm_prune_matrix(scratch, node, k, n), *h = moments->h, ridge = 0, lost = 0;
@@ -61,12 +61,13 @@ static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, cons
     tm_algebra_multiply(product, n, h, k, change, n, k, n, k, 1, 0);
     for (int64_t i = 0; i < k * n; i++)
         lost += product[i] * change[i];
-    *out_error = lost / fmax(reader->energy, 1e-30);
-    *out_matrix = v;
+    out->errors[number] = lost / fmax(reader->energy, 1e-30);
+    out->matrices[number] = v;
+    out->rows[number] = kept;
     if (!reader->has_bias)
         return;
-    *out_shift = TM_NEW_ARRAY(arena, double, n);
-    tm_algebra_multiply(*out_shift, n, moments->mean, k, change, n, 1, n, k, 1, 0);
+    out->shifts[number] = TM_NEW_ARRAY(arena, double, n);
+    tm_algebra_multiply(out->shifts[number], n, moments->mean, k, change, n, 1, n, k, 1, 0);
 }
 
 static tm_code repair_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_prune_repair *out) {
@@ -80,11 +81,9 @@ static tm_code repair_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm
         code = tm_pruned_create(p, &pruned);
         const bool *gone = code == TM_OK ? tm_prune_gone(p, &scratch, &pruned.slices) : NULL;
         for (size_t r = 0; code == TM_OK && r < p->readers.count; r++)
-            if (wanted[r] && moments[r].rows > 0) {
-                const tm_prune_reader *reader = &p->readers.items[r];
-                repair_reader(p, arena, &scratch, reader, pruned.slices.sinks.items[reader->sink].node, gone,
-                              &moments[r], &out->matrices[r], &out->shifts[r], &out->errors[r]);
-            }
+            if (wanted[r] && moments[r].rows > 0)
+                repair_reader(p, arena, &scratch, (int)r, pruned.slices.sinks.items[p->readers.items[r].sink].node,
+                              gone, &moments[r], out);
         tm_pruned_destroy(&pruned);
     }
     tm_arena_deinit(&scratch);
@@ -94,6 +93,7 @@ static tm_code repair_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm
 void tm_prune_repair_init(const tm_pruner *p, tm_arena *arena, tm_prune_repair *out) {
     size_t count = p->readers.count;
     *out = (tm_prune_repair){.matrices = TM_NEW_ARRAY(arena, double *, count + 1),
+                             .rows = TM_NEW_ARRAY(arena, int64_t, count + 1),
                              .shifts = TM_NEW_ARRAY(arena, double *, count + 1),
                              .errors = TM_NEW_ARRAY(arena, double, count + 1)};
     for (size_t r = 0; r < count; r++)
@@ -121,7 +121,7 @@ tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out
         if (any)
             TM_TRY(repair_some(p, arena, wanted, out));
     }
-    return TM_OK;
+    return tm_prune_refine(p, out);
 }
 
 /* ---- into a model ---- */

@@ -83,3 +83,8 @@ void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_s
     library.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, scale, a, (int)a_step, b,
                   (int)b_step, keep, c, (int)c_step);
 }
+
+void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r, bool turned) {
+    library.sgemm(CblasRowMajor, turned ? CblasTrans : CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, 1, a,
+                  (int)(turned ? m : r), b, (int)n, 1, c, (int)n);
+}

@@ -24,5 +24,7 @@ TM_MUST_USE bool tm_algebra_invert(double *h, int64_t k);
 /* c [m, n] = scale * a [m, r] b [r, n] + keep * c; rows are `_step` apart. */
 void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_step, const double *b, int64_t b_step,
                          int64_t m, int64_t n, int64_t r, double scale, double keep);
+/* c [m, n] += a b, a [m, r] or, turned, [r, m]; b [r, n]. */
+void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r, bool turned);
 
 #endif
