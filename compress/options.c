@@ -12,7 +12,7 @@
 #include <string.h>
 
 void tm_compress_options_init(tm_compress_options *options) {
-    *options = (tm_compress_options){.goal = TM_PRUNE_ZEROS, .repair = true, .ridge = 0.01, .multiple = 16};
+    *options = (tm_compress_options){.goal = TM_PRUNE_ZEROS, .repair = true, .blocks = true, .ridge = 0.01, .multiple = 16};
     tm_quantize_options_init(&options->measures);
 }
 
@@ -55,8 +55,10 @@ static bool take_word(tm_arena *arena, const char *word, names *keep, tm_compres
     const char *equals = strchr(word, '=');
     double value = 0;
     if (equals == NULL) {
-        o->repair = strcmp(word, "norepair") != 0 && o->repair;
-        return strcmp(word, "norepair") == 0;
+        bool repair = strcmp(word, "norepair") == 0, blocks = strcmp(word, "noblocks") == 0;
+        o->repair = o->repair && !repair;
+        o->blocks = o->blocks && !blocks;
+        return repair || blocks;
     }
     const char *name = tm_arena_string_n(arena, word, (size_t)(equals - word)), *text = equals + 1;
     if (strcmp(name, "keep") == 0 && *text != 0) {
@@ -87,7 +89,7 @@ tm_code tm_compress_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
         const char *word = tm_arena_string_n(arena, at, size);
         if (at == text ? !take_goal(word, out) : !take_word(arena, word, &keep, out))
             return tm_report(diagnostics, TM_E_USAGE, NULL,
-                             "zeros, budget, flops:0.5 or latency:1.8x, then norepair, ridge=X, multiple=N, "
+                             "zeros, budget, flops:0.5 or latency:1.8x, then noblocks, norepair, ridge=X, multiple=N, "
                              "keep=PART, sweep=N, samples=N, threads=N",
                              "--prune: '%s' is no %s, or its value does not fit", word,
                              at == text ? "goal" : "option");

@@ -23,7 +23,9 @@ typedef struct tm_prune_reader {
     int64_t k, n;
     int64_t taps;      /* terms of a channel: of a convolution the size of its kernel, else 1 */
     int32_t *class_of; /* by channel */
+    int block;    /* the branch that it is part of: axis; -1: none */
     bool has_bias;
+    double *mean_output; /* [n], with the bias; NULL: not known */
     double energy; /* mean square of its outputs, summed over columns; about their mean if it has a bias */
 } tm_prune_reader;
 
@@ -36,6 +38,8 @@ typedef struct tm_prune_axis {
     double pinned;  /* slices besides */
     double *errors; /* by number of classes that are gone: share of the readers' energy that is lost; count + 1 */
     int gone;       /* chosen */
+    bool is_block;  /* a branch of a residual stream, of one slice: that of reader `block` */
+    int block;
     bool unfit;     /* has no moments: stays */
     /* about half of it, alone */
     int probe;           /* classes gone */
@@ -53,9 +57,11 @@ typedef struct tm_prune_repair {
 } tm_prune_repair;
 
 /* What a product or convolution costs: flops times the shares of axes that stay. */
+#define TM_PRUNE_FACTORS 6
 typedef struct tm_prune_cost {
     double flops;
-    int axes[4], count;
+    int32_t value; /* id of the result */
+    int axes[TM_PRUNE_FACTORS], count;
 } tm_prune_cost;
 
 typedef struct tm_pruner {
@@ -101,6 +107,14 @@ double *tm_prune_matrix(tm_arena *arena, const tm_node *node, int64_t k, int64_t
 void tm_prune_set_matrix(tm_node *node, const double *matrix, int64_t k, int64_t n);
 /* The bias that is added to the product: input *out_index of *out_node; NULL: none that is constant. */
 tm_value *tm_prune_bias(tm_node *node, tm_node **out_node, int *out_index);
+
+/* ---- prune_blocks.c ---- */
+/* Adds the branches of residual streams as axes, after the others are known. */
+void tm_prune_find_blocks(tm_pruner *p, const tm_pruned *pruned);
+/* Is the reader part of a branch that goes? */
+bool tm_prune_is_gone(const tm_pruner *p, const tm_prune_reader *reader);
+/* Puts the means of the branches that go in their places. */
+void tm_prune_drop_blocks(const tm_pruner *p, const tm_pruned *pruned);
 
 /* ---- prune_moments.c ---- */
 

@@ -111,7 +111,7 @@ static void add_reader(tm_pruner *p, const tm_slices *s, int number) {
     const int64_t *dims = sink->w->constant->dims;
     tm_node *holder;
     int index;
-    tm_prune_reader reader = {.sink = number, .taps = 1};
+    tm_prune_reader reader = {.sink = number, .taps = 1, .block = -1};
     reader.class_of = TM_NEW_ARRAY(p->q.arena, int32_t, sink->x_count);
     bool any = false;
     for (int64_t i = 0; i < sink->x_count; i++) {
@@ -174,7 +174,7 @@ static void list_classes(tm_pruner *p, int number, const tm_slices *s) {
 bool *tm_prune_gone(const tm_pruner *p, tm_arena *arena, const tm_slices *s) {
     bool *gone = TM_NEW_ARRAY(arena, bool, s->slice_count);
     for (size_t i = 0; i < p->axes.count; i++)
-        for (int k = 0; k < p->axes.items[i].gone; k++)
+        for (int k = 0; k < p->axes.items[i].gone && !p->axes.items[i].is_block; k++)
             gone[p->axes.items[i].classes[k]] = true;
     tm_slices_spare(s, gone);
     return gone;
@@ -258,7 +258,7 @@ void tm_prune_find_axes(tm_pruner *p, const tm_pruned *pruned, const tamis_tenso
     tm_quantize_borrow_recovery(&p->q, &scratch);
     const int64_t *symbols = symbols_of(pruned->loaded.model, &scratch, inputs);
     for (const tm_node *node = pruned->loaded.model->main->first; node != NULL; node = node->next) {
-        tm_prune_cost cost = {.flops = flops_of(node, symbols)};
+        tm_prune_cost cost = {.flops = flops_of(node, symbols), .value = node->outputs[0]->id};
         if (cost.flops == 0)
             continue;
         add_factors(p, s, node->inputs[0], &cost);
@@ -266,5 +266,7 @@ void tm_prune_find_axes(tm_pruner *p, const tm_pruned *pruned, const tamis_tenso
         p->flops += cost.flops;
         tm_push(p->q.arena, &p->costs, cost);
     }
+    if (p->options->blocks)
+        tm_prune_find_blocks(p, pruned);
     tm_arena_deinit(&scratch);
 }

@@ -30,6 +30,8 @@ static bool has_budget(const tm_quantize_options *o) {
 /* How many classes are gone one step further; -1: it is the last. */
 static int next_step(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
     int left = axis->count - gone, step = 1;
+    if (axis->is_block)
+        return gone == 0 && p->readers.items[axis->block].mean_output != NULL ? 1 : -1;
     while (axis->channels == 1 && step < p->options->multiple && step * 8 <= axis->count)
         step *= 2;
     int next = left % step != 0 ? left - left % step : left - step;
@@ -114,6 +116,8 @@ static void descend(tm_pruner *p, double share) {
 
 static int probe_of(const tm_pruner *p, const tm_prune_axis *axis) {
     int gone = 0;
+    if (axis->is_block)
+        return 1;
     while (gone >= 0 && gone < axis->count / 2) {
         int next = next_step(p, axis, gone);
         if (next < 0)
@@ -129,13 +133,14 @@ static tm_code probe(tm_pruner *p, int number) {
     tm_arena scratch;
     tm_divergence d;
     double before = 0, after = 0;
-    if (axis->unfit || axis->probe == 0)
+    if (axis->unfit || axis->probe == 0 ||
+        (axis->is_block && p->readers.items[axis->block].mean_output == NULL))
         return TM_OK;
     tm_arena_init(&scratch);
     tm_quantize_borrow_recovery(&p->q, &scratch);
     tm_prune_repair_init(p, &scratch, &repair);
     for (size_t r = 0; r < p->readers.count; r++)
-        if (p->readers.items[r].axis == number) {
+        if (p->readers.items[r].axis == number && !axis->is_block) {
             repair.matrices[r] = p->probes.matrices[r];
             repair.shifts[r] = p->probes.shifts[r];
         }
@@ -276,12 +281,14 @@ tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repor
     TM_TRY(tm_prune_find_repair(p, p->q.arena, repair));
     for (size_t i = 0; i < p->axes.count; i++) {
         const tm_prune_axis *axis = &p->axes.items[i];
-        double error = 0;
+        double error = axis->is_block ? -1 : 0;
         for (size_t r = 0; r < p->readers.count; r++)
             if (p->readers.items[r].axis == (int)i)
                 error = fmax(error, repair->errors[r]);
         tm_push(p->q.arena, &report->axes,
-                (tm_axis_report){.name = axis->name, .slices = axis->count, .kept = axis->count - axis->gone,
+                (tm_axis_report){.name = axis->name,
+                                 .kind = axis->is_block ? "block" : axis->channels > 1 ? "heads" : "channels",
+                                 .slices = axis->count, .kept = axis->count - axis->gone,
                                  .channels = axis->channels, .error = error, .harm = axis->use});
     }
     return TM_OK;

@@ -66,13 +66,24 @@ bool tm_prune_invert(tm_arena *scratch, double *h, int64_t k) {
     return false;
 }
 
+static void find_mean_output(tm_pruner *p, tm_prune_reader *reader, tm_node *node, const elimination *e) {
+    tm_node *holder;
+    int index;
+    const tm_value *bias = tm_prune_bias(node, &holder, &index);
+    reader->mean_output = TM_NEW_ARRAY(p->q.arena, double, reader->n);
+    tm_algebra_multiply(reader->mean_output, reader->n, e->mean, reader->k, e->w, reader->n, 1, reader->n, reader->k, 1, 0);
+    for (int64_t j = 0; bias != NULL && j < reader->n; j++)
+        reader->mean_output[j] += (double)((const float *)bias->constant->data)[j];
+}
+
 /* False: the moments are of no use. */
 static bool open_reader(tm_pruner *p, tm_arena *scratch, const tm_pruned *pruned, tm_prune_reader *reader,
                         tm_moments *moments, elimination *e) {
     int64_t k = reader->k;
-    const tm_node *node = pruned->slices.sinks.items[reader->sink].node;
+    tm_node *node = pruned->slices.sinks.items[reader->sink].node;
     *e = (elimination){.reader = reader, .node = node, .g = moments->h, .mean = moments->mean};
     e->w = tm_prune_matrix(scratch, node, k, reader->n);
+    find_mean_output(p, reader, node, e);
     tm_prune_damp(e->g, k, 0);
     reader->energy = energy_of(scratch, e->g, e->w, k, reader->n);
     tm_prune_damp(e->g, k, p->options->ridge);
@@ -243,7 +254,8 @@ static tm_code order_axes(tm_pruner *p, tm_arena *scratch, const int *axes, int 
         for (size_t r = 0; r < p->readers.count && !axis->unfit; r++)
             if (p->readers.items[r].axis == axes[i])
                 axis->unfit = !open_reader(p, scratch, &pruned, &p->readers.items[r], &moments[r], &readers[found++]);
-        axis->errors = TM_NEW_ARRAY(p->q.arena, double, axis->count + 1);
+        if (axis->errors == NULL)
+            axis->errors = TM_NEW_ARRAY(p->q.arena, double, axis->count + 1);
         if (!axis->unfit)
             order_axis(p, axis, readers, found);
     }
@@ -258,6 +270,8 @@ static int next_axes(tm_pruner *p, size_t *at, int *axes, bool *wanted) {
     for (; *at < p->axes.count; (*at)++) {
         tm_prune_axis *axis = &p->axes.items[*at];
         int64_t bytes = 0;
+        if (axis->is_block)
+            continue;
         for (size_t r = 0; r < p->readers.count; r++) {
             const tm_prune_reader *reader = &p->readers.items[r];
             if (reader->axis != (int)*at)

@@ -39,6 +39,7 @@ static json_object *of_divergence(const tm_divergence *d) {
 static json_object *of_axis(const tm_axis_report *axis) {
     json_object *to = json_object_new_object();
     add_text(to, "name", axis->name);
+    add_text(to, "kind", axis->kind);
     add_count(to, "slices", axis->slices);
     add_count(to, "kept", axis->kept);
     add_count(to, "channels", axis->channels);

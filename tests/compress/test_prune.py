@@ -393,7 +393,7 @@ def compress(folder, *arguments, code=0):
 
 
 def test_what_is_said_twice_goes_first(classifier):
-    report = compress(classifier, "--prune=flops:0.75,ridge=1e-6")
+    report = compress(classifier, "--prune=flops:0.75,ridge=1e-6,noblocks")
     assert report["flops"] <= 0.75 * report["flops_before"]
     assert report["bytes"] < report["bytes_before"] and report["refused"] is None
     kept = {axis["channels"]: axis["kept"] for axis in report["axes"]}
@@ -404,8 +404,8 @@ def test_what_is_said_twice_goes_first(classifier):
 
 
 def test_repair_makes_up_for_what_went(classifier):
-    plain = compress(classifier, "--prune=flops:0.5,norepair")["divergence"]
-    mended = compress(classifier, "--prune=flops:0.5")["divergence"]
+    plain = compress(classifier, "--prune=flops:0.5,noblocks,norepair")["divergence"]
+    mended = compress(classifier, "--prune=flops:0.5,noblocks")["divergence"]
     assert mended["rms_error"] < 0.7 * plain["rms_error"]
 
 
@@ -427,7 +427,7 @@ def test_as_much_as_the_budget_allows(classifier):
 
 
 def test_a_layer_that_is_kept(classifier):
-    report = compress(classifier, "--prune=flops:0.9,keep=t")
+    report = compress(classifier, "--prune=flops:0.9,keep=t,noblocks")
     assert all(axis["kept"] == axis["slices"] for axis in report["axes"])
     assert "no more can go" in report["refused"]
 
