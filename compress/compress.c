@@ -28,22 +28,22 @@ static int64_t constant_bytes(const tm_model *model) {
     return bytes;
 }
 
-tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, int64_t *out_zeros,
-                      int64_t *out_bytes) {
+tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, tm_load_counts *out_counts) {
     static const char *const passes[] = {"drop_shape_inputs", "fold_constants", "dead_code"};
     tm_pass_options options = {.level = 2, .bisect_limit = -1, .strict_math = p->q.compile->strict_math};
     TM_TRY(tm_quantize_load(&p->q, arena, out));
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
         TM_TRY(tm_passes_run_one(out->model, passes[i], &options));
-    *out_bytes = constant_bytes(out->model);
+    out_counts->bytes = constant_bytes(out->model);
+    out_counts->merged = tm_low_rank_merge(out->model);
     tm_slices_separate(out->model);
-    return tm_prune_zeros(out->model, out_zeros);
+    return tm_prune_zeros(out->model, &out_counts->zeros);
 }
 
 tm_code tm_pruned_create(const tm_pruner *p, tm_pruned *out) {
     tm_arena_init(&out->arena);
     tm_quantize_borrow_recovery(&p->q, &out->arena);
-    TM_TRY(tm_prune_load(p, &out->arena, &out->loaded, &out->zeros, &out->bytes));
+    TM_TRY(tm_prune_load(p, &out->arena, &out->loaded, &out->counts));
     return tm_slices_find(&out->arena, out->loaded.model, &out->slices);
 }
 
@@ -150,7 +150,10 @@ tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
     double start = now();
     tm_pruned pruned = {0};
     TM_TRY(check(&p));
-    TM_TRY(tm_prune_load(&p, arena, &pruned.loaded, &out_report->zeros, &out_report->bytes_before));
+    TM_TRY(tm_prune_load(&p, arena, &pruned.loaded, &pruned.counts));
+    out_report->zeros = pruned.counts.zeros;
+    out_report->merged = pruned.counts.merged;
+    out_report->bytes_before = pruned.counts.bytes;
     TM_TRY(tm_slices_find(arena, pruned.loaded.model, &pruned.slices));
     if (options->goal == TM_PRUNE_RANDOM) {
         TM_TRY(cut_randomly(&p, pruned.loaded.model));

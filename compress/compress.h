@@ -56,6 +56,7 @@ typedef struct tm_compress_report {
     const char *model;
     int64_t samples;
     int64_t zeros; /* classes of slices that were taken out because they add nothing */
+    int64_t merged; /* adapters (LoRA) that are part of the weights now */
     int64_t bytes_before, bytes; /* of all constants */
     double flops_before, flops;  /* of products and convolutions on a sample; 0: not counted */
     double ns_before, ns;        /* of a call on a sample, one thread; 0: not measured */

@@ -79,21 +79,30 @@ typedef struct tm_pruner {
     double flops; /* of the whole */
 } tm_pruner;
 
+/* What loading a model has found. */
+typedef struct tm_load_counts {
+    int64_t bytes;  /* of constants, before */
+    int64_t merged; /* adapters */
+    int64_t zeros;  /* classes of slices */
+} tm_load_counts;
+
 /* A loaded model and its slices. */
 typedef struct tm_pruned {
     tm_arena arena;
     tm_loaded loaded;
     tm_slices slices;
-    int64_t zeros, bytes;
+    tm_load_counts counts;
 } tm_pruned;
 
-/* The model as the quantiser loads it, with constants of *out_bytes, without zero slices (*out_zeros classes);
- * views say no targets. */
-TM_MUST_USE tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, int64_t *out_zeros,
-                                  int64_t *out_bytes);
+/* The model as the quantiser loads it, without zero slices, adapters merged; views say no targets. */
+TM_MUST_USE tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, tm_load_counts *out_counts);
 /* The same in an arena of its own, analysed. Destroy it also after a failure. */
 TM_MUST_USE tm_code tm_pruned_create(const tm_pruner *p, tm_pruned *out);
 void tm_pruned_destroy(tm_pruned *pruned);
+
+/* ---- low_rank_merge.c ---- */
+/* Merges adapters into the products beside them; how many. */
+int64_t tm_low_rank_merge(tm_model *model);
 
 /* ---- prune_axes.c ---- */
 /* Fills axes, readers and costs. `sizes`: the inputs of a sample. */

@@ -53,6 +53,7 @@ void tm_compress_report_json(const tm_compress_report *r, tm_text *out) {
     add_text(to, "model", r->model);
     add_count(to, "samples", r->samples);
     add_count(to, "zero_slices", r->zeros);
+    add_count(to, "merged_adapters", r->merged);
     add_count(to, "bytes_before", r->bytes_before);
     add_count(to, "bytes", r->bytes);
     add_number(to, "flops_before", r->flops_before, r->flops_before > 0);

@@ -32,6 +32,8 @@ static void print_summary(const tm_compress_report *r) {
     fprintf(stderr, "constants %lld -> %lld bytes (%.2fx), %lld zero slices; %.1f s\n",
             (long long)r->bytes_before, (long long)r->bytes,
             r->bytes > 0 ? (double)r->bytes_before / (double)r->bytes : 0, (long long)r->zeros, r->seconds);
+    if (r->merged > 0)
+        fprintf(stderr, "%lld adapters merged into weights\n", (long long)r->merged);
     if (r->flops > 0)
         fprintf(stderr, "flops %.4g -> %.4g (%.2fx)\n", r->flops_before, r->flops, r->flops_before / r->flops);
     if (r->ns > 0)

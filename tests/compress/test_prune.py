@@ -304,6 +304,20 @@ def test_any_slices_may_go(kind, tmp_path):
         assert_near(ask_tamis(small, feeds, tmp_path), ask(small, feeds))
 
 
+def test_adapters_become_part_of_weights(tmp_path):
+    net = Net(6, x=["n", 5, 24])
+    thin = net("Mul", net("MatMul", net("MatMul", "x", net.weights("a", 24, 3)), net.weights("b", 3, 30)),
+               net.constant(np.float32(0.5)))
+    y = net("Add", net("MatMul", "x", net.weights("w", 24, 30)), thin)
+    scaled = net("MatMul", net("Mul", net.constant(np.float32(2)), net("MatMul", y, net.weights("c", 30, 2))),
+                 net.weights("d", 2, 24))
+    net.save(tmp_path / "model.onnx", net("Add", scaled, net("MatMul", y, net.weights("v", 30, 24))))
+    assert "2 adapters" in tamis("compress", tmp_path / "model.onnx", "-o", tmp_path / "small.onnx")
+    assert Counter(shapes_of(tmp_path / "small.onnx")) == Counter([(24, 30), (30, 24)])
+    feeds = {"x": np.random.default_rng(9).normal(size=[2, 5, 24]).astype(np.float32)}
+    assert_near(ask(tmp_path / "small.onnx", feeds), ask(tmp_path / "model.onnx", feeds))
+
+
 # ---- the zoo ----
 
 
