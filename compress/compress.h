@@ -28,6 +28,7 @@ typedef struct tm_compress_options {
     tm_prune_goal goal;
     double amount; /* share that stays; times as fast */
     bool blocks;   /* whole branches of residual streams may go */
+    bool low_rank; /* instead of slices: products by two thin matrices */
     bool repair;   /* least squares for what reads the slices that stay */
     double ridge;  /* added to the moments' diagonal, as a share of its mean */
     int64_t multiple;        /* channels stay in multiples of it, the kernels' tiles */
@@ -45,7 +46,7 @@ TM_MUST_USE tm_code tm_compress_parse(tm_arena *arena, tm_diagnostics *diagnosti
 /* An axis whose slices were looked at: the heads of a layer, the channels between two products. */
 typedef struct tm_axis_report {
     const char *name; /* of the layer that reads it */
-    const char *kind; /* "heads", "channels", or "block": a whole branch of a residual stream */
+    const char *kind; /* "heads", "channels", "block": a whole branch of a residual stream, "rank" */
     int64_t slices, kept;
     int64_t channels; /* of a slice: a head's width, 1 of a channel */
     double error;     /* of that layer's output: share of the mean square that was lost, after repair */

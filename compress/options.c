@@ -56,6 +56,8 @@ static bool take_word(tm_arena *arena, const char *word, names *keep, tm_compres
     double value = 0;
     if (equals == NULL) {
         bool repair = strcmp(word, "norepair") == 0, blocks = strcmp(word, "noblocks") == 0;
+        if (strcmp(word, "lowrank") == 0)
+            return o->low_rank = true;
         o->repair = o->repair && !repair;
         o->blocks = o->blocks && !blocks;
         return repair || blocks;
@@ -89,7 +91,7 @@ tm_code tm_compress_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
         const char *word = tm_arena_string_n(arena, at, size);
         if (at == text ? !take_goal(word, out) : !take_word(arena, word, &keep, out))
             return tm_report(diagnostics, TM_E_USAGE, NULL,
-                             "zeros, budget, flops:0.5 or latency:1.8x, then noblocks, norepair, ridge=X, multiple=N, "
+                             "zeros, budget, flops:0.5 or latency:1.8x, then lowrank, noblocks, norepair, ridge=X, multiple=N, "
                              "keep=PART, sweep=N, samples=N, threads=N",
                              "--prune: '%s' is no %s, or its value does not fit", word,
                              at == text ? "goal" : "option");

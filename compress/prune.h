@@ -25,6 +25,7 @@ typedef struct tm_prune_reader {
     int32_t *class_of; /* by channel */
     int block;    /* the branch that it is part of: axis; -1: none */
     bool has_bias;
+    float *left, *right; /* of a rank: all of [k, rank] and [rank, n], the most important first */
     double *mean_output; /* [n], with the bias; NULL: not known */
     double energy; /* mean square of its outputs, summed over columns; about their mean if it has a bias */
 } tm_prune_reader;
@@ -38,8 +39,9 @@ typedef struct tm_prune_axis {
     double pinned;  /* slices besides */
     double *errors; /* by number of classes that are gone: share of the readers' energy that is lost; count + 1 */
     int gone;       /* chosen */
-    bool is_block;  /* a branch of a residual stream, of one slice: that of reader `block` */
-    int block;
+    bool is_block;  /* a branch of a residual stream, of one slice: that of reader `reader` */
+    bool is_rank;   /* the rank of the weights of reader `reader`: low_rank.c */
+    int reader;
     bool unfit;     /* has no moments: stays */
     /* about half of it, alone */
     int probe;           /* classes gone */
@@ -104,9 +106,22 @@ void tm_pruned_destroy(tm_pruned *pruned);
 /* Merges adapters into the products beside them; how many. */
 int64_t tm_low_rank_merge(tm_model *model);
 
+/* ---- low_rank.c ---- */
+/* Makes an axis of the rank of a reader that was just added. */
+void tm_low_rank_add(tm_pruner *p, int reader, const tm_node *node);
+/* Its factors and errors; `h`: damped moments, all of them; `w`: the weights. */
+void tm_low_rank_order(tm_pruner *p, tm_arena *scratch, tm_prune_axis *axis, double *h, const double *w);
+/* The share of the reader's flops that is left, and the next step down (-1: none). */
+double tm_low_rank_share(const tm_pruner *p, const tm_prune_axis *axis, int gone);
+int tm_low_rank_next(const tm_pruner *p, const tm_prune_axis *axis, int gone);
+/* Two thin products in place of one, where a rank is cut. */
+TM_MUST_USE tm_code tm_low_rank_apply(const tm_pruner *p, const tm_pruned *pruned);
+
 /* ---- prune_axes.c ---- */
 /* Fills axes, readers and costs. `sizes`: the inputs of a sample. */
 void tm_prune_find_axes(tm_pruner *p, const tm_pruned *pruned, const tamis_tensor *inputs);
+/* Do the options say that what has this name stays? */
+bool tm_prune_keeps(const tm_compress_options *options, const char *name);
 /* Which classes are gone under the axes' choices: by class. */
 bool *tm_prune_gone(const tm_pruner *p, tm_arena *arena, const tm_slices *s);
 /* Products' and convolutions' multiplications and additions, for inputs of these sizes. */

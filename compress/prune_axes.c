@@ -79,7 +79,7 @@ static bool is_reader(const tm_sink *sink) {
     }
 }
 
-static bool is_kept(const tm_compress_options *options, const char *name) {
+bool tm_prune_keeps(const tm_compress_options *options, const char *name) {
     for (size_t i = 0; i < options->keep_count; i++)
         if (strstr(name, options->keep[i]) != NULL)
             return true;
@@ -92,7 +92,7 @@ static int axis_of(tm_pruner *p, int32_t axis_class, const tm_node *node) {
             return (int)i;
     const char *name = node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name;
     tm_prune_axis axis = {.name = tm_arena_string(p->q.arena, name), .axis_class = axis_class};
-    axis.unfit = is_kept(p->options, axis.name);
+    axis.unfit = tm_prune_keeps(p->options, axis.name);
     tm_push(p->q.arena, &p->axes, axis);
     return (int)p->axes.count - 1;
 }
@@ -118,18 +118,21 @@ static void add_reader(tm_pruner *p, const tm_slices *s, int number) {
         reader.class_of[i] = tm_slices_class(s, first + (int32_t)i);
         any = any || reader.class_of[i] != 0;
     }
-    if (!any)
+    if (!any && !p->options->low_rank)
         return;
     for (int k = 2; sink->node->op == TM_OP_Conv && k < sink->w->rank; k++)
         reader.taps *= dims[k];
     reader.k = sink->x_count * reader.taps;
     reader.n = tm_constant_count(sink->w->constant) / reader.k;
-    reader.has_bias = tm_prune_bias(sink->node, &holder, &index) != NULL;
+    reader.has_bias = !p->options->low_rank && tm_prune_bias(sink->node, &holder, &index) != NULL;
     reader.observed = observe(p, sink->x);
     const tm_value *stream = tm_prune_stream(sink->node);
     reader.stream = stream != NULL ? observe(p, stream) : -1;
-    reader.axis = axis_of(p, tm_slices_axis_class(s, first), sink->node);
+    if (!p->options->low_rank)
+        reader.axis = axis_of(p, tm_slices_axis_class(s, first), sink->node);
     tm_push(p->q.arena, &p->readers, reader);
+    if (p->options->low_rank)
+        tm_low_rank_add(p, (int)p->readers.count - 1, sink->node);
 }
 
 /* Classes of all readers of the axis, in the order of their slices. */
@@ -174,7 +177,7 @@ static void list_classes(tm_pruner *p, int number, const tm_slices *s) {
 bool *tm_prune_gone(const tm_pruner *p, tm_arena *arena, const tm_slices *s) {
     bool *gone = TM_NEW_ARRAY(arena, bool, s->slice_count);
     for (size_t i = 0; i < p->axes.count; i++)
-        for (int k = 0; k < p->axes.items[i].gone && !p->axes.items[i].is_block; k++)
+        for (int k = 0; k < p->axes.items[i].gone && p->axes.items[i].classes != NULL; k++)
             gone[p->axes.items[i].classes[k]] = true;
     tm_slices_spare(s, gone);
     return gone;
@@ -251,7 +254,7 @@ void tm_prune_find_axes(tm_pruner *p, const tm_pruned *pruned, const tamis_tenso
     for (size_t i = 0; i < s->sinks.count; i++)
         if (is_reader(&s->sinks.items[i]))
             add_reader(p, s, (int)i);
-    for (size_t i = 0; i < p->axes.count; i++)
+    for (size_t i = 0; i < p->axes.count && !p->options->low_rank; i++)
         list_classes(p, (int)i, s);
     tm_arena scratch;
     tm_arena_init(&scratch);
@@ -261,12 +264,18 @@ void tm_prune_find_axes(tm_pruner *p, const tm_pruned *pruned, const tamis_tenso
         tm_prune_cost cost = {.flops = flops_of(node, symbols), .value = node->outputs[0]->id};
         if (cost.flops == 0)
             continue;
-        add_factors(p, s, node->inputs[0], &cost);
-        add_factors(p, s, node->inputs[1], &cost);
+        if (p->options->low_rank) {
+            for (size_t r = 0; r < p->readers.count; r++)
+                if (s->sinks.items[p->readers.items[r].sink].node == node)
+                    cost.axes[cost.count++] = p->readers.items[r].axis;
+        } else {
+            add_factors(p, s, node->inputs[0], &cost);
+            add_factors(p, s, node->inputs[1], &cost);
+        }
         p->flops += cost.flops;
         tm_push(p->q.arena, &p->costs, cost);
     }
-    if (p->options->blocks)
+    if (p->options->blocks && !p->options->low_rank)
         tm_prune_find_blocks(p, pruned);
     tm_arena_deinit(&scratch);
 }

@@ -83,7 +83,7 @@ void tm_prune_find_blocks(tm_pruner *p, const tm_pruned *pruned) {
         bool *of_branch = TM_NEW_ARRAY(&scratch, bool, model->value_count);
         if (find_needed(model, end, branch, needed, of_branch)) {
             tm_prune_axis block = {.name = p->axes.items[reader->axis].name, .axis_class = -1, .count = 1,
-                                   .channels = 1, .block = (int)r, .is_block = true, .harm = -1, .use = -1};
+                                   .channels = 1, .reader = (int)r, .is_block = true, .harm = -1, .use = -1};
             block.errors = TM_NEW_ARRAY(p->q.arena, double, 2);
             block.errors[1] = 1;
             int number = (int)p->axes.count;
@@ -112,7 +112,7 @@ void tm_prune_drop_blocks(const tm_pruner *p, const tm_pruned *pruned) {
         const tm_prune_axis *axis = &p->axes.items[i];
         if (!axis->is_block || axis->gone == 0)
             continue;
-        const tm_prune_reader *reader = &p->readers.items[axis->block];
+        const tm_prune_reader *reader = &p->readers.items[axis->reader];
         int branch = 0;
         tm_node *end = end_of(pruned->slices.sinks.items[reader->sink].node, &branch);
         float *mean = TM_NEW_ARRAY(model->arena, float, reader->n);

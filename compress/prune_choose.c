@@ -30,15 +30,19 @@ static bool has_budget(const tm_quantize_options *o) {
 /* How many classes are gone one step further; -1: it is the last. */
 static int next_step(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
     int left = axis->count - gone, step = 1;
+    if (axis->is_rank)
+        return axis->unfit ? -1 : tm_low_rank_next(p, axis, gone);
     if (axis->is_block)
-        return gone == 0 && p->readers.items[axis->block].mean_output != NULL ? 1 : -1;
+        return gone == 0 && p->readers.items[axis->reader].mean_output != NULL ? 1 : -1;
     while (axis->channels == 1 && step < p->options->multiple && step * 8 <= axis->count)
         step *= 2;
     int next = left % step != 0 ? left - left % step : left - step;
     return axis->unfit || next < 1 ? -1 : axis->count - next;
 }
 
-static double share_of(const tm_prune_axis *axis, int gone) {
+static double share_of(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
+    if (axis->is_rank)
+        return tm_low_rank_share(p, axis, gone);
     double all = axis->pinned + axis->count;
     return (all - gone) / all;
 }
@@ -47,7 +51,7 @@ static double share_of(const tm_prune_axis *axis, int gone) {
 static double cost_now(const tm_pruner *p, const tm_prune_cost *cost) {
     double flops = cost->flops;
     for (int i = 0; i < cost->count; i++)
-        flops *= share_of(&p->axes.items[cost->axes[i]], p->axes.items[cost->axes[i]].gone);
+        flops *= share_of(p, &p->axes.items[cost->axes[i]], p->axes.items[cost->axes[i]].gone);
     return flops;
 }
 
@@ -64,7 +68,7 @@ static double saved_by(const tm_pruner *p, int number, int gone) {
     for (size_t i = 0; i < p->costs.count; i++)
         for (int k = 0; k < p->costs.items[i].count; k++)
             if (p->costs.items[i].axes[k] == number)
-                saved += cost_now(p, &p->costs.items[i]) * (1 - share_of(axis, gone) / share_of(axis, axis->gone));
+                saved += cost_now(p, &p->costs.items[i]) * (1 - share_of(p, axis, gone) / share_of(p, axis, axis->gone));
     return saved;
 }
 
@@ -118,7 +122,7 @@ static int probe_of(const tm_pruner *p, const tm_prune_axis *axis) {
     int gone = 0;
     if (axis->is_block)
         return 1;
-    while (gone >= 0 && gone < axis->count / 2) {
+    while (axis->is_rank ? tm_low_rank_share(p, axis, gone) > 0.55 : gone < axis->count / 2) {
         int next = next_step(p, axis, gone);
         if (next < 0)
             break;
@@ -134,7 +138,7 @@ static tm_code probe(tm_pruner *p, int number) {
     tm_divergence d;
     double before = 0, after = 0;
     if (axis->unfit || axis->probe == 0 ||
-        (axis->is_block && p->readers.items[axis->block].mean_output == NULL))
+        (axis->is_block && p->readers.items[axis->reader].mean_output == NULL))
         return TM_OK;
     tm_arena_init(&scratch);
     tm_quantize_borrow_recovery(&p->q, &scratch);
@@ -281,13 +285,13 @@ tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repor
     TM_TRY(tm_prune_find_repair(p, p->q.arena, repair));
     for (size_t i = 0; i < p->axes.count; i++) {
         const tm_prune_axis *axis = &p->axes.items[i];
-        double error = axis->is_block ? -1 : 0;
+        double error = axis->is_block ? -1 : axis->is_rank && axis->errors != NULL ? axis->errors[axis->gone] : 0;
         for (size_t r = 0; r < p->readers.count; r++)
             if (p->readers.items[r].axis == (int)i)
                 error = fmax(error, repair->errors[r]);
         tm_push(p->q.arena, &report->axes,
                 (tm_axis_report){.name = axis->name,
-                                 .kind = axis->is_block ? "block" : axis->channels > 1 ? "heads" : "channels",
+                                 .kind = axis->is_block ? "block" : axis->is_rank ? "rank" : axis->channels > 1 ? "heads" : "channels",
                                  .slices = axis->count, .kept = axis->count - axis->gone,
                                  .channels = axis->channels, .error = error, .harm = axis->use});
     }

@@ -87,6 +87,8 @@ static bool open_reader(tm_pruner *p, tm_arena *scratch, const tm_pruned *pruned
     tm_prune_damp(e->g, k, 0);
     reader->energy = energy_of(scratch, e->g, e->w, k, reader->n);
     tm_prune_damp(e->g, k, p->options->ridge);
+    if (p->axes.items[reader->axis].is_rank)
+        return moments->rows > 0 && isfinite(reader->energy);
     e->weight = 1 / fmax(reader->energy, 1e-30);
     return moments->rows > 0 && isfinite(reader->energy) && tm_prune_invert(scratch, e->g, k);
 }
@@ -256,7 +258,9 @@ static tm_code order_axes(tm_pruner *p, tm_arena *scratch, const int *axes, int 
                 axis->unfit = !open_reader(p, scratch, &pruned, &p->readers.items[r], &moments[r], &readers[found++]);
         if (axis->errors == NULL)
             axis->errors = TM_NEW_ARRAY(p->q.arena, double, axis->count + 1);
-        if (!axis->unfit)
+        if (!axis->unfit && axis->is_rank)
+            tm_low_rank_order(p, scratch, axis, readers[0].g, readers[0].w);
+        else if (!axis->unfit)
             order_axis(p, axis, readers, found);
     }
     tm_pruned_destroy(&pruned);

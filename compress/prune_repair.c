@@ -112,7 +112,7 @@ tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out
         for (; at < count; at++) {
             const tm_prune_reader *reader = &p->readers.items[at];
             int64_t bytes = reader->k * reader->k * 4;
-            if (p->axes.items[reader->axis].gone == 0 || tm_prune_is_gone(p, reader))
+            if (p->axes.items[reader->axis].gone == 0 || p->axes.items[reader->axis].is_rank || tm_prune_is_gone(p, reader))
                 continue;
             if (any && bytes > left)
                 break;
@@ -182,6 +182,7 @@ tm_code tm_prune_apply(const tm_pruner *p, tm_pruned *pruned, const tm_prune_rep
             set_reader(node, scratch, repair->matrices[r], repair->shifts[r], count / kept[r].count,
                        p->readers.items[r].n, &kept[r]);
     }
+    TM_TRY(tm_low_rank_apply(p, pruned));
     tm_prune_drop_blocks(p, pruned);
     return tm_infer(pruned->loaded.model);
 }

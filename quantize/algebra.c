@@ -16,11 +16,19 @@
 
 typedef void factor_function(const char *triangle, const int *n, double *a, const int *lda, int *info);
 
+typedef void eigen_function(const char *job, const char *triangle, const int *n, double *a, const int *lda, double *values,
+                            double *work, const int *work_size, int *integers, const int *integer_size, int *info);
+typedef void pair_function(const int *type, const char *job, const char *triangle, const int *n, double *a,
+                           const int *lda, double *b, const int *ldb, double *values, double *work,
+                           const int *work_size, int *integers, const int *integer_size, int *info);
+
 static struct {
     __typeof__(cblas_ssyrk) *ssyrk;
     __typeof__(cblas_sgemm) *sgemm;
     __typeof__(cblas_dgemm) *dgemm;
     factor_function *dpotrf, *dpotri;
+    eigen_function *dsyevd;
+    pair_function *dsygvd;
     const char *missing;
 } library;
 
@@ -37,7 +45,9 @@ static void load(void) {
     *(void **)&library.dgemm = dlsym(handle, "cblas_dgemm");
     *(void **)&library.dpotrf = dlsym(handle, "dpotrf_");
     *(void **)&library.dpotri = dlsym(handle, "dpotri_");
-    if (library.ssyrk == NULL || library.sgemm == NULL || library.dgemm == NULL || library.dpotrf == NULL ||
+    *(void **)&library.dsyevd = dlsym(handle, "dsyevd_");
+    *(void **)&library.dsygvd = dlsym(handle, "dsygvd_");
+    if (library.dsyevd == NULL || library.dsygvd == NULL || library.ssyrk == NULL || library.sgemm == NULL || library.dgemm == NULL || library.dpotrf == NULL ||
         library.dpotri == NULL)
         library.missing = "OpenBLAS (" TM_OPENBLAS ") lacks BLAS or LAPACK";
 }
@@ -87,4 +97,22 @@ void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_s
 void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r, bool turned) {
     library.sgemm(CblasRowMajor, turned ? CblasTrans : CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, 1, a,
                   (int)(turned ? m : r), b, (int)n, 1, c, (int)n);
+}
+
+bool tm_algebra_eigen(tm_arena *scratch, double *a, double *b, int64_t k, double *out_values) {
+    const int n = (int)k, second = 2, query = -1;
+    double wanted = 0;
+    int integers_wanted = 0, info = 0;
+    if (b == NULL)
+        library.dsyevd("V", "L", &n, a, &n, out_values, &wanted, &query, &integers_wanted, &query, &info);
+    else
+        library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, &wanted, &query, &integers_wanted, &query, &info);
+    int size = (int)wanted + 1;
+    double *work = TM_NEW_ARRAY(scratch, double, size);
+    int *integers = TM_NEW_ARRAY(scratch, int, integers_wanted + 1);
+    if (b == NULL)
+        library.dsyevd("V", "L", &n, a, &n, out_values, work, &size, integers, &integers_wanted, &info);
+    else
+        library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, work, &size, integers, &integers_wanted, &info);
+    return info == 0;
 }

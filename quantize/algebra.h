@@ -26,5 +26,8 @@ void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_s
                          int64_t m, int64_t n, int64_t r, double scale, double keep);
 /* c [m, n] += a b, a [m, r] or, turned, [r, m]; b [r, n]. */
 void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r, bool turned);
+/* Eigenvalues, ascending, and eigenvectors, rows of `a` afterwards, of a symmetric matrix [k, k]; with `b`, positive
+ * definite, those of a b: x with x^T b x = 1. `b` is overwritten. False: it has none in these digits. */
+TM_MUST_USE bool tm_algebra_eigen(tm_arena *scratch, double *a, double *b, int64_t k, double *out_values);
 
 #endif

@@ -446,6 +446,25 @@ def test_a_layer_that_is_kept(classifier):
     assert "no more can go" in report["refused"]
 
 
+def test_products_of_low_rank_become_thin(tmp_path):
+    net = Net(7, x=["n", 5, 24])
+    y = net("Relu", net.linear("x", "up", 24, 64))
+    y = net("Relu", net.linear(y, "middle", 64, 64))
+    y = net("Gemm", net("ReduceMean", y, net.ints(1), keepdims=0), net.weights("head", 48, 64), net.bias("head.b", 48), transB=1)
+    for name in ("middle", "head"):
+        u, s, v = np.linalg.svd(net.constants[name], full_matrices=False)
+        net.constants[name] = ((u[:, :8] * s[:8]) @ v[:8]).astype(np.float32)
+    net.save(tmp_path / "model.onnx", net("Softmax", y))
+    np.save(tmp_path / "x.npy", SAMPLES)
+    report = compress(tmp_path, "--prune=flops:0.6,lowrank,multiple=8,ridge=1e-6,keep=t0")
+    onnx.checker.check_model(tmp_path / "small.onnx", full_check=True)
+    kept = {axis["name"]: axis["kept"] for axis in report["axes"] if axis["kind"] == "rank"}
+    assert kept["t7"] == 8 and kept["t3"] == 8, kept
+    assert {(64, 8), (8, 48)} <= set(shapes_of(tmp_path / "small.onnx"))
+    assert report["flops"] <= 0.6 * report["flops_before"] and report["bytes"] < 0.8 * report["bytes_before"]
+    assert_near(ask(tmp_path / "small.onnx", {"x": SAMPLES}), ask(tmp_path / "model.onnx", {"x": SAMPLES}), 1e-3)
+
+
 def test_compile_takes_the_same_options(classifier, tmp_path):
     tamis("compile", classifier / "model.onnx", "-o", tmp_path / "m.so", "--prune=flops:0.6", "--calib", classifier / "x.npy")
     tamis("compress", classifier / "model.onnx", "-o", tmp_path / "m.onnx", "--prune=flops:0.6", "--calib", classifier / "x.npy")
