@@ -102,7 +102,7 @@ static tm_code dequantized(tm_node *before, const tm_quantized *q, tm_value **ou
 /* Conv: its bias may be a DequantizeLinear of a constant, which folds later. */
 static tm_code split_dequantized(tm_pass_context *context, tm_node *node) {
     tm_quantized x, w;
-    if (!tm_quantized_find(node->inputs[0], &x) || !is_deep(node, x.integers, node->inputs[1]) ||
+    if (!tm_quantized_find(node->inputs[0], &x) || x.by_row || !is_deep(node, x.integers, node->inputs[1]) ||
         !tm_quantized_weights(node, node->inputs[1], 0, &w) || w.scale->type != TAMIS_TYPE_FLOAT ||
         node->outputs[0]->type != TAMIS_TYPE_FLOAT || !tm_pass_allow(context))
         return TM_OK;
@@ -114,9 +114,10 @@ static tm_code split_dequantized(tm_pass_context *context, tm_node *node) {
     if (bias != NULL)
         TM_TRY(split(node, bias, 0, groups, biases));
     for (int64_t i = 0; i < groups; i++) {
-        tm_quantized image = {images[i], x.scale, x.zero};
+        tm_quantized image = {images[i], x.scale, x.zero, false};
         tm_quantized filters = {rows(node->graph, w.integers, i, groups),
-                                rows(node->graph, w.scale, i, groups), rows(node->graph, w.zero, i, groups)};
+                                rows(node->graph, w.scale, i, groups), rows(node->graph, w.zero, i, groups),
+                                false};
         tm_value *inputs[3] = {NULL, NULL, biases[i]};
         TM_TRY(dequantized(node, &image, &inputs[0]));
         TM_TRY(dequantized(node, &filters, &inputs[1]));
