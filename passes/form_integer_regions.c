@@ -12,7 +12,7 @@
  *     sum (a - z) (W - w) = sum a' v - (z + d) sum v + (K z - sum a) w'        w' = w or w - 128
  *
  * of which all but the first is constant where z is known and w' is zero, as it mostly is; else a number for
- * each row comes to it. The zero points are nodes of the region's body, so that its code knows nothing of
+ * each row comes to it, from the product of its tiles and a column of ones. The zero points are nodes of the region's body, so that its code knows nothing of
  * them. A QuantizeLinear that makes %x for products alone is done where they are packed.
  */
 #include "passes/passes.h"
@@ -28,15 +28,16 @@
 #include <float.h>
 #include <string.h>
 
-/* A left factor and its tiles. */
+/* A left factor, its tiles, and the sums of its rows where a product wants them. */
 typedef struct packed {
     const tm_value *x;
-    tm_value *tiles;
+    tm_value *tiles, *sums;
 } packed;
 
 typedef struct state {
     tm_pass_context *context;
     TM_VECTOR(packed) known;
+    TM_VECTOR(const tm_constant *) ones;
     TM_VECTOR(tm_node *) found;      /* products */
     TM_VECTOR(tm_node *) quantizers; /* of the whole model */
     TM_VECTOR(tm_node *) dynamic;    /* quantisers that find their scale */
@@ -135,11 +136,11 @@ static tm_code unsigned_bytes(tm_node *before, tm_value *x, tm_node **nodes, int
     return TM_OK;
 }
 
-static tm_value *tiles_of(const state *s, const tm_node *product) {
+static packed *find_packed(const state *s, const tm_node *product) {
     for (size_t i = 0; i < s->known.count; i++)
         if (s->known.items[i].x == product->inputs[0] &&
             tm_graph_contains(s->known.items[i].tiles->graph, product->graph))
-            return s->known.items[i].tiles;
+            return &s->known.items[i];
     return NULL;
 }
 
@@ -147,11 +148,11 @@ static tm_code make_tiles(state *s, tm_node *product) {
     tm_value *x = product->inputs[0];
     tm_node *nodes[4], *region;
     int count = 0;
-    if (tiles_of(s, product) != NULL)
+    if (find_packed(s, product) != NULL)
         return TM_OK;
     TM_TRY(unsigned_bytes(product, x, nodes, &count));
     TM_TRY(tm_region_build(s->context->model, "pack", nodes, count, &region));
-    packed entry = {x, region->outputs[0]};
+    packed entry = {x, region->outputs[0], NULL};
     tm_push(s->context->model->arena, &s->known, entry);
     return TM_OK;
 }
@@ -301,15 +302,58 @@ static tm_code take_left_zero(tm_node *product, const int32_t *sums, const int32
     return append(c, TM_OP_Sub, last(&c->own), part->outputs[0]);
 }
 
-/* Takes sum a * w' off. */
-static tm_code take_right_zeros(tm_node *product, const int32_t *zeros, chain *c) {
-    tm_value *x = product->inputs[0], *rows, *sums = last(&c->own);
-    const int64_t one = 1, axis = x->rank - 1;
-    tm_value *axes = tm_value_create_constant(
-        product->graph, NULL, tm_constant_create_i64(product->graph->model->arena, 1, &one, &axis));
-    tm_value *inputs[2] = {tm_match_make_cast(product, x, TAMIS_TYPE_INT32), axes};
-    TM_TRY(tm_match_make(product, TM_OP_ReduceSum, 2, inputs, &rows));
-    TM_TRY(append(c, TM_OP_Mul, rows, constant_i32(product, product->inputs[1]->constant->dims[1], zeros)));
+/* A column of ones, packed; all that are as long share their data. */
+static tm_value *ones(state *s, tm_graph *graph, int64_t count) {
+    tm_arena *arena = s->context->model->arena;
+    const tm_constant *found = NULL;
+    for (size_t i = 0; i < s->ones.count; i++)
+        if (s->ones.items[i]->dims[0] == count)
+            found = s->ones.items[i];
+    if (found == NULL) {
+        int8_t *data = TM_NEW_ARRAY(arena, int8_t, count);
+        memset(data, 1, (size_t)count);
+        found = tm_constant_create(arena, TAMIS_TYPE_INT8, 2, (const int64_t[2]){count, 1}, data);
+        tm_push(arena, &s->ones, found);
+    }
+    return tm_region_tile_weights(graph, tm_value_create_constant(graph, NULL, found), TAMIS_TYPE_INT8);
+}
+
+/* The sum of each row of the left factor, once for all products by it: the product of its tiles and of ones
+ * costs as much as 32 columns, and the bytes need not be stored in another way. */
+static tm_code sum_rows(state *s, tm_node *product, packed *left) {
+    tm_value *x = product->inputs[0];
+    const int64_t depth = product->inputs[1]->constant->dims[0], shift = x->type == TAMIS_TYPE_INT8 ? 128 : 0;
+    tm_node *nodes[2], *region;
+    if (left->sums != NULL)
+        return TM_OK;
+    tm_value *factors[2] = {left->tiles, ones(s, product->graph, depth)};
+    nodes[0] = tm_node_create(product->graph, product, TM_OP_MatMulInteger, NULL, 2, factors);
+    tm_dim dims[TAMIS_MAX_RANK];
+    memcpy(dims, x->dims, (size_t)x->rank * sizeof(*dims));
+    dims[x->rank - 1] = tm_dim_constant(s->context->model->dims, 1);
+    tm_value_set_tensor(tm_node_add_output(nodes[0], NULL), TAMIS_TYPE_INT32, x->rank, dims);
+    if (shift != 0)
+        TM_TRY(binary(product, TM_OP_Sub, nodes[0]->outputs[0],
+                      number_of(product->graph, TAMIS_TYPE_INT32, (double)(shift * depth)), &nodes[1]));
+    TM_TRY(tm_region_build(s->context->model, "tiles", nodes, shift != 0 ? 2 : 1, &region));
+    left->sums = region->outputs[0];
+    return TM_OK;
+}
+
+/* Takes sum a * w' off. Where w' is one number, each row has one, which is multiplied outside of the region.
+ */
+static tm_code take_right_zeros(state *s, tm_node *product, packed *left, const int32_t *zeros, chain *c) {
+    int64_t columns = product->inputs[1]->constant->dims[1];
+    tm_value *sums = last(&c->own), *part;
+    bool one = true;
+    for (int64_t n = 1; n < columns; n++)
+        one = one && zeros[n] == zeros[0];
+    TM_TRY(sum_rows(s, product, left));
+    if (one) {
+        TM_TRY(tm_match_make_pair(product, TM_OP_Mul, left->sums, constant_i32(product, 1, zeros), &part));
+        return append(c, TM_OP_Sub, sums, part);
+    }
+    TM_TRY(append(c, TM_OP_Mul, left->sums, constant_i32(product, columns, zeros)));
     return append(c, TM_OP_Sub, sums, last(&c->own));
 }
 
@@ -335,13 +379,13 @@ static int without_widening(const tm_chain *c) {
 }
 
 /* Makes the product on tiles. */
-static tm_code multiply_tiles(const state *s, tm_node *product, chain *out_chain) {
+static tm_code multiply_tiles(state *s, tm_node *product, chain *out_chain) {
     tm_model *model = s->context->model;
     tm_value *x = product->inputs[0], *weights = product->inputs[1], *result = product->outputs[0];
     int32_t *sums, *zeros;
     bool right = measure_columns(model->arena, weights, tm_infer_input(product, 3), &sums, &zeros);
-    tm_value *factors[2] = {tiles_of(s, product),
-                            tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
+    packed *left = find_packed(s, product);
+    tm_value *factors[2] = {left->tiles, tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
     chain c = {.after = product->next};
     tm_node *core = tm_node_create(product->graph, c.after, TM_OP_MatMulInteger, product->name, 2, factors);
     core->file_index = product->file_index;
@@ -350,7 +394,7 @@ static tm_code multiply_tiles(const state *s, tm_node *product, chain *out_chain
     c.own.nodes[c.own.count++] = core;
     TM_TRY(take_left_zero(product, sums, zeros, &c));
     if (right)
-        TM_TRY(take_right_zeros(product, zeros, &c));
+        TM_TRY(take_right_zeros(s, product, left, zeros, &c));
     tm_rewrite_replace(result, last(&c.own));
     tm_node_remove(product);
     remove_unused(x);
