@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not is_x86(), reason="levels of x86-64")
 
 
 def levels():
-    return kit.levels("x86-64-v3", "x86-64-v4", "x86-64-v4-vnni")
+    return kit.levels("x86-64-v3", "x86-64-v3-vnni", "x86-64-v4", "x86-64-v4-vnni")
 
 
 class Case:
