@@ -12,8 +12,9 @@
  *     sum (a - z) (W - w) = sum a' v - (z + d) sum v + (K z - sum a) w'        w' = w or w - 128
  *
  * of which all but the first is constant where z is known and w' is zero, as it mostly is; else a number for
- * each row comes to it, from the product of its tiles and a column of ones. The zero points are nodes of the region's body, so that its code knows nothing of
- * them. A QuantizeLinear that makes %x for products alone is done where they are packed.
+ * each row comes to it, from the product of its tiles and a column of ones. The zero points are nodes of the
+ * region's body, so that its code knows nothing of them. A QuantizeLinear that makes %x for products alone is
+ * done where they are packed.
  */
 #include "passes/passes.h"
 #include "passes/region_products.h"
