@@ -13,11 +13,12 @@
  *
  * Each query sees at least its own key, beside which a key with -1e4 or less weighs nothing.
  *
- * Where Q, K and V are pairs of quantisers of bytes, attention reads the bytes and computes in integers, unless
- * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. They are signed there, so that
- * the products that make them are alike. Heads are whole words of four bytes, up to 128 bytes. A
- * single query, as the step of a decoder has it, waits for memory and leaves lanes empty: that is float32, and as
- * anywhere else where pairs are of no use they are not applied.
+ * Where Q, K and V are pairs of quantisers of bytes, attention reads the bytes and computes in integers,
+ * unless
+ * --math=strict: then the region, of kind attention_bytes, takes the DequantizeLinear in. They are signed
+ * there, so that the products that make them are alike. Heads are whole words of four bytes, up to 128 bytes.
+ * A single query, as the step of a decoder has it, waits for memory and leaves lanes empty: that is float32,
+ * and as anywhere else where pairs are of no use they are not applied.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -142,9 +143,9 @@ static bool computes_in_bytes(const tm_node *node) {
     for (int i = 0; i < 3; i++)
         if (!tm_pair_is_of_bytes(node->inputs[i]))
             return false;
-    return heads(node, node->inputs[0], "q_num_heads", &count, &size) && size % 4 == 0 && size <= LARGEST_OF_BYTES &&
-           heads(node, node->inputs[2], "kv_num_heads", &count, &value_size) && value_size <= LARGEST_OF_BYTES &&
-           !may_be_one_query(node->inputs[0], node->inputs[1]);
+    return heads(node, node->inputs[0], "q_num_heads", &count, &size) && size % 4 == 0 &&
+           size <= LARGEST_OF_BYTES && heads(node, node->inputs[2], "kv_num_heads", &count, &value_size) &&
+           value_size <= LARGEST_OF_BYTES && !may_be_one_query(node->inputs[0], node->inputs[1]);
 }
 
 /* Removes what nobody reads any more. */
@@ -170,12 +171,13 @@ static void drop_pairs(tm_node *node) {
 
 static tm_value *own_number(const tm_node *node, tamis_type type, double number) {
     tm_graph *graph = node->graph;
-    return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, number));
+    return tm_value_create_constant(graph, NULL,
+                                    tm_constant_create_scalar(graph->model->arena, type, number));
 }
 
-/* A quantiser and a DequantizeLinear of the attention's own, of signed bytes: the same grid with its zero point moved. Their
- * parameters are values of their own too: whether those of two layers are equal by chance must not make two regions of
- * them. */
+/* A quantiser and a DequantizeLinear of the attention's own, of signed bytes: the same grid with its zero
+ * point moved. Their parameters are values of their own too: whether those of two layers are equal by chance
+ * must not make two regions of them. */
 static tm_code widen(tm_node *attention, int i, tm_node **out) {
     tm_value *pair = attention->inputs[i], *bytes = pair->producer->inputs[0];
     const tm_node *quantizer = bytes->producer;
@@ -188,10 +190,12 @@ static tm_code widen(tm_node *attention, int i, tm_node **out) {
     tm_value *inputs[3] = {quantizer->inputs[0], own_number(attention, quantizer->inputs[1]->type, scale),
                            own_number(attention, TAMIS_TYPE_INT8, zero)};
     tm_node *before = quantizer->graph == attention->graph ? quantizer->next : attention;
-    tm_node *copy = tm_node_create(attention->graph, before, TM_OP_QuantizeLinear, quantizer->name, 3, inputs);
+    tm_node *copy =
+        tm_node_create(attention->graph, before, TM_OP_QuantizeLinear, quantizer->name, 3, inputs);
     inputs[0] = tm_node_add_output(copy, NULL);
     TM_TRY(tm_infer_node(attention->graph->model, copy));
-    *out = tm_node_create(attention->graph, attention, TM_OP_DequantizeLinear, pair->producer->name, 3, inputs);
+    *out =
+        tm_node_create(attention->graph, attention, TM_OP_DequantizeLinear, pair->producer->name, 3, inputs);
     tm_value *value = tm_node_add_output(*out, NULL);
     tm_value_set_tensor(value, pair->type, pair->rank, pair->dims);
     tm_node_set_input(attention, i, value);

@@ -2,7 +2,8 @@
  *
  * pair.c: pairs of QuantizeLinear and DequantizeLinear: DQ(Q(%x, %scale, %zero), %scale, %zero).
  *
- * The two must have the same parameters, as numbers or as values: only then does a pair no more than round and cut off.
+ * The two must have the same parameters, as numbers or as values: only then does a pair no more than round
+ * and cut off.
  */
 #include "passes/pair.h"
 
@@ -46,7 +47,8 @@ bool tm_pair_is_of_bytes(const tm_value *value) {
 
 static tm_code make_like(tm_node *before, const tm_node *like, tm_value *scale, tm_value *x, tm_value **out) {
     tm_value *inputs[3] = {x, scale, tm_infer_input(like, 2)};
-    tm_node *node = tm_node_create(before->graph, before, like->op, like->name, inputs[2] != NULL ? 3 : 2, inputs);
+    tm_node *node =
+        tm_node_create(before->graph, before, like->op, like->name, inputs[2] != NULL ? 3 : 2, inputs);
     memcpy(node->attributes, like->attributes,
            (size_t)tm_op_get(like->op)->attribute_count * sizeof(*like->attributes));
     *out = tm_node_add_output(node, NULL);

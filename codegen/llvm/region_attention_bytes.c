@@ -9,27 +9,27 @@
  *     Y      = (sum of weight * v) / (sum of weight) * scale of V - its zero point
  *
  * A unit is one head and up to 128 queries, which go through a tile of at most 128 keys, as many at a time as
- * region_attention.c takes, before the next tile. Queries are in the lanes of scores and softmax. Both sums of
- * weights are exact, and the rounding of a weight is in both: a row sums up to one. Weights are rounded beside the best
- * of their own tile, and tiles are put together in float32 as those of an online softmax, so that a long row loses
- * nothing by its length. All levels have the same tiles, and all that is rounded is done element by element: an answer
- * is the same bits everywhere.
+ * region_attention.c takes, before the next tile. Queries are in the lanes of scores and softmax. Both sums
+ * of weights are exact, and the rounding of a weight is in both: a row sums up to one. Weights are rounded
+ * beside the best of their own tile, and tiles are put together in float32 as those of an online softmax, so
+ * that a long row loses nothing by its length. All levels have the same tiles, and all that is rounded is
+ * done element by element: an answer is the same bits everywhere.
  *
- * Where products read the answer, it is stored as their tiles once it is whole; what is added to by the next tile of keys
- * is float32 as ever, in an output that nobody reads.
+ * Where products read the answer, it is stored as their tiles once it is whole; what is added to by the next
+ * tile of keys is float32 as ever, in an output that nobody reads.
  *
- * exp(x) is a polynomial for exp(x / 8), squared three times. Its error is a hundredth of half a step of 1/255; below
- * the least x that does not round to 0 it stays there.
+ * exp(x) is a polynomial for exp(x / 8), squared three times. Its error is a hundredth of half a step of
+ * 1/255; below the least x that does not round to 0 it stays there.
  */
 #include "codegen/llvm/region_attention_bytes.h"
 
 #include <math.h>
 
-#define MOST_KEYS 128    /* of a tile */
-#define WIDE_HEAD 64     /* heads above have tiles of half as many */
-#define STACK 28672      /* bytes of the buffers */
-#define LEAST -0.78125   /* exp(8 * LEAST) * 255 rounds to 0 */
-#define BIASED 0x1p23    /* a float from here on has its whole number in its low bits */
+#define MOST_KEYS 128  /* of a tile */
+#define WIDE_HEAD 64   /* heads above have tiles of half as many */
+#define STACK 28672    /* bytes of the buffers */
+#define LEAST -0.78125 /* exp(8 * LEAST) * 255 rounds to 0 */
+#define BIASED 0x1p23  /* a float from here on has its whole number in its low bits */
 #define BIAS ((int64_t)0x4b000000)
 #define TAKEN ((int64_t)0x80808080) /* from the left bytes of dots of signed bytes */
 #define ONES ((int64_t)0x01010101)
@@ -190,11 +190,11 @@ static void score_block(tm_region *r, const tm_attention_bytes *a, LLVMValueRef 
     }
 }
 
-/* 255 * exp(8 * x) for x not above 0, as BIASED and the whole number next to it. The terms are those of exp(x) times the
- * eighth root of 255. */
+/* 255 * exp(8 * x) for x not above 0, as BIASED and the whole number next to it. The terms are those of
+ * exp(x) times the eighth root of 255. */
 static LLVMValueRef biased_weight(tm_region *r, LLVMValueRef x) {
-    static const double terms[] = {0.05661299079656601, 0.31617456674575806, 0.9950198531150818, 1.9986381530761719,
-                                   1.9990217685699463};
+    static const double terms[] = {0.05661299079656601, 0.31617456674575806, 0.9950198531150818,
+                                   1.9986381530761719, 1.9990217685699463};
     LLVMValueRef least = tm_splat_f32(r, LEAST), p = tm_splat_f32(r, terms[0]);
     x = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, x, least, ""), x, least, "");
     for (int i = 1; i < 5; i++)
@@ -209,8 +209,8 @@ static LLVMValueRef weight_of(tm_region *r, const tm_attention_bytes *a, LLVMVal
     return biased_weight(r, LLVMBuildFSub(B, x, a->shared.shift[j], ""));
 }
 
-/* Weights of four keys as a word for each query, over scores that were read before. `mask`: of the keys that there
- * are; NULL: all. */
+/* Weights of four keys as a word for each query, over scores that were read before. `mask`: of the keys that
+ * there are; NULL: all. */
 static void weigh_four(tm_region *r, const tm_attention_bytes *a, LLVMValueRef group, LLVMValueRef mask,
                        LLVMValueRef *totals) {
     const tm_attention *s = &a->shared;
@@ -240,7 +240,8 @@ static void weigh_four(tm_region *r, const tm_attention_bytes *a, LLVMValueRef g
 
 static void weigh_words(tm_region *r, const tm_attention_bytes *a, LLVMValueRef count, LLVMValueRef *totals) {
     LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
-    LLVMValueRef whole = LLVMBuildLShr(B, count, tm_int(r, 2), ""), rest = LLVMBuildAnd(B, count, tm_int(r, 3), "");
+    LLVMValueRef whole = LLVMBuildLShr(B, count, tm_int(r, 2), ""),
+                 rest = LLVMBuildAnd(B, count, tm_int(r, 3), "");
     for (int j = 0; j < a->shared.vectors; j++)
         totals[j] = tm_slot(r, LLVMConstNull(words));
     tm_loop group = tm_loop_begin(r, tm_int(r, 0), whole, 1);
@@ -254,10 +255,12 @@ static void weigh_words(tm_region *r, const tm_attention_bytes *a, LLVMValueRef 
         tm_if_end(r, after);
     }
     for (int j = 0; j < a->shared.vectors; j++)
-        totals[j] = LLVMBuildSIToFP(B, LLVMBuildLoad2(B, words, totals[j], ""), tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
+        totals[j] = LLVMBuildSIToFP(B, LLVMBuildLoad2(B, words, totals[j], ""),
+                                    tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
 }
 
-static void weigh_floats(tm_region *r, const tm_attention_bytes *a, LLVMValueRef count, LLVMValueRef *totals) {
+static void weigh_floats(tm_region *r, const tm_attention_bytes *a, LLVMValueRef count,
+                         LLVMValueRef *totals) {
     const tm_attention *s = &a->shared;
     for (int j = 0; j < s->vectors; j++)
         totals[j] = tm_slot(r, tm_splat_f32(r, 0));
@@ -283,9 +286,10 @@ static LLVMValueRef factor(tm_region *r, LLVMValueRef x, LLVMValueRef y) {
     return tm_math(r, "exp", times(r, LLVMBuildFSub(B, x, y, ""), parts));
 }
 
-/* Puts the tile beside those before it: what its sums, and the answer so far, are multiplied by. Behind the last tile
- * that has the quotient by the weights in it. */
-static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMValueRef *best, LLVMValueRef *totals) {
+/* Puts the tile beside those before it: what its sums, and the answer so far, are multiplied by. Behind the
+ * last tile that has the quotient by the weights in it. */
+static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMValueRef *best,
+                        LLVMValueRef *totals) {
     const tm_attention *s = &a->shared;
     LLVMValueRef lowest = tm_splat_f32(r, -INFINITY), zero = tm_splat_f32(r, 0), one = tm_splat_f32(r, 1);
     for (int j = 0; j < s->vectors; j++) {
@@ -294,7 +298,8 @@ static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMVal
             LLVMValueRef before = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->maxima, state_at(r, a, j));
             LLVMValueRef more = LLVMBuildFCmp(B, LLVMRealOGT, best[j], before, "");
             LLVMValueRef now = LLVMBuildSelect(B, more, best[j], before, "");
-            LLVMValueRef base = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOEQ, now, lowest, ""), zero, now, "");
+            LLVMValueRef base =
+                LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOEQ, now, lowest, ""), zero, now, "");
             up = factor(r, best[j], base);
             down = factor(r, before, base);
             tm_store_vector(r, TAMIS_TYPE_FLOAT, now, a->maxima, state_at(r, a, j));
@@ -306,7 +311,8 @@ static void put_factors(tm_region *r, const tm_attention_bytes *a, const LLVMVal
         whole = LLVMBuildSelect(B, a->is_last, whole, one, "");
         tm_store_vector(r, TAMIS_TYPE_FLOAT, up == NULL ? whole : times(r, up, whole), a->factors, at);
         if (down != NULL)
-            tm_store_vector(r, TAMIS_TYPE_FLOAT, times(r, down, whole), a->factors, tm_add(r, at, tm_int(r, s->width)));
+            tm_store_vector(r, TAMIS_TYPE_FLOAT, times(r, down, whole), a->factors,
+                            tm_add(r, at, tm_int(r, s->width)));
     }
 }
 
@@ -379,10 +385,12 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     tm_attention s = {0};
     tm_attention_set_up(r, &s);
     LLVMValueRef batch = tm_operand_dim(r, s.inputs[0], 0), queries = tm_int(r, TM_ATTENTION_BYTES_QUERIES);
-    *out_units = tm_mul(r, tm_mul(r, batch, tm_int(r, s.heads)), tm_ceildiv(r, s.queries, TM_ATTENTION_BYTES_QUERIES));
+    *out_units =
+        tm_mul(r, tm_mul(r, batch, tm_int(r, s.heads)), tm_ceildiv(r, s.queries, TM_ATTENTION_BYTES_QUERIES));
     LLVMValueRef work = tm_mul(r, tm_mul(r, tm_min(r, s.queries, queries), s.keys),
                                tm_int(r, (s.size + s.value_size) / 4 + 16));
-    *out_grain = tm_add(r, LLVMBuildUDiv(B, tm_int(r, 400000), tm_max(r, work, tm_int(r, 1)), ""), tm_int(r, 1));
+    *out_grain =
+        tm_add(r, LLVMBuildUDiv(B, tm_int(r, 400000), tm_max(r, work, tm_int(r, 1)), ""), tm_int(r, 1));
     return TM_OK;
 }
 

@@ -3,15 +3,15 @@
  * region_attention_bytes_products.c: the two products of attention on bytes.
  *
  *     sum[key][lanes]      = sum over d of K[key][d] * (Q[lanes][d] - zero of Q)      queries in the lanes
- *     Y[query][lanes]      = sum over keys of weight[key][query] * V[key][lanes]      columns of V in the lanes
+ *     Y[query][lanes]      = sum over keys of weight[key][query] * V[key][lanes]      columns of V in the
+ * lanes
  *
  * Both are whole numbers below 2^24, so that it does not matter how they come about:
  *
- *     dot products of four bytes    Q is turned in words of four d, K read word by word where it lies; weights are
- *                                   words of four keys, V is packed in such words. The zero of Q times the sum of
- *                                   each row of K is what a key's sum starts with.
- *     all other levels              float32, exactly: Q is turned as floats less their zero, K widened for the
- *                                   keys at hand, V where it is multiplied
+ *     dot products of four bytes    Q is turned in words of four d, K read word by word where it lies;
+ * weights are words of four keys, V is packed in such words. The zero of Q times the sum of each row of K is
+ * what a key's sum starts with. all other levels              float32, exactly: Q is turned as floats less
+ * their zero, K widened for the keys at hand, V where it is multiplied
  *
  * What depends on the query alone moves all its scores alike, and softmax does not see that: the zero of K is
  * never taken off. That of V moves the answer alone.
@@ -59,14 +59,15 @@ LLVMValueRef tm_attention_bytes_row(tm_region *r, const tm_attention_bytes *a, i
 
 /* ---- packing ---- */
 
-/* The sum of bytes of a row of K, as parts that are powers of two long. Sums of unsigned bytes have instructions of their
- * own: so each is 128 more, until the sum is made. */
+/* The sum of bytes of a row of K, as parts that are powers of two long. Sums of unsigned bytes have
+ * instructions of their own: so each is 128 more, until the sum is made. */
 static LLVMValueRef sum_of_row(tm_region *r, LLVMValueRef row, int64_t size) {
     LLVMValueRef sum = tm_emit_i32(r->e, 0);
     for (int64_t at = 0, part = 64; at < size; at += part) {
         while (part > size - at)
             part /= 2;
-        LLVMTypeRef bytes = LLVMVectorType(r->e->i8, (unsigned)part), wide = LLVMVectorType(r->e->i32, (unsigned)part);
+        LLVMTypeRef bytes = LLVMVectorType(r->e->i8, (unsigned)part),
+                    wide = LLVMVectorType(r->e->i32, (unsigned)part);
         LLVMValueRef x = LLVMBuildLoad2(B, bytes, address(r, r->e->i8, row, tm_int(r, at)), "");
         LLVMSetAlignment(x, 1);
         LLVMValueRef lanes[64];
@@ -119,7 +120,8 @@ static void pack_rows(tm_region *r, const tm_attention_bytes *a, LLVMValueRef fi
     tm_loop_end(r, &key);
 }
 
-void tm_attention_bytes_pack(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef count) {
+void tm_attention_bytes_pack(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first,
+                             LLVMValueRef count) {
     if (a->dot == NULL) {
         if (a->padded != a->shared.value_size)
             pack_rows(r, a, first, count);
@@ -130,7 +132,8 @@ void tm_attention_bytes_pack(tm_region *r, const tm_attention_bytes *a, LLVMValu
 }
 
 /* `columns` numbers of 4 bytes of each query at hand, `stride` apart, become columns. */
-static void turn(tm_region *r, const tm_attention_bytes *a, LLVMValueRef rows, int64_t stride, int64_t columns) {
+static void turn(tm_region *r, const tm_attention_bytes *a, LLVMValueRef rows, int64_t stride,
+                 int64_t columns) {
     LLVMValueRef arguments[7] = {rows,
                                  tm_int(r, stride),
                                  a->shared.lanes,
@@ -138,7 +141,8 @@ static void turn(tm_region *r, const tm_attention_bytes *a, LLVMValueRef rows, i
                                  a->turned,
                                  tm_int(r, a->shared.width),
                                  LLVMConstReal(r->e->f32, 1)};
-    tm_emit_call(r->e, columns < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type, arguments, 7);
+    tm_emit_call(r->e, columns < FEW ? "tm_attention_turn_few" : "tm_attention_turn", r->e->void_type,
+                 arguments, 7);
 }
 
 /* The `size` bytes of a row as floats: those of Q less its zero. */
@@ -146,13 +150,16 @@ static void widen(tm_region *r, const tm_attention_bytes *a, LLVMValueRef row, L
     unsigned step = a->shared.size % r->lanes == 0 ? (unsigned)r->lanes : 4;
     LLVMTypeRef real = LLVMVectorType(r->e->f32, step);
     tm_loop d = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), step);
-    LLVMValueRef x = LLVMBuildLoad2(B, LLVMVectorType(r->e->i8, step), address(r, r->e->i8, row, d.index), "");
+    LLVMValueRef x =
+        LLVMBuildLoad2(B, LLVMVectorType(r->e->i8, step), address(r, r->e->i8, row, d.index), "");
     LLVMSetAlignment(x, 1);
     LLVMTypeRef whole = LLVMVectorType(r->e->i32, step);
     x = LLVMBuildSExt(B, x, whole, "");
     if (query) {
-        LLVMValueRef zero = LLVMBuildInsertElement(B, LLVMGetPoison(whole), a->query_zero, tm_emit_i32(r->e, 0), "");
-        x = LLVMBuildSub(B, x, LLVMBuildShuffleVector(B, zero, LLVMGetPoison(whole), LLVMConstNull(whole), ""), "");
+        LLVMValueRef zero =
+            LLVMBuildInsertElement(B, LLVMGetPoison(whole), a->query_zero, tm_emit_i32(r->e, 0), "");
+        x = LLVMBuildSub(B, x,
+                         LLVMBuildShuffleVector(B, zero, LLVMGetPoison(whole), LLVMConstNull(whole), ""), "");
     }
     x = LLVMBuildSIToFP(B, x, real, "");
     LLVMSetAlignment(LLVMBuildStore(B, x, tm_element(r, to, d.index)), 4);
@@ -240,7 +247,8 @@ static void score_in_floats(tm_region *r, const tm_attention_bytes *a, LLVMValue
     for (int j = 0; j < s->vectors; j++)
         q[j] = turned(r, a, d.index, j);
     for (int i = 0; i < s->block; i++) {
-        LLVMValueRef k = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->wide, tm_add(r, d.index, tm_int(r, i * s->size)));
+        LLVMValueRef k =
+            tm_load_splat(r, TAMIS_TYPE_FLOAT, a->wide, tm_add(r, d.index, tm_int(r, i * s->size)));
         for (int j = 0; j < s->vectors; j++)
             LLVMBuildStore(B, tm_fma(r, k, q[j], tm_held(r, sums[i][j])), sums[i][j]);
     }
@@ -250,7 +258,8 @@ static void score_in_floats(tm_region *r, const tm_attention_bytes *a, LLVMValue
             sums[i][j] = tm_held(r, sums[i][j]);
 }
 
-void tm_attention_bytes_score(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first, LLVMValueRef block,
+void tm_attention_bytes_score(tm_region *r, const tm_attention_bytes *a, LLVMValueRef first,
+                              LLVMValueRef block,
                               LLVMValueRef sums[TM_ATTENTION_KEYS][TM_ATTENTION_VECTORS]) {
     (a->dot != NULL ? score_by_dot : score_in_floats)(r, a, first, block, sums);
 }
@@ -270,8 +279,8 @@ static LLVMTypeRef sum_type(tm_region *r, const tm_attention_bytes *a) {
 }
 
 /* Four keys, or one, for the queries from `query` on: sums[a->rows] are those of the left bytes' shift. */
-static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query, LLVMValueRef key,
-                     sums_of sums) {
+static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query,
+                     LLVMValueRef key, sums_of sums) {
     LLVMValueRef x[VECTORS], data = a->values, row = tm_int(r, 0);
     int64_t stride = a->padded;
     if (a->dot == NULL && a->padded == a->shared.value_size) { /* where they lie */
@@ -286,12 +295,13 @@ static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c
         if (a->dot == NULL)
             x[v] = LLVMBuildSIToFP(B, x[v], floats(r), "");
         else if (a->is_signed)
-            LLVMBuildStore(B, a->dot(r, held(r, words(r), sums[a->rows][v]), number(r, SIGNS), x[v]), sums[a->rows][v]);
+            LLVMBuildStore(B, a->dot(r, held(r, words(r), sums[a->rows][v]), number(r, SIGNS), x[v]),
+                           sums[a->rows][v]);
     }
     LLVMValueRef weights = tm_add(r, tm_mul(r, key, tm_int(r, a->shared.width)), query);
     for (int i = 0; i < a->rows; i++) {
-        LLVMValueRef w = tm_load_splat(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_FLOAT, a->shared.scores,
-                                       tm_add(r, weights, tm_int(r, i)));
+        LLVMValueRef w = tm_load_splat(r, a->dot != NULL ? TAMIS_TYPE_INT32 : TAMIS_TYPE_FLOAT,
+                                       a->shared.scores, tm_add(r, weights, tm_int(r, i)));
         if (a->is_signed)
             w = LLVMBuildXor(B, w, number(r, SIGNS), "");
         for (int v = 0; v < c->vectors; v++) {
@@ -340,9 +350,10 @@ static void store_answer(tm_region *r, const tm_attention_bytes *a, LLVMValueRef
 }
 
 /* What the tile adds to the answer of query number `query` of those at hand. */
-static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query, sums_of sums,
-                    int i) {
-    LLVMValueRef own = own_query(r, a, query), row = tm_element(r, a->shared.out, tm_attention_row(r, &a->shared, 3, own));
+static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query,
+                    sums_of sums, int i) {
+    LLVMValueRef own = own_query(r, a, query),
+                 row = tm_element(r, a->shared.out, tm_attention_row(r, &a->shared, 3, own));
     LLVMValueRef up = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, query), down = NULL;
     if (!a->single)
         down = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, tm_add(r, query, tm_int(r, a->shared.width)));
@@ -372,7 +383,8 @@ static void mix_tile(tm_region *r, const tm_attention_bytes *a, const columns *c
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), a->dot != NULL ? tm_ceildiv(r, count, 4) : count, 1);
     add_keys(r, a, c, query, key.index, sums);
     tm_loop_end(r, &key);
-    /* The last query is repeated behind it: from the last row on, so that none is read when it was added to. */
+    /* The last query is repeated behind it: from the last row on, so that none is read when it was added to.
+     */
     for (int i = 0; i < a->rows; i++) {
         LLVMValueRef own = tm_add(r, query, tm_int(r, i));
         LLVMBasicBlockRef after = a->single ? NULL : tm_if_begin(r, tm_less(r, own, a->shared.lanes));
@@ -403,7 +415,8 @@ static void mix_groups(tm_region *r, const tm_attention_bytes *a, int64_t *first
 
 void tm_attention_bytes_mix(tm_region *r, const tm_attention_bytes *a, LLVMValueRef count) {
     int64_t vectors = a->padded / r->lanes, rest = vectors % 3, first = 0;
-    int64_t ones = vectors == 1, twos = rest == 0 || ones ? 0 : 3 - rest, threes = (vectors - 2 * twos - ones) / 3;
+    int64_t ones = vectors == 1, twos = rest == 0 || ones ? 0 : 3 - rest,
+            threes = (vectors - 2 * twos - ones) / 3;
     mix_groups(r, a, &first, 3, threes, count);
     mix_groups(r, a, &first, 2, twos, count);
     mix_groups(r, a, &first, 1, ones, count);
