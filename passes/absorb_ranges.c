@@ -8,8 +8,8 @@
  *     %y, %l, %h = Region(..) {kind = "tiles": .., Gelu, ReduceMin, ReduceMax}
  *     %s, %z, %i = tamis.DynamicScale(%l, %h)
  *
- * A pass over memory less, which would be one of the longest around such a product. Products of bytes and norms do
- * that (codegen/llvm/region_range.c).
+ * A pass over memory less, which would be one of the longest around such a product. Products of bytes and
+ * norms do that (codegen/llvm/region_range.c).
  */
 #include "passes/passes.h"
 

@@ -218,7 +218,8 @@ static tm_code split_dynamic(tm_node *dynamic) {
     for (int i = 0; i < dynamic->output_count; i++)
         if (dynamic->outputs[i] != NULL && tm_rewrite_is_output(dynamic->outputs[i]))
             return TM_OK;
-    tm_node *scale = tm_node_create(dynamic->graph, dynamic, TM_OP_DynamicScale, dynamic->name, 1, dynamic->inputs);
+    tm_node *scale =
+        tm_node_create(dynamic->graph, dynamic, TM_OP_DynamicScale, dynamic->name, 1, dynamic->inputs);
     scale->file_index = dynamic->file_index;
     scale->file_path = dynamic->file_path;
     for (int i = 0; i < 3; i++)

@@ -12,8 +12,8 @@
  * meet the attention or convolution whose heads or channels they move. Parameters are one number for all
  * elements, so that they do not move. Bit-exact but for the last: a value is
  * rounded once where it was rounded twice. The bound, with the quantiser behind it, lets nothing through that
- * the first one would cut off by more than its rounding. Models that are written as ONNX keep the pair: engines take a
- * quantised convolution or product by the pair behind it.
+ * the first one would cut off by more than its rounding. Models that are written as ONNX keep the pair:
+ * engines take a quantised convolution or product by the pair behind it.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -122,8 +122,8 @@ static bool bounds_of(const tm_node *node, double *out_low, double *out_high) {
 static tm_code skip_pair(tm_pass_context *context, const tm_node *outer) {
     tm_node *bound = outer->inputs[0]->producer;
     double low, high, step, most, least, outer_low, outer_high, outer_step;
-    if (context->options->strict_math || context->options->onnx_forms || bound == NULL || !bounds_of(bound, &least, &most) ||
-        tm_value_single_user(bound->outputs[0]) != outer)
+    if (context->options->strict_math || context->options->onnx_forms || bound == NULL ||
+        !bounds_of(bound, &least, &most) || tm_value_single_user(bound->outputs[0]) != outer)
         return TM_OK;
     const tm_node *back = maker(bound->inputs[0], TM_OP_DequantizeLinear);
     const tm_node *inner = back != NULL ? maker(back->inputs[0], TM_OP_QuantizeLinear) : NULL;

@@ -9,9 +9,9 @@
  *                   Transpose(Relu(Transpose(x, p)), q)   ->  Relu(x) when q undoes p
  *     dims          Shape(DequantizeLinear(x))            ->  Shape(x) when nothing else reads the result
  *
- * Pairs of transposes are found through any chain of elementwise nodes that only the next one reads, as long as their
- * other operands are single numbers or constants, which are transposed instead (and folded later). That
- * is how a layer of a channels-last framework in a channels-first file sheds its pairs of transposes.
+ * Pairs of transposes are found through any chain of elementwise nodes that only the next one reads, as long
+ * as their other operands are single numbers or constants, which are transposed instead (and folded later).
+ * That is how a layer of a channels-last framework in a channels-first file sheds its pairs of transposes.
  *
  * Comparing dims is comparing pointers, so "the same shape" holds for symbolic shapes too. The nodes that
  * lose their last reader here are dropped by dead_code.
@@ -110,7 +110,8 @@ static tm_value *same_dims_before(const tm_value *value) {
     const tm_node *maker = value->producer;
     for (int i = 0; maker != NULL && i < maker->input_count; i++) {
         tm_value *x = maker->inputs[i];
-        bool same = x != NULL && x->kind == TAMIS_KIND_TENSOR && x->rank == value->rank && !tm_value_is_constant(x);
+        bool same =
+            x != NULL && x->kind == TAMIS_KIND_TENSOR && x->rank == value->rank && !tm_value_is_constant(x);
         for (int k = 0; k < value->rank && same; k++)
             same = x->dims[k] == value->dims[k];
         if (same)
@@ -121,8 +122,9 @@ static tm_value *same_dims_before(const tm_value *value) {
 
 static void read_dims_earlier(tm_pass_context *context, tm_node *node) {
     tm_value *source = NULL;
-    while (node->op == TM_OP_Shape && node->inputs[0]->kind == TAMIS_KIND_TENSOR && only_dims_are_read(node->inputs[0]) &&
-           (source = same_dims_before(node->inputs[0])) != NULL && tm_pass_allow(context))
+    while (node->op == TM_OP_Shape && node->inputs[0]->kind == TAMIS_KIND_TENSOR &&
+           only_dims_are_read(node->inputs[0]) && (source = same_dims_before(node->inputs[0])) != NULL &&
+           tm_pass_allow(context))
         tm_node_set_input(node, 0, source);
 }
 

@@ -255,7 +255,8 @@ static void load_numbers(tm_region *r, tm_contract *c) {
     }
 }
 
-/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end[, i64 which or ptr ranges]). */
+/* void finish(ptr run_and_call, ptr sums, i64 row, i64 rows, i64 column, i64 end[, i64 which or ptr ranges]).
+ */
 static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *tile, LLVMTypeRef type) {
     tm_emit *e = r->e;
     tm_region outer = *r;
@@ -296,7 +297,8 @@ void tm_contract_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_emit *e = r->e;
     LLVMValueRef last = c->ranges.slots != NULL ? c->ranges.slots : c->which;
     unsigned count = last != NULL ? 7 : 6;
-    LLVMTypeRef types[7] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, last != NULL ? LLVMTypeOf(last) : NULL};
+    LLVMTypeRef types[7] = {
+        e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, last != NULL ? LLVMTypeOf(last) : NULL};
     LLVMTypeRef type = LLVMFunctionType(e->void_type, types, count, 0);
     if (c->finish == NULL || c->finish_stride != tile->stride || c->finish_columns != tile->columns)
         emit_finish(r, c, tile, type);

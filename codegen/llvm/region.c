@@ -146,7 +146,8 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
     add_graph(&k, tm_node_graph(node, "body"));
     for (const tm_node *n = tm_node_graph(node, "body")->first; n != NULL; n = n->next)
         if (tm_region_is_coarse(node, n))
-            tm_text_add(&k.text, "~%d", n->outputs[0]->id - tm_node_graph(node, "body")->first->outputs[0]->id);
+            tm_text_add(&k.text, "~%d",
+                        n->outputs[0]->id - tm_node_graph(node, "body")->first->outputs[0]->id);
     if (k.product)
         tm_contract_add_key(e, node, &k.text);
     return tm_text_get(&k.text);

@@ -112,8 +112,8 @@ LLVMValueRef tm_opaque(tm_region *r, LLVMValueRef value);
 /* ---- the region's operands: input i, or output i counted after the inputs ---- */
 /* The input that a value of the body is; -1: it is none. */
 int tm_region_input_number(const tm_graph *body, const tm_value *value);
-/* Has the value one element? Generators read such inputs once, in front of their loops: LLVM does not know that what
- * the loops store lies elsewhere. */
+/* Has the value one element? Generators read such inputs once, in front of their loops: LLVM does not know
+ * that what the loops store lies elsewhere. */
 bool tm_region_is_number(const tm_value *value);
 LLVMValueRef tm_operand_data(tm_region *r, int operand);          /* pointer */
 LLVMValueRef tm_operand_dim(tm_region *r, int operand, int axis); /* i64: constant or read from the frame */
@@ -151,8 +151,9 @@ LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVM
                           unsigned count);
 /* An intrinsic that is not overloaded. */
 LLVMValueRef tm_plain_intrinsic(tm_region *r, const char *name, LLVMValueRef *arguments, unsigned count);
-/* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf", "gelu", "log",
- * "sigmoid", "sin", "cos", and "exp_coarse", "tanh_coarse", "gelu_coarse", "gelu_tanh_coarse", "sigmoid_coarse". */
+/* tm_<name>_f32x<lanes>: "exp", "weight" (exp of what is not above 0, with softer bounds), "tanh", "erf",
+ * "gelu", "log", "sigmoid", "sin", "cos", and "exp_coarse", "tanh_coarse", "gelu_coarse", "gelu_tanh_coarse",
+ * "sigmoid_coarse". */
 LLVMValueRef tm_math(tm_region *r, const char *name, LLVMValueRef x);
 /* Sum or maximum over lanes, in a fixed order; a scalar f32. The maximum may pass a NaN over. */
 LLVMValueRef tm_reduce_add(tm_region *r, LLVMValueRef vector);

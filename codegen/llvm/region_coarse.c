@@ -4,12 +4,14 @@
  *
  *     %g = Gelu(%x)    %m = Mul(%g, 40)    %q: u8 = QuantizeLinear(%m, 1)        %g is, %m is
  *
- * A byte has 255 steps, so that an error of 2^-12 of a value is a sixteenth of a step at most, whatever the scale,
- * which need not be known. It is still that behind operators that scale or bound, each of which may add what it
- * rounds; not behind a sum, whose operands may cancel. Functions whose results are such values are made by shorter
- * polynomials (runtime/math/coarse_f32.inc). Where the result leaves the region, its readers are asked.
+ * A byte has 255 steps, so that an error of 2^-12 of a value is a sixteenth of a step at most, whatever the
+ * scale, which need not be known. It is still that behind operators that scale or bound, each of which may
+ * add what it rounds; not behind a sum, whose operands may cancel. Functions whose results are such values
+ * are made by shorter polynomials (runtime/math/coarse_f32.inc). Where the result leaves the region, its
+ * readers are asked.
  *
- * A function of what the region has quantised is wanted no better: half a step of its operand moves it by more.
+ * A function of what the region has quantised is wanted no better: half a step of its operand moves it by
+ * more.
  */
 #include "codegen/llvm/region.h"
 
@@ -44,7 +46,8 @@ static bool reads_coarsely(const tm_node *region, const tm_node *node, const tm_
     case TM_OP_Reshape:
         return is_coarse(region, node->outputs[0], depth + 1);
     case TM_OP_Div:
-        return node->inputs[0] == value && node->inputs[1] != value && is_coarse(region, node->outputs[0], depth + 1);
+        return node->inputs[0] == value && node->inputs[1] != value &&
+               is_coarse(region, node->outputs[0], depth + 1);
     default:
         return false;
     }
@@ -95,7 +98,8 @@ static bool is_table(const tm_node *region, const tm_node *node) {
 /* Was the value rounded to a byte's steps in this body? */
 static bool was_quantized(const tm_value *value) {
     const tm_node *back = value->producer;
-    const tm_node *quantizer = back != NULL && back->op == TM_OP_DequantizeLinear ? back->inputs[0]->producer : NULL;
+    const tm_node *quantizer =
+        back != NULL && back->op == TM_OP_DequantizeLinear ? back->inputs[0]->producer : NULL;
     return quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear && is_byte(quantizer->outputs[0]);
 }
 

@@ -5,9 +5,9 @@
  *     %y, %l, %h = Region(..) {kind = "tiles": .., %y = Add(..), %l = ReduceMin(%y), %h = ReduceMax(%y)}
  *
  * A quantiser that finds its scale wants both, of a value that was near a moment ago. The entry sets them to
- * infinities, which is what they are of nothing; each task keeps vectors of its own while it runs and joins them
- * with the output in one atomic step at its end. Minimum and maximum are the same in any order, so the answer is
- * the same for any number of threads. NaN is passed over.
+ * infinities, which is what they are of nothing; each task keeps vectors of its own while it runs and joins
+ * them with the output in one atomic step at its end. Minimum and maximum are the same in any order, so the
+ * answer is the same for any number of threads. NaN is passed over.
  */
 #include "codegen/llvm/region.h"
 
@@ -55,7 +55,8 @@ tm_ranges tm_ranges_begin(tm_region *r) {
         if (!tm_region_is_range(r, i))
             continue;
         if (ranges.slots == NULL)
-            ranges.slots = tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), r->node->output_count, 64);
+            ranges.slots =
+                tm_region_alloca(r, tm_vector_type(r, TAMIS_TYPE_FLOAT), r->node->output_count, 64);
         LLVMBuildStore(B, tm_splat(r, nothing(r, i)), slot_of(r, &ranges, i));
     }
     return ranges;
@@ -82,7 +83,9 @@ void tm_ranges_end(tm_region *r, const tm_ranges *ranges) {
         if (!tm_region_is_range(r, i))
             continue;
         LLVMValueRef x = LLVMBuildLoad2(B, tm_vector_type(r, TAMIS_TYPE_FLOAT), slot_of(r, ranges, i), "");
-        LLVMValueRef best = is_maximum(r, i) ? tm_reduce_max(r, x) : LLVMBuildFNeg(B, tm_reduce_max(r, LLVMBuildFNeg(B, x, "")), "");
+        LLVMValueRef best = is_maximum(r, i)
+                                ? tm_reduce_max(r, x)
+                                : LLVMBuildFNeg(B, tm_reduce_max(r, LLVMBuildFNeg(B, x, "")), "");
         LLVMAtomicRMWBinOp op = is_maximum(r, i) ? LLVMAtomicRMWBinOpFMax : LLVMAtomicRMWBinOpFMin;
         (void)LLVMBuildAtomicRMW(B, op, tm_operand_data(r, r->node->input_count + i), best,
                                  LLVMAtomicOrderingMonotonic, 0);

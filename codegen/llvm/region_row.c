@@ -99,7 +99,8 @@ static void set_up(tm_region *r, row *w) {
     const tm_value *out = r->node->outputs[0];
     int64_t nodes = 0;
     for (const tm_node *n = r->body->first; n != NULL; n = n->next) {
-        if (w->norm != NULL && (n->op == TM_OP_ReduceMin || n->op == TM_OP_ReduceMax)) /* of an output's range */
+        if (w->norm != NULL &&
+            (n->op == TM_OP_ReduceMin || n->op == TM_OP_ReduceMax)) /* of an output's range */
             continue;
         nodes++;
         if (tm_op_is_norm(n->op))

@@ -237,9 +237,9 @@ static LLVMValueRef zero_point(tm_region *r, const tm_node *n, LLVMValueRef *x) 
     return n->input_count > 2 && x[2] != NULL ? widen(r, n->inputs[2]->type, x[2]) : NULL;
 }
 
-/* What a quantiser makes of x, less its zero point and not yet rounded: the quotient, which is a division as in
- * runtime/ops/quantize.c, between the bounds of the type. NaN becomes the lowest number. Bounds are whole numbers, so
- * rounding may follow them. `zero`: NULL or the zero point. */
+/* What a quantiser makes of x, less its zero point and not yet rounded: the quotient, which is a division as
+ * in runtime/ops/quantize.c, between the bounds of the type. NaN becomes the lowest number. Bounds are whole
+ * numbers, so rounding may follow them. `zero`: NULL or the zero point. */
 static LLVMValueRef bounded(tm_region *r, const tm_node *n, LLVMValueRef *x, LLVMValueRef zero) {
     bool is_signed = n->outputs[0]->type == TAMIS_TYPE_INT8;
     LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0);
@@ -268,8 +268,8 @@ static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) 
     return LLVMBuildTrunc(B, y, tm_vector_type(r, n->outputs[0]->type), "");
 }
 
-/* What a quantiser in the body makes does not go through bytes, and the zero point that both have is neither added
- * nor taken off. */
+/* What a quantiser in the body makes does not go through bytes, and the zero point that both have is neither
+ * added nor taken off. */
 static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     const tm_node *quantizer = n->inputs[0]->producer;
     LLVMValueRef y, zero = zero_point(r, n, x), added = NULL;

@@ -176,13 +176,14 @@ static inline void w16_tile(tm_w16 *to, int64_t to_row, const tm_w16 *from, int6
     *to = *from;
 }
 
-/* Two to four planes of bytes side by side, as the colours of pixels, which fill no tile; loops that compilers make
- * shuffles of. Returns whether it was that. */
-#define INTERLEAVE(count)                                                                       \
-    static void interleave_##count(uint8_t *restrict to, const uint8_t *restrict from, int64_t distance, int64_t rows) { \
-        for (int64_t r = 0; r < rows; r++)                                                      \
-            for (int64_t c = 0; c < count; c++)                                                 \
-                to[r * count + c] = from[c * distance + r];                                     \
+/* Two to four planes of bytes side by side, as the colours of pixels, which fill no tile; loops that
+ * compilers make shuffles of. Returns whether it was that. */
+#define INTERLEAVE(count)                                                                                \
+    static void interleave_##count(uint8_t *restrict to, const uint8_t *restrict from, int64_t distance, \
+                                   int64_t rows) {                                                       \
+        for (int64_t r = 0; r < rows; r++)                                                               \
+            for (int64_t c = 0; c < count; c++)                                                          \
+                to[r * count + c] = from[c * distance + r];                                              \
     }
 INTERLEAVE(2)
 INTERLEAVE(3)
@@ -191,7 +192,9 @@ INTERLEAVE(4)
 static bool w1_interleaved(uint8_t *to, const uint8_t *from, const plane *p) {
     if (p->columns < 2 || p->columns > 4 || p->to_row != p->columns)
         return false;
-    (p->columns == 2 ? interleave_2 : p->columns == 3 ? interleave_3 : interleave_4)(to, from, p->from_column, p->rows);
+    (p->columns == 2   ? interleave_2
+     : p->columns == 3 ? interleave_3
+                       : interleave_4)(to, from, p->from_column, p->rows);
     return true;
 }
 #define w2_interleaved(to, from, p) false

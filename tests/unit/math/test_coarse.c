@@ -2,8 +2,8 @@
  *
  * test_coarse.c: the functions of runtime/math/coarse_f32.inc keep the bounds that its header promises.
  *
- * Each is swept densely where it is curved and over all exponents; the error is also counted in steps of the finest
- * quantiser whose bytes cover the results, and must stay below a sixteenth of a step.
+ * Each is swept densely where it is curved and over all exponents; the error is also counted in steps of the
+ * finest quantiser whose bytes cover the results, and must stay below a sixteenth of a step.
  */
 #define TM_MATH_COARSE
 #include "runtime/math/math.h"
@@ -79,8 +79,10 @@ static void test_special(void **state) {
             assert_true(isnan(functions[i].ours(tm_f32_of_bits(0xff800000u + payload))));
         }
     assert_true(tm_exp_coarse_f32(INFINITY) >= 0x1p125f && tm_exp_coarse_f32(-INFINITY) <= 0x1p-125f);
-    assert_true(tm_sigmoid_coarse_f32(INFINITY) >= 1 - 0x1p-12f && tm_sigmoid_coarse_f32(-INFINITY) <= 0x1p-125f);
-    assert_true(tm_tanh_coarse_f32(INFINITY) >= 1 - 0x1p-12f && tm_tanh_coarse_f32(-INFINITY) <= -1 + 0x1p-12f);
+    assert_true(tm_sigmoid_coarse_f32(INFINITY) >= 1 - 0x1p-12f &&
+                tm_sigmoid_coarse_f32(-INFINITY) <= 0x1p-125f);
+    assert_true(tm_tanh_coarse_f32(INFINITY) >= 1 - 0x1p-12f &&
+                tm_tanh_coarse_f32(-INFINITY) <= -1 + 0x1p-12f);
     assert_true(tm_gelu_coarse_f32(INFINITY) == INFINITY && fabsf(tm_gelu_coarse_f32(-INFINITY)) <= 0x1p-18f);
     assert_true(tm_gelu_tanh_coarse_f32(INFINITY) == INFINITY &&
                 fabsf(tm_gelu_tanh_coarse_f32(-INFINITY)) <= 0x1p-18f);

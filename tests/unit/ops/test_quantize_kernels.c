@@ -122,7 +122,8 @@ static void dynamic_quantisation(void **state) {
     }
 }
 
-/* DynamicScale finds what DynamicQuantizeLinear does, also of several tensors, of many parts, of none and of NaN. */
+/* DynamicScale finds what DynamicQuantizeLinear does, also of several tensors, of many parts, of none and of
+ * NaN. */
 static void dynamic_scales(void **state) {
     (void)state;
     static const int64_t counts[] = {0, 1, 15, 17, 16384, 16385, 100000, 1100000};
@@ -134,13 +135,15 @@ static void dynamic_scales(void **state) {
             data[k] = (float)random_int(&t, -1000, 3000) / 64;
         if (counts[i] > 20)
             data[counts[i] - 1] = NAN;
-        const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 1, &counts[i], data), *y[3], *s[3];
+        const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 1, &counts[i], data), *y[3],
+                          *s[3];
         const int64_t half = counts[i] / 2, rest = counts[i] - half;
         const tm_constant *parts[] = {tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 1, &half, data),
                                       tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 1, &rest, data + half)};
         assert_int_equal(run_node(&t, new_node(&t, TM_OP_DynamicQuantizeLinear, 3, 1, &x), y), TM_OK);
         for (int count = 1; count <= 2; count++) {
-            assert_int_equal(run_node(&t, new_node(&t, TM_OP_DynamicScale, 3, count, count == 1 ? &x : parts), s), TM_OK);
+            assert_int_equal(
+                run_node(&t, new_node(&t, TM_OP_DynamicScale, 3, count, count == 1 ? &x : parts), s), TM_OK);
             assert_true(number_at(s[0], 0) == number_at(y[1], 0) && number_at(s[1], 0) == number_at(y[2], 0));
             assert_true((float)number_at(s[2], 0) == 1 / (float)number_at(s[0], 0));
         }
