@@ -114,10 +114,10 @@ static tm_code split_dequantized(tm_pass_context *context, tm_node *node) {
     if (bias != NULL)
         TM_TRY(split(node, bias, 0, groups, biases));
     for (int64_t i = 0; i < groups; i++) {
-        tm_quantized image = {images[i], x.scale, x.zero, false};
-        tm_quantized filters = {rows(node->graph, w.integers, i, groups),
-                                rows(node->graph, w.scale, i, groups), rows(node->graph, w.zero, i, groups),
-                                false};
+        tm_quantized image = {.integers = images[i], .scale = x.scale, .zero = x.zero};
+        tm_quantized filters = {.integers = rows(node->graph, w.integers, i, groups),
+                                .scale = rows(node->graph, w.scale, i, groups),
+                                .zero = rows(node->graph, w.zero, i, groups)};
         tm_value *inputs[3] = {NULL, NULL, biases[i]};
         TM_TRY(dequantized(node, &image, &inputs[0]));
         TM_TRY(dequantized(node, &filters, &inputs[1]));
