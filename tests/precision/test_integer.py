@@ -98,6 +98,33 @@ def test_dynamic(tmp_path, runner, depth, columns, right, w_zero):
     assert all((y == answers[0]).all() for y in answers)
 
 
+@pytest.mark.parametrize("depth, columns", [(2, 32), (63, 32), (130, 100)])
+def test_scale_for_each_row(tmp_path, runner, depth, columns):
+    """QDQ in blocks that are whole rows: as tamis quantize writes it. An answer does not depend on the other rows."""
+    random = np.random.default_rng(depth)
+    w = random_bytes(random, np.int8, depth, columns)
+    w_scale = (0.5 + random.random(columns)).astype(np.float32) / 64
+    x = random.standard_normal((max(ROWS), depth)).astype(np.float32) * np.exp(4 * random.standard_normal((max(ROWS), 1))).astype(np.float32)
+    x[3] = 0
+    model = Model([None, depth])
+    model.opset = 21
+    largest = model.add("ReduceMax", model.add("Abs", "x"), np.array([-1]))
+    s = model.add("Max", model.add("Mul", largest, np.float32(1 / 127)), np.float32(1e-30))
+    block = {"axis": -1, "block_size": depth}
+    d = model.add("DequantizeLinear", model.add("QuantizeLinear", "x", s, output_dtype=3, **block), s, **block)
+    model.add("MatMul", d, model.add("DequantizeLinear", w, w_scale, axis=1))
+    artifact = model.compile(tmp_path)
+    scales = np.maximum(np.abs(x).max(1, keepdims=True) * np.float32(1 / 127), np.float32(1e-30))
+    q = np.clip(np.rint(x * (1 / scales)), -128, 127).astype(np.int8)
+    want = integer_product(q, 0, w, 0).astype(np.float32) * scales * w_scale
+    first = run(runner, artifact, levels()[-1], x).reshape(want.shape)
+    for level in levels():
+        for rows in ROWS:
+            y = run(runner, artifact, level, x[:rows], pieces=3).reshape(rows, columns)
+            np.testing.assert_allclose(y, want[:rows], rtol=2e-6, err_msg=f"{level} {rows}")
+            assert (y == first[:rows]).all(), (level, rows, "bits")
+
+
 @pytest.mark.parametrize("width", [40, 64])
 def test_chain(tmp_path, runner, width):
     """Products and norms that store quantised tiles, with other readers of what lies between."""
