@@ -47,7 +47,9 @@ tm_code tm_pruned_create(const tm_pruner *p, tm_pruned *out) {
     return tm_slices_find(&out->arena, out->loaded.model, &out->slices);
 }
 
-void tm_pruned_destroy(tm_pruned *pruned) { tm_arena_deinit(&pruned->arena); }
+void tm_pruned_destroy(tm_pruned *pruned) {
+    tm_arena_deinit(&pruned->arena);
+}
 
 /* Each class that may go does with the chance that is left. */
 static tm_code cut_randomly(const tm_pruner *p, tm_model *model) {
@@ -128,7 +130,8 @@ static tm_code prune(tm_pruner *p, tm_pruned *pruned, tm_compress_report *report
     TM_TRY(look(p));
     report->samples = p->q.sample_count;
     if (p->axes.count == 0) {
-        report->refused = "no axis can be cut: products by constant weights with channels of their own were not found";
+        report->refused =
+            "no axis can be cut: products by constant weights with channels of their own were not found";
         return TM_OK;
     }
     TM_TRY(tm_prune_choose(p, &repair, report));

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * compress.h: compression after training. Pruning takes whole slices (heads, channels) out of a model, so that
- * what is left is an ordinary smaller model.
+ * compress.h: compression after training. Pruning takes whole slices (heads, channels) out of a model, so
+ * that what is left is an ordinary smaller model.
  *
  *     %h = MatMul(%x, %up)        up:   f32[384, 1536]  ->  f32[384, 704]
  *     %g = Gelu(%h + %b)          b:    f32[1536]       ->  f32[704]
  *     %y = MatMul(%g, %down)      down: f32[1536, 384]  ->  f32[704, 384]
  *
- * The way: load as the quantiser does, find which slices go together (slices.h), take out those that are zero,
- * measure what the others carry on the samples, choose under the budget, make up for what was lost by least
- * squares, measure the whole, write.
+ * The way: load as the quantiser does, find which slices go together (slices.h), take out those that are
+ * zero, measure what the others carry on the samples, choose under the budget, make up for what was lost by
+ * least squares, measure the whole, write.
  */
 #ifndef TM_COMPRESS_COMPRESS_H
 #define TM_COMPRESS_COMPRESS_H
@@ -26,11 +26,11 @@ typedef enum tm_prune_goal {
 
 typedef struct tm_compress_options {
     tm_prune_goal goal;
-    double amount; /* share that stays; times as fast */
-    bool blocks;   /* whole branches of residual streams may go */
-    bool low_rank; /* instead of slices: products by two thin matrices */
-    bool repair;   /* least squares for what reads the slices that stay */
-    double ridge;  /* added to the moments' diagonal, as a share of its mean */
+    double amount;           /* share that stays; times as fast */
+    bool blocks;             /* whole branches of residual streams may go */
+    bool low_rank;           /* instead of slices: products by two thin matrices */
+    bool repair;             /* least squares for what reads the slices that stay */
+    double ridge;            /* added to the moments' diagonal, as a share of its mean */
     int64_t multiple;        /* channels stay in multiples of it, the kernels' tiles */
     const char *const *keep; /* parts of names of layers whose slices stay */
     size_t keep_count;
@@ -56,8 +56,8 @@ typedef struct tm_axis_report {
 typedef struct tm_compress_report {
     const char *model;
     int64_t samples;
-    int64_t zeros; /* classes of slices that were taken out because they add nothing */
-    int64_t merged; /* adapters (LoRA) that are part of the weights now */
+    int64_t zeros;               /* classes of slices that were taken out because they add nothing */
+    int64_t merged;              /* adapters (LoRA) that are part of the weights now */
     int64_t bytes_before, bytes; /* of all constants */
     double flops_before, flops;  /* of products and convolutions on a sample; 0: not counted */
     double ns_before, ns;        /* of a call on a sample, one thread; 0: not measured */

@@ -4,14 +4,15 @@
  *
  *     %y = MatMul(%x, %W)     ->     %t = MatMul(%x, %A)  %y = MatMul(%t, %B)      A [k, r], B [r, n]
  *
- * Of all matrices of rank r, A B is the one that changes the layer's outputs the least on the samples: not W but
- * H^(1/2) W is cut off at its r largest singular values, H the moments of the inputs. Whichever side is smaller:
+ * Of all matrices of rank r, A B is the one that changes the layer's outputs the least on the samples: not W
+ * but H^(1/2) W is cut off at its r largest singular values, H the moments of the inputs. Whichever side is
+ * smaller:
  *
  *     n < k     v: eigenvectors of W^T H W                   A = W v      B = v^T
  *     else      z: eigenvectors of (W W^T) H, z^T H z = 1    A = z        B = z^T H W
  *
- * What a rank loses is the sum of the eigenvalues left out. The rank is an axis like others: measured at about
- * half of the flops, and chosen by time saved per harm. Two products that are no cheaper are no step.
+ * What a rank loses is the sum of the eigenvalues left out. The rank is an axis like others: measured at
+ * about half of the flops, and chosen by time saved per harm. Two products that are no cheaper are no step.
  */
 #include "compress/prune.h"
 
@@ -24,15 +25,22 @@ void tm_low_rank_add(tm_pruner *p, int number, const tm_node *node) {
     tm_prune_reader *reader = &p->readers.items[number];
     const char *name = node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name;
     int64_t rank = reader->k < reader->n ? reader->k : reader->n;
-    tm_prune_axis axis = {.name = tm_arena_string(p->q.arena, name), .axis_class = -1, .count = (int)rank,
-                          .channels = 1, .is_rank = true, .reader = number, .harm = -1, .use = -1};
+    tm_prune_axis axis = {.name = tm_arena_string(p->q.arena, name),
+                          .axis_class = -1,
+                          .count = (int)rank,
+                          .channels = 1,
+                          .is_rank = true,
+                          .reader = number,
+                          .harm = -1,
+                          .use = -1};
     axis.unfit = node->op == TM_OP_Conv || tm_prune_keeps(p->options, axis.name);
     reader->axis = (int)p->axes.count;
     tm_push(p->q.arena, &p->axes, axis);
 }
 
 /* Eigenvectors are rows of `vectors`, ascending: the last is the most important. */
-static void keep_factors(tm_pruner *p, tm_prune_axis *axis, const double *left, const double *right, const double *values) {
+static void keep_factors(tm_pruner *p, tm_prune_axis *axis, const double *left, const double *right,
+                         const double *values) {
     tm_prune_reader *reader = &p->readers.items[axis->reader];
     int64_t k = reader->k, n = reader->n, rank = axis->count;
     reader->left = TM_NEW_ARRAY(p->q.arena, float, k *rank);
@@ -80,7 +88,9 @@ void tm_low_rank_order(tm_pruner *p, tm_arena *scratch, tm_prune_axis *axis, dou
     keep_factors(p, axis, transposed(scratch, square, k, k), right, values);
 }
 
-static int64_t rank_of(const tm_prune_axis *axis, int gone) { return axis->count - gone; }
+static int64_t rank_of(const tm_prune_axis *axis, int gone) {
+    return axis->count - gone;
+}
 
 double tm_low_rank_share(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
     const tm_prune_reader *reader = &p->readers.items[axis->reader];
@@ -98,7 +108,8 @@ int tm_low_rank_next(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
     return rank > 0 ? axis->count - (int)rank : -1;
 }
 
-static tm_value *part_of(tm_model *model, const char *name, const float *from, int64_t rows, int64_t columns, int64_t step) {
+static tm_value *part_of(tm_model *model, const char *name, const float *from, int64_t rows, int64_t columns,
+                         int64_t step) {
     float *data = TM_NEW_ARRAY(model->arena, float, rows *columns);
     int64_t *dims = TM_NEW_ARRAY(model->arena, int64_t, 2);
     for (int64_t i = 0; i < rows; i++)
@@ -119,7 +130,8 @@ tm_code tm_low_rank_apply(const tm_pruner *p, const tm_pruned *pruned) {
         const tm_prune_reader *reader = &p->readers.items[axis->reader];
         tm_node *node = pruned->slices.sinks.items[reader->sink].node;
         int64_t rank = rank_of(axis, axis->gone);
-        tm_value *left = part_of(model, node->inputs[1]->name, reader->left, reader->k, rank, axis->count), *thin;
+        tm_value *left = part_of(model, node->inputs[1]->name, reader->left, reader->k, rank, axis->count),
+                 *thin;
         tm_value *right = part_of(model, node->inputs[1]->name, reader->right, rank, reader->n, reader->n);
         TM_TRY(tm_match_make_pair(node, TM_OP_MatMul, node->inputs[0], left, &thin));
         tm_node_set_input(node, 0, thin);

@@ -5,9 +5,9 @@
  *     %y = MatMul(%x, %W) + scale * MatMul(MatMul(%x, %A), %B)      ->      %y = MatMul(%x, %W')
  *     W' = W + scale * A B
  *
- * LoRA is exported so when it was not merged before. Three products become one, and the thin ones, which run far
- * below the speed of the thick one, are gone; answers differ by rounding. It is done where the file gets no
- * larger than before: W is read by this product alone. Products of constants by constants fold elsewhere.
+ * LoRA is exported so when it was not merged before. Three products become one, and the thin ones, which run
+ * far below the speed of the thick one, are gone; answers differ by rounding. It is done where the file gets
+ * no larger than before: W is read by this product alone. Products of constants by constants fold elsewhere.
  */
 #include "compress/prune.h"
 

@@ -12,7 +12,8 @@
 #include <string.h>
 
 void tm_compress_options_init(tm_compress_options *options) {
-    *options = (tm_compress_options){.goal = TM_PRUNE_ZEROS, .repair = true, .blocks = true, .ridge = 0.01, .multiple = 16};
+    *options = (tm_compress_options){
+        .goal = TM_PRUNE_ZEROS, .repair = true, .blocks = true, .ridge = 0.01, .multiple = 16};
     tm_quantize_options_init(&options->measures);
 }
 
@@ -21,7 +22,8 @@ static bool parse_number(const char *text, const char *unit, double low, double 
     char *end;
     errno = 0;
     double value = strtod(text, &end);
-    if (end == text || errno != 0 || (*end != 0 && strcmp(end, unit) != 0) || !(value >= low && value <= high))
+    if (end == text || errno != 0 || (*end != 0 && strcmp(end, unit) != 0) ||
+        !(value >= low && value <= high))
         return false;
     *out = value;
     return true;
@@ -90,11 +92,11 @@ tm_code tm_compress_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
         size_t size = strcspn(at, ",");
         const char *word = tm_arena_string_n(arena, at, size);
         if (at == text ? !take_goal(word, out) : !take_word(arena, word, &keep, out))
-            return tm_report(diagnostics, TM_E_USAGE, NULL,
-                             "zeros, budget, flops:0.5 or latency:1.8x, then lowrank, noblocks, norepair, ridge=X, multiple=N, "
-                             "keep=PART, sweep=N, samples=N, threads=N",
-                             "--prune: '%s' is no %s, or its value does not fit", word,
-                             at == text ? "goal" : "option");
+            return tm_report(
+                diagnostics, TM_E_USAGE, NULL,
+                "zeros, budget, flops:0.5 or latency:1.8x, then lowrank, noblocks, norepair, ridge=X, multiple=N, "
+                "keep=PART, sweep=N, samples=N, threads=N",
+                "--prune: '%s' is no %s, or its value does not fit", word, at == text ? "goal" : "option");
         at = at[size] == ',' ? at + size + 1 : NULL;
     }
     out->keep = keep.items;

@@ -3,8 +3,8 @@
  * prune.h: what the files of structured pruning share.
  *
  * An axis here is a set of axes that are cut alike: the 1536 channels of a layer wherever they stand. Its
- * readers are the products and convolutions by constant weights that sum over it. A model that is loaded again
- * has the same slices, sinks, axes and readers, in the same order, since all of it is deterministic.
+ * readers are the products and convolutions by constant weights that sum over it. A model that is loaded
+ * again has the same slices, sinks, axes and readers, in the same order, since all of it is deterministic.
  */
 #ifndef TM_COMPRESS_PRUNE_H
 #define TM_COMPRESS_PRUNE_H
@@ -23,7 +23,7 @@ typedef struct tm_prune_reader {
     int64_t k, n;
     int64_t taps;      /* terms of a channel: of a convolution the size of its kernel, else 1 */
     int32_t *class_of; /* by channel */
-    int block;    /* the branch that it is part of: axis; -1: none */
+    int block;         /* the branch that it is part of: axis; -1: none */
     bool has_bias;
     float *left, *right; /* of a rank: all of [k, rank] and [rank, n], the most important first */
     double *mean_output; /* [n], with the bias; NULL: not known */
@@ -36,18 +36,19 @@ typedef struct tm_prune_axis {
     int64_t channels; /* of a slice */
     int32_t *classes; /* those that may go, then in the order in which they do */
     int count;
-    double pinned;  /* slices besides */
-    double *errors; /* by number of classes that are gone: share of the readers' energy that is lost; count + 1 */
-    int gone;       /* chosen */
-    bool is_block;  /* a branch of a residual stream, of one slice: that of reader `reader` */
-    bool is_rank;   /* the rank of the weights of reader `reader`: low_rank.c */
+    double pinned; /* slices besides */
+    double *
+        errors; /* by number of classes that are gone: share of the readers' energy that is lost; count + 1 */
+    int gone;   /* chosen */
+    bool is_block; /* a branch of a residual stream, of one slice: that of reader `reader` */
+    bool is_rank;  /* the rank of the weights of reader `reader`: low_rank.c */
     int reader;
-    bool unfit;     /* has no moments: stays */
+    bool unfit; /* has no moments: stays */
     /* about half of it, alone */
-    int probe;           /* classes gone */
-    double harm;         /* of the model's outputs: square error over square; negative: not measured */
-    double ns_per_flop;  /* that were saved; 0: not measured */
-    double use;          /* of the budget; negative: not measured */
+    int probe;          /* classes gone */
+    double harm;        /* of the model's outputs: square error over square; negative: not measured */
+    double ns_per_flop; /* that were saved; 0: not measured */
+    double use;         /* of the budget; negative: not measured */
 } tm_prune_axis;
 
 /* The readers' weights once the chosen classes are gone, by reader. */
@@ -73,9 +74,9 @@ typedef struct tm_pruner {
     TM_VECTOR(tm_prune_reader) readers;
     TM_VECTOR(tm_prune_cost) costs;
     TM_VECTOR(int32_t) observed; /* ids of values: what readers read, and are added to */
-    tm_prune_repair probes;        /* of each axis alone, by its readers */
-    tm_build whole, observing;     /* the whole model; the same with the observed values; session NULL: not yet */
-    int first_observed;            /* output */
+    tm_prune_repair probes;      /* of each axis alone, by its readers */
+    tm_build whole, observing; /* the whole model; the same with the observed values; session NULL: not yet */
+    int first_observed;        /* output */
     tm_quantize_options one_thread; /* for what is timed */
     int32_t slice_count;
     double flops; /* of the whole */
@@ -97,7 +98,8 @@ typedef struct tm_pruned {
 } tm_pruned;
 
 /* The model as the quantiser loads it, without zero slices, adapters merged; views say no targets. */
-TM_MUST_USE tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out, tm_load_counts *out_counts);
+TM_MUST_USE tm_code tm_prune_load(const tm_pruner *p, tm_arena *arena, tm_loaded *out,
+                                  tm_load_counts *out_counts);
 /* The same in an arena of its own, analysed. Destroy it also after a failure. */
 TM_MUST_USE tm_code tm_pruned_create(const tm_pruner *p, tm_pruned *out);
 void tm_pruned_destroy(tm_pruned *pruned);
@@ -150,13 +152,15 @@ typedef struct tm_moments {
 } tm_moments;
 /* Runs the samples through the whole model, for readers with wanted[i]. */
 /* Rows [*out_rows, k] of a reader's input: the tensor itself or a copy. */
-const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k, int64_t *out_rows);
+const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k,
+                           int64_t *out_rows);
 TM_MUST_USE tm_code tm_prune_collect(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_moments *out);
 
 /* ---- prune_order.c ---- */
 /* Fills the lower triangle and adds a share of the mean to the diagonal. */
 void tm_prune_damp(double *h, int64_t k, double ridge);
-/* h^-1, all of it, of a damped matrix; damped more where it has none in these digits. False: it is no number. */
+/* h^-1, all of it, of a damped matrix; damped more where it has none in these digits. False: it is no number.
+ */
 TM_MUST_USE bool tm_prune_invert(tm_arena *scratch, double *h, int64_t k);
 /* In which order the classes of each axis go, and what is lost. */
 TM_MUST_USE tm_code tm_prune_order(tm_pruner *p);
@@ -179,7 +183,7 @@ TM_MUST_USE tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_co
 /* ---- prune_measure.c ---- */
 /* The model under the choices against the whole one: divergence on `most` samples (0: all), and the time of a
  * call on one thread, each the median over samples; either may be NULL. */
-TM_MUST_USE tm_code tm_prune_measure(tm_pruner *p, const tm_prune_repair *repair, int64_t most, tm_divergence *out,
-                                     double *out_ns_before, double *out_ns);
+TM_MUST_USE tm_code tm_prune_measure(tm_pruner *p, const tm_prune_repair *repair, int64_t most,
+                                     tm_divergence *out, double *out_ns_before, double *out_ns);
 
 #endif

@@ -25,7 +25,8 @@ tm_value *tm_prune_bias(tm_node *node, tm_node **out_node, int *out_index) {
         return NULL;
     }
     tm_value *bias = (*out_node)->inputs[*out_index];
-    return bias != NULL && bias->constant != NULL && bias->rank == 1 && bias->type == TAMIS_TYPE_FLOAT ? bias : NULL;
+    return bias != NULL && bias->constant != NULL && bias->rank == 1 && bias->type == TAMIS_TYPE_FLOAT ? bias
+                                                                                                       : NULL;
 }
 
 /* ---- matrices ---- */
@@ -53,9 +54,9 @@ void tm_prune_set_matrix(tm_node *node, const double *matrix, int64_t k, int64_t
         for (int64_t j = 0; j < n; j++)
             data[turned ? j * k + i : i * n + j] = (float)matrix[i * n + j];
     tm_node_set_input(node, 1,
-                      tm_value_create_constant(node->graph, old->name,
-                                               tm_constant_create(arena, TAMIS_TYPE_FLOAT, old->rank,
-                                                                  old->constant->dims, data)));
+                      tm_value_create_constant(
+                          node->graph, old->name,
+                          tm_constant_create(arena, TAMIS_TYPE_FLOAT, old->rank, old->constant->dims, data)));
 }
 
 /* ---- readers ---- */
@@ -216,7 +217,8 @@ static double flops_of(const tm_node *node, const int64_t *symbols) {
     const tm_value *x = node->inputs[0], *w = node->inputs[1];
     if (node->op == TM_OP_Conv || node->op == TM_OP_ConvTranspose) {
         int64_t wide = 1;
-        const tm_value *runs = node->op == TM_OP_Conv ? node->outputs[0] : x; /* each element meets a filter */
+        const tm_value *runs =
+            node->op == TM_OP_Conv ? node->outputs[0] : x; /* each element meets a filter */
         (void)tm_dim_evaluate(w->dims[0], symbols, &wide);
         return 2 * size_of(runs, symbols) * size_of(w, symbols) / (double)(wide > 0 ? wide : 1);
     }

@@ -4,8 +4,9 @@
  *
  *     %n = LayerNormalization(%x)      %h = ...      %y = MatMul(%h, %down)      %z = Add(%x, %y + bias)
  *
- * When the branch goes, its mean takes its place: %z = Add(%x, mean). A block is an axis of one slice, so that it
- * is measured and chosen like the others; all products that only the branch needs cost nothing without it.
+ * When the branch goes, its mean takes its place: %z = Add(%x, mean). A block is an axis of one slice, so
+ * that it is measured and chosen like the others; all products that only the branch needs cost nothing
+ * without it.
  */
 #include "compress/prune.h"
 
@@ -49,7 +50,8 @@ static void mark_outputs(const tm_model *model, bool *needed) {
 }
 
 /* Values that the model needs without the branch. False: the branch does not come from the stream. */
-static bool find_needed(const tm_model *model, const tm_node *end, int branch, bool *needed, bool *of_branch) {
+static bool find_needed(const tm_model *model, const tm_node *end, int branch, bool *needed,
+                        bool *of_branch) {
     of_branch[end->inputs[branch]->id] = true;
     spread(model, of_branch);
     if (!of_branch[end->inputs[1 - branch]->id])
@@ -82,8 +84,14 @@ void tm_prune_find_blocks(tm_pruner *p, const tm_pruned *pruned) {
         bool *needed = TM_NEW_ARRAY(&scratch, bool, model->value_count);
         bool *of_branch = TM_NEW_ARRAY(&scratch, bool, model->value_count);
         if (find_needed(model, end, branch, needed, of_branch)) {
-            tm_prune_axis block = {.name = p->axes.items[reader->axis].name, .axis_class = -1, .count = 1,
-                                   .channels = 1, .reader = (int)r, .is_block = true, .harm = -1, .use = -1};
+            tm_prune_axis block = {.name = p->axes.items[reader->axis].name,
+                                   .axis_class = -1,
+                                   .count = 1,
+                                   .channels = 1,
+                                   .reader = (int)r,
+                                   .is_block = true,
+                                   .harm = -1,
+                                   .use = -1};
             block.errors = TM_NEW_ARRAY(p->q.arena, double, 2);
             block.errors[1] = 1;
             int number = (int)p->axes.count;
@@ -119,8 +127,9 @@ void tm_prune_drop_blocks(const tm_pruner *p, const tm_pruned *pruned) {
         for (int64_t j = 0; j < reader->n; j++)
             mean[j] = (float)reader->mean_output[j];
         const int64_t *dims = tm_arena_copy(model->arena, &reader->n, sizeof reader->n);
-        tm_node_set_input(end, branch,
-                          tm_value_create_constant(model->main, NULL,
-                                                   tm_constant_create(model->arena, TAMIS_TYPE_FLOAT, 1, dims, mean)));
+        tm_node_set_input(
+            end, branch,
+            tm_value_create_constant(model->main, NULL,
+                                     tm_constant_create(model->arena, TAMIS_TYPE_FLOAT, 1, dims, mean)));
     }
 }

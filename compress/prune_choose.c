@@ -2,17 +2,17 @@
  *
  * prune_choose.c: how much of each axis goes.
  *
- * First each axis is cut alone to about half, repaired, compiled, compared and timed. That gives the harm to the
- * model's outputs per loss of the layer's, and the time per multiplication that is really saved there. Then, step
- * by step, the axis goes down that saves the most time per harm, until the goal is reached; channels in steps
- * of the kernels' tile. The result is repaired and measured as a whole, with all samples.
+ * First each axis is cut alone to about half, repaired, compiled, compared and timed. That gives the harm to
+ * the model's outputs per loss of the layer's, and the time per multiplication that is really saved there.
+ * Then, step by step, the axis goes down that saves the most time per harm, until the goal is reached;
+ * channels in steps of the kernels' tile. The result is repaired and measured as a whole, with all samples.
  *
  *     flops      the steps count multiplications
  *     latency    they count time; what the whole model lacks then is asked for in addition
  *     budget     the deepest cut, found by halving, that the budget allows
  *
- * A goal that is over the budget is refused with what was measured, and the deepest cut within the budget takes
- * its place; that may be none.
+ * A goal that is over the budget is refused with what was measured, and the deepest cut within the budget
+ * takes its place; that may be none.
  */
 #include "compress/prune.h"
 
@@ -68,7 +68,8 @@ static double saved_by(const tm_pruner *p, int number, int gone) {
     for (size_t i = 0; i < p->costs.count; i++)
         for (int k = 0; k < p->costs.items[i].count; k++)
             if (p->costs.items[i].axes[k] == number)
-                saved += cost_now(p, &p->costs.items[i]) * (1 - share_of(p, axis, gone) / share_of(p, axis, axis->gone));
+                saved += cost_now(p, &p->costs.items[i]) *
+                         (1 - share_of(p, axis, gone) / share_of(p, axis, axis->gone));
     return saved;
 }
 
@@ -227,9 +228,9 @@ static tm_code reach_latency(tm_pruner *p, attempt *best) {
 }
 
 static const char *figures(const tm_pruner *p, const attempt *a, double flops) {
-    return tm_arena_format(p->q.arena, "%.2f of the flops, %.2f times as fast: KL %.3g, flips %.2f %%, cosine %.5f",
-                           flops / p->flops, a->ns > 0 ? a->ns_before / a->ns : 1, a->d.kl, a->d.flips * 100,
-                           a->d.cosine);
+    return tm_arena_format(
+        p->q.arena, "%.2f of the flops, %.2f times as fast: KL %.3g, flips %.2f %%, cosine %.5f",
+        flops / p->flops, a->ns > 0 ? a->ns_before / a->ns : 1, a->d.kl, a->d.flips * 100, a->d.cosine);
 }
 
 static void take(tm_pruner *p, const attempt *a) {
@@ -248,10 +249,12 @@ static tm_code judge(tm_pruner *p, attempt *reached, tm_compress_report *report)
         *reached = deepest;
         take(p, found ? reached : NULL);
         if (p->options->goal != TM_PRUNE_BUDGET)
-            report->refused = tm_arena_format(
-                arena, "the goal is over the budget with %s. Within it: %s", asked,
-                found ? figures(p, reached, flops_now(p)) : "nothing but what is zero, so the model stays as it is");
-    } else if (p->options->goal == TM_PRUNE_LATENCY && reached->ns * p->options->amount > reached->ns_before) {
+            report->refused =
+                tm_arena_format(arena, "the goal is over the budget with %s. Within it: %s", asked,
+                                found ? figures(p, reached, flops_now(p))
+                                      : "nothing but what is zero, so the model stays as it is");
+    } else if (p->options->goal == TM_PRUNE_LATENCY &&
+               reached->ns * p->options->amount > reached->ns_before) {
         report->refused = tm_arena_format(arena, "the goal was not reached; the best is %s", asked);
     } else if (p->options->goal == TM_PRUNE_FLOPS && flops_now(p) > p->options->amount * p->flops * 1.0001) {
         report->refused = tm_arena_format(arena, "no more can go; the most is %s", asked);
@@ -285,15 +288,23 @@ tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repor
     TM_TRY(tm_prune_find_repair(p, p->q.arena, repair));
     for (size_t i = 0; i < p->axes.count; i++) {
         const tm_prune_axis *axis = &p->axes.items[i];
-        double error = axis->is_block ? -1 : axis->is_rank && axis->errors != NULL ? axis->errors[axis->gone] : 0;
+        double error = axis->is_block                          ? -1
+                       : axis->is_rank && axis->errors != NULL ? axis->errors[axis->gone]
+                                                               : 0;
         for (size_t r = 0; r < p->readers.count; r++)
             if (p->readers.items[r].axis == (int)i)
                 error = fmax(error, repair->errors[r]);
         tm_push(p->q.arena, &report->axes,
                 (tm_axis_report){.name = axis->name,
-                                 .kind = axis->is_block ? "block" : axis->is_rank ? "rank" : axis->channels > 1 ? "heads" : "channels",
-                                 .slices = axis->count, .kept = axis->count - axis->gone,
-                                 .channels = axis->channels, .error = error, .harm = axis->use});
+                                 .kind = axis->is_block       ? "block"
+                                         : axis->is_rank      ? "rank"
+                                         : axis->channels > 1 ? "heads"
+                                                              : "channels",
+                                 .slices = axis->count,
+                                 .kept = axis->count - axis->gone,
+                                 .channels = axis->channels,
+                                 .error = error,
+                                 .harm = axis->use});
     }
     return TM_OK;
 }

@@ -2,8 +2,8 @@
  *
  * prune_cut.c: takes classes of slices out of a model.
  *
- * Constants become smaller; so do the results, once inference has run again. What nodes say of sizes in numbers
- * is said anew:
+ * Constants become smaller; so do the results, once inference has run again. What nodes say of sizes in
+ * numbers is said anew:
  *
  *     group of a convolution, num_groups of a norm         by the channels that stay
  *     sizes of a Split, starts and ends of a Slice         by the slices that stay in each part
@@ -99,8 +99,8 @@ static tm_value *patched(const cutter *c, tm_node *before, tm_value *value, cons
     for (int64_t i = 0; i < count; i++)
         bits[i] = mask[i];
     const int64_t *dims = tm_arena_copy(arena, &count, sizeof count);
-    tm_value *where = tm_value_create_constant(
-        c->model->main, NULL, tm_constant_create(arena, TAMIS_TYPE_BOOL, 1, dims, bits));
+    tm_value *where = tm_value_create_constant(c->model->main, NULL,
+                                               tm_constant_create(arena, TAMIS_TYPE_BOOL, 1, dims, bits));
     tm_node *node = tm_node_create(c->model->main, before, TM_OP_Where, NULL, 3,
                                    (tm_value *[]){where, replacements, value});
     return tm_node_add_output(node, NULL);
@@ -120,9 +120,9 @@ static void cut_target(const cutter *c, tm_node *node, int index) {
                         ? node->inputs[index]->dims[0]->constant
                         : y->rank;
     if (is_cut_anywhere(c, y))
-        tm_node_set_input(node, index,
-                          patched(c, node, node->inputs[index], mask + y->rank - count,
-                                  numbers + y->rank - count, count));
+        tm_node_set_input(
+            node, index,
+            patched(c, node, node->inputs[index], mask + y->rank - count, numbers + y->rank - count, count));
 }
 
 static void cut_groups(const cutter *c, tm_node *node) {
@@ -240,16 +240,17 @@ static void cut_view(const cutter *c, const tm_node *node) {
     for (int k = 0; k < y->rank; k++) {
         dims[k] = y->dims[k];
         if (is_cut(c, y, k))
-            dims[k] = tm_dim_mul(all,
-                                 tm_dim_floordiv(all, dims[k], tm_dim_constant(all, tm_slices_count(c->s, y, k))),
-                                 tm_dim_constant(all, tm_slices_kept(c->s, c->gone, y, k)));
+            dims[k] = tm_dim_mul(
+                all, tm_dim_floordiv(all, dims[k], tm_dim_constant(all, tm_slices_count(c->s, y, k))),
+                tm_dim_constant(all, tm_slices_kept(c->s, c->gone, y, k)));
     }
     tm_value_set_tensor(y, y->type, y->rank, dims);
 }
 
 static void cut_node(const cutter *c, tm_node *node) {
     switch (node->op) {
-    case TM_OP_Conv: case TM_OP_ConvTranspose:
+    case TM_OP_Conv:
+    case TM_OP_ConvTranspose:
         cut_groups(c, node);
         break;
     case TM_OP_GroupNormalization:
@@ -281,8 +282,8 @@ static void cut_node(const cutter *c, tm_node *node) {
 /* ---- constants ---- */
 
 /* Copies the kept part of a constant, axis after axis. */
-static char *copy_kept(const cutter *c, const tm_value *value, const tm_constant *from, int axis, const char *data,
-                       int64_t bytes, char *to) {
+static char *copy_kept(const cutter *c, const tm_value *value, const tm_constant *from, int axis,
+                       const char *data, int64_t bytes, char *to) {
     if (axis == from->rank) {
         memcpy(to, data, (size_t)bytes);
         return to + bytes;
@@ -311,7 +312,8 @@ static void cut_constant(const cutter *c, tm_value *value) {
     const tm_constant *old = value->constant;
     int64_t dims[TAMIS_MAX_RANK], bytes = tm_type_bits(old->type) / 8, total = bytes;
     for (int k = 0; k < old->rank; k++) {
-        dims[k] = tm_slices_first(c->s, value, k) != 0 ? tm_slices_kept(c->s, c->gone, value, k) : old->dims[k];
+        dims[k] =
+            tm_slices_first(c->s, value, k) != 0 ? tm_slices_kept(c->s, c->gone, value, k) : old->dims[k];
         total *= dims[k];
     }
     char *data = tm_arena_alloc_array(c->model->arena, (size_t)total + 1, 1);

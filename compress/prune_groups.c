@@ -3,8 +3,8 @@
  * prune_groups.c: the classes of slices, see slices.h.
  *
  * Slices of all axes of all values are numbered; union-find over the numbers holds the classes, and its
- * smallest number, 0, is the pinned one, so that whatever is united with it is pinned. A second union-find over
- * axes tells which axes are cut alike.
+ * smallest number, 0, is the pinned one, so that whatever is united with it is pinned. A second union-find
+ * over axes tells which axes are cut alike.
  *
  * Zeros go forward only: a slice of a result is zero because of those of the operands, never the other way.
  */
@@ -49,7 +49,9 @@ static int32_t root(int32_t *parent, int32_t i) {
     return i;
 }
 
-int32_t tm_slices_class(const tm_slices *s, int32_t slice) { return root(s->parent, slice); }
+int32_t tm_slices_class(const tm_slices *s, int32_t slice) {
+    return root(s->parent, slice);
+}
 
 int32_t tm_slices_axis_class(const tm_slices *s, int32_t slice) {
     return root(s->axis_parent, s->axis_of[slice]);

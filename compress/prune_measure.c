@@ -2,8 +2,8 @@
  *
  * prune_measure.c: a pruned model against the whole one: answers, and time.
  *
- * Both run sample after sample in turn on one thread. Times are those of some samples, each the least of several
- * calls that alternate, so that what else the machine does hits both.
+ * Both run sample after sample in turn on one thread. Times are those of some samples, each the least of
+ * several calls that alternate, so that what else the machine does hits both.
  */
 #include "compress/prune.h"
 

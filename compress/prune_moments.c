@@ -4,8 +4,8 @@
  *
  *     H = mean of x x^T - m m^T     m = mean of x, if what is constant can go into the bias
  *
- * Rows of a product are those of its left side. A row of a convolution is what its kernel sees at a position, in
- * the order of its weights; of each sample so many positions are taken, spread evenly.
+ * Rows of a product are those of its left side. A row of a convolution is what its kernel sees at a position,
+ * in the order of its weights; of each sample so many positions are taken, spread evenly.
  */
 #include "compress/prune.h"
 
@@ -110,7 +110,8 @@ static tm_code collect(tm_quantizer *q, tm_build *build, int64_t sample, void *a
         tm_arena scratch;
         tm_arena_init(&scratch);
         tm_quantize_borrow_recovery(q, &scratch);
-        const tamis_tensor *x = tamis_session_output(build->session, c->p->first_observed + c->p->readers.items[r].observed);
+        const tamis_tensor *x =
+            tamis_session_output(build->session, c->p->first_observed + c->p->readers.items[r].observed);
         int64_t k = c->p->readers.items[r].k, rows;
         const float *data = tm_prune_rows(&scratch, node_of(c, (int)r), x, k, &rows);
         if (rows > 0)
@@ -124,7 +125,8 @@ static tm_code collect(tm_quantizer *q, tm_build *build, int64_t sample, void *a
     return TM_OK;
 }
 
-static void finish(const tm_prune_reader *reader, const float *sums, double *means, int64_t rows, tm_moments *out) {
+static void finish(const tm_prune_reader *reader, const float *sums, double *means, int64_t rows,
+                   tm_moments *out) {
     int64_t k = reader->k;
     for (int64_t i = 0; i < k; i++)
         means[i] = rows > 0 ? means[i] / (double)rows : 0;

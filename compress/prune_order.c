@@ -2,16 +2,17 @@
  *
  * prune_order.c: in which order the slices of an axis go, and what is lost on the way.
  *
- * What a product loses without some rows A of its weights, when all other rows make up for them as well as they
- * can (least squares, H the moments of the inputs, G = (H + ridge)^-1):
+ * What a product loses without some rows A of its weights, when all other rows make up for them as well as
+ * they can (least squares, H the moments of the inputs, G = (H + ridge)^-1):
  *
  *     loss = tr(W_A^T (G_AA)^-1 W_A)        W -= G_:A (G_AA)^-1 W_A        G -= G_:A (G_AA)^-1 G_A:
  *
- * So the class with the least loss goes, the others are corrected, and so on: two channels that say the same are
- * not both taken for needless. Of many channels some go at a time, a 32nd of those that are left. Losses are
- * shares of the energy of the readers' outputs; of several readers they are added.
+ * So the class with the least loss goes, the others are corrected, and so on: two channels that say the same
+ * are not both taken for needless. Of many channels some go at a time, a 32nd of those that are left. Losses
+ * are shares of the energy of the readers' outputs; of several readers they are added.
  *
- * The moments of all axes do not fit into memory at once, so there are as many walks over the samples as needed.
+ * The moments of all axes do not fit into memory at once, so there are as many walks over the samples as
+ * needed.
  */
 #include "compress/prune.h"
 
@@ -71,7 +72,8 @@ static void find_mean_output(tm_pruner *p, tm_prune_reader *reader, tm_node *nod
     int index;
     const tm_value *bias = tm_prune_bias(node, &holder, &index);
     reader->mean_output = TM_NEW_ARRAY(p->q.arena, double, reader->n);
-    tm_algebra_multiply(reader->mean_output, reader->n, e->mean, reader->k, e->w, reader->n, 1, reader->n, reader->k, 1, 0);
+    tm_algebra_multiply(reader->mean_output, reader->n, e->mean, reader->k, e->w, reader->n, 1, reader->n,
+                        reader->k, 1, 0);
     for (int64_t j = 0; bias != NULL && j < reader->n; j++)
         reader->mean_output[j] += (double)((const float *)bias->constant->data)[j];
 }
@@ -120,7 +122,8 @@ static double *block_inverse(tm_arena *scratch, const elimination *e, const int6
 static double loss_of(tm_arena *scratch, const elimination *e, const int64_t *rows, int64_t count,
                       const double *block, double **out_part) {
     int64_t n = e->reader->n;
-    double *w = TM_NEW_ARRAY(scratch, double, count *n + 1), *part = TM_NEW_ARRAY(scratch, double, count *n + 1);
+    double *w = TM_NEW_ARRAY(scratch, double, count *n + 1),
+           *part = TM_NEW_ARRAY(scratch, double, count *n + 1);
     double loss = 0;
     for (int64_t i = 0; i < count; i++)
         memcpy(w + i * n, e->w + rows[i] * n, sizeof(double) * (size_t)n);
@@ -160,7 +163,8 @@ static double eliminate(const tm_pruner *p, elimination *e, const int32_t *class
     int64_t *rows = TM_NEW_ARRAY(&scratch, int64_t, k + 1), size = rows_of(e->reader, classes, count, rows);
     double *block = block_inverse(&scratch, e, rows, size), *part, loss = 0;
     if (size > 0 && block != NULL) {
-        double *column = TM_NEW_ARRAY(&scratch, double, k *size), *row = TM_NEW_ARRAY(&scratch, double, size *k);
+        double *column = TM_NEW_ARRAY(&scratch, double, k *size),
+               *row = TM_NEW_ARRAY(&scratch, double, size *k);
         double *scaled = TM_NEW_ARRAY(&scratch, double, k *size);
         loss = loss_of(&scratch, e, rows, size, block, &part);
         for (int64_t i = 0; i < size; i++)
@@ -255,7 +259,8 @@ static tm_code order_axes(tm_pruner *p, tm_arena *scratch, const int *axes, int 
         int found = 0;
         for (size_t r = 0; r < p->readers.count && !axis->unfit; r++)
             if (p->readers.items[r].axis == axes[i])
-                axis->unfit = !open_reader(p, scratch, &pruned, &p->readers.items[r], &moments[r], &readers[found++]);
+                axis->unfit =
+                    !open_reader(p, scratch, &pruned, &p->readers.items[r], &moments[r], &readers[found++]);
         if (axis->errors == NULL)
             axis->errors = TM_NEW_ARRAY(p->q.arena, double, axis->count + 1);
         if (!axis->unfit && axis->is_rank)

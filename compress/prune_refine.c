@@ -2,9 +2,9 @@
  *
  * prune_refine.c: repairs what the cut did further up, layer after layer.
  *
- * A reader of a pruned model does not read what it read before: x' instead of x, since layers before it were cut
- * too. And where its result is added to a stream, that stream is off as well: r' instead of r. So its weights are
- * fitted once more, in the order of the layers, to what the whole model had there:
+ * A reader of a pruned model does not read what it read before: x' instead of x, since layers before it were
+ * cut too. And where its result is added to a stream, that stream is off as well: r' instead of r. So its
+ * weights are fitted once more, in the order of the layers, to what the whole model had there:
  *
  *     minimise |x' V + r' - (x W + r)|^2 + ridge |V - V_before|^2
  *     V = (x'^T x' + ridge)^-1 (x'^T t + ridge V_before)        t = x W + r - r'
@@ -25,12 +25,12 @@
 /* What is summed for a reader. */
 typedef struct fit {
     const tm_prune_reader *reader;
-    const tm_node *node;      /* in the pruned model */
-    int64_t k;                /* terms that are left */
-    int input, stream;        /* outputs of the pruned build; stream -1: none */
-    float *w;                 /* [reader->k, n] of the whole model */
-    float *squares;           /* sum of x'^T x', the upper triangle */
-    double *products;         /* sum of x'^T t */
+    const tm_node *node; /* in the pruned model */
+    int64_t k;           /* terms that are left */
+    int input, stream;   /* outputs of the pruned build; stream -1: none */
+    float *w;            /* [reader->k, n] of the whole model */
+    float *squares;      /* sum of x'^T x', the upper triangle */
+    double *products;    /* sum of x'^T t */
     double *x_sum, *t_sum;
     int64_t rows;
 } fit;
@@ -67,10 +67,11 @@ static void add_sample(tm_pruner *p, fit *f, const tm_pruned *whole, const tm_bu
     const tm_prune_reader *reader = f->reader;
     const tm_node *node = whole->slices.sinks.items[reader->sink].node;
     int64_t rows, cut_rows, n = reader->n, k = f->k;
-    const float *x = tm_prune_rows(&scratch, node,
-                                   tamis_session_output(p->observing.session, p->first_observed + reader->observed),
-                                   reader->k, &rows);
-    const float *y = tm_prune_rows(&scratch, f->node, tamis_session_output(cut->session, f->input), k, &cut_rows);
+    const float *x = tm_prune_rows(
+        &scratch, node, tamis_session_output(p->observing.session, p->first_observed + reader->observed),
+        reader->k, &rows);
+    const float *y =
+        tm_prune_rows(&scratch, f->node, tamis_session_output(cut->session, f->input), k, &cut_rows);
     if (rows == 0 || rows != cut_rows) {
         tm_arena_deinit(&scratch);
         return;
@@ -78,7 +79,8 @@ static void add_sample(tm_pruner *p, fit *f, const tm_pruned *whole, const tm_bu
     float *t = TM_NEW_ARRAY(&scratch, float, rows *n);
     tm_algebra_add_rows(t, x, f->w, rows, n, reader->k, false);
     if (f->stream >= 0 && reader->stream >= 0) {
-        const tamis_tensor *before = tamis_session_output(p->observing.session, p->first_observed + reader->stream);
+        const tamis_tensor *before =
+            tamis_session_output(p->observing.session, p->first_observed + reader->stream);
         const tamis_tensor *now = tamis_session_output(cut->session, f->stream);
         const float *a = before->data, *b = now->data;
         for (int64_t i = 0; i < rows * n && count_of(before) == rows * n && count_of(now) == rows * n; i++)
@@ -147,8 +149,8 @@ static void solve(tm_pruner *p, tm_arena *scratch, const fit *f, int number, tm_
 }
 
 /* The pruned model with what the readers from `from` to `to` read and are added to as outputs. */
-static tm_code build_cut(tm_pruner *p, tm_arena *scratch, tm_pruned *cut, const tm_prune_repair *repair, int from,
-                         int to, fit *fits, int *out_count, tm_build *out) {
+static tm_code build_cut(tm_pruner *p, tm_arena *scratch, tm_pruned *cut, const tm_prune_repair *repair,
+                         int from, int to, fit *fits, int *out_count, tm_build *out) {
     tm_graph *graph = cut->loaded.model->main;
     TM_TRY(tm_prune_apply(p, cut, repair));
     int outputs = (int)graph->outputs.count;

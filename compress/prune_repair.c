@@ -38,7 +38,8 @@ static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int 
     int64_t k = reader->k, n = reader->n, *rows = TM_NEW_ARRAY(scratch, int64_t, k + 1);
     int64_t kept = kept_rows(reader, gone, rows);
     double *w = tm_prune_matrix(scratch, node, k, n), *h = moments->h, ridge = 0, lost = 0;
-    double *full = TM_NEW_ARRAY(scratch, double, kept *k), *square = TM_NEW_ARRAY(scratch, double, kept *kept);
+    double *full = TM_NEW_ARRAY(scratch, double, kept *k),
+           *square = TM_NEW_ARRAY(scratch, double, kept *kept);
     double *right = TM_NEW_ARRAY(scratch, double, kept *n), *v = TM_NEW_ARRAY(arena, double, kept *n);
     tm_prune_damp(h, k, 0);
     for (int64_t i = 0; i < k; i++)
@@ -83,8 +84,9 @@ static tm_code repair_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm
         const bool *gone = code == TM_OK ? tm_prune_gone(p, &scratch, &pruned.slices) : NULL;
         for (size_t r = 0; code == TM_OK && r < p->readers.count; r++)
             if (wanted[r] && moments[r].rows > 0)
-                repair_reader(p, arena, &scratch, (int)r, pruned.slices.sinks.items[p->readers.items[r].sink].node,
-                              gone, &moments[r], out);
+                repair_reader(p, arena, &scratch, (int)r,
+                              pruned.slices.sinks.items[p->readers.items[r].sink].node, gone, &moments[r],
+                              out);
         tm_pruned_destroy(&pruned);
     }
     tm_arena_deinit(&scratch);
@@ -112,7 +114,8 @@ tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out
         for (; at < count; at++) {
             const tm_prune_reader *reader = &p->readers.items[at];
             int64_t bytes = reader->k * reader->k * 4;
-            if (p->axes.items[reader->axis].gone == 0 || p->axes.items[reader->axis].is_rank || tm_prune_is_gone(p, reader))
+            if (p->axes.items[reader->axis].gone == 0 || p->axes.items[reader->axis].is_rank ||
+                tm_prune_is_gone(p, reader))
                 continue;
             if (any && bytes > left)
                 break;
@@ -128,7 +131,8 @@ tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out
 /* ---- into a model ---- */
 
 /* Which columns of a reader's weights stay, whose axis may be cut too. */
-static int64_t kept_columns(const tm_slices *s, const bool *gone, const tm_node *node, int64_t n, int64_t *out) {
+static int64_t kept_columns(const tm_slices *s, const bool *gone, const tm_node *node, int64_t n,
+                            int64_t *out) {
     const tm_value *w = node->inputs[1];
     int axis = node->op == TM_OP_MatMul || (node->op == TM_OP_Gemm && tm_node_int(node, "transB") == 0);
     int32_t first = tm_slices_first(s, w, axis);
@@ -143,9 +147,9 @@ typedef struct columns {
     int64_t *list, count;
 } columns;
 
-static void set_reader(tm_node *node, tm_arena *arena, const double *matrix, const double *shift, int64_t k, int64_t n,
-                       const columns *kept) {
-    double *picked = TM_NEW_ARRAY(arena, double, k *kept->count + 1);
+static void set_reader(tm_node *node, tm_arena *arena, const double *matrix, const double *shift, int64_t k,
+                       int64_t n, const columns *kept) {
+    double *picked = TM_NEW_ARRAY(arena, double, k * kept->count + 1);
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < kept->count; j++)
             picked[i * kept->count + j] = matrix[i * n + kept->list[j]];
@@ -159,9 +163,10 @@ static void set_reader(tm_node *node, tm_arena *arena, const double *matrix, con
     float *data = tm_arena_copy(model, bias->constant->data, sizeof(float) * (size_t)kept->count);
     for (int64_t j = 0; j < kept->count; j++)
         data[j] += (float)shift[kept->list[j]];
-    tm_node_set_input(holder, index,
-                      tm_value_create_constant(node->graph, bias->name,
-                                               tm_constant_create(model, TAMIS_TYPE_FLOAT, 1, bias->constant->dims, data)));
+    tm_node_set_input(
+        holder, index,
+        tm_value_create_constant(node->graph, bias->name,
+                                 tm_constant_create(model, TAMIS_TYPE_FLOAT, 1, bias->constant->dims, data)));
 }
 
 tm_code tm_prune_apply(const tm_pruner *p, tm_pruned *pruned, const tm_prune_repair *repair) {

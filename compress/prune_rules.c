@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * prune_rules.c: what operators tie that work on elements, along an axis, or channel by channel; and the table
- * of all rules.
+ * prune_rules.c: what operators tie that work on elements, along an axis, or channel by channel; and the
+ * table of all rules.
  *
  * Elementwise, slices that stand upon each other are tied. Along a norm's or a softmax's axis all slices are
- * needed. Of the functions with f(0) = 0, a slice of zeros gives zeros, so a channel that is zero stays it up to
- * the product that reads it.
+ * needed. Of the functions with f(0) = 0, a slice of zeros gives zeros, so a channel that is zero stays it up
+ * to the product that reads it.
  */
 #include "compress/slices.h"
 
@@ -16,12 +16,37 @@
 static bool keeps_zero(const tm_node *node) {
     double low, high;
     switch (node->op) {
-    case TM_OP_Abs: case TM_OP_Neg: case TM_OP_Sign: case TM_OP_Floor: case TM_OP_Ceil: case TM_OP_Round:
-    case TM_OP_Relu: case TM_OP_Sqrt: case TM_OP_Sin: case TM_OP_Tan: case TM_OP_Asin: case TM_OP_Atan:
-    case TM_OP_Sinh: case TM_OP_Asinh: case TM_OP_Tanh: case TM_OP_Atanh: case TM_OP_Erf: case TM_OP_Softsign:
-    case TM_OP_Elu: case TM_OP_Selu: case TM_OP_Celu: case TM_OP_Gelu: case TM_OP_Swish: case TM_OP_HardSwish:
-    case TM_OP_LeakyRelu: case TM_OP_Mish: case TM_OP_Cast: case TM_OP_CastLike: case TM_OP_PRelu:
-    case TM_OP_Identity: case TM_OP_Dropout:
+    case TM_OP_Abs:
+    case TM_OP_Neg:
+    case TM_OP_Sign:
+    case TM_OP_Floor:
+    case TM_OP_Ceil:
+    case TM_OP_Round:
+    case TM_OP_Relu:
+    case TM_OP_Sqrt:
+    case TM_OP_Sin:
+    case TM_OP_Tan:
+    case TM_OP_Asin:
+    case TM_OP_Atan:
+    case TM_OP_Sinh:
+    case TM_OP_Asinh:
+    case TM_OP_Tanh:
+    case TM_OP_Atanh:
+    case TM_OP_Erf:
+    case TM_OP_Softsign:
+    case TM_OP_Elu:
+    case TM_OP_Selu:
+    case TM_OP_Celu:
+    case TM_OP_Gelu:
+    case TM_OP_Swish:
+    case TM_OP_HardSwish:
+    case TM_OP_LeakyRelu:
+    case TM_OP_Mish:
+    case TM_OP_Cast:
+    case TM_OP_CastLike:
+    case TM_OP_PRelu:
+    case TM_OP_Identity:
+    case TM_OP_Dropout:
         return true;
     case TM_OP_Clip: /* bounds on both sides of zero */
         low = high = 0;
@@ -44,10 +69,17 @@ static void elementwise(tm_slices *s, tm_node *node) {
             tm_slices_link_axes(s, x, k, result, result->rank - x->rank + k);
     }
     switch (node->op) {
-    case TM_OP_Mul: case TM_OP_And: case TM_OP_BitwiseAnd:
+    case TM_OP_Mul:
+    case TM_OP_And:
+    case TM_OP_BitwiseAnd:
         tm_slices_say_zeros(s, node, TM_ZERO_ANY, 1);
         break;
-    case TM_OP_Add: case TM_OP_Sub: case TM_OP_Sum: case TM_OP_Max: case TM_OP_Min: case TM_OP_Mean:
+    case TM_OP_Add:
+    case TM_OP_Sub:
+    case TM_OP_Sum:
+    case TM_OP_Max:
+    case TM_OP_Min:
+    case TM_OP_Mean:
         tm_slices_say_zeros(s, node, TM_ZERO_ALL, node->input_count);
         break;
     default:
@@ -102,8 +134,8 @@ static void along_axis(tm_slices *s, tm_node *node) {
         tm_slices_pin_all(s, node->inputs[i]);
     if (node->op == TM_OP_CumSum) {
         int64_t given = 0;
-        bool known = tm_value_is_constant(node->inputs[1]) &&
-                     tm_constant_int(node->inputs[1]->constant, 0, &given);
+        bool known =
+            tm_value_is_constant(node->inputs[1]) && tm_constant_int(node->inputs[1]->constant, 0, &given);
         axis = (int)(given < 0 ? given + node->inputs[0]->rank : given);
         needs_axes(s, node, known ? axis : 0, known ? axis + 1 : node->inputs[0]->rank);
         return;
@@ -164,13 +196,18 @@ static void group_norm(tm_slices *s, tm_node *node) {
 /* Pools and resizing: positions are needed, samples and channels go through. */
 static void spatial(tm_slices *s, tm_node *node) {
     const tm_value *x = node->inputs[0];
-    for (int i = 0; i < node->output_count; i++)
-        for (int k = 0; node->outputs[i] != NULL && k < x->rank; k++) {
-            if (k < 2)
-                tm_slices_link_axes(s, x, k, node->outputs[i], k);
-            else
-                tm_slices_pin(s, node->outputs[i], k);
-        }
+    if (node->output_count > 1 && node->outputs[1] != NULL) { /* places of maxima count all channels */
+        tm_slices_pin_all(s, x);
+        tm_slices_pin_all(s, node->outputs[0]);
+        tm_slices_pin_all(s, node->outputs[1]);
+        return;
+    }
+    for (int k = 0; k < x->rank; k++) {
+        if (k < 2)
+            tm_slices_link_axes(s, x, k, node->outputs[0], k);
+        else
+            tm_slices_pin(s, node->outputs[0], k);
+    }
     for (int k = 2; k < x->rank; k++)
         tm_slices_pin(s, x, k);
 }

@@ -7,8 +7,8 @@
  *     [batch, seq, 768] -> [batch, seq, 12, 64]       {batch} {seq} {768 | 12, 64}
  *
  * Axes that face each other alone are tied one by one. In other blocks the flat index is written in digits,
- * such that each axis is a run of them: 768 is (12, 64). One digit is free, and slices with the same value of it
- * go together; axes without it are pinned. Only the first axis of a block may be symbolic.
+ * such that each axis is a run of them: 768 is (12, 64). One digit is free, and slices with the same value of
+ * it go together; axes without it are pinned. Only the first axis of a block may be symbolic.
  */
 #include "compress/slices.h"
 
@@ -34,7 +34,8 @@ static void pin_side(tm_slices *s, const side *side) {
         tm_slices_pin(s, side->value, k);
 }
 
-/* Fills the axes that are not 1, their constant parts and strides; false: symbolic in the middle, or too large. */
+/* Fills the axes that are not 1, their constant parts and strides; false: symbolic in the middle, or too
+ * large. */
 static bool measure(tm_dims *dims, side *side, tm_dim *out_outer, int64_t *out_total) {
     *out_outer = tm_dim_constant(dims, 1);
     *out_total = 1;
@@ -189,8 +190,10 @@ static int axis_of(const tm_node *node, int rank) {
     return axis >= 0 && axis < rank ? (int)axis : 0;
 }
 
-/* Slice `at` of `whole` and on stands for those of `part`, along an axis; of a part of one slice, it is needed. */
-static void tie_part(tm_slices *s, const tm_value *part, const tm_value *whole, int axis, int64_t at, bool join) {
+/* Slice `at` of `whole` and on stands for those of `part`, along an axis; of a part of one slice, it is
+ * needed. */
+static void tie_part(tm_slices *s, const tm_value *part, const tm_value *whole, int axis, int64_t at,
+                     bool join) {
     int32_t x = tm_slices_first(s, part, axis), y = tm_slices_first(s, whole, axis);
     int64_t n = part->dims[axis]->constant;
     for (int64_t i = 0; y != 0 && i < n; i++) {
@@ -252,7 +255,7 @@ static void slice(tm_slices *s, tm_node *node) {
     int64_t starts[TAMIS_MAX_RANK], axes[TAMIS_MAX_RANK], steps[TAMIS_MAX_RANK];
     int count = 0, axis_count = 0, step_count = 0;
     pin_operands(s, node, 1);
-    bool known = tm_match_ints(node->inputs[1], starts, &count);
+    bool known = node->inputs[1]->type == TAMIS_TYPE_INT64 && tm_match_ints(node->inputs[1], starts, &count);
     bool have_axes = node->input_count > 3 && node->inputs[3] != NULL;
     bool have_steps = node->input_count > 4 && node->inputs[4] != NULL;
     if (have_axes)
@@ -314,7 +317,8 @@ static void pad(tm_slices *s, tm_node *node) {
     const tm_value *x = node->inputs[0], *y = node->outputs[0];
     int64_t pads[2 * TAMIS_MAX_RANK] = {0};
     pin_operands(s, node, 1);
-    bool known = tm_value_is_constant(node->inputs[1]) && (node->input_count < 4 || node->inputs[3] == NULL) &&
+    bool known = tm_value_is_constant(node->inputs[1]) &&
+                 (node->input_count < 4 || node->inputs[3] == NULL) &&
                  tm_constant_count(node->inputs[1]->constant) == 2 * x->rank;
     for (int i = 0; known && i < 2 * x->rank; i++)
         known = tm_constant_int(node->inputs[1]->constant, i, &pads[i]);
@@ -371,11 +375,14 @@ static void trilu(tm_slices *s, tm_node *node) {
 }
 
 /* What it says of dims stays what it was: the cut writes the old numbers behind it. */
-static void shape(tm_slices *s, tm_node *node) { tm_slices_pin_all(s, node->outputs[0]); }
+static void shape(tm_slices *s, tm_node *node) {
+    tm_slices_pin_all(s, node->outputs[0]);
+}
 
 /* ---- attention ---- */
 
-/* Four axes [batch, heads, length, width], without a cache: a head of keys goes with the heads that read it. */
+/* Four axes [batch, heads, length, width], without a cache: a head of keys goes with the heads that read it.
+ */
 static void attention(tm_slices *s, tm_node *node) {
     const tm_value *y = node->outputs[0];
     bool plain = y->rank == 4 && node->output_count == 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * prune_rules_sum.c: operators that sum over slices: products, convolutions, reductions. There classes end: the
- * two sides of the sum are tied, and a class that goes takes its terms with it.
+ * prune_rules_sum.c: operators that sum over slices: products, convolutions, reductions. There classes end:
+ * the two sides of the sum are tied, and a class that goes takes its terms with it.
  *
  *     %y[m, n] = sum over k of %a[m, k] * %w[k, n]      a[:, k] ~ w[k, :], a sink
  *
@@ -191,8 +191,8 @@ static void convolution(tm_slices *s, tm_node *node) {
     bool turned = node->op == TM_OP_ConvTranspose;
     tm_value *x = node->inputs[0], *w = node->inputs[1], *y = node->outputs[0];
     tm_value *bias = node->input_count > 2 ? node->inputs[2] : NULL;
-    grouped g = {.x = x, .w = w, .y = y, .groups = tm_node_int(node, "group"), .in_axis = !turned,
-                 .out_axis = turned};
+    grouped g = {
+        .x = x, .w = w, .y = y, .groups = tm_node_int(node, "group"), .in_axis = !turned, .out_axis = turned};
     tm_slices_unite_axes(s, x, 0, y, 0);
     for (int k = 2; k < x->rank; k++) {
         tm_slices_pin(s, x, k);
@@ -219,8 +219,9 @@ static void convolution(tm_slices *s, tm_node *node) {
         tm_slices_pin(s, x, 1);
         tm_slices_pin(s, y, 1);
     } else {
-        int way = tm_slices_choose(s, g.inputs > 1 && g.outputs > 1 ? 2 : 1,
-                                   ((uint64_t)g.groups << 40) ^ (uint64_t)(g.inputs << 20) ^ (uint64_t)g.outputs, x, 1);
+        int way = tm_slices_choose(
+            s, g.inputs > 1 && g.outputs > 1 ? 2 : 1,
+            ((uint64_t)g.groups << 40) ^ (uint64_t)(g.inputs << 20) ^ (uint64_t)g.outputs, x, 1);
         if (way == 0)
             whole_groups(s, &g);
         else if (way == 1)

@@ -2,10 +2,11 @@
  *
  * prune_zeros.c: slices that add nothing to any sum.
  *
- * A class goes when in every sum over its slices one side is zero: what makes the channel (a column of weights
- * and its bias are zero, and so is everything up to the sum), or what reads it (a row of weights is zero). What
- * it leaves out is 0 * x, so answers are equal but for the order of sums (and for x = infinity, where 0 * x is
- * NaN). Taking channels out may leave others without a reader, so it goes on until nothing is found.
+ * A class goes when in every sum over its slices one side is zero: what makes the channel (a column of
+ * weights and its bias are zero, and so is everything up to the sum), or what reads it (a row of weights is
+ * zero). What it leaves out is 0 * x, so answers are equal but for the order of sums (and for x = infinity,
+ * where 0 * x is NaN). Taking channels out may leave others without a reader, so it goes on until nothing is
+ * found.
  */
 #include "compress/slices.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * compress.c: --prune, and the measures that it shares with --quantize: from words and files to compression, and
- * its figures back to the user.
+ * compress.c: --prune, and the measures that it shares with --quantize: from words and files to compression,
+ * and its figures back to the user.
  */
 #include "tools/compress.h"
 
@@ -35,15 +35,17 @@ static void print_summary(const tm_compress_report *r) {
     if (r->merged > 0)
         fprintf(stderr, "%lld adapters merged into weights\n", (long long)r->merged);
     if (r->flops > 0)
-        fprintf(stderr, "flops %.4g -> %.4g (%.2fx)\n", r->flops_before, r->flops, r->flops_before / r->flops);
+        fprintf(stderr, "flops %.4g -> %.4g (%.2fx)\n", r->flops_before, r->flops,
+                r->flops_before / r->flops);
     if (r->ns > 0)
         fprintf(stderr, "a call, one thread: %.3f ms -> %.3f ms (%.2fx)\n", r->ns_before / 1e6, r->ns / 1e6,
                 r->ns_before / r->ns);
     const tm_divergence *d = &r->whole;
     if (d->rows > 0)
-        fprintf(stderr,
-                "against the whole model, %lld samples: KL %.3g, flips %.2f %%, cosine %.6f, largest error %.3g\n",
-                (long long)r->samples, d->kl, d->flips * 100, d->cosine, d->max_error);
+        fprintf(
+            stderr,
+            "against the whole model, %lld samples: KL %.3g, flips %.2f %%, cosine %.6f, largest error %.3g\n",
+            (long long)r->samples, d->kl, d->flips * 100, d->cosine, d->max_error);
     if (d->labelled > 0)
         fprintf(stderr, "of %lld labelled: %.2f %% right, before %.2f %%\n", (long long)d->labelled,
                 100 * (double)d->right / (double)d->labelled,

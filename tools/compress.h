@@ -19,7 +19,8 @@ typedef struct tool_compress {
 /* Takes the option if it is one of these. */
 bool tool_compress_option(tool_compress *options, int id, const char *value);
 /* Do the options fit together? E_USAGE filed. */
-TM_MUST_USE tm_code tool_compress_check(tool *tool, const tool_compress *options, const tool_quantize *others);
+TM_MUST_USE tm_code tool_compress_check(tool *tool, const tool_compress *options,
+                                        const tool_quantize *others);
 /* The compressed model; the report is written, and a summary printed on stderr. */
 TM_MUST_USE tm_code tool_compress_model(tool *tool, const char *path, tool_compile *compile,
                                         const tool_compress *options, const tool_quantize *others,

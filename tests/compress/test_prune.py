@@ -222,6 +222,17 @@ def state_space(net):
     return y, {"in": (24, 58), "time": (29, 1, 4), "decay": (29,), "out": (29, 24)}
 
 
+def places(net):
+    """MaxPool's places count the channels: they stay, those before do not."""
+    x = net("Relu", net("Conv", "image", net.weights("a", 10, 3, 1, 1)))
+    x = net("Relu", net("Conv", x, net.weights("b", 6, 10, 1, 1)))
+    y, where = net("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], outputs=2)
+    y = net("Conv", net("MaxUnpool", y, where, kernel_shape=[2, 2], strides=[2, 2]), net.weights("c", 4, 6, 1, 1))
+    net.constants["a"][4] = 0
+    net.constants["c"][:, 3] = 0
+    return y, {"a": (9, 3, 1, 1), "b": (6, 9, 1, 1), "c": (4, 6, 1, 1)}
+
+
 def last_one(net):
     """All is zero: one channel stays."""
     y = net.linear(net("Relu", net.linear("x", "up", 24, 16)), "down", 16, 24)
@@ -240,12 +251,12 @@ def named_sizes(net):
 
 
 KINDS = [heads, packed_heads, grouped_queries, gated, gelu, mixer, einsum, slices, convolutions, depthwise, groups, turned,
-         state_space, last_one, named_sizes]
+         state_space, places, last_one, named_sizes]
 INPUTS = {"x": ["n", 5, 24], "image": ["n", 3, 9, 9]}
 
 
 def make(kind, path, seed=3):
-    name = "image" if kind in (convolutions, depthwise, groups, turned) else "x"
+    name = "image" if kind in (convolutions, depthwise, groups, turned, places) else "x"
     net = Net(seed, **{name: INPUTS[name]})
     output, shapes = kind(net)
     net.save(path, output)
