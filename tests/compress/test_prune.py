@@ -226,8 +226,8 @@ def places(net):
     """MaxPool's places count the channels: they stay, those before do not."""
     x = net("Relu", net("Conv", "image", net.weights("a", 10, 3, 1, 1)))
     x = net("Relu", net("Conv", x, net.weights("b", 6, 10, 1, 1)))
-    y, where = net("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], outputs=2)
-    y = net("Conv", net("MaxUnpool", y, where, kernel_shape=[2, 2], strides=[2, 2]), net.weights("c", 4, 6, 1, 1))
+    y, where = net("MaxPool", x, kernel_shape=[3, 3], strides=[3, 3], outputs=2)
+    y = net("Conv", net("MaxUnpool", y, where, kernel_shape=[3, 3], strides=[3, 3]), net.weights("c", 4, 6, 1, 1))
     net.constants["a"][4] = 0
     net.constants["c"][:, 3] = 0
     return y, {"a": (9, 3, 1, 1), "b": (6, 9, 1, 1), "c": (4, 6, 1, 1)}
