@@ -21,12 +21,14 @@ typedef enum tm_prune_goal {
     TM_PRUNE_BUDGET,  /* as much as the budget allows */
     TM_PRUNE_FLOPS,   /* a share of the multiplications and additions stays */
     TM_PRUNE_LATENCY, /* so many times faster */
+    TM_PRUNE_SPARSE,  /* a share of the weights of each product becomes zero */
     TM_PRUNE_RANDOM   /* a share of each axis' slices, at random: for tests of what comes after */
 } tm_prune_goal;
 
 typedef struct tm_compress_options {
     tm_prune_goal goal;
-    double amount;           /* share that stays; times as fast */
+    double amount;           /* share that stays; times as fast; share of zeros */
+    int64_t block;           /* of TM_PRUNE_SPARSE: terms of a column that are zero together, 1 or 4 */
     bool blocks;             /* whole branches of residual streams may go */
     bool low_rank;           /* instead of slices: products by two thin matrices */
     bool repair;             /* least squares for what reads the slices that stay */
@@ -62,6 +64,7 @@ typedef struct tm_compress_report {
     double flops_before, flops;  /* of products and convolutions on a sample; 0: not counted */
     double ns_before, ns;        /* of a call on a sample, one thread; 0: not measured */
     double seconds;
+    double sparsity; /* share of zeros in the weights of products; 0: was not asked for */
     tm_divergence whole;
     bool budget_met;
     const char *budget;    /* in words; NULL: none was given */

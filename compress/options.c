@@ -13,7 +13,7 @@
 
 void tm_compress_options_init(tm_compress_options *options) {
     *options = (tm_compress_options){
-        .goal = TM_PRUNE_ZEROS, .repair = true, .blocks = true, .ridge = 0.01, .multiple = 16};
+        .goal = TM_PRUNE_ZEROS, .repair = true, .blocks = true, .ridge = 0.01, .multiple = 16, .block = 4};
     tm_quantize_options_init(&options->measures);
 }
 
@@ -36,6 +36,7 @@ static bool take_goal(const char *word, tm_compress_options *o) {
         double low, high;
     } goals[] = {{"flops:", "", TM_PRUNE_FLOPS, 0.01, 1},
                  {"latency:", "x", TM_PRUNE_LATENCY, 1, 100},
+                 {"sparse:", "", TM_PRUNE_SPARSE, 0.01, 0.99},
                  {"random:", "", TM_PRUNE_RANDOM, 0.01, 1}};
     if (strcmp(word, "zeros") == 0 || strcmp(word, "budget") == 0) {
         o->goal = *word == 'z' ? TM_PRUNE_ZEROS : TM_PRUNE_BUDGET;
@@ -45,6 +46,7 @@ static bool take_goal(const char *word, tm_compress_options *o) {
         size_t size = strlen(goals[i].name);
         if (strncmp(word, goals[i].name, size) == 0) {
             o->goal = goals[i].goal;
+            o->low_rank = o->goal == TM_PRUNE_SPARSE; /* products are looked at as a whole */
             return parse_number(word + size, goals[i].unit, goals[i].low, goals[i].high, &o->amount);
         }
     }
@@ -71,6 +73,8 @@ static bool take_word(tm_arena *arena, const char *word, names *keep, tm_compres
         o->ridge = value;
     } else if (strcmp(name, "multiple") == 0 && parse_number(text, "", 1, 1024, &value)) {
         o->multiple = (int64_t)value;
+    } else if (strcmp(name, "pattern") == 0 && (strcmp(text, "1x1") == 0 || strcmp(text, "4x1") == 0)) {
+        o->block = text[0] == '4' ? 4 : 1;
     } else if (strcmp(name, "seed") == 0 && parse_number(text, "", 0, 1e9, &value)) {
         o->seed = (uint64_t)value;
     } else if (strcmp(name, "sweep") == 0 && parse_number(text, "", 0, 1e9, &value)) {
@@ -94,7 +98,7 @@ tm_code tm_compress_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
         if (at == text ? !take_goal(word, out) : !take_word(arena, word, &keep, out))
             return tm_report(
                 diagnostics, TM_E_USAGE, NULL,
-                "zeros, budget, flops:0.5 or latency:1.8x, then lowrank, noblocks, norepair, ridge=X, multiple=N, "
+                "zeros, budget, flops:0.5, latency:1.8x or sparse:0.8, then lowrank, noblocks, norepair, ridge=X, multiple=N, pattern=4x1|1x1, "
                 "keep=PART, sweep=N, samples=N, threads=N",
                 "--prune: '%s' is no %s, or its value does not fit", word, at == text ? "goal" : "option");
         at = at[size] == ',' ? at + size + 1 : NULL;

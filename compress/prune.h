@@ -180,6 +180,10 @@ tm_value *tm_prune_stream(tm_node *node);
 /* ---- prune_choose.c ---- */
 TM_MUST_USE tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report);
 
+/* ---- sparse_prune.c ---- */
+/* Weights with zeros, as a repair that cuts nothing. */
+TM_MUST_USE tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report);
+
 /* ---- prune_measure.c ---- */
 /* The model under the choices against the whole one: divergence on `most` samples (0: all), and the time of a
  * call on one thread, each the median over samples; either may be NULL. */

@@ -60,6 +60,7 @@ void tm_compress_report_json(const tm_compress_report *r, tm_text *out) {
     add_number(to, "flops", r->flops, r->flops > 0);
     add_number(to, "ns_before", r->ns_before, r->ns_before > 0);
     add_number(to, "ns", r->ns, r->ns > 0);
+    add_number(to, "sparsity", r->sparsity, r->sparsity > 0);
     add_number(to, "seconds", r->seconds, true);
     json_object_object_add(to, "divergence", of_divergence(&r->whole));
     add_text(to, "budget", r->budget);

@@ -34,6 +34,8 @@ static void print_summary(const tm_compress_report *r) {
             r->bytes > 0 ? (double)r->bytes_before / (double)r->bytes : 0, (long long)r->zeros, r->seconds);
     if (r->merged > 0)
         fprintf(stderr, "%lld adapters merged into weights\n", (long long)r->merged);
+    if (r->sparsity > 0)
+        fprintf(stderr, "%.0f %% of the weights of products are zero\n", r->sparsity * 100);
     if (r->flops > 0)
         fprintf(stderr, "flops %.4g -> %.4g (%.2fx)\n", r->flops_before, r->flops,
                 r->flops_before / r->flops);

@@ -49,6 +49,7 @@ const tool_verb tool_verbs[] = {
      "     budget             as much as --budget allows\n"
      "     flops:0.5          half of the multiplications stay\n"
      "     latency:1.8x       1.8 times as fast, measured here\n"
+     "     sparse:0.8         0.8 of the weights are zero, pattern=4x1 or 1x1\n"
      "     lowrank, noblocks, norepair, ridge=X, multiple=N, keep=PART, samples=N,\n"
      "     sweep=N, threads=N\n"
      "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"

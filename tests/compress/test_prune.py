@@ -476,6 +476,33 @@ def test_products_of_low_rank_become_thin(tmp_path):
     assert_near(ask(tmp_path / "small.onnx", {"x": SAMPLES}), ask(tmp_path / "model.onnx", {"x": SAMPLES}), 1e-3)
 
 
+@pytest.mark.parametrize("pattern, block", [("4x1", 4), ("1x1", 1)])
+def test_zeros_in_weights(pattern, block, tmp_path):
+    """Samples of low rank, so that other weights can say what those that go said: magnitudes alone do not see that."""
+    net = Net(5, x=["n", 48])
+    y = net("MatMul", net("Relu", net("MatMul", "x", net.weights("a", 48, 64))), net.weights("b", 64, 32))
+    net.save(tmp_path / "model.onnx", y)
+    samples = (net.rng.normal(size=(256, 12)) @ net.rng.normal(size=(12, 48))).astype(np.float32)
+    np.save(tmp_path / "x.npy", samples)
+    report = compress(tmp_path, f"--prune=sparse:0.5,pattern={pattern}")
+    onnx.checker.check_model(tmp_path / "small.onnx", full_check=True)
+    expected, found = (ask(tmp_path / name, {"x": samples})[0] for name in ("model.onnx", "small.onnx"))
+    smallest = dict(net.constants)
+    for name in ("a", "b"):
+        w = net.constants[name]
+        size = (w.reshape(-1, block, w.shape[1]) ** 2).sum(1)
+        smallest[name] = (w.reshape(-1, block, w.shape[1]) * (size > np.median(size))[:, None]).reshape(w.shape)
+    plain = np.maximum(samples @ smallest["a"], 0) @ smallest["b"]
+    assert np.square(found - expected).sum() < 0.5 * np.square(plain - expected).sum()
+    for tensor in onnx.load(tmp_path / "small.onnx").graph.initializer:
+        w = numpy_helper.to_array(tensor)
+        zero = (w.reshape(-1, block, w.shape[1]) == 0).all(1)
+        assert abs(zero.mean() - 0.5) < 0.02
+    assert report["sparsity"] == 0.5 and report["divergence"]["rows"] == 256
+    refused = compress(tmp_path, f"--prune=sparse:0.9,pattern={pattern}", "--budget=cosine:0.999")
+    assert "over the budget with 90 % zeros" in refused["refused"] and refused["divergence"]["cosine"] >= 0.999
+
+
 def test_compile_takes_the_same_options(classifier, tmp_path):
     tamis("compile", classifier / "model.onnx", "-o", tmp_path / "m.so", "--prune=flops:0.6", "--calib", classifier / "x.npy")
     tamis("compress", classifier / "model.onnx", "-o", tmp_path / "m.onnx", "--prune=flops:0.6", "--calib", classifier / "x.npy")
