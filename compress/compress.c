@@ -163,6 +163,7 @@ tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
         TM_TRY(cut_randomly(&p, pruned.loaded.model));
     } else if (options->goal != TM_PRUNE_ZEROS) {
         tm_code code = prune(&p, &pruned, out_report);
+        tm_prune_forget(&p);
         tm_build_destroy(&p.whole);
         tm_build_destroy(&p.observing);
         TM_TRY(code);

@@ -80,6 +80,9 @@ typedef struct tm_pruner {
     tm_quantize_options one_thread; /* for what is timed */
     int32_t slice_count;
     double flops; /* of the whole */
+    tm_arena last_arena;
+    tm_prune_repair last; /* of the last choice that was tried; matrices NULL: none was */
+    const int *last_gone; /* by axis */
 } tm_pruner;
 
 /* What loading a model has found. */
@@ -178,7 +181,9 @@ TM_MUST_USE tm_code tm_prune_refine(tm_pruner *p, tm_prune_repair *io);
 tm_value *tm_prune_stream(tm_node *node);
 
 /* ---- prune_choose.c ---- */
+/* The repair lives in the arena, or in the pruner until tm_prune_forget. */
 TM_MUST_USE tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report);
+void tm_prune_forget(tm_pruner *p);
 
 /* ---- sparse_prune.c ---- */
 /* Weights with zeros, as a repair that cuts nothing. */

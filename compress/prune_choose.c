@@ -172,21 +172,34 @@ typedef struct attempt {
 } attempt;
 
 static tm_code try_share(tm_pruner *p, double share, attempt *out) {
-    tm_prune_repair repair;
-    tm_arena scratch;
-    tm_arena_init(&scratch);
-    tm_quantize_borrow_recovery(&p->q, &scratch);
     descend(p, share);
-    tm_code code = tm_prune_find_repair(p, &scratch, &repair);
     *out = (attempt){.share = share};
     out->gone = TM_NEW_ARRAY(p->q.arena, int, p->axes.count + 1);
     for (size_t i = 0; i < p->axes.count; i++)
         out->gone[i] = p->axes.items[i].gone;
-    if (code == TM_OK)
-        code = tm_prune_measure(p, &repair, 0, &out->d, &out->ns_before, &out->ns);
+    tm_prune_forget(p);
+    tm_arena_init(&p->last_arena);
+    tm_quantize_borrow_recovery(&p->q, &p->last_arena);
+    p->last_gone = out->gone;
+    TM_TRY(tm_prune_find_repair(p, &p->last_arena, &p->last));
+    TM_TRY(tm_prune_measure(p, &p->last, 0, &out->d, &out->ns_before, &out->ns));
     out->use = tm_budget_use(p->q.options, &out->d);
-    tm_arena_deinit(&scratch);
-    return code;
+    return TM_OK;
+}
+
+void tm_prune_forget(tm_pruner *p) {
+    if (p->last_gone != NULL)
+        tm_arena_deinit(&p->last_arena);
+    p->last_gone = NULL;
+}
+
+/* The repair of the choice: the last one that was tried, or made anew. */
+static tm_code repair_chosen(tm_pruner *p, tm_prune_repair *out) {
+    bool last = p->last_gone != NULL;
+    for (size_t i = 0; i < p->axes.count; i++)
+        last = last && p->last_gone[i] == p->axes.items[i].gone;
+    *out = p->last;
+    return last ? TM_OK : tm_prune_find_repair(p, p->q.arena, out);
 }
 
 /* The deepest cut within the budget, between what is too deep and nothing. */
@@ -285,7 +298,7 @@ tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repor
     TM_TRY(judge(p, &reached, report));
     report->flops_before = p->flops;
     report->flops = flops_now(p);
-    TM_TRY(tm_prune_find_repair(p, p->q.arena, repair));
+    TM_TRY(repair_chosen(p, repair));
     for (size_t i = 0; i < p->axes.count; i++) {
         const tm_prune_axis *axis = &p->axes.items[i];
         double error = axis->is_block                          ? -1
