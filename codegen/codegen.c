@@ -96,10 +96,12 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
     tm_plan *plan;
     TM_TRY(tm_plan_prepare_outputs(model));
     TM_TRY(tm_plan_create(model, &plan));
+    if (options->storage.coded && plan->weights_bytes > 0)
+        tm_plan_code(plan, &options->storage);
     bool text = options->emit == TM_EMIT_ASM || options->emit == TM_EMIT_LLVM;
     uint64_t hash = 0;
     const char *symbol = tm_arena_format(model->arena, "tamis_weights_%s", options->name);
-    bool hollow = options->emit == TM_EMIT_SO && plan->weights_bytes >= TM_LARGE_WEIGHTS;
+    bool hollow = options->emit == TM_EMIT_SO && tm_plan_stored_bytes(plan) >= TM_LARGE_WEIGHTS;
     TM_TRY(tm_write_weights(plan, options->target.target, symbol, hollow, f->weights, &hash));
     int objects = 0;
     const tm_lines *lines = options->symbols ? tm_lines_create(model) : NULL;

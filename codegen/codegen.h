@@ -10,6 +10,7 @@
 #define TM_CODEGEN_H
 
 #include "codegen/schedule_table.h"
+#include "codegen/store.h"
 #include "codegen/target.h"
 #include "ir/graph.h"
 
@@ -27,6 +28,7 @@ typedef struct tm_codegen_options {
      * the list of nodes that they count (lines.h) beside the artifact: NAME.nodes */
     bool symbols;
     const char *precision; /* for the manifest: "f32", "bf16" */
+    tm_storage_options storage; /* of the weights */
     bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
     tm_schedule_table *schedules; /* instead of the cost model's; or NULL */
     tm_schedule_steps *steps;     /* filled when there is a profile; or NULL */

@@ -5,7 +5,8 @@
  *     int64_t t2_workspace_bytes(int64_t N);
  *     int32_t t2_run(void *workspace, int64_t N, const float *x, float *y);
  *
- * emit_entry.c emits the same two functions; the order of the symbols is that of tm_plan_input_symbols. Names
+ * Coded weights are a second argument of the run, and have a function that makes them. emit_entry.c emits the same
+ * functions; the order of the symbols is that of tm_plan_input_symbols. Names
  * of the model become C identifiers that are not reserved words and differ: an output may have the name of an
  * input or of a dim.
  */
@@ -24,7 +25,7 @@ static const char *identifier(tm_arena *arena, const char *name, const char *pre
         "void",      "if",        "else",          "for",         "do",           "while",
         "return",    "case",      "switch",        "default",     "auto",         "const",
         "static",    "struct",    "union",         "enum",        "register",     "signed",
-        "unsigned",  "volatile",  "inline",        "restrict",    "workspace",    "class",
+        "unsigned",  "volatile",  "inline",        "restrict",    "workspace",    "weights",      "class",
         "new",       "delete",    "this",          "template",    "bool",         "break",
         "continue",  "goto",      "sizeof",        "extern",      "typedef",      "asm",
         "typeof",    "true",      "false",         "nullptr",     "private",      "public",
@@ -129,7 +130,8 @@ static void name_symbols(names *n, const tm_plan *plan) {
         n->symbol_names[i] = parameter(n, symbols[i]->name, "dim", i);
 }
 
-static void add_functions(tm_text *text, names *n, const tm_graph *graph, const char *name) {
+static void add_functions(tm_text *text, names *n, const tm_plan *plan, const char *name) {
+    const tm_graph *graph = plan->model->main;
     tm_text_add(text,
                 "/* Bytes of workspace for these dims; negative: minus the error code. */\n"
                 "int64_t %s_workspace_bytes(",
@@ -141,7 +143,7 @@ static void add_functions(tm_text *text, names *n, const tm_graph *graph, const 
                 "/* Runs the model on the calling thread; 0 or an error code. "
                 "The workspace is aligned to 64 bytes. */\n",
                 n->symbol_count == 0 ? "void" : "");
-    tm_text_add(text, "int32_t %s_run(void *workspace", name);
+    tm_text_add(text, "int32_t %s_run(void *workspace%s", name, plan->coded != NULL ? ", const void *weights" : "");
     for (size_t i = 0; i < n->symbol_count; i++)
         tm_text_add(text, ", int64_t %s", n->symbol_names[i]);
     for (size_t i = 0; i < graph->inputs.count; i++)
@@ -151,6 +153,12 @@ static void add_functions(tm_text *text, names *n, const tm_graph *graph, const 
         tm_text_add(text, ", %s *%s", c_type(graph->outputs.items[i]->type),
                     parameter(n, graph->outputs.items[i]->name, "output", i));
     tm_text_add(text, ");\n");
+    if (plan->coded != NULL)
+        tm_text_add(text,
+                    "\n/* Writes the weights that %s_run reads, once for all runs, to memory aligned to 64 bytes; 0, or an "
+                    "error\n * code when the file is damaged. */\n#define %s_WEIGHTS_BYTES %lld\n"
+                    "int32_t %s_unpack(void *weights);\n",
+                    name, name, (long long)plan->weights_bytes, name);
 }
 
 /* Can the model be called with plain arrays? */
@@ -184,7 +192,7 @@ tm_code tm_write_header(const tm_plan *plan, const tm_codegen_options *options, 
                 options->name, options->name);
     tm_text_add(&text, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
     if (plain(plan))
-        add_functions(&text, &n, graph, options->name);
+        add_functions(&text, &n, plan, options->name);
     else
         tm_text_add(&text, "/* Some outputs have sizes that depend on data, or are sequences: "
                            "use tamis/runtime.h. */\n");

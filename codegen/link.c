@@ -168,15 +168,17 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
         tm_arena_format(model->arena, "--keep-global-symbol=%s_workspace_bytes", options->name);
     const char *keep_artifact =
         tm_arena_format(model->arena, "--keep-global-symbol=tamis_artifact_%s", options->name);
+    const char *keep_unpack = tm_arena_format(model->arena, "--keep-global-symbol=%s_unpack", options->name);
     const char *root = tm_arena_format(model->arena, "tamis_artifact_%s", options->name);
     const char *run_root = tm_arena_format(model->arena, "%s_run", options->name);
     const char *bytes_root = tm_arena_format(model->arena, "%s_workspace_bytes", options->name);
-    const char *arguments[] = {NULL,    "-r",       "--gc-sections",   "-e", root,   "-u",   run_root,
-                               "-u",    bytes_root, "--build-id=none", "-o", joined};
+    const char *unpack_root = tm_arena_format(model->arena, "%s_unpack", options->name);
+    const char *arguments[] = {NULL, "-r",       "--gc-sections", "-e",        root,              "-u", run_root,
+                               "-u", bytes_root, "-u",            unpack_root, "--build-id=none", "-o", joined};
     const char **all = join(model->arena, arguments, sizeof(arguments) / sizeof(arguments[0]), p, NULL);
     tm_code code = run_tool(model, all, "ld.lld-19", "ld.lld", log);
     if (code == TM_OK) {
-        const char *localize[] = {NULL, keep, keep_bytes, keep_artifact, joined, output, NULL};
+        const char *localize[] = {NULL, keep, keep_bytes, keep_unpack, keep_artifact, joined, output, NULL};
         code = run_tool(model, localize, "llvm-objcopy-19", "llvm-objcopy", log);
     }
     unlink(joined);

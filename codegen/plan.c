@@ -19,9 +19,11 @@
  */
 #include "codegen/plan.h"
 
+#include "codegen/store.h"
 #include "ir/infer.h"
 #include "ir/tiles.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct planner {
@@ -29,7 +31,12 @@ typedef struct planner {
     tm_model *model;
     int64_t position;
     tm_map dims; /* early dims already given -> their offset */
+    tm_map constants; /* what tells constants apart -> the first entry of those */
 } planner;
+
+int64_t tm_plan_stored_bytes(const tm_plan *plan) {
+    return plan->coded != NULL ? plan->coded->bytes : plan->weights_bytes;
+}
 
 bool tm_value_is_late(const tm_value *value) {
     if (value->kind != TAMIS_KIND_TENSOR)
@@ -123,6 +130,39 @@ static int32_t buffers(planner *p, int count) {
     return first;
 }
 
+/* An entry with the same bytes in the same layout, or NULL; those of one size and one sample are compared in full. */
+typedef struct alike {
+    struct alike *next;
+    int32_t frame;
+} alike;
+
+static bool same_layout(const tm_constant *a, const tm_constant *b) {
+    return a->bits == b->bits && a->bytes == b->bytes && a->panel == b->panel && a->stored == b->stored &&
+           a->panel_groups == b->panel_groups && a->panel_channels_last == b->panel_channels_last &&
+           (a->panel == 0 || (a->type == b->type && a->rank == b->rank &&
+                              memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0));
+}
+
+static const tm_plan_value *find_equal(planner *p, const tm_constant *constant, int32_t frame) {
+    tm_plan *plan = p->plan;
+    const char *data = constant->data;
+    size_t bytes = (size_t)constant->bytes, part = bytes < 256 ? bytes : 256;
+    uint64_t hash = tm_hash_bytes(data + (bytes - part) / 2, part, bytes);
+    char key[24];
+    snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
+    alike *first = tm_map_get(&p->constants, key);
+    for (const alike *a = first; a != NULL; a = a->next) {
+        const tm_plan_value *other = &plan->values.items[a->frame];
+        const tm_constant *known = other->value->constant;
+        if (same_layout(known, constant) && (known->data == data || memcmp(known->data, data, bytes) == 0))
+            return other;
+    }
+    alike *entry = TM_NEW(plan->arena, alike);
+    *entry = (alike){first, frame};
+    tm_map_set(&p->constants, key, entry);
+    return NULL;
+}
+
 static void number_constant(planner *p, tm_value *value) {
     tm_plan *plan = p->plan;
     if (plan->frame[value->id] >= 0)
@@ -132,6 +172,12 @@ static void number_constant(planner *p, tm_value *value) {
     if (value->type == TAMIS_TYPE_STRING) {
         entry->storage = TM_STORAGE_NONE;
         entry->unfixed = true;
+        return;
+    }
+    const tm_plan_value *equal = find_equal(p, value->constant, plan->frame[value->id]);
+    if (equal != NULL) {
+        entry->shares = true;
+        entry->argument = equal->argument;
         return;
     }
     int64_t alignment = tm_constant_stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
@@ -436,6 +482,7 @@ tm_code tm_plan_create(tm_model *model, tm_plan **out_plan) {
     plan->symbol_used = TM_NEW_ARRAY(plan->arena, bool, tm_dims_symbol_count(model->dims) + 1);
     planner p = {.plan = plan, .model = model};
     tm_map_init(&p.dims, plan->arena);
+    tm_map_init(&p.constants, plan->arena);
     for (size_t i = 0; i < model->main->inputs.count; i++) {
         tm_plan_value *entry = number(&p, model->main->inputs.items[i], 1);
         entry->storage = TM_STORAGE_INPUT;

@@ -18,6 +18,7 @@ typedef struct tm_plan_value {
     int32_t dims_offset;
     int32_t root;       /* frame number of the value whose memory it has (itself, unless a view) */
     bool late;          /* some dim is known only while running, or a handle */
+    bool shares;        /* a constant that stands where an equal one does */
     bool unfixed;       /* its data pointer changes while running */
     int64_t begin, end; /* lifetime in positions, inclusive */
 } tm_plan_value;
@@ -39,6 +40,7 @@ typedef struct tm_plan {
     int32_t slot_dims;     /* first entry of the slot offsets */
     bool *symbol_used;     /* by symbol number */
     int64_t weights_bytes; /* constants, with padding */
+    const struct tm_coded *coded; /* store.h: what the artifact has in their place, or NULL */
     bool allocates;
 } tm_plan;
 
@@ -49,6 +51,8 @@ TM_MUST_USE tm_code tm_plan_create(tm_model *model, tm_plan **out_plan);
 static inline int32_t tm_plan_frame(const tm_plan *plan, const tm_value *value) {
     return value == NULL ? -1 : plan->frame[value->id];
 }
+/* Bytes of weights in the artifact. */
+int64_t tm_plan_stored_bytes(const tm_plan *plan);
 /* The symbols of the input dims, in the order in which they first stand: arguments of the typed functions. */
 tm_symbol **tm_plan_input_symbols(const tm_plan *plan, size_t *out_count);
 /* Is any dim late, or is it a handle? */

@@ -14,6 +14,7 @@
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
+#include "codegen/store.h"
 #include "ir/bits.h"
 #include "ir/tiles.h"
 
@@ -26,7 +27,8 @@
 #define SECTION ".tamis.weights"
 
 typedef struct writer {
-    FILE *file; /* NULL: only the hash is wanted */
+    FILE *file;      /* NULL: only the hash is wanted, or */
+    uint8_t *memory; /* the bytes, here */
     XXH3_state_t *hash;
     int64_t at; /* in the section */
     bool failed;
@@ -38,9 +40,13 @@ static void put(writer *w, const void *data, size_t bytes) {
 }
 
 static void put_section(writer *w, const void *data, int64_t bytes) {
-    if (w->file != NULL)
-        put(w, data, (size_t)bytes);
-    XXH3_64bits_update(w->hash, data, (size_t)bytes);
+    if (w->memory != NULL) {
+        memcpy(w->memory + w->at, data, (size_t)bytes);
+    } else {
+        if (w->file != NULL)
+            put(w, data, (size_t)bytes);
+        XXH3_64bits_update(w->hash, data, (size_t)bytes);
+    }
     w->at += bytes;
 }
 
@@ -134,20 +140,43 @@ static void put_bits(writer *w, const tm_constant *constant) {
             put_section(w, step, tm_bits_pack(constant, &form, panel, i, step));
 }
 
+static void put_constant(writer *w, const tm_constant *constant) {
+    if (constant->bits != NULL)
+        put_bits(w, constant);
+    else if (tm_type_is_tiled(constant->stored))
+        put_tiles(w, constant);
+    else if (constant->panel != 0)
+        put_packed(w, constant);
+    else
+        put_section(w, constant->data, constant->bytes);
+}
+
+void tm_lay_out_constant(const tm_constant *constant, uint8_t *to) {
+    writer w = {.memory = to};
+    put_constant(&w, constant);
+}
+
+static void put_pieces(writer *w, const tm_pieces *pieces) {
+    for (size_t i = 0; i < pieces->list.count; i++) {
+        size_t bytes;
+        const uint8_t *data = tm_pieces_get(pieces, i, &bytes);
+        put_section(w, data, (int64_t)bytes);
+    }
+}
+
 static void put_constants(writer *w, const tm_plan *plan) {
+    if (plan->coded != NULL) {
+        put_section(w, &plan->coded->header, sizeof plan->coded->header);
+        put_pieces(w, &plan->coded->raw);
+        put_pieces(w, &plan->coded->stream);
+        return;
+    }
     for (size_t i = 0; i < plan->values.count && !w->failed; i++) {
         const tm_plan_value *entry = &plan->values.items[i];
-        if (entry->storage != TM_STORAGE_CONSTANT)
+        if (entry->storage != TM_STORAGE_CONSTANT || entry->shares)
             continue;
         pad_section(w, entry->argument);
-        if (entry->value->constant->bits != NULL)
-            put_bits(w, entry->value->constant);
-        else if (tm_type_is_tiled(entry->value->constant->stored))
-            put_tiles(w, entry->value->constant);
-        else if (entry->value->constant->panel != 0)
-            put_packed(w, entry->value->constant);
-        else
-            put_section(w, entry->value->constant->data, entry->value->constant->bytes);
+        put_constant(w, entry->value->constant);
     }
     pad_section(w, plan->weights_bytes);
 }
@@ -241,7 +270,7 @@ tm_code tm_write_weights(const tm_plan *plan, const tm_target *target, const cha
                          .e_shstrndx = 4};
     put(&w, &header, sizeof(header));
     tm_code code = hollow ? TM_OK : stream(plan, &w, path, out_hash);
-    put_tables(&w, symbol, plan->weights_bytes, hollow);
+    put_tables(&w, symbol, tm_plan_stored_bytes(plan), hollow);
     bool failed = fclose(w.file) != 0 || w.failed;
     return code == TM_OK && failed ? cannot(plan, TM_E_IO, "writing", path) : code;
 }
@@ -270,14 +299,15 @@ static bool make_room(FILE *file, int64_t bytes, int64_t *out_offset) {
 }
 
 tm_code tm_fill_weights(const tm_plan *plan, const char *path) {
-    if (plan->weights_bytes == 0)
+    int64_t bytes = tm_plan_stored_bytes(plan);
+    if (bytes == 0)
         return TM_OK;
     writer w = {.file = fopen(path, "r+b")};
     if (w.file == NULL)
         return cannot(plan, TM_E_CREATE_OUTPUT, "opening", path);
     int64_t room = 0;
     tm_code code = TM_OK;
-    if (!make_room(w.file, plan->weights_bytes, &room))
+    if (!make_room(w.file, bytes, &room))
         code = tm_report(plan->model->diagnostics, TM_E_LINK, NULL, NULL,
                          "the linker left no section " SECTION " in %s", path);
     else if (fseek(w.file, (long)room, SEEK_SET) != 0)

@@ -145,6 +145,15 @@ static tm_code generate_code(tm_model *model, const char *output, const tamis_co
     return TM_OK;
 }
 
+static tm_storage_options storage_of(const tamis_compile_options *options) {
+    static const tm_storage_kind kinds[] = {TM_STORAGE_EXACT, TM_STORAGE_FLOAT16, TM_STORAGE_BFLOAT16};
+    bool steps = options->storage_step_count > 0;
+    return (tm_storage_options){.coded = options->coded_weights || options->storage != TAMIS_STORAGE_EXACT || steps,
+                                .kind = steps ? TM_STORAGE_STEPS : kinds[options->storage],
+                                .steps = options->storage_steps,
+                                .step_count = (int64_t)options->storage_step_count};
+}
+
 static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options,
                         uint64_t hash, tm_tuning *tuning, tm_text *warnings) {
     if (options->emit == TAMIS_EMIT_IR) {
@@ -176,6 +185,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .strict_math = options->strict_math,
                                   .symbols = options->symbols,
                                   .precision = options->precision == TAMIS_PRECISION_BF16 ? "bf16" : "f32",
+                                  .storage = storage_of(options),
                                   .profile = options->profile,
                                   .schedules = tuning != NULL ? tuning->schedules : NULL,
                                   .steps = tuning != NULL ? tuning->steps : NULL};

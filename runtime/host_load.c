@@ -173,6 +173,21 @@ static int check_artifact(const tamis_artifact *artifact, const char *path, int3
     return 0;
 }
 
+/* Decodes coded weights, once for all sessions. */
+static int unpack(tamis_model *model, const char *path, tamis_error *error) {
+    const tamis_artifact *artifact = model->artifact;
+    size_t bytes = ((size_t)artifact->weights_bytes + TAMIS_ALIGNMENT - 1) & ~(size_t)(TAMIS_ALIGNMENT - 1);
+    if (artifact->unpack == NULL)
+        return 0;
+    model->weights = aligned_alloc(TAMIS_ALIGNMENT, bytes);
+    if (model->weights == NULL)
+        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "out of memory: %zu bytes for weights", bytes);
+    if (artifact->unpack(artifact, model->weights) == 0)
+        return 0;
+    return refuse(error, path, "coded weights", "the check value that they were written with", "another",
+                  "the file is damaged: copy it again, or compile the model again");
+}
+
 static int create(const tamis_artifact *artifact, void *library, const char *path, tamis_model **out_model,
                   tamis_error *error) {
     int32_t level = 0;
@@ -185,8 +200,14 @@ static int create(const tamis_artifact *artifact, void *library, const char *pat
     model->artifact = artifact;
     model->library = library;
     model->level = level;
-    *out_model = model;
-    return 0;
+    code = unpack(model, path, error);
+    if (code == 0) {
+        *out_model = model;
+        return 0;
+    }
+    free(model->weights);
+    free(model);
+    return code;
 }
 
 int tamis_model_load(const char *path, tamis_model **out_model, tamis_error *out_error) {
@@ -229,6 +250,7 @@ void tamis_model_destroy(tamis_model *model) {
         return;
     if (model->library != NULL)
         dlclose(model->library);
+    free(model->weights);
     free(model);
 }
 

@@ -53,6 +53,8 @@ int tamis_session_create(tamis_model *model, const tamis_session_options *option
     }
     tm_host_store_init(&session->store, &session->host, &session->cached);
     tm_run_init(&session->run, artifact, memory + frame_at, &session->cached);
+    if (model->weights != NULL)
+        session->run.weights = model->weights;
     session->run.level = model->level;
     session->run.flags |= options != NULL && options->strict_math ? TM_RUN_STRICT : 0;
     session->run.random_state = options != NULL ? options->seed : 0;

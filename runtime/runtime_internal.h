@@ -36,6 +36,7 @@ enum { /* numbers of base/errors.def; the runtime does not include base/ */
 struct tamis_model {
     const tamis_artifact *artifact;
     void *library; /* of dlopen, or NULL */
+    void *weights; /* made of coded ones, or NULL */
     int32_t level; /* index of the level chosen for this CPU */
     bool profiled; /* a profiler is set: it is told of steps by the thread of the run only */
 };

@@ -36,11 +36,11 @@ int32_t tm_slices_prepare(tm_run *run, const tamis_artifact *artifact, int64_t *
 int32_t tm_slices_execute(tm_run *run, const tamis_artifact *artifact, int64_t length, int32_t serial);
 
 /* The typed entry functions of generated headers: one call from arrays to answers. `memory` holds
- * tm_direct_bytes(artifact, dims); `dims` are all dims of all inputs, one after the other. Returns 0 or a
- * tm_run_code. Runs on the calling thread. */
+ * tm_direct_bytes(artifact, dims); `dims` are all dims of all inputs, one after the other; `weights` is where unpack()
+ * wrote, NULL: they are not coded. Returns 0 or a tm_run_code. Runs on the calling thread. */
 int64_t tm_direct_bytes(const tamis_artifact *artifact, const int64_t *dims);
 int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const void *const *inputs,
-                      void *const *outputs, void *memory);
+                      void *const *outputs, void *memory, const void *weights);
 
 /* ---- for drivers (emitted code) ---- */
 

@@ -61,13 +61,15 @@ int64_t tm_direct_bytes(const tamis_artifact *artifact, const int64_t *dims) {
 }
 
 int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const void *const *inputs,
-                      void *const *outputs, void *memory) {
+                      void *const *outputs, void *memory, const void *weights) {
     tm_run run;
     int32_t level = artifact->cpu_level();
     if (level < 0)
         return TM_RUN_CPU;
     tm_run_init(&run, artifact, memory, &serial_host);
     run.level = level;
+    if (weights != NULL)
+        run.weights = weights;
     set_input_dims(&run, artifact, dims);
     int64_t length;
     int32_t code = tm_slices_prepare(&run, artifact, &length);

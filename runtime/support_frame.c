@@ -36,7 +36,7 @@ void tm_run_init(tm_run *run, const tamis_artifact *artifact, void *memory, cons
     at += round_up(artifact->buffer_count * (int64_t)sizeof(tm_buffer));
     int32_t *value_buffers = (int32_t *)(void *)at;
     run->value_buffers = value_buffers;
-    run->weights = artifact->weights;
+    run->weights = artifact->unpack == NULL ? artifact->weights : NULL; /* unpacked ones are the host's */
     run->flags = artifact->flags;
     run->host = host;
     memcpy(run->dims, artifact->dims_template, (size_t)artifact->dims_count * 8);
@@ -66,7 +66,7 @@ void tm_run_bind(tm_run *run, const tamis_artifact *artifact) {
         const tm_value_info *info = &artifact->value_infos[i];
         switch (info->storage) {
         case TM_STORAGE_CONSTANT:
-            run->values[i].data = (void *)(uintptr_t)(artifact->weights + info->argument);
+            run->values[i].data = (void *)(uintptr_t)(run->weights + info->argument);
             break;
         case TM_STORAGE_WORKSPACE:
             run->values[i].data = run->workspace + run->dims[artifact->slot_dims + info->argument];

@@ -3,7 +3,7 @@
  * compress.c: --prune, and the measures that it shares with --quantize: from words and files to compression,
  * and its figures back to the user.
  */
-#include "tools/compress.h"
+#include "tools/storage.h"
 
 #include <string.h>
 
@@ -15,6 +15,8 @@ bool tool_compress_option(tool_compress *options, int id, const char *value) {
 }
 
 tm_code tool_compress_check(tool *tool, const tool_compress *options, const tool_quantize *others) {
+    if (options->chooses_storage)
+        return tool_storage_check(tool, options, others);
     if (options->prune == NULL)
         return tool_quantize_check(tool, others);
     if (others->form != NULL)

@@ -14,6 +14,7 @@ enum { TOOL_COMPRESS_FIRST = 2100 };
 
 typedef struct tool_compress {
     const char *prune; /* NULL: the model stays as it is */
+    bool chooses_storage; /* --storage=auto was given */
 } tool_compress;
 
 /* Takes the option if it is one of these. */

@@ -151,6 +151,20 @@ static tm_code set_limit(tool *tool, tamis_compile_options *options, int number,
     return tool_parse_integer(tool, "limit", value, 1, INT64_MAX, limits[number]);
 }
 
+static tm_code set_storage(tool *tool, tool_compile *compile, const char *value) {
+    static const char *const names[] = {"exact", "float16", "bfloat16"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(value, names[i]) == 0) {
+            compile->options.storage = (tamis_storage)i;
+            return TM_OK;
+        }
+    compile->choose_storage = strcmp(value, "auto") == 0;
+    if (compile->choose_storage)
+        return TM_OK;
+    return tool_report(tool, TM_E_USAGE, NULL, NULL, "--storage is exact, float16, bfloat16 or auto, not '%s'",
+                       value);
+}
+
 tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value) {
     tamis_compile_options *options = &compile->options;
     int64_t number;
@@ -200,6 +214,13 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
     case 20:
         options->schedules = value;
         return TM_OK;
+    case 21:
+        options->coded_weights = strcmp(value, "coded") == 0;
+        if (!options->coded_weights && strcmp(value, "mapped") != 0)
+            return tool_report(tool, TM_E_USAGE, NULL, NULL, "--weights is mapped or coded, not '%s'", value);
+        return TM_OK;
+    case 22:
+        return set_storage(tool, compile, value);
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 11, value);
     }

@@ -116,10 +116,12 @@ enum { TOOL_COMPILE_FIRST = 1000 };
         {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                     \
         {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 17},                                       \
         {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}, {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 19},     \
-        {"--schedules", TOOL_VALUE, TOOL_COMPILE_FIRST + 20}
+        {"--schedules", TOOL_VALUE, TOOL_COMPILE_FIRST + 20},                                              \
+        {"--weights", TOOL_VALUE, TOOL_COMPILE_FIRST + 21}, {"--storage", TOOL_VALUE, TOOL_COMPILE_FIRST + 22}
 
 typedef struct tool_compile {
     tamis_compile_options options;
+    bool choose_storage; /* --storage=auto */
     TM_VECTOR(tamis_dim_fact) dims;
     TM_VECTOR(const char *) disabled;
 } tool_compile;

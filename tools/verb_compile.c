@@ -4,7 +4,7 @@
  * is printed as the library words it; --json puts the diagnostics on stdout as JSON.
  */
 #include "compiler/internal.h"
-#include "tools/compress.h"
+#include "tools/storage.h"
 #include "tools/tool.h"
 
 #include <string.h>
@@ -213,9 +213,16 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
         if (exit_code != 0)
             return exit_code;
     }
+    changes.compress.chooses_storage = compile.choose_storage;
+    if (strcmp(output, "-") == 0 && compile.choose_storage) {
+        tool_report(tool, TM_E_USAGE, NULL, "-o FILE", "--storage=auto needs a file to write to");
+        return tool_fail(tool);
+    }
     if (strcmp(output, "-") == 0)
         return compile_to_stdout(tool, model, &compile, &changes, form);
     if (tool_can_create(tool, output) != TM_OK || tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK)
+        return tool_fail(tool);
+    if (compile.choose_storage && tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK)
         return tool_fail(tool);
     if (are_any(&changes))
         return compile_changed(tool, model, output, &compile, &changes) == TM_OK ? 0 : tool_fail(tool);

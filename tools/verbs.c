@@ -12,6 +12,8 @@
     "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \
     "  --math=strict|fast    keep order and subnormals (fast)\n"        \
     "  --precision=f32|bf16  of the factors of products (f32)\n"        \
+    "  --weights=mapped|coded  coded: smaller, decoded when loaded\n"   \
+    "  --storage=exact|float16|bfloat16  of coded weights (exact)\n"    \
     "  --schedules=FILE      cut loops as --tune found\n"                \
     "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile, -g\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
@@ -93,7 +95,10 @@ const tool_verb tool_verbs[] = {
     {"inspect", "show what is in a model or artifact", tool_inspect_main,
      "tamis inspect MODEL.onnx|OUT.so         inputs, outputs, ops, weights, header\n\n"
      "  --json                as JSON\n"
-     "  --schedule            how its loops are cut\n\n" COMPILE_HELP},
+     "  --schedule            how its loops are cut\n"
+     "  --compress            what is in a model's weights\n"
+     "  --html FILE           that as a page\n"
+     "  --size                what an artifact's bytes are\n\n" COMPILE_HELP},
     {"opt", "run passes and print the IR", tool_opt_main,
      "tamis opt FILE.ir|MODEL.onnx            runs passes, prints the IR\n\n"
      "  --pass NAME           only this pass; repeated, in order\n"

@@ -167,6 +167,9 @@ unsigned tm_emit_line(tm_emit *e, const tm_node *node);
 void tm_emit_line_number(tm_emit *e, unsigned line);
 void tm_emit_lines_end(tm_emit *e);
 
+/* emit_tables.c: the function of the runtime that makes the weights of coded ones. */
+const char *tm_unpack_symbol(const tm_emit *e);
+
 /* emit_entry.c: the typed functions of the generated header. Models with handles have none. */
 void tm_emit_entry(tm_emit *e);
 

@@ -5,6 +5,11 @@
  *     int64_t NAME_workspace_bytes(int64_t symbol...);
  *     int32_t NAME_run(void *workspace, int64_t symbol..., const void *input..., void *output...);
  *
+ * and where weights are coded, a second argument of NAME_run, and what fills it once:
+ *
+ *     int32_t NAME_run(void *workspace, const void *weights, ...);
+ *     int32_t NAME_unpack(void *weights);
+ *
  * The arguments are the symbols of the input dims (tm_plan_input_symbols); every dim of every input follows
  * from them. Both only fill arrays and call runtime/support_direct.c.
  */
@@ -55,6 +60,13 @@ static LLVMValueRef fill_pointers(tm_emit *e, unsigned first_argument, size_t co
     return pointers;
 }
 
+/* NAME_unpack(void *weights) */
+static void emit_unpack(tm_emit *e, LLVMValueRef artifact) {
+    begin(e, tm_arena_format(e->arena, "%s_unpack", e->options->name), e->i32, &e->ptr, 1);
+    LLVMValueRef arguments[] = {artifact, LLVMGetParam(e->function, 0)};
+    LLVMBuildRet(e->builder, tm_emit_call(e, tm_unpack_symbol(e), e->i32, arguments, 2));
+}
+
 void tm_emit_entry(tm_emit *e) {
     const tm_graph *graph = e->model->main;
     for (size_t i = 0; i < graph->inputs.count; i++)
@@ -63,19 +75,23 @@ void tm_emit_entry(tm_emit *e) {
     entry t = {0};
     find_symbols(e, &t);
     size_t inputs = graph->inputs.count, outputs = graph->outputs.count;
-    unsigned count = (unsigned)(1 + t.symbol_count + inputs + outputs);
+    bool coded = e->plan->coded != NULL;
+    unsigned first_dim = coded ? 2 : 1, count = (unsigned)(first_dim + t.symbol_count + inputs + outputs);
     LLVMTypeRef *types = TM_NEW_ARRAY(e->arena, LLVMTypeRef, count);
     for (unsigned i = 0; i < count; i++)
-        types[i] = i >= 1 && i < 1 + t.symbol_count ? e->i64 : e->ptr;
+        types[i] = i >= first_dim && i < first_dim + t.symbol_count ? e->i64 : e->ptr;
     LLVMValueRef artifact = LLVMGetNamedGlobal(e->module, "artifact");
-    begin(e, tm_arena_format(e->arena, "%s_workspace_bytes", e->options->name), e->i64, types + 1,
-          (unsigned)t.symbol_count);
+    begin(e, tm_arena_format(e->arena, "%s_workspace_bytes", e->options->name), e->i64,
+          types + first_dim, (unsigned)t.symbol_count);
     LLVMBuildRet(e->builder, tm_emit_call(e, "tm_direct_bytes", e->i64,
                                           (LLVMValueRef[]){artifact, fill_dims(e, &t, 0)}, 2));
     begin(e, tm_arena_format(e->arena, "%s_run", e->options->name), e->i32, types, count);
-    unsigned first = 1 + (unsigned)t.symbol_count;
-    LLVMValueRef arguments[] = {artifact, fill_dims(e, &t, 1), fill_pointers(e, first, inputs),
+    unsigned first = first_dim + (unsigned)t.symbol_count;
+    LLVMValueRef arguments[] = {artifact, fill_dims(e, &t, first_dim), fill_pointers(e, first, inputs),
                                 fill_pointers(e, first + (unsigned)inputs, outputs),
-                                LLVMGetParam(e->function, 0)};
-    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_direct_run", e->i32, arguments, 5));
+                                LLVMGetParam(e->function, 0),
+                                coded ? LLVMGetParam(e->function, 1) : LLVMConstNull(e->ptr)};
+    LLVMBuildRet(e->builder, tm_emit_call(e, "tm_direct_run", e->i32, arguments, 6));
+    if (coded)
+        emit_unpack(e, artifact);
 }

@@ -157,17 +157,19 @@ static const char *manifest(tm_emit *e) {
                 e->options->target.target->triple);
     for (int i = 0; i < e->options->target.level_count; i++)
         tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
-    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"schedules\": ",
-                e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision);
+    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"weights\": \"%s\", \"schedules\": ",
+                e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision,
+                e->plan->coded == NULL ? "mapped" : "coded");
     tm_schedule_list(e->model, &e->options->target, e->options->schedules, &text);
     tm_text_add(&text, "}");
     return tm_text_get(&text);
 }
 
 static LLVMValueRef weights(tm_emit *e) {
-    if (e->plan->weights_bytes == 0)
+    int64_t bytes = tm_plan_stored_bytes(e->plan);
+    if (bytes == 0)
         return LLVMConstNull(e->ptr);
-    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMArrayType2(e->i8, (uint64_t)e->plan->weights_bytes),
+    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMArrayType2(e->i8, (uint64_t)bytes),
                                         tm_arena_format(e->arena, "tamis_weights_%s", e->options->name));
     LLVMSetVisibility(global, LLVMHiddenVisibility);
     LLVMSetGlobalConstant(global, 1);
@@ -178,6 +180,21 @@ static void artifact_function(tm_emit *e, const char *name, LLVMValueRef artifac
     LLVMValueRef function = LLVMAddFunction(e->module, name, LLVMFunctionType(e->ptr, NULL, 0, 0));
     LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
     LLVMBuildRet(e->builder, artifact);
+}
+
+const char *tm_unpack_symbol(const tm_emit *e) {
+    return e->plan->coded->has_sines ? "tm_unpack_sines" : "tm_unpack";
+}
+
+static LLVMValueRef unpack(tm_emit *e) {
+    if (e->plan->coded == NULL)
+        return LLVMConstNull(e->ptr);
+    LLVMValueRef function = LLVMGetNamedFunction(e->module, tm_unpack_symbol(e));
+    LLVMTypeRef types[] = {e->ptr, e->ptr};
+    if (function == NULL)
+        function = LLVMAddFunction(e->module, tm_unpack_symbol(e), LLVMFunctionType(e->i32, types, 2, 0));
+    LLVMSetVisibility(function, LLVMHiddenVisibility);
+    return function;
 }
 
 tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
@@ -212,12 +229,14 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
                               node_names(e),
                               weights(e),
                               tm_emit_i64(e, e->plan->weights_bytes),
+                              tm_emit_i64(e, tm_plan_stored_bytes(e->plan)),
                               tm_emit_i64(e, (int64_t)weights_hash),
                               tm_emit_i64(e, (int64_t)e->options->model_hash),
                               tm_emit_string(e, manifest(e)),
                               cpu_level(e),
                               LLVMGetNamedFunction(e->module, "tm_model_prepare"),
-                              LLVMGetNamedFunction(e->module, "tm_model_execute")};
+                              LLVMGetNamedFunction(e->module, "tm_model_execute"),
+                              unpack(e)};
     LLVMValueRef value = row(e, members, sizeof(members) / sizeof(members[0]));
     LLVMTargetDataRef layout = LLVMGetModuleDataLayout(e->module);
     if (LLVMABISizeOfType(layout, LLVMTypeOf(value)) != sizeof(tamis_artifact))

@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define TAMIS_ABI_VERSION 4u
+#define TAMIS_ABI_VERSION 5u
 #define TAMIS_MAGIC 0x31534d54u /* "TMS1" */
 #define TAMIS_MAX_RANK 16       /* import refuses more */
 #define TAMIS_ALIGNMENT 64      /* of workspace, constants, and buffers that tamis allocates */
@@ -130,7 +130,7 @@ struct tm_arena_chunk;
 struct tm_run {
     tamis_tensor *values;
     int64_t *dims;         /* dims of all values; then the symbols */
-    const uint8_t *weights;
+    const uint8_t *weights; /* as kernels read them: unpacked */
     uint8_t *workspace;
     tm_buffer *buffers;
     const tamis_host *host;
@@ -201,7 +201,7 @@ typedef enum tm_storage {
     TM_STORAGE_NONE = 0,      /* handle, or not stored */
     TM_STORAGE_INPUT = 1,     /* argument: input number */
     TM_STORAGE_OUTPUT = 2,    /* argument: output number */
-    TM_STORAGE_CONSTANT = 3,  /* argument: byte offset in the weights */
+    TM_STORAGE_CONSTANT = 3,  /* argument: byte offset in the unpacked weights */
     TM_STORAGE_WORKSPACE = 4, /* argument: number of the slot, its offset in dims[slot_dims + slot] */
     TM_STORAGE_BUFFER = 5,    /* argument: buffer number; grown by tm_reserve */
     TM_STORAGE_ALIAS = 6      /* argument: the value whose memory it shares (lower storage first) */
@@ -245,14 +245,18 @@ typedef struct tamis_artifact {
     const tm_value_info *value_infos;
     const int64_t *dims_template;
     const char *node_names; /* for messages: node_count strings one after the other, each with its NUL */
-    const uint8_t *weights;
-    int64_t weights_bytes;
-    uint64_t weights_hash; /* xxh3-64 */
+    const uint8_t *weights; /* stored_bytes of them, see unpack */
+    int64_t weights_bytes;  /* unpacked */
+    int64_t stored_bytes;
+    uint64_t weights_hash; /* xxh3-64 of what is stored */
     uint64_t model_hash;   /* xxh3-64 of the model's bytes and the options */
     const char *manifest;  /* JSON */
     int32_t (*cpu_level)(void); /* best level this CPU has, or -1 */
     int32_t (*prepare)(tm_run *run); /* input entries of the frame have dims; computes the rest */
     int32_t (*execute)(tm_run *run);
+    /* NULL: the weights stand as a run reads them. Else they are coded (stored.h), and this writes what a run reads,
+     * weights_bytes, to memory aligned to TAMIS_ALIGNMENT, once for all runs. Returns 0 or TM_RUN_DAMAGED. */
+    int32_t (*unpack)(const struct tamis_artifact *artifact, void *memory);
 } tamis_artifact;
 
 typedef const tamis_artifact *(*tamis_artifact_function)(void);

@@ -40,6 +40,13 @@ typedef enum tamis_precision {
     TAMIS_PRECISION_BF16 /* bfloat16 */
 } tamis_precision;
 
+/* What constants of float32 are rounded to where they are kept. They are read as float32 all the same. */
+typedef enum tamis_storage {
+    TAMIS_STORAGE_EXACT,   /* nothing (default) */
+    TAMIS_STORAGE_FLOAT16, /* those that lie in its range */
+    TAMIS_STORAGE_BFLOAT16
+} tamis_storage;
+
 /* A fact about an input dim: NAME=LOW..HIGH, pinned when equal. */
 typedef struct tamis_dim_fact {
     const char *name;
@@ -56,6 +63,10 @@ typedef struct tamis_compile_options {
     size_t dim_count;
     bool strict_math;   /* --math=strict */
     tamis_precision precision; /* --precision */
+    bool coded_weights; /* --weights=coded: small in the artifact, decoded when it is loaded */
+    tamis_storage storage; /* --storage; other than exact the weights are coded */
+    const float *storage_steps; /* or, for each constant in the artifact's order, what it is rounded to multiples of; 0: exact */
+    size_t storage_step_count;
     bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *schedules; /* file that tamis_tune_file wrote (tune.h), or NULL: the cost model chooses */
