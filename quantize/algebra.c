@@ -13,6 +13,8 @@
 #include <cblas.h>
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 typedef void factor_function(const char *triangle, const int *n, double *a, const int *lda, int *info);
 
@@ -26,6 +28,7 @@ static struct {
     __typeof__(cblas_ssyrk) *ssyrk;
     __typeof__(cblas_sgemm) *sgemm;
     __typeof__(cblas_dgemm) *dgemm;
+    __typeof__(cblas_dsyrk) *dsyrk;
     factor_function *dpotrf, *dpotri;
     eigen_function *dsyevd;
     pair_function *dsygvd;
@@ -45,10 +48,11 @@ static void load(void) {
     *(void **)&library.dgemm = dlsym(handle, "cblas_dgemm");
     *(void **)&library.dpotrf = dlsym(handle, "dpotrf_");
     *(void **)&library.dpotri = dlsym(handle, "dpotri_");
+    *(void **)&library.dsyrk = dlsym(handle, "cblas_dsyrk");
     *(void **)&library.dsyevd = dlsym(handle, "dsyevd_");
     *(void **)&library.dsygvd = dlsym(handle, "dsygvd_");
-    if (library.dsyevd == NULL || library.dsygvd == NULL || library.ssyrk == NULL || library.sgemm == NULL || library.dgemm == NULL || library.dpotrf == NULL ||
-        library.dpotri == NULL)
+    if (library.dsyevd == NULL || library.dsygvd == NULL || library.ssyrk == NULL || library.sgemm == NULL ||
+        library.dgemm == NULL || library.dsyrk == NULL || library.dpotrf == NULL || library.dpotri == NULL)
         library.missing = "OpenBLAS (" TM_OPENBLAS ") lacks BLAS or LAPACK";
 }
 
@@ -115,4 +119,29 @@ bool tm_algebra_eigen(tm_arena *scratch, double *a, double *b, int64_t k, double
     else
         library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, work, &size, integers, &integers_wanted, &info);
     return info == 0;
+}
+
+bool tm_algebra_energies(const float *x, int64_t rows, int64_t k, double *gram, double *out_energies) {
+    enum { PART = 64 }; /* rows that are widened at once */
+    int n = (int)k, info = 0, work_count, integer_count;
+    double best_work;
+    int best_integers, ask = -1;
+    library.dsyevd("N", "L", &n, gram, &n, out_energies, &best_work, &ask, &best_integers, &ask, &info);
+    work_count = (int)best_work > PART * n ? (int)best_work : PART * n;
+    integer_count = best_integers;
+    double *work = malloc((size_t)work_count * sizeof *work);
+    int *integers = malloc((size_t)(integer_count > 0 ? integer_count : 1) * sizeof *integers);
+    bool fine = info == 0 && work != NULL && integers != NULL;
+    memset(gram, 0, (size_t)(k * k) * sizeof *gram);
+    for (int64_t first = 0; first < rows && fine; first += PART) {
+        int64_t part = rows - first < PART ? rows - first : PART;
+        for (int64_t i = 0; i < part * k; i++)
+            work[i] = (double)x[first * k + i];
+        library.dsyrk(CblasRowMajor, CblasUpper, CblasTrans, n, (int)part, 1, work, n, 1, gram, n);
+    }
+    if (fine)
+        library.dsyevd("N", "L", &n, gram, &n, out_energies, work, &work_count, integers, &integer_count, &info);
+    free(work);
+    free(integers);
+    return fine && info == 0;
 }

@@ -29,5 +29,7 @@ void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, in
 /* Eigenvalues, ascending, and eigenvectors, rows of `a` afterwards, of a symmetric matrix [k, k]; with `b`, positive
  * definite, those of a b: x with x^T b x = 1. `b` is overwritten. False: it has none in these digits. */
 TM_MUST_USE bool tm_algebra_eigen(tm_arena *scratch, double *a, double *b, int64_t k, double *out_values);
+/* The eigenvalues of x^T x, x [rows, k], in ascending order. `gram` is room for [k, k]. False: they were not found. */
+TM_MUST_USE bool tm_algebra_energies(const float *x, int64_t rows, int64_t k, double *gram, double *out_energies);
 
 #endif

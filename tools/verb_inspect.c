@@ -2,10 +2,11 @@
  *
  * tamis inspect MODEL.onnx|OUT.so: what is in it. Of a model: inputs, outputs, nodes by op (those of
  * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header. With
- * --schedule how its loops are cut, and nothing else: those of an artifact stand in its manifest. Both are
+ * --schedule how its loops are cut, and nothing else: those of an artifact stand in its manifest; with --compress
+ * what is in the weights of a model, with --size what the bytes of an artifact are. The first two are
  * built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
  */
-#include "tools/tool.h"
+#include "tools/inspect.h"
 
 #include "codegen/codegen.h"
 #include "codegen/llvm/schedule.h"
@@ -146,6 +147,7 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
     json_object_object_add(root, "calls", json_object_new_int64(a->node_count));
     json_object_object_add(root, "allocates", json_object_new_boolean(a->allocates != 0));
     json_object_object_add(root, "weights_bytes", json_object_new_int64(a->weights_bytes));
+    json_object_object_add(root, "stored_bytes", json_object_new_int64(a->stored_bytes));
     add_hash(tool, root, "weights_hash", a->weights_hash);
     add_hash(tool, root, "model_hash", a->model_hash);
     json_object *manifest = a->manifest != NULL ? json_tokener_parse(a->manifest) : NULL;
@@ -269,22 +271,32 @@ static void print_text(tool *tool, json_object *root) {
 }
 
 int tool_inspect_main(tool *tool, int argc, char **argv) {
-    enum { JSON = 1, SCHEDULE };
+    enum { JSON = 1, SCHEDULE, COMPRESS, HTML, SIZE };
     static const tool_option options_table[] = {{"--json", TOOL_FLAG, JSON},
                                                 {"--schedule", TOOL_FLAG, SCHEDULE},
+                                                {"--compress", TOOL_FLAG, COMPRESS},
+                                                {"--html", TOOL_VALUE, HTML},
+                                                {"--size", TOOL_FLAG, SIZE},
                                                 TOOL_COMPILE_OPTIONS,
                                                 {NULL, TOOL_FLAG, 0}};
     tool_compile compile;
     tool_compile_init(&compile);
     tool_arguments arguments;
     tool_arguments_init(&arguments, tool, argc, argv, options_table);
-    bool json = false, schedule = false;
+    bool json = false, schedule = false, compress = false, size = false;
+    const char *html = NULL;
     int id;
     while ((id = tool_arguments_next(&arguments)) > 0) {
         if (id == JSON)
             json = true;
         else if (id == SCHEDULE)
             schedule = true;
+        else if (id == COMPRESS)
+            compress = true;
+        else if (id == HTML)
+            html = arguments.value;
+        else if (id == SIZE)
+            size = true;
         else if (tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
@@ -293,6 +305,16 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
     if (tool_arguments_single(&arguments, "one model or artifact", "tamis help inspect") != TM_OK)
         return tool_fail(tool);
     const char *path = arguments.names.items[0];
+    if (html != NULL && !compress) {
+        (void)tool_report(tool, TM_E_USAGE, NULL, "tamis inspect --compress MODEL.onnx --html FILE",
+                          "--html: only --compress makes a page");
+        return tool_fail(tool);
+    }
+    if (compress || size)
+        return (compress ? tool_inspect_weights(tool, path, &compile, json, html)
+                         : tool_inspect_size(tool, path, json)) == TM_OK
+                   ? 0
+                   : tool_fail(tool);
     json_object *root = json_object_new_object();
     tm_code code = schedule                 ? inspect_schedules(tool, path, &compile, root)
                    : tool_is_artifact(path) ? inspect_artifact(tool, path, root)
