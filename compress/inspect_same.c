@@ -52,19 +52,42 @@ static bool is_transposed(const float *a, const float *b, int64_t rows, int64_t 
     return true;
 }
 
-static const char *relation(tm_arena *arena, const tm_tensor_report *first, const tm_tensor_report *second) {
+enum { BYTES, TRANSPOSED, ROUNDED, SCALED, KINDS }; /* in the order in which they are looked for */
+
+static const char *relation(tm_arena *arena, const tm_tensor_report *first, const tm_tensor_report *second,
+                            int kind) {
     const tm_constant *a = first->constant, *b = second->constant;
-    if (a->type == b->type && a->bytes == b->bytes && memcmp(a->data, b->data, (size_t)a->bytes) == 0)
+    if (kind == BYTES && a->type == b->type && a->bytes == b->bytes &&
+        memcmp(a->data, b->data, (size_t)a->bytes) == 0)
         return same_dims(a, b) ? "same bytes" : "same bytes, other dims";
-    if (a->type != TAMIS_TYPE_FLOAT || b->type != TAMIS_TYPE_FLOAT || first->count != second->count)
+    if (kind == BYTES || a->type != TAMIS_TYPE_FLOAT || b->type != TAMIS_TYPE_FLOAT || first->count != second->count)
         return NULL;
-    if (a->rank == 2 && b->rank == 2 && a->dims[0] == b->dims[1] && a->dims[1] == b->dims[0] &&
-        is_transposed(a->data, b->data, a->dims[0], a->dims[1]))
+    if (kind == TRANSPOSED && a->rank == 2 && b->rank == 2 && a->dims[0] == b->dims[1] &&
+        a->dims[1] == b->dims[0] && is_transposed(a->data, b->data, a->dims[0], a->dims[1]))
         return "transposed";
     double factor = factor_of(a->data, b->data, first->count);
-    if (same_dims(a, b) && isfinite(factor) && factor != 0 && is_scaled(a->data, b->data, first->count, factor))
-        return tm_arena_format(arena, "times %.8g", factor);
-    return NULL;
+    bool is_one = fabs(factor - 1) < 3e-7;
+    if (kind == TRANSPOSED || is_one != (kind == ROUNDED) || !same_dims(a, b) || !isfinite(factor) || factor == 0 ||
+        !is_scaled(a->data, b->data, first->count, factor))
+        return NULL;
+    return is_one ? "equal but for rounding" : tm_arena_format(arena, "times %.8g", factor);
+}
+
+/* Looks for copies of one kind among tensors whose prints agree. */
+static void compare_all(tm_arena *arena, tm_inspect_report *report, const print *prints, size_t count, int kind) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = i + 1; k < count && prints[k].ratio <= prints[i].ratio * (1 + 1e-5) + 1e-30; k++) {
+            size_t low = prints[i].tensor < prints[k].tensor ? prints[i].tensor : prints[k].tensor;
+            size_t high = prints[i].tensor + prints[k].tensor - low;
+            tm_tensor_report *first = &report->tensors.items[low], *second = &report->tensors.items[high];
+            bool known = first->same_as != NULL || second->same_as != NULL;
+            const char *words = known ? NULL : relation(arena, first, second, kind);
+            if (words == NULL)
+                continue;
+            second->same_as = first->name;
+            second->relation = words;
+            report->duplicate_bytes += second->bytes;
+        }
 }
 
 void tm_inspect_duplicates(tm_arena *arena, tm_inspect_report *report) {
@@ -76,16 +99,6 @@ void tm_inspect_duplicates(tm_arena *arena, tm_inspect_report *report) {
             prints[count++] = (print){i, t->rms > 0 ? t->outlier : 0};
     }
     qsort(prints, count, sizeof *prints, by_ratio);
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = i + 1; k < count && prints[k].ratio <= prints[i].ratio * (1 + 1e-5) + 1e-30; k++) {
-            size_t low = prints[i].tensor < prints[k].tensor ? prints[i].tensor : prints[k].tensor;
-            size_t high = prints[i].tensor + prints[k].tensor - low;
-            tm_tensor_report *first = &report->tensors.items[low], *second = &report->tensors.items[high];
-            const char *words = first->same_as == NULL && second->same_as == NULL ? relation(arena, first, second) : NULL;
-            if (words == NULL)
-                continue;
-            second->same_as = first->name;
-            second->relation = words;
-            report->duplicate_bytes += second->bytes;
-        }
+    for (int kind = 0; kind < KINDS; kind++)
+        compare_all(arena, report, prints, count, kind);
 }
