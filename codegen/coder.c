@@ -3,12 +3,13 @@
  * coder.c: a range coder with adaptive models; see coder.h.
  *
  * The range is cut in proportion to the shares of sixteen values, and the part of the value that comes is the
- * next range. Bytes that can no longer change leave at the top; one that a carry might still raise is held back:
+ * next range. Bytes that can no longer change leave at the top; one that a carry might still raise is held
+ * back:
  *
  *     low   00 7f ff ff 12...     7f is held, two of ff are counted: a carry makes 80 00 00 of them
  *
- * Which bytes of the elements are worth coding is tried out on as much of them as tells: a byte of noise takes
- * less when it is stored as it is. So are frequencies that other constants left, against fresh ones.
+ * Which bytes of the elements are worth coding is tried out on as much of them as tells: a byte of noise
+ * takes less when it is stored as it is. So are frequencies that other constants left, against fresh ones.
  */
 #include "codegen/coder.h"
 
@@ -132,8 +133,8 @@ static double half_cost(tm_stored_model *model, uint16_t *seen, unsigned value) 
     return TM_STORED_BITS - (double)log2f((float)(high - low));
 }
 
-/* Bits for each element, of byte k, by models that start as those of `from` or anew; out_skipped: of the elements that
- * were tried, those whose highest byte is zero. */
+/* Bits for each element, of byte k, by models that start as those of `from` or anew; out_skipped: of the
+ * elements that were tried, those whose highest byte is zero. */
 static double byte_cost(const tm_elements *e, int k, const tm_stored_models *from, bool skips, int64_t first,
                         int64_t count) {
     tm_stored_models models;
@@ -205,8 +206,9 @@ static int log2_of(int size) {
 
 void tm_coder_elements(tm_coder *coder, const tm_elements *e) {
     coding c = choose(&coder->models, e);
-    tm_coder_number(coder, log2_of(e->size) | (e->turn ? TM_STORED_TURN : 0) | (c.skips ? TM_STORED_SKIP : 0) |
-                               (c.fresh ? TM_STORED_FRESH : 0) | TM_STORED_MASK * (int64_t)c.mask);
+    tm_coder_number(coder, log2_of(e->size) | (e->turn ? TM_STORED_TURN : 0) |
+                               (c.skips ? TM_STORED_SKIP : 0) | (c.fresh ? TM_STORED_FRESH : 0) |
+                               TM_STORED_MASK * (int64_t)c.mask);
     if (c.fresh)
         for (int i = 0; i < TM_STORED_BYTES - 1; i++)
             tm_stored_begin(&coder->models.bytes[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * coder.h: the writing side of coded weights: numbers, raw bytes and coded elements of include/tamis/stored.h. What
- * the reading side does stands in runtime/support_unpack.c.
+ * coder.h: the writing side of coded weights: numbers, raw bytes and coded elements of
+ * include/tamis/stored.h. What the reading side does stands in runtime/support_unpack.c.
  */
 #ifndef TM_CODEGEN_CODER_H
 #define TM_CODEGEN_CODER_H

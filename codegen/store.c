@@ -2,8 +2,8 @@
  *
  * store.c: all constants of a plan, coded; see store.h.
  *
- * Constants are taken one at a time, laid out as the weights section would hold them, so the memory needed besides
- * what is written is a few times the largest of them. Rounding (--storage) is done to that copy.
+ * Constants are taken one at a time, laid out as the weights section would hold them, so the memory needed
+ * besides what is written is a few times the largest of them. Rounding (--storage) is done to that copy.
  */
 #include "codegen/store.h"
 
@@ -15,7 +15,8 @@
 
 /* What an element of the stored form is: tiles hold the narrow type, packed types are bytes. */
 static void set_type(const tm_constant *constant, tm_stored_values *out) {
-    out->type = tm_type_is_tiled(constant->stored) && constant->panel != 0 ? constant->stored : constant->type;
+    out->type =
+        tm_type_is_tiled(constant->stored) && constant->panel != 0 ? constant->stored : constant->type;
     int bits = tm_type_bits(out->type);
     out->size = bits / 8;
     if (bits < 8 || bits > 64 || constant->bits != NULL) {
@@ -62,8 +63,8 @@ bool tm_plan_values(const tm_plan *plan, size_t entry, tm_arena *arena, tm_store
     return bytes > 0;
 }
 
-/* Half of the largest float16 step below its smallest normal number is lost without harm where the rest is far
- * larger; numbers beyond its range are not. */
+/* Half of the largest float16 step below its smallest normal number is lost without harm where the rest is
+ * far larger; numbers beyond its range are not. */
 static bool round_to_half(float *values, int64_t count) {
     float largest = 0;
     for (int64_t i = 0; i < count; i++)
@@ -125,7 +126,8 @@ static bool is_generated(tm_arena *arena, const tm_stored_values *values) {
 static tm_stored_form code_one(tm_coder *coder, const tm_storage_options *options, int64_t place, int64_t gap,
                                const tm_stored_values *values, tm_arena *scratch) {
     float step = options->kind == TM_STORAGE_STEPS && place < options->step_count ? options->steps[place] : 0;
-    if (options->kind != TM_STORAGE_EXACT && values->type == TAMIS_TYPE_FLOAT && !is_generated(scratch, values))
+    if (options->kind != TM_STORAGE_EXACT && values->type == TAMIS_TYPE_FLOAT &&
+        !is_generated(scratch, values))
         (void)tm_storage_round(options->kind, step, (float *)(uintptr_t)values->data, values->count);
     tm_form form = tm_form_find(scratch, coder, values);
     tm_coder_number(coder, form.form);

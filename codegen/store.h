@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * store.h: constants in few bytes. What a constant looks like decides how it is coded (include/tamis/stored.h has
- * the forms), not what the model says of it: weights of a quantised model that were unpacked, a table that an
- * exporter computed, a palette that was written out are all found again by their values.
+ * store.h: constants in few bytes. What a constant looks like decides how it is coded (include/tamis/stored.h
+ * has the forms), not what the model says of it: weights of a quantised model that were unpacked, a table
+ * that an exporter computed, a palette that was written out are all found again by their values.
  *
  *     values  --tm_form_find-->  form and its numbers  --tm_form_put-->  coder
  *
@@ -19,10 +19,10 @@ typedef struct tm_stored_values {
     const void *data;
     tamis_type type;
     int64_t count;
-    int size;         /* bytes of an element; 1 for packed ones, whose `count` is bytes */
-    int64_t columns;  /* next to each other */
-    int64_t rows;     /* of the same columns: a panel, or all */
-    bool is_table;    /* not packed for products: rows of a table */
+    int size;        /* bytes of an element; 1 for packed ones, whose `count` is bytes */
+    int64_t columns; /* next to each other */
+    int64_t rows;    /* of the same columns: a panel, or all */
+    bool is_table;   /* not packed for products: rows of a table */
 } tm_stored_values;
 
 typedef struct tm_form {
@@ -37,15 +37,15 @@ typedef struct tm_form {
     /* LINEAR */
     int64_t scale_count, columns, rows, block;
     const float *scales;
-    bool narrow_scales;       /* float16 has them exactly */
-    const void *integers;     /* int8 or int16 */
+    bool narrow_scales;   /* float16 has them exactly */
+    const void *integers; /* int8 or int16 */
     int integer_size;
     /* RANGE */
     int64_t start, step, inner, length;
     /* SINES */
     int kind;
-    bool single;      /* angles are rounded to float32 */
-    int64_t first;    /* position of row 0 */
+    bool single;   /* angles are rounded to float32 */
+    int64_t first; /* position of row 0 */
     const double *frequencies;
     int64_t frequency_count;
     const int8_t *rest; /* what is added to the bits, or NULL */
@@ -69,9 +69,9 @@ int64_t tm_count_distinct(tm_arena *arena, const void *data, int64_t count, int 
 /* store.c: how weights are to be kept. */
 typedef enum tm_storage_kind {
     TM_STORAGE_EXACT,
-    TM_STORAGE_FLOAT16,  /* float32 rounded to float16, where it is near enough */
+    TM_STORAGE_FLOAT16, /* float32 rounded to float16, where it is near enough */
     TM_STORAGE_BFLOAT16,
-    TM_STORAGE_STEPS     /* float32 rounded to multiples of a step for each constant */
+    TM_STORAGE_STEPS /* float32 rounded to multiples of a step for each constant */
 } tm_storage_kind;
 
 typedef struct tm_storage_options {
@@ -90,11 +90,11 @@ typedef struct tm_coded {
 } tm_coded;
 
 struct tm_plan;
-/* Rounds stored float32 values in place as the kind says. False: it leaves them as they are, since too much would be
- * lost (numbers beyond float16's range). */
+/* Rounds stored float32 values in place as the kind says. False: it leaves them as they are, since too much
+ * would be lost (numbers beyond float16's range). */
 bool tm_storage_round(tm_storage_kind kind, float step, float *values, int64_t count);
-/* What an entry of the plan holds, as it is stored, in the arena; false: it is no constant that is stored, or shares
- * the place of another. */
+/* What an entry of the plan holds, as it is stored, in the arena; false: it is no constant that is stored, or
+ * shares the place of another. */
 bool tm_plan_values(const struct tm_plan *plan, size_t entry, tm_arena *arena, tm_stored_values *out);
 /* weights.c: writes a constant as the weights section holds it, tm_constant_stored_bytes of it. */
 void tm_lay_out_constant(const tm_constant *constant, uint8_t *to);

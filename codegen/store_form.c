@@ -2,8 +2,8 @@
  *
  * store_form.c: which form a constant takes, and how it is written.
  *
- * Forms that say everything in a few numbers (ranges, sines) are taken when they hold. Of the others the one that
- * takes least, as the coder measures it. What each writes is read by the function of the same name in
+ * Forms that say everything in a few numbers (ranges, sines) are taken when they hold. Of the others the one
+ * that takes least, as the coder measures it. What each writes is read by the function of the same name in
  * runtime/support_unpack.c.
  */
 #include "codegen/store.h"

@@ -4,11 +4,11 @@
  *
  *     0.25 -0.75 1.5    ->    scale 0.25, integers 1 -3 6
  *
- * A scale holds for all elements, for each column, or for each column and block of rows. If the largest element of
- * those that share a scale is m scales, then the scale is near largest / m; m is tried from 1 on, so that the largest
- * scale is found, and most are refused by the next element. A float32 product was rounded, so the scale is looked for
- * among the neighbours of that quotient, and a candidate counts only if all products have the very bits of the
- * elements.
+ * A scale holds for all elements, for each column, or for each column and block of rows. If the largest
+ * element of those that share a scale is m scales, then the scale is near largest / m; m is tried from 1 on,
+ * so that the largest scale is found, and most are refused by the next element. A float32 product was
+ * rounded, so the scale is looked for among the neighbours of that quotient, and a candidate counts only if
+ * all products have the very bits of the elements.
  */
 #include "codegen/store.h"
 
@@ -42,7 +42,8 @@ static bool nearly(float x, float scale) {
     return fabs(q - n) <= 1e-6 * fmax(fabs(q), 1);
 }
 
-/* A scale with all elements as products by integers up to `most`; 0: all elements are zero; NaN: there is none. */
+/* A scale with all elements as products by integers up to `most`; 0: all elements are zero; NaN: there is
+ * none. */
 static float scale_of(const column *c, int most) {
     float largest = 0;
     for (int64_t i = 0; i < c->count; i++) {
@@ -97,7 +98,7 @@ static void round_integers(tm_arena *arena, const tm_stored_values *v, tm_form *
 static bool find(tm_arena *arena, const tm_stored_values *v, int64_t columns, int64_t rows, int64_t block,
                  tm_form *out) {
     int64_t groups = v->count / (columns * rows), blocks = (rows + block - 1) / block;
-    float *scales = TM_NEW_ARRAY(arena, float, groups * blocks * columns);
+    float *scales = TM_NEW_ARRAY(arena, float, groups *blocks *columns);
     for (int64_t g = 0; g < groups; g++)
         for (int64_t b = 0; b < blocks; b++)
             for (int64_t c = 0; c < columns; c++) {

@@ -4,9 +4,9 @@
  *
  *     0.5 -1 0.5 0.5    ->    table -1 0.5, numbers 1 0 1 1
  *
- * All elements may share a table, or each panel of columns has its own. Values are told apart by their bits; a
- * hash table counts them and gives up at the 257th, which in real weights is soon. The table is sorted by the
- * values' bits, so that equal constants give equal bytes.
+ * All elements may share a table, or each panel of columns has its own. Values are told apart by their bits;
+ * a hash table counts them and gives up at the 257th, which in real weights is soon. The table is sorted by
+ * the values' bits, so that equal constants give equal bytes.
  */
 #include "codegen/store.h"
 
@@ -83,7 +83,8 @@ static bool find(tm_arena *arena, const tm_stored_values *v, int64_t chunk, tm_f
         const set *s = &sets[i / chunk];
         indices[i] = (uint8_t)(s->numbers[slot_of(s, element(v->data, i, v->size))] - 1);
     }
-    *out = (tm_form){.form = TM_STORED_PALETTE, .entries = most, .chunk = chunk, .table = table, .indices = indices};
+    *out = (tm_form){
+        .form = TM_STORED_PALETTE, .entries = most, .chunk = chunk, .table = table, .indices = indices};
     return true;
 }
 

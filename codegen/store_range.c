@@ -6,14 +6,13 @@
  *     0 1 2 3 0 1 2 3      step 1, inner 1, length 4
  *     0 0 1 1 2 2          step 1, inner 2, length 3
  *
- * The first change of the value says the step and how often each is repeated, the first return to the start how
- * many there are; then all elements are compared.
+ * The first change of the value says the step and how often each is repeated, the first return to the start
+ * how many there are; then all elements are compared.
  */
 #include "codegen/store.h"
 
 #include <math.h>
 #include <string.h>
-
 
 /* Element i as a whole number; false: it is none. */
 static bool whole(const tm_stored_values *v, int64_t i, int64_t *out) {

@@ -4,11 +4,11 @@
  *
  *     table[row, column] = sin or cos((first + row) * base^(-j / count))
  *
- * Row 1 (or the first rows) says the frequencies: the angle between the sine and the cosine of a column, or an
- * arc of one of them. Their logarithms lie on a line if it is such a table; its slope gives the base, which is
- * rounded to the nearest usual one (10000 and its like), and the frequencies are made anew from that, as
- * exporters do: in doubles, or rounded to float32 with the angles too. Then the whole table is compared. Sines of
- * other libraries may be a bit or two away: that is kept in a byte for each element.
+ * Row 1 (or the first rows) says the frequencies: the angle between the sine and the cosine of a column, or
+ * an arc of one of them. Their logarithms lie on a line if it is such a table; its slope gives the base,
+ * which is rounded to the nearest usual one (10000 and its like), and the frequencies are made anew from
+ * that, as exporters do: in doubles, or rounded to float32 with the angles too. Then the whole table is
+ * compared. Sines of other libraries may be a bit or two away: that is kept in a byte for each element.
  *
  * Elements so near to the middle of two floats that another sine of double precision might round them the
  * other way are no such table: the artifact's own sine need not have the bits of ours.
@@ -45,8 +45,10 @@ static double step_of(const table *t, int kind, int64_t j) {
     if (sine >= 0 && cosine >= 0)
         return fabs(atan2(at(t, 1, sine) * at(t, 0, cosine) - at(t, 1, cosine) * at(t, 0, sine),
                           at(t, 1, cosine) * at(t, 0, cosine) + at(t, 1, sine) * at(t, 0, sine)));
-    double low = sine >= 0 ? asin(fmin(fmax(at(t, 0, sine), -1), 1)) : acos(fmin(fmax(at(t, 0, cosine), -1), 1));
-    double high = sine >= 0 ? asin(fmin(fmax(at(t, 1, sine), -1), 1)) : acos(fmin(fmax(at(t, 1, cosine), -1), 1));
+    double low =
+        sine >= 0 ? asin(fmin(fmax(at(t, 0, sine), -1), 1)) : acos(fmin(fmax(at(t, 0, cosine), -1), 1));
+    double high =
+        sine >= 0 ? asin(fmin(fmax(at(t, 1, sine), -1), 1)) : acos(fmin(fmax(at(t, 1, cosine), -1), 1));
     return high - low;
 }
 
@@ -57,8 +59,8 @@ typedef struct line {
 } line;
 
 static double usual_base(double base) {
-    static const double usual[] = {100, 1000, 5000, 10000, 20000, 50000, 100000, 150000, 160000, 250000, 500000,
-                                   1000000, 5000000, 8000000, 10000000, 500};
+    static const double usual[] = {100,    1000,   5000,   10000,   20000,   50000,   100000,   150000,
+                                   160000, 250000, 500000, 1000000, 5000000, 8000000, 10000000, 500};
     double best = 0;
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
         if (fabs(log(base / usual[i])) < 0.02)
@@ -69,7 +71,8 @@ static double usual_base(double base) {
 /* The line through the logarithms of the first frequencies, for `count` or count - 1 steps in all. */
 static bool fit(const table *t, int kind, int64_t count, bool one_less, line *out) {
     int64_t last = count / 4 < 1 ? 1 : count / 4;
-    double divisor = (double)(one_less ? count - 1 : count), f0 = step_of(t, kind, 0), f1 = step_of(t, kind, last);
+    double divisor = (double)(one_less ? count - 1 : count), f0 = step_of(t, kind, 0),
+           f1 = step_of(t, kind, last);
     if (!(f0 > 0.99) || !(f0 < 1.01) || !(f1 > 0) || !(f1 < f0))
         return false;
     out->base = usual_base(exp(-log(f1) * divisor / (double)last));

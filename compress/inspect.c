@@ -2,8 +2,8 @@
  *
  * inspect.c: all constants of a model, one after the other; see inspect.h.
  *
- * Each is looked at as floats, in an arena of its own that goes before the next comes: memory is a few times the
- * largest tensor. A tensor that several nodes read is one tensor.
+ * Each is looked at as floats, in an arena of its own that goes before the next comes: memory is a few times
+ * the largest tensor. A tensor that several nodes read is one tensor.
  */
 #include "compress/inspect.h"
 
@@ -110,15 +110,17 @@ static void inspect_one(tm_arena *arena, tm_arena *scratch, const tm_value *valu
 static void add_up(tm_inspect_report *report) {
     for (size_t i = 0; i < report->tensors.count; i++) {
         const tm_tensor_report *t = &report->tensors.items[i];
-        double exact = t->forecast[TM_FORECAST_CODED] >= 0 ? t->forecast[TM_FORECAST_CODED] : (double)t->bytes;
+        double exact =
+            t->forecast[TM_FORECAST_CODED] >= 0 ? t->forecast[TM_FORECAST_CODED] : (double)t->bytes;
         bool again = t->same_as != NULL && strncmp(t->relation, "same bytes", 10) == 0;
         report->bytes += t->bytes;
-        report->zero_bytes += t->count > 0 ? (int64_t)((double)t->bytes * (double)t->zeros / (double)t->count) : 0;
+        report->zero_bytes +=
+            t->count > 0 ? (int64_t)((double)t->bytes * (double)t->zeros / (double)t->count) : 0;
         report->generated_bytes += t->generated != NULL ? t->bytes : 0;
         report->best += again ? 0 : exact;
         for (int f = 0; f < TM_FORECAST_COUNT; f++)
-            report->forecast[f] += again                   ? 0
-                                   : t->forecast[f] >= 0   ? t->forecast[f]
+            report->forecast[f] += again                    ? 0
+                                   : t->forecast[f] >= 0    ? t->forecast[f]
                                    : f == TM_FORECAST_CODED ? (double)t->bytes
                                                             : exact;
     }
@@ -129,7 +131,8 @@ void tm_inspect_weights(tm_arena *arena, const tm_model *model, int64_t file_byt
     tm_arena *scratch = TM_NEW(arena, tm_arena);
     tm_arena_init(scratch);
     tm_arena_on_destroy(arena, end_scratch, scratch);
-    *out = (tm_inspect_report){.model = model->file, .file_bytes = file_bytes, .no_spectrum = tm_algebra_load()};
+    *out =
+        (tm_inspect_report){.model = model->file, .file_bytes = file_bytes, .no_spectrum = tm_algebra_load()};
     for (size_t i = 0; i < model->values.count; i++) {
         const tm_value *value = model->values.items[i];
         if (!tm_value_is_constant(value) || value->type == TAMIS_TYPE_STRING || value->uses.count == 0)

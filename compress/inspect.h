@@ -3,9 +3,9 @@
  * inspect.h: what is in the weights of a model that could be stored, or computed, with less.
  *
  * Nothing is believed that a file says of itself: zeros, palettes, integers times scales, tables of sines,
- * copies and products of low rank are found in the values. Each finding holds exactly, or comes with its error.
- * Statistics of large tensors are of a part of them, spread over the whole; what holds "for all elements" is looked
- * at in all of them.
+ * copies and products of low rank are found in the values. Each finding holds exactly, or comes with its
+ * error. Statistics of large tensors are of a part of them, spread over the whole; what holds "for all
+ * elements" is looked at in all of them.
  */
 #ifndef TM_COMPRESS_INSPECT_H
 #define TM_COMPRESS_INSPECT_H
@@ -21,8 +21,8 @@ typedef enum tm_forecast {
     TM_FORECAST_INT4,       /* a scale for each 64 rows of a column */
     TM_FORECAST_PALETTE256, /* of all elements, with entropy coded numbers */
     TM_FORECAST_PALETTE16,
-    TM_FORECAST_SLICES,     /* without rows and columns of zeros */
-    TM_FORECAST_RANK,       /* two factors that keep 99.9 % of the energy */
+    TM_FORECAST_SLICES, /* without rows and columns of zeros */
+    TM_FORECAST_RANK,   /* two factors that keep 99.9 % of the energy */
     TM_FORECAST_COUNT
 } tm_forecast;
 const char *tm_forecast_name(tm_forecast forecast); /* "int8, coded" */
@@ -51,17 +51,17 @@ typedef struct tm_tensor_report {
     bool sketched;                 /* the spectrum is that of a random projection */
     const char *generated;         /* formula, or NULL */
     double generated_error;        /* largest */
-    const char *stored_as;         /* what the values are: "integers times a scale for each column (int8)"; or NULL */
+    const char *stored_as; /* what the values are: "integers times a scale for each column (int8)"; or NULL */
     const char *same_as, *relation; /* name of an earlier tensor, and "same bytes", "transposed", "times 2" */
-    const char *claim;             /* what the file stores that it need not, or NULL */
+    const char *claim;              /* what the file stores that it need not, or NULL */
     double forecast[TM_FORECAST_COUNT];
 } tm_tensor_report;
 
 /* A part of the graph that reads constants only. */
 typedef struct tm_foldable_report {
-    const char *output, *ops; /* value that the rest reads; "MatMul, Mul, Add" */
+    const char *output, *ops;           /* value that the rest reads; "MatMul, Mul, Add" */
     int64_t nodes, bytes_in, bytes_out; /* bytes_out: -1: not known before it is folded */
-    bool adapter;             /* W + scale * A B */
+    bool adapter;                       /* W + scale * A B */
 } tm_foldable_report;
 
 typedef struct tm_inspect_report {
@@ -70,8 +70,9 @@ typedef struct tm_inspect_report {
     double seconds;
     TM_VECTOR(tm_tensor_report) tensors;
     TM_VECTOR(tm_foldable_report) foldable;
-    double forecast[TM_FORECAST_COUNT]; /* of the model: where a way is not for a tensor, that stays as it is */
-    double best;                        /* each tensor in its smallest exact form */
+    double
+        forecast[TM_FORECAST_COUNT]; /* of the model: where a way is not for a tensor, that stays as it is */
+    double best;                     /* each tensor in its smallest exact form */
     int64_t duplicate_bytes, zero_bytes, generated_bytes;
     const char *no_spectrum; /* why there are no ranks, or NULL */
 } tm_inspect_report;

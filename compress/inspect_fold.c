@@ -4,8 +4,8 @@
  *
  *     %ab = MatMul(%a, %b)    %s = Mul(%ab, 0.5)    %w = Add(%base, %s)    %y = MatMul(%x, %w)
  *
- * is one part, which makes %w: an adapter of low rank (LoRA) that was never merged. Control flow and random draws
- * are no such parts.
+ * is one part, which makes %w: an adapter of low rank (LoRA) that was never merged. Control flow and random
+ * draws are no such parts.
  */
 #include "compress/inspect.h"
 
@@ -13,7 +13,7 @@
 
 typedef struct walk {
     tm_arena *arena;
-    bool *constant; /* by value id: made of constants */
+    bool *constant;                   /* by value id: made of constants */
     TM_VECTOR(const tm_node *) nodes; /* of the part that is collected */
     int64_t bytes_in;
     bool product, sum;

@@ -2,9 +2,9 @@
  *
  * inspect_forecast.c: what a tensor would take in other forms.
  *
- * Coded sizes are those that the coder of the artifact measures (codegen/coder.h), on the values as they would be.
- * Packing for products and records of a few bytes are left out, and so is what other tensors' statistics save. The
- * palettes are of evenly spaced quantiles: k-means makes them better, not smaller.
+ * Coded sizes are those that the coder of the artifact measures (codegen/coder.h), on the values as they
+ * would be. Packing for products and records of a few bytes are left out, and so is what other tensors'
+ * statistics save. The palettes are of evenly spaced quantiles: k-means makes them better, not smaller.
  */
 #include "compress/inspect.h"
 
@@ -15,7 +15,8 @@
 #include <string.h>
 
 static const char *const names[TM_FORECAST_COUNT] = {
-    "coded", "float16", "int8", "int8, coded", "int4", "palette of 256", "palette of 16", "without zero slices",
+    "coded",   "float16",        "int8",          "int8, coded",
+    "int4",    "palette of 256", "palette of 16", "without zero slices",
     "low rank"};
 static const char *const keys[TM_FORECAST_COUNT] = {"coded",      "float16",   "int8",   "int8_coded", "int4",
                                                     "palette256", "palette16", "slices", "low_rank"};
@@ -34,7 +35,8 @@ static tm_stored_values values_of(const tm_constant *c, const tm_inspected *x) {
                           .type = bytes ? TAMIS_TYPE_UINT8 : c->type,
                           .count = bytes ? c->bytes : x->count,
                           .size = bytes ? 1 : bits / 8,
-                          .columns = !bytes && c->rank > 0 && c->dims[c->rank - 1] > 0 ? c->dims[c->rank - 1] : 1,
+                          .columns =
+                              !bytes && c->rank > 0 && c->dims[c->rank - 1] > 0 ? c->dims[c->rank - 1] : 1,
                           .is_table = true};
     v.rows = v.count / v.columns;
     return v;
@@ -54,7 +56,8 @@ static const char *describe(tm_arena *arena, const tm_form *f) {
     }
 }
 
-static double coded(const tm_coder *coder, const void *data, int64_t count, int64_t columns, int size, bool turn) {
+static double coded(const tm_coder *coder, const void *data, int64_t count, int64_t columns, int size,
+                    bool turn) {
     tm_elements elements = {data, count, columns, size, turn};
     return tm_coder_cost(coder, &elements);
 }
@@ -116,9 +119,8 @@ void tm_inspect_forecast(tm_arena *arena, tm_arena *scratch, const tm_inspected 
     if (out->constant->type != TAMIS_TYPE_FLOAT || x->count < 16 || out->not_finite > 0)
         return;
     double scales = 4 * (double)x->columns;
-    out->forecast[TM_FORECAST_FLOAT16] = fmax(fabs(out->least), fabs(out->most)) < 65504
-                                             ? half_bytes(scratch, coder, x, v.columns)
-                                             : -1;
+    out->forecast[TM_FORECAST_FLOAT16] =
+        fmax(fabs(out->least), fabs(out->most)) < 65504 ? half_bytes(scratch, coder, x, v.columns) : -1;
     out->forecast[TM_FORECAST_INT8] = (double)x->count + scales;
     out->forecast[TM_FORECAST_INT8_CODED] = (double)x->count * fmin(out->int8_bits + 0.05, 8) / 8 + scales;
     if (x->rows >= 16)

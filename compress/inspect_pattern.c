@@ -6,7 +6,8 @@
  *     4x1, 1x4                    share of all zeros that stand in whole blocks of four along a column, a row
  *     n:m                         of each m neighbours, at least m - n are zero: 2:4 and its like
  *
- * A pattern is named only where the tensor has zeros enough for it to be no accident: half of all elements for n:m.
+ * A pattern is named only where the tensor has zeros enough for it to be no accident: half of all elements
+ * for n:m.
  */
 #include "compress/inspect.h"
 
@@ -122,9 +123,9 @@ static const char *range_text(tm_arena *arena, const tm_form *f, const tm_tensor
 }
 
 static const char *sines_text(tm_arena *arena, const tm_form *f) {
-    static const char *const kinds[] = {"sin and cos in pairs",        "sin, then cos",     "cos, then sin",
-                                        "cos twice",                   "sin twice",         "cos",
-                                        "sin",                         "cos in equal pairs", "sin in equal pairs"};
+    static const char *const kinds[] = {
+        "sin and cos in pairs", "sin, then cos",     "cos, then sin", "cos twice", "sin twice", "cos", "sin",
+        "cos in equal pairs",   "sin in equal pairs"};
     double last = f->frequencies[f->frequency_count - 1];
     double base = exp(-log(last) * (double)f->frequency_count / (double)(f->frequency_count - 1));
     return tm_arena_format(arena, "%s of row * frequency: %lld frequencies from 1 down to %.6g (base %.6g)%s",

@@ -2,8 +2,8 @@
  *
  * inspect_report.c: what was found, as text and as JSON; inspect_html.c makes a page of it.
  *
- * The text has a line for each tensor of 256 bytes and more, with what is remarkable about it below, and then the
- * forecast for the whole model. JSON has all tensors and all figures; what was not computed is null.
+ * The text has a line for each tensor of 256 bytes and more, with what is remarkable about it below, and then
+ * the forecast for the whole model. JSON has all tensors and all figures; what was not computed is null.
  */
 #include "compress/inspect.h"
 
@@ -37,8 +37,9 @@ static void add_findings(const tm_tensor_report *t, tm_text *out) {
     else if (t->stored_as != NULL)
         tm_text_add(out, "      values: %s\n", t->stored_as);
     if (t->zero_rows + t->zero_columns > 0)
-        tm_text_add(out, "      zero slices: %lld of %lld rows, %lld of %lld columns\n", (long long)t->zero_rows,
-                    (long long)t->rows, (long long)t->zero_columns, (long long)t->columns);
+        tm_text_add(out, "      zero slices: %lld of %lld rows, %lld of %lld columns\n",
+                    (long long)t->zero_rows, (long long)t->rows, (long long)t->zero_columns,
+                    (long long)t->columns);
     if (t->pattern != NULL)
         tm_text_add(out, "      zeros: %s\n", t->pattern);
     if (10 * t->zeros >= 3 * t->count && t->zeros < t->count && fmax(t->blocks_4x1, t->blocks_1x4) > 0.5)
@@ -100,11 +101,13 @@ void tm_inspect_text(const tm_inspect_report *r, tm_text *out) {
         tm_text_add(out, "constants that are computed in the graph:\n");
     for (size_t i = 0; i < r->foldable.count; i++)
         add_foldable(&r->foldable.items[i], out);
-    tm_text_add(out,
-                "constants: %lld bytes, of which zeros %lld, copies of others %lld, made by formulas %lld; file: %lld\n",
-                (long long)r->bytes, (long long)r->zero_bytes, (long long)r->duplicate_bytes,
-                (long long)r->generated_bytes, (long long)r->file_bytes);
-    tm_text_add(out, "forecast, in bytes (copies once, formulas made anew; what a form is not for stays coded):\n");
+    tm_text_add(
+        out,
+        "constants: %lld bytes, of which zeros %lld, copies of others %lld, made by formulas %lld; file: %lld\n",
+        (long long)r->bytes, (long long)r->zero_bytes, (long long)r->duplicate_bytes,
+        (long long)r->generated_bytes, (long long)r->file_bytes);
+    tm_text_add(
+        out, "forecast, in bytes (copies once, formulas made anew; what a form is not for stays coded):\n");
     for (int f = 0; f < TM_FORECAST_COUNT; f++)
         tm_text_add(out, "  %-20s %12.0f  %5.1f %%\n", tm_forecast_name((tm_forecast)f), r->forecast[f],
                     r->bytes > 0 ? 100 * r->forecast[f] / (double)r->bytes : 0);
@@ -198,7 +201,8 @@ void tm_inspect_json(const tm_inspect_report *r, tm_text *out) {
     }
     json_object_object_add(root, "foldable", foldable);
     json_object_object_add(root, "tensors", tensors);
-    tm_text_add(out, "%s\n",
-                json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+    tm_text_add(
+        out, "%s\n",
+        json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(root);
 }

@@ -3,9 +3,9 @@
  * inspect_same.c: tensors that are others over again: the same bytes, transposed, or times a number.
  *
  * A transposed or scaled copy has the same elements in another order, or the same up to a factor: sums of
- * magnitudes, of squares and the largest tell pairs that may be such a copy, up to rounding of the sums, and only
- * those are compared element by element. A scaled copy counts when each element is the product to the last bit but
- * one, since float32 rounds it.
+ * magnitudes, of squares and the largest tell pairs that may be such a copy, up to rounding of the sums, and
+ * only those are compared element by element. A scaled copy counts when each element is the product to the
+ * last bit but one, since float32 rounds it.
  */
 #include "compress/inspect.h"
 
@@ -26,7 +26,8 @@ static int by_ratio(const void *a, const void *b) {
 }
 
 static bool same_dims(const tm_constant *a, const tm_constant *b) {
-    return a->rank == b->rank && (a->rank == 0 || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0);
+    return a->rank == b->rank &&
+           (a->rank == 0 || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0);
 }
 
 /* Element i of b over that of a, where a[i] is the first that is not zero; NaN: there is none. */
@@ -60,21 +61,23 @@ static const char *relation(tm_arena *arena, const tm_tensor_report *first, cons
     if (kind == BYTES && a->type == b->type && a->bytes == b->bytes &&
         memcmp(a->data, b->data, (size_t)a->bytes) == 0)
         return same_dims(a, b) ? "same bytes" : "same bytes, other dims";
-    if (kind == BYTES || a->type != TAMIS_TYPE_FLOAT || b->type != TAMIS_TYPE_FLOAT || first->count != second->count)
+    if (kind == BYTES || a->type != TAMIS_TYPE_FLOAT || b->type != TAMIS_TYPE_FLOAT ||
+        first->count != second->count)
         return NULL;
     if (kind == TRANSPOSED && a->rank == 2 && b->rank == 2 && a->dims[0] == b->dims[1] &&
         a->dims[1] == b->dims[0] && is_transposed(a->data, b->data, a->dims[0], a->dims[1]))
         return "transposed";
     double factor = factor_of(a->data, b->data, first->count);
     bool is_one = fabs(factor - 1) < 3e-7;
-    if (kind == TRANSPOSED || is_one != (kind == ROUNDED) || !same_dims(a, b) || !isfinite(factor) || factor == 0 ||
-        !is_scaled(a->data, b->data, first->count, factor))
+    if (kind == TRANSPOSED || is_one != (kind == ROUNDED) || !same_dims(a, b) || !isfinite(factor) ||
+        factor == 0 || !is_scaled(a->data, b->data, first->count, factor))
         return NULL;
     return is_one ? "equal but for rounding" : tm_arena_format(arena, "times %.8g", factor);
 }
 
 /* Looks for copies of one kind among tensors whose prints agree. */
-static void compare_all(tm_arena *arena, tm_inspect_report *report, const print *prints, size_t count, int kind) {
+static void compare_all(tm_arena *arena, tm_inspect_report *report, const print *prints, size_t count,
+                        int kind) {
     for (size_t i = 0; i < count; i++)
         for (size_t k = i + 1; k < count && prints[k].ratio <= prints[i].ratio * (1 + 1e-5) + 1e-30; k++) {
             size_t low = prints[i].tensor < prints[k].tensor ? prints[i].tensor : prints[k].tensor;

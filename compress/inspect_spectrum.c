@@ -2,10 +2,10 @@
  *
  * inspect_spectrum.c: how many singular values a matrix needs.
  *
- * The squares of the singular values are the eigenvalues of W W^T or W^T W, whichever is smaller; LAPACK gives them
- * in doubles, so that a rank shows down to 1e-7 of the largest value, below what float32 rounds. A side longer than
- * 1024 on both is projected by random signs onto 1024 directions before, which keeps the energies of the large values
- * within a few percent: the time of a matrix is bounded.
+ * The squares of the singular values are the eigenvalues of W W^T or W^T W, whichever is smaller; LAPACK
+ * gives them in doubles, so that a rank shows down to 1e-7 of the largest value, below what float32 rounds. A
+ * side longer than 1024 on both is projected by random signs onto 1024 directions before, which keeps the
+ * energies of the large values within a few percent: the time of a matrix is bounded.
  */
 #include "compress/inspect.h"
 
@@ -14,14 +14,14 @@
 #include <math.h>
 #include <string.h>
 
-#define MOST 1024   /* of the shorter side */
-#define NOISE 1e-6  /* of the largest singular value: what float32 leaves of a zero */
+#define MOST 1024  /* of the shorter side */
+#define NOISE 1e-6 /* of the largest singular value: what float32 leaves of a zero */
 
 /* The matrix as [long side, short side]. */
 static float *gather(tm_arena *scratch, const tm_inspected *x, int64_t *out_long, int64_t *out_short) {
     bool turned = x->rows < x->columns;
     int64_t a = turned ? x->columns : x->rows, b = turned ? x->rows : x->columns;
-    float *matrix = TM_NEW_ARRAY(scratch, float, a * b);
+    float *matrix = TM_NEW_ARRAY(scratch, float, a *b);
     for (int64_t i = 0; i < a; i++)
         for (int64_t k = 0; k < b; k++)
             matrix[i * b + k] = turned ? x->data[k * x->row_step + i * x->column_step]
@@ -33,7 +33,7 @@ static float *gather(tm_arena *scratch, const tm_inspected *x, int64_t *out_long
 
 /* Columns added up with random signs: `k` of them become MOST. */
 static float *sketch(tm_arena *scratch, const float *matrix, int64_t rows, int64_t k) {
-    float *out = TM_NEW_ARRAY(scratch, float, rows * MOST);
+    float *out = TM_NEW_ARRAY(scratch, float, rows *MOST);
     uint64_t state = 88172645463325252u;
     uint32_t *to = TM_NEW_ARRAY(scratch, uint32_t, k * 8);
     for (int64_t i = 0; i < 8 * k; i++) {
@@ -62,7 +62,7 @@ void tm_inspect_spectrum(tm_arena *scratch, const tm_inspected *x, tm_tensor_rep
         out->sketched = true;
     }
     double *energies = TM_NEW_ARRAY(scratch, double, k);
-    double *gram = TM_NEW_ARRAY(scratch, double, k * k);
+    double *gram = TM_NEW_ARRAY(scratch, double, k *k);
     if (!tm_algebra_energies(matrix, rows, k, gram, energies))
         return;
     double total = 0, sum = 0, largest = energies[k - 1];

@@ -2,9 +2,9 @@
  *
  * inspect_values.c: zeros, ranges, distinct values, entropies of a tensor.
  *
- * Zeros and exponents are counted over all elements, one pass. Entropies of whole words need a table of what was
- * seen, so they are of 65536 elements at most, spread over the tensor; they cannot be more than 16 bits then. What
- * int8 would leave is measured with a scale for each column, as the quantiser has them.
+ * Zeros and exponents are counted over all elements, one pass. Entropies of whole words need a table of what
+ * was seen, so they are of 65536 elements at most, spread over the tensor; they cannot be more than 16 bits
+ * then. What int8 would leave is measured with a scale for each column, as the quantiser has them.
  */
 #include "compress/inspect.h"
 

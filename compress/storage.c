@@ -2,16 +2,16 @@
  *
  * storage.c: chooses the steps to which constants are rounded; see storage.h.
  *
- * The model is compiled once. A copy of the artifact's description points to weights in memory, which are changed
- * between runs, so that a trial costs the runs on the samples and nothing else:
+ * The model is compiled once. A copy of the artifact's description points to weights in memory, which are
+ * changed between runs, so that a trial costs the runs on the samples and nothing else:
  *
  *     each constant alone, in 20 steps  ->  its bytes and its harm (KL)
  *     for a price of harm               ->  the step of each constant with the least bytes + price * harm
- *     the price                         ->  halved between one that fits into the budget and one that does not
- *     then one constant after the other ->  a coarser step, as long as the whole fits
+ *     the price                         ->  halved between one that fits into the budget and one that does
+ * not then one constant after the other ->  a coarser step, as long as the whole fits
  *
- * Harms do not add up exactly, so every answer of the last two lines is measured on all samples. Tables that a
- * formula makes stay as they are: they cost nothing.
+ * Harms do not add up exactly, so every answer of the last two lines is measured on all samples. Tables that
+ * a formula makes stay as they are: they cost nothing.
  */
 #include "compress/storage.h"
 
@@ -23,11 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LEVELS 21     /* 0 is exact; then 12.5 bits down to 3 */
+#define LEVELS 21 /* 0 is exact; then 12.5 bits down to 3 */
 #define MOST_SECONDS 240.0
 
 typedef struct place {
-    float *values;       /* in the weights that runs read */
+    float *values; /* in the weights that runs read */
     const float *exact;
     int64_t count, columns;
     float largest;
@@ -54,7 +54,8 @@ static double now(void) {
 }
 
 static float step_of(const place *p, int level) {
-    return level == 0 ? 0 : (float)((double)p->largest / (exp2(12 - 0.5 * level) - 1)); /* 13 - level / 2 bits */
+    return level == 0 ? 0
+                      : (float)((double)p->largest / (exp2(12 - 0.5 * level) - 1)); /* 13 - level / 2 bits */
 }
 
 static void set_level(place *p, int level) {
@@ -87,8 +88,8 @@ static tm_code compile(search *s, const char *path, const tamis_compile_options 
     code = tamis_model_load(file, &s->build.model, &error);
     unlink(file);
     return code == 0 ? TM_OK
-                     : tm_report(s->q.diagnostics, (tm_code)error.code, NULL, NULL, "the model to measure: %s",
-                                 error.message);
+                     : tm_report(s->q.diagnostics, (tm_code)error.code, NULL, NULL,
+                                 "the model to measure: %s", error.message);
 }
 
 /* A session on weights that may be changed. */
@@ -99,7 +100,8 @@ static tm_code open_session(search *s, tamis_model **out_model) {
     s->weights = aligned_alloc(TAMIS_ALIGNMENT, ((size_t)artifact->weights_bytes + TAMIS_ALIGNMENT) /
                                                     TAMIS_ALIGNMENT * TAMIS_ALIGNMENT);
     if (s->weights == NULL)
-        return tm_report(s->q.diagnostics, TM_E_OUT_OF_MEMORY, NULL, NULL, "no memory for a copy of the weights");
+        return tm_report(s->q.diagnostics, TM_E_OUT_OF_MEMORY, NULL, NULL,
+                         "no memory for a copy of the weights");
     memcpy(s->weights, artifact->weights, (size_t)artifact->weights_bytes);
     s->artifact = *artifact;
     s->artifact.weights = s->weights;
@@ -167,7 +169,8 @@ static void find_places(search *s) {
         while (next < spots.count && spots.items[next].offset == at->offset)
             next++;
         int64_t end = next < spots.count ? spots.items[next].offset : a->weights_bytes;
-        const tamis_tensor form = {.rank = a->value_infos[at->value].rank, .type = a->value_infos[at->value].type};
+        const tamis_tensor form = {.rank = a->value_infos[at->value].rank,
+                                   .type = a->value_infos[at->value].type};
         int64_t last = form.rank > 0 ? dims_of(at)[form.rank - 1] : 1;
         place p = {.values = (float *)(void *)(s->weights + at->offset),
                    .count = form.type == TAMIS_TYPE_FLOAT ? (end - at->offset) / 4 : 0,
@@ -188,7 +191,8 @@ static void find_places(search *s) {
 
 static double cost(tm_arena *scratch, const tm_coder *coder, const place *p, int level) {
     float step = step_of(p, level);
-    tm_elements elements = {.data = p->exact, .count = p->count, .columns = p->columns, .size = 4, .turn = true};
+    tm_elements elements = {
+        .data = p->exact, .count = p->count, .columns = p->columns, .size = 4, .turn = true};
     if (level == 0)
         return tm_coder_cost(coder, &elements);
     int16_t *wide = TM_NEW_ARRAY(scratch, int16_t, p->count);
@@ -241,8 +245,9 @@ static tm_code keep_answer(tm_quantizer *q, tm_build *build, int64_t sample, voi
     const tamis_tensor *y = tamis_session_output(build->session, 0);
     (void)sample;
     if (y->type != TAMIS_TYPE_FLOAT || y->kind != TAMIS_KIND_TENSOR)
-        return tm_report(q->diagnostics, TM_E_USAGE, NULL, "--storage=float16",
-                         "--storage=auto: the first output is not a float32 tensor, so there is nothing to measure");
+        return tm_report(
+            q->diagnostics, TM_E_USAGE, NULL, "--storage=float16",
+            "--storage=auto: the first output is not a float32 tensor, so there is nothing to measure");
     tm_push(q->arena, &s->answers, tm_arena_copy(q->arena, y->data, (size_t)elements(y) * 4 + 1));
     return TM_OK;
 }
@@ -253,7 +258,8 @@ static tm_code compare(tm_quantizer *q, tm_build *build, int64_t sample, void *a
     int64_t width = y->rank > 0 ? y->dims[y->rank - 1] : 1, count = elements(y);
     (void)q;
     if (width > 0)
-        tm_divergence_add(&c->divergence, c->s->answers.items[sample * c->step], y->data, count / width, width);
+        tm_divergence_add(&c->divergence, c->s->answers.items[sample * c->step], y->data, count / width,
+                          width);
     return TM_OK;
 }
 

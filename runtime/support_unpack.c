@@ -2,9 +2,9 @@
  *
  * support_unpack.c: makes the weights that a run reads out of coded ones; see include/tamis/stored.h.
  *
- * The check value is compared before anything is read, so that what follows may believe every number. Elements
- * that are smaller than what is made of them are decoded to the end of its place and widened from there on forwards,
- * so no other memory is needed.
+ * The check value is compared before anything is read, so that what follows may believe every number.
+ * Elements that are smaller than what is made of them are decoded to the end of its place and widened from
+ * there on forwards, so no other memory is needed.
  */
 #include "runtime/unpack.h"
 
@@ -59,7 +59,8 @@ void tm_unpack_elements(tm_unpacker *u, uint8_t *to, int64_t count, int64_t colu
         for (int k = top; k >= 0; k--) {
             int context = top - k;
             if (k == top) { /* zero before it, above it */
-                int zeros = (i > 0 && to[top - size] == 0) + 2 * (i >= columns && to[top - columns * size] == 0);
+                int zeros =
+                    (i > 0 && to[top - size] == 0) + 2 * (i >= columns && to[top - columns * size] == 0);
                 context = zeros == 0 ? 0 : 7 + zeros;
             }
             unsigned next = (mask >> k & 1) != 0 ? byte(u, &u->models.bytes[context]) : *u->raw++;

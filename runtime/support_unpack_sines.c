@@ -4,9 +4,9 @@
  *
  *     table[row, column] = sin or cos(row * frequency of the column)     (stored.h: which of them)
  *
- * The compiler stores such a table only if each value lies so far from where it would be rounded otherwise that
- * any sine of nearly double precision gives the same float32. What a model's table has besides, having been made
- * by a lesser sine, is coded as what is to be added to the bits.
+ * The compiler stores such a table only if each value lies so far from where it would be rounded otherwise
+ * that any sine of nearly double precision gives the same float32. What a model's table has besides, having
+ * been made by a lesser sine, is coded as what is to be added to the bits.
  */
 #include "runtime/math/math.h"
 #include "runtime/unpack.h"

@@ -85,7 +85,8 @@ static void add_symbols(tool *tool, const char *file, size_t size, const Elf64_E
             Elf64_Sym symbol;
             memcpy(&symbol, file + section.sh_offset + k * sizeof symbol, sizeof symbol);
             int kind = ELF64_ST_TYPE(symbol.st_info);
-            if (symbol.st_shndx != SHN_UNDEF && symbol.st_size > 0 && (kind == STT_FUNC || kind == STT_OBJECT))
+            if (symbol.st_shndx != SHN_UNDEF && symbol.st_size > 0 &&
+                (kind == STT_FUNC || kind == STT_OBJECT))
                 add(tool, to, name_at(file, size, &strings, symbol.st_name), (int64_t)symbol.st_size);
         }
     }
@@ -106,7 +107,8 @@ static void add_tables(tool *tool, const tamis_artifact *a, parts *to) {
     add(tool, to, "dims", a->dims_count * 8);
     add(tool, to, "names of nodes", names);
     add(tool, to, "manifest", a->manifest != NULL ? (int64_t)strlen(a->manifest) + 1 : 0);
-    add(tool, to, "inputs and outputs", ports_bytes(a->inputs, a->input_count) + ports_bytes(a->outputs, a->output_count));
+    add(tool, to, "inputs and outputs",
+        ports_bytes(a->inputs, a->input_count) + ports_bytes(a->outputs, a->output_count));
     add(tool, to, "weights", a->stored_bytes);
     add(tool, to, "weights when loaded", a->weights_bytes);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * inspect_weights.c: tamis inspect --compress MODEL.onnx: the model's weights as the file has them, before any pass.
+ * inspect_weights.c: tamis inspect --compress MODEL.onnx: the model's weights as the file has them, before
+ * any pass.
  */
 #include "tools/inspect.h"
 
@@ -9,7 +10,8 @@
 
 #include <sys/stat.h>
 
-tm_code tool_inspect_weights(tool *tool, const char *path, tool_compile *compile, bool json, const char *html) {
+tm_code tool_inspect_weights(tool *tool, const char *path, tool_compile *compile, bool json,
+                             const char *html) {
     tm_model *model;
     tm_inspect_report report;
     tm_text text;

@@ -15,17 +15,17 @@
  *     RANGE    start + step * (i / inner % count): fills, counts, positions
  *     SINES    sin and cos of row * frequency, and what is to be added to the bits
  *
- * Numbers of a record are bytes with seven bits each, low ones first, the last below 128. What does not shrink
- * (low bytes of mantissas, tables) stands in the raw bytes.
+ * Numbers of a record are bytes with seven bits each, low ones first, the last below 128. What does not
+ * shrink (low bytes of mantissas, tables) stands in the raw bytes.
  *
  * Elements are coded byte by byte, each in two halves, each half by the frequencies of its sixteen values,
  * which both sides adapt as they go: no tables are stored, so weights of a few hundred elements shrink too.
- * The highest byte of an element is coded in one of four contexts, by whether the element before and the one a
- * row above are zero: zeros that stand together in blocks or rows cost nearly nothing. A float is turned left
- * by its sign's bit first, so that its exponent is one byte.
+ * The highest byte of an element is coded in one of four contexts, by whether the element before and the one
+ * a row above are zero: zeros that stand together in blocks or rows cost nearly nothing. A float is turned
+ * left by its sign's bit first, so that its exponent is one byte.
  *
- * Why not an entropy coder with stored tables, and a library: the decoder is about 2 KB in an artifact of 40, and
- * a table for each of twenty small tensors costs more than it saves.
+ * Why not an entropy coder with stored tables, and a library: the decoder is about 2 KB in an artifact of 40,
+ * and a table for each of twenty small tensors costs more than it saves.
  */
 #ifndef TAMIS_STORED_H
 #define TAMIS_STORED_H
@@ -62,15 +62,15 @@ enum {
 
 /* Columns of a table of sines: which frequency, sine or cosine. */
 typedef enum tm_stored_sines {
-    TM_STORED_SINES_PAIRS = 0,    /* sin f0, cos f0, sin f1, cos f1, ... */
-    TM_STORED_SINES_HALVES = 1,   /* sin f0, sin f1, ..., cos f0, cos f1, ... */
-    TM_STORED_COSINES_FIRST = 2,  /* cos f0, cos f1, ..., sin f0, sin f1, ... */
-    TM_STORED_COSINES_TWICE = 3,  /* cos f0, cos f1, ..., cos f0, cos f1, ... */
-    TM_STORED_SINES_TWICE = 4,    /* the same of sin */
-    TM_STORED_COSINES = 5,        /* cos f0, cos f1, ... */
+    TM_STORED_SINES_PAIRS = 0,   /* sin f0, cos f0, sin f1, cos f1, ... */
+    TM_STORED_SINES_HALVES = 1,  /* sin f0, sin f1, ..., cos f0, cos f1, ... */
+    TM_STORED_COSINES_FIRST = 2, /* cos f0, cos f1, ..., sin f0, sin f1, ... */
+    TM_STORED_COSINES_TWICE = 3, /* cos f0, cos f1, ..., cos f0, cos f1, ... */
+    TM_STORED_SINES_TWICE = 4,   /* the same of sin */
+    TM_STORED_COSINES = 5,       /* cos f0, cos f1, ... */
     TM_STORED_SINES_ONLY = 6,
-    TM_STORED_COSINES_PAIRS = 7,  /* cos f0, cos f0, cos f1, cos f1, ... */
-    TM_STORED_SINES_SAME = 8,     /* sin f0, sin f0, ... */
+    TM_STORED_COSINES_PAIRS = 7, /* cos f0, cos f0, cos f1, cos f1, ... */
+    TM_STORED_SINES_SAME = 8,    /* sin f0, sin f0, ... */
     TM_STORED_SINES_COUNT = 9
 } tm_stored_sines;
 
@@ -79,18 +79,19 @@ static inline int64_t tm_stored_sines_frequencies(int kind, int64_t columns) {
 }
 static inline int64_t tm_stored_sines_column(int kind, int64_t columns, int64_t c, int *out_cosine) {
     int64_t half = (columns + 1) / 2;
-    *out_cosine = kind == TM_STORED_SINES_PAIRS      ? (int)(c & 1)
-                  : kind == TM_STORED_SINES_HALVES   ? c >= half
-                  : kind == TM_STORED_COSINES_FIRST  ? c < half
-                                                     : kind == TM_STORED_COSINES_TWICE ||
-                                                         kind == TM_STORED_COSINES || kind == TM_STORED_COSINES_PAIRS;
+    *out_cosine =
+        kind == TM_STORED_SINES_PAIRS    ? (int)(c & 1)
+        : kind == TM_STORED_SINES_HALVES ? c >= half
+        : kind == TM_STORED_COSINES_FIRST
+            ? c < half
+            : kind == TM_STORED_COSINES_TWICE || kind == TM_STORED_COSINES || kind == TM_STORED_COSINES_PAIRS;
     if (kind == TM_STORED_SINES_PAIRS || kind == TM_STORED_COSINES_PAIRS || kind == TM_STORED_SINES_SAME)
         return c / 2;
     return kind == TM_STORED_COSINES || kind == TM_STORED_SINES_ONLY ? c : c % half;
 }
 
-/* The scale of element i of a constant whose columns are `columns` wide in groups of `rows` rows, with one for each
- * column and `block` rows. */
+/* The scale of element i of a constant whose columns are `columns` wide in groups of `rows` rows, with one
+ * for each column and `block` rows. */
 static inline int64_t tm_stored_scale(int64_t i, int64_t columns, int64_t rows, int64_t block) {
     int64_t row = i / columns, blocks = (rows + block - 1) / block;
     return (row / rows * blocks + row % rows / block) * columns + i % columns;
@@ -130,8 +131,8 @@ typedef struct tm_stored_byte {
     uint16_t seen[17];
 } tm_stored_byte;
 
-/* Byte 7 - k of an element has models[k]; the highest one in a context has 8 + context - 1, or 0. The last one
- * is that of a record's numbers. */
+/* Byte 7 - k of an element has models[k]; the highest one in a context has 8 + context - 1, or 0. The last
+ * one is that of a record's numbers. */
 #define TM_STORED_BYTES 12
 typedef struct tm_stored_models {
     tm_stored_byte bytes[TM_STORED_BYTES];
@@ -145,7 +146,8 @@ static inline void tm_stored_begin(tm_stored_byte *byte) {
     }
 }
 
-/* runtime/support_unpack.c and support_unpack_sines.c: unpack() of artifacts, without and with tables of sines. */
+/* runtime/support_unpack.c and support_unpack_sines.c: unpack() of artifacts, without and with tables of
+ * sines. */
 int32_t tm_unpack(const tamis_artifact *artifact, void *memory);
 int32_t tm_unpack_sines(const tamis_artifact *artifact, void *memory);
 
