@@ -164,7 +164,7 @@ static void finish(tm_coded *coded, tm_coder *coder, uint32_t records) {
     coded->header = (tm_stored_header){.records = records,
                                        .raw_bytes = (uint64_t)coder->raw.bytes,
                                        .stream_bytes = (uint64_t)coder->stream.bytes};
-    uint64_t hash = coded->header.raw_bytes + coded->header.stream_bytes;
+    uint64_t hash = tm_stored_check(&coded->header);
     hash = add_check(hash, &coded->raw, tail, &tail_bytes);
     hash = add_check(hash, &coded->stream, tail, &tail_bytes);
     if (tail_bytes > 0) {

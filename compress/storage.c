@@ -16,6 +16,7 @@
 #include "compress/storage.h"
 
 #include "codegen/store.h"
+#include "compress/measure.h"
 #include "quantize/choose.h"
 
 #include <math.h>
@@ -42,7 +43,7 @@ typedef struct search {
     tamis_artifact artifact; /* with the weights below */
     uint8_t *weights;
     TM_VECTOR(place) places;
-    TM_VECTOR(float *) answers; /* of the model as it is, by sample */
+    tm_answers answers; /* of the model as it is */
     tm_storage_report *report;
     double start;
 } search;
@@ -227,51 +228,10 @@ static void measure_bytes(search *s) {
 
 /* ---- harm ---- */
 
-typedef struct comparison {
-    search *s;
-    int64_t step; /* every so many samples are run */
-    tm_divergence divergence;
-} comparison;
-
-static int64_t elements(const tamis_tensor *t) {
-    int64_t count = 1;
-    for (int i = 0; i < t->rank; i++)
-        count *= t->dims[i];
-    return count;
-}
-
-static tm_code keep_answer(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
-    search *s = argument;
-    const tamis_tensor *y = tamis_session_output(build->session, 0);
-    (void)sample;
-    if (y->type != TAMIS_TYPE_FLOAT || y->kind != TAMIS_KIND_TENSOR)
-        return tm_report(
-            q->diagnostics, TM_E_USAGE, NULL, "--storage=float16",
-            "--storage=auto: the first output is not a float32 tensor, so there is nothing to measure");
-    tm_push(q->arena, &s->answers, tm_arena_copy(q->arena, y->data, (size_t)elements(y) * 4 + 1));
-    return TM_OK;
-}
-
-static tm_code compare(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
-    comparison *c = argument;
-    const tamis_tensor *y = tamis_session_output(build->session, 0);
-    int64_t width = y->rank > 0 ? y->dims[y->rank - 1] : 1, count = elements(y);
-    (void)q;
-    if (width > 0)
-        tm_divergence_add(&c->divergence, c->s->answers.items[sample * c->step], y->data, count / width,
-                          width);
-    return TM_OK;
-}
-
 /* Runs the samples (at most `most`; 0: all) with the weights as they are now. */
 static tm_code measure(search *s, int64_t most, tm_divergence *out) {
-    int64_t step = most > 0 && s->q.sample_count > most ? s->q.sample_count / most : 1;
-    comparison c = {.s = s, .step = step};
     s->report->trials++;
-    TM_TRY(tm_each_sample(&s->q, most, &s->build, compare, &c));
-    tm_divergence_finish(&c.divergence);
-    *out = c.divergence;
-    return TM_OK;
+    return tm_answers_compare(&s->q, &s->build, &s->answers, most, out);
 }
 
 static tm_code measure_alone(search *s) {
@@ -397,11 +357,8 @@ static void give_steps(search *s, const float **out_steps, size_t *out_count) {
 }
 
 static tm_code search_steps(search *s) {
-    TM_TRY(tm_each_sample(&s->q, s->q.options->most_samples, &s->build, keep_answer, s));
-    s->q.sample_count = s->report->samples = (int64_t)s->answers.count;
-    if (s->answers.count == 0)
-        return tm_report(s->q.diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
-                         "there is no sample to measure with");
+    TM_TRY(tm_answers_keep(&s->q, &s->build, &s->answers));
+    s->report->samples = s->q.sample_count;
     find_places(s);
     measure_bytes(s);
     TM_TRY(measure_alone(s));

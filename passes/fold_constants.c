@@ -16,7 +16,7 @@
  * than their inputs: an Expand of one number to a gigabyte is better run than stored. Weights of 2 or 4 bits
  * stay packed unless they are few: who quantises a model so far wants it small, and unpacked it is 4 to 16 times
  * as large. So do those of 8 bits that only products and Gather read (packed_weights.h). A model that is written as
- * ONNX keeps all weights that are quantised.
+ * ONNX keeps all weights that are quantised, and bytes that are cast to number the entries of a palette.
  */
 #include "ir/evaluate.h"
 #include "ir/infer.h"
@@ -28,6 +28,7 @@
 
 #define LARGE_BYTES ((int64_t)16 << 20)
 #define UNPACKED_BYTES ((int64_t)64 << 10)
+#define PALETTE_BYTES 512
 
 /* What the value binds is known now: later inference sees numbers in place of the symbols. */
 static void pin_symbols(tm_value *value) {
@@ -134,11 +135,21 @@ static bool stays_packed(const tm_pass_context *context, const tm_node *node) {
            tm_packed_only(node->outputs[0]);
 }
 
+/* Bytes that a model written as ONNX keeps: weights that are quantised, numbers of a palette's entries. */
+static bool stays_small(const tm_node *node) {
+    const tm_value *from = node->input_count > 0 ? node->inputs[0] : NULL;
+    if (node->op == TM_OP_DequantizeLinear)
+        return true;
+    return node->op == TM_OP_Cast && from->constant != NULL && tm_type_bits(from->type) <= 8 &&
+           tm_type_is_integer(from->type) && tm_type_is_integer(node->outputs[0]->type) &&
+           from->constant->bytes >= PALETTE_BYTES;
+}
+
 static void fold_node(tm_pass_context *context, tm_node *node) {
     const tm_constant **results =
         TM_NEW_ARRAY(context->model->arena, const tm_constant *, (size_t)node->output_count + 1);
-    bool stays_quantized = context->options->onnx_forms && node->op == TM_OP_DequantizeLinear;
-    if (stays_quantized || stays_packed(context, node) || !is_foldable(node) || is_too_large(node) ||
+    if ((context->options->onnx_forms && stays_small(node)) || stays_packed(context, node) || !is_foldable(node) ||
+        is_too_large(node) ||
         tm_evaluate_node(context->model, node, true, results) != TM_OK || !tm_pass_allow(context))
         return;
     for (int i = 0; i < node->output_count; i++)

@@ -164,8 +164,7 @@ static void record(tm_unpacker *u, uint8_t *to, int64_t count, tm_stored_form fo
     }
 }
 
-static uint64_t check(const uint8_t *data, uint64_t bytes) {
-    uint64_t hash = bytes;
+static uint64_t check(uint64_t hash, const uint8_t *data, uint64_t bytes) {
     for (; bytes > 0;) {
         uint64_t word = 0, part = bytes < 8 ? bytes : 8;
         if (part == 8)
@@ -185,7 +184,7 @@ int32_t tm_unpack_all(const tamis_artifact *artifact, uint8_t *memory, tm_unpack
     memcpy(&header, artifact->weights, sizeof header);
     uint64_t bytes = header.raw_bytes + header.stream_bytes;
     if (bytes != (uint64_t)artifact->stored_bytes - sizeof header ||
-        check(artifact->weights + sizeof header, bytes) != header.check)
+        check(tm_stored_check(&header), artifact->weights + sizeof header, bytes) != header.check)
         return TM_RUN_DAMAGED;
     u.raw = artifact->weights + sizeof header;
     u.stream = u.raw + header.raw_bytes;

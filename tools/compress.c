@@ -8,14 +8,14 @@
 #include <string.h>
 
 bool tool_compress_option(tool_compress *options, int id, const char *value) {
-    if (id != TOOL_COMPRESS_FIRST)
+    if (id < TOOL_COMPRESS_FIRST || id > TOOL_COMPRESS_FIRST + 1)
         return false;
-    options->prune = value;
+    *(id == TOOL_COMPRESS_FIRST ? &options->prune : &options->palette) = value;
     return true;
 }
 
 tm_code tool_compress_check(tool *tool, const tool_compress *options, const tool_quantize *others) {
-    if (options->chooses_storage)
+    if (options->chooses_storage || options->palette != NULL)
         return tool_storage_check(tool, options, others);
     if (options->prune == NULL)
         return tool_quantize_check(tool, others);
@@ -70,6 +70,8 @@ tm_code tool_compress_model(tool *tool, const char *path, tool_compile *compile,
     const char *folder;
     tm_compress_options_init(&compress);
     TM_TRY(tool_compress_check(tool, options, others));
+    if (options->palette != NULL)
+        return tool_palette_model(tool, path, compile, options, others, out_model);
     TM_TRY(tm_compress_parse(&tool->arena, &tool->diagnostics, options->prune, &compress));
     if (others->budget != NULL)
         TM_TRY(tm_quantize_parse_budget(&tool->diagnostics, others->budget, &compress.measures));

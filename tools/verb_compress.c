@@ -14,7 +14,7 @@ static const tool_option options_table[] = {
 int tool_compress_main(tool *tool, int argc, char **argv) {
     tool_compile compile;
     tool_compile_init(&compile);
-    tool_compress compress = {.prune = "zeros"};
+    tool_compress compress = {0};
     tool_quantize others = {0};
     tool_arguments arguments;
     tool_arguments_init(&arguments, tool, argc, argv, options_table);
@@ -33,6 +33,8 @@ int tool_compress_main(tool *tool, int argc, char **argv) {
                  tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
+    if (compress.prune == NULL && compress.palette == NULL)
+        compress.prune = "zeros";
     if (id < 0 ||
         tool_arguments_single(&arguments, "one model", "tamis compress MODEL.onnx -o OUT.onnx") != TM_OK ||
         tool_model_output_check(tool, &to) != TM_OK ||

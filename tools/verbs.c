@@ -13,7 +13,7 @@
     "  --math=strict|fast    keep order and subnormals (fast)\n"        \
     "  --precision=f32|bf16  of the factors of products (f32)\n"        \
     "  --weights=mapped|coded  coded: smaller, decoded when loaded\n"   \
-    "  --storage=exact|float16|bfloat16  of coded weights (exact)\n"    \
+    "  --storage=exact|float16|bfloat16|auto  of coded weights (exact)\n" \
     "  --schedules=FILE      cut loops as --tune found\n"                \
     "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile, -g\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
@@ -29,7 +29,8 @@ const tool_verb tool_verbs[] = {
      "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"
      "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n"
      "  --quantize=FORM, --calib=DIR, ...  see `tamis help quantize`\n"
-     "  --prune=GOAL, ...     see `tamis help compress`\n\n" COMPILE_HELP},
+     "  --prune=GOAL, ...     see `tamis help compress`\n"
+     "  --palette=ENTRIES[,group=N][,keep=PART]  weights as entries of tables\n\n" COMPILE_HELP},
     {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
      "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
      "  --quantize=FORM[,OPTION...]\n"

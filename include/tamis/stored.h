@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 typedef struct tm_stored_header {
-    uint64_t check; /* tm_stored_check of what follows the header, raw_bytes + stream_bytes */
+    uint64_t check; /* from tm_stored_check on over what follows the header */
     uint32_t records;
     uint32_t reserved;
     uint64_t raw_bytes, stream_bytes;
@@ -100,6 +100,12 @@ static inline int64_t tm_stored_scale(int64_t i, int64_t columns, int64_t rows, 
 static inline uint64_t tm_stored_mix(uint64_t hash, uint64_t word) {
     hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
     return hash ^ hash >> 29;
+}
+
+/* The check value before the first word of what follows the header, in words of eight bytes, the last filled
+ * up with zeros. */
+static inline uint64_t tm_stored_check(const tm_stored_header *header) {
+    return tm_stored_mix(header->raw_bytes + header->stream_bytes, header->raw_bytes << 32 ^ header->records);
 }
 
 /* ---- frequencies of sixteen values: sums[i] is the share of values up to i, of 65536 ---- */

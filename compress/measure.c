@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * measure.c: answers on samples, kept and compared; see measure.h.
+ */
+#include "compress/measure.h"
+
+#include "quantize/choose.h"
+
+static int64_t elements(const tamis_tensor *t) {
+    int64_t count = 1;
+    for (int i = 0; i < t->rank; i++)
+        count *= t->dims[i];
+    return count;
+}
+
+static tm_code keep(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
+    tm_answers *answers = argument;
+    const tamis_tensor *y = tamis_session_output(build->session, 0);
+    (void)sample;
+    if (y->type != TAMIS_TYPE_FLOAT || y->kind != TAMIS_KIND_TENSOR)
+        return tm_report(q->diagnostics, TM_E_USAGE, NULL, "leave out --calib and --budget",
+                         "%s: the first output is not a float32 tensor, so there is nothing to measure by",
+                         q->path);
+    tm_push(q->arena, &answers->list, tm_arena_copy(q->arena, y->data, (size_t)elements(y) * 4 + 1));
+    return TM_OK;
+}
+
+tm_code tm_answers_keep(tm_quantizer *q, tm_build *build, tm_answers *out) {
+    *out = (tm_answers){0};
+    TM_TRY(tm_each_sample(q, q->options->most_samples, build, keep, out));
+    q->sample_count = (int64_t)out->list.count;
+    return out->list.count > 0
+               ? TM_OK
+               : tm_report(q->diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
+                           "there is no sample to measure with");
+}
+
+typedef struct comparison {
+    const tm_answers *answers;
+    int64_t step; /* every so many samples are run */
+    tm_divergence divergence;
+} comparison;
+
+static tm_code compare(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
+    comparison *c = argument;
+    const tamis_tensor *y = tamis_session_output(build->session, 0);
+    int64_t width = y->rank > 0 ? y->dims[y->rank - 1] : 1;
+    (void)q;
+    if (width > 0)
+        tm_divergence_add(&c->divergence, c->answers->list.items[sample * c->step], y->data,
+                          elements(y) / width, width);
+    return TM_OK;
+}
+
+tm_code tm_answers_compare(tm_quantizer *q, tm_build *build, const tm_answers *answers, int64_t most,
+                           tm_divergence *out) {
+    int64_t all = q->sample_count, limit = most > 0 && most < all ? most : all;
+    comparison c = {.answers = answers, .step = all / limit};
+    TM_TRY(tm_each_sample(q, limit, build, compare, &c));
+    tm_divergence_finish(&c.divergence);
+    *out = c.divergence;
+    return TM_OK;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * measure.h: answers of a model on samples, kept, and how far those of a changed one are from them: of the
+ * first output, which must be float32.
+ */
+#ifndef TM_COMPRESS_MEASURE_H
+#define TM_COMPRESS_MEASURE_H
+
+#include "quantize/layer.h"
+
+typedef struct tm_answers {
+    TM_VECTOR(float *) list; /* by sample */
+} tm_answers;
+
+/* Runs all samples (options' most_samples of them) and keeps the answers; sets q->sample_count. */
+TM_MUST_USE tm_code tm_answers_keep(tm_quantizer *q, tm_build *build, tm_answers *out);
+/* Runs the samples (at most `most` of those that were kept; 0: all) and compares. */
+TM_MUST_USE tm_code tm_answers_compare(tm_quantizer *q, tm_build *build, const tm_answers *answers,
+                                       int64_t most, tm_divergence *out);
+
+#endif
