@@ -108,6 +108,8 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
     TM_TRY(tm_emit_module(model, plan, options, hash, lines, text ? f->partial : f->module, &objects));
     if (!text)
         TM_TRY(tm_link(model, options, f->module, objects, f->weights, hollow, f->partial));
+    if (options->emit == TM_EMIT_SO && options->small && !options->symbols)
+        TM_TRY(tm_strip_headers(model, f->partial));
     if (hollow)
         TM_TRY(tm_fill_weights(plan, f->partial));
     if (options->emit == TM_EMIT_OBJ || options->emit == TM_EMIT_LIB) {

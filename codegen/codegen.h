@@ -19,6 +19,7 @@ typedef enum tm_emit_kind { TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, T
 typedef struct tm_codegen_options {
     tm_emit_kind emit;
     int level; /* -O0..-O3 */
+    bool small; /* -Os */
     tm_target_choice target;
     const char *name;        /* C identifier: tamis_artifact_NAME, NAME_run */
     const char *data_folder; /* where the kernel archives are: <folder>/<triple>/<level>/libkernels.a */
@@ -57,6 +58,8 @@ TM_MUST_USE tm_code tm_write_weights(const struct tm_plan *plan, const tm_target
                                      bool hollow, const char *path, uint64_t *out_hash);
 /* Weights from this size on go around the linker; below, their own segment would cost more than it saves. */
 #define TM_LARGE_WEIGHTS ((int64_t)4 << 20)
+/* strip.c: takes the section headers, and what only they lead to, off a linked shared object. */
+TM_MUST_USE tm_code tm_strip_headers(tm_model *model, const char *path);
 /* Streams the constants to the end of the linked file and points the hollow segment there. */
 TM_MUST_USE tm_code tm_fill_weights(const struct tm_plan *plan, const char *path);
 /* header.c */

@@ -178,6 +178,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
     static const tm_emit_kind kinds[] = {TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM};
     tm_codegen_options codegen = {.emit = kinds[options->emit],
                                   .level = options->level,
+                                  .small = options->small,
                                   .name = options->name != NULL ? options->name
                                                                 : artifact_name(model->arena, output),
                                   .data_folder = tm_data_folder(model->arena),
@@ -189,7 +190,9 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .profile = options->profile,
                                   .schedules = tuning != NULL ? tuning->schedules : NULL,
                                   .steps = tuning != NULL ? tuning->steps : NULL};
-    TM_TRY(tm_target_choose(model->diagnostics, options->target, options->cpu, tm_graph_units(model->main),
+    const tm_target *machine = tm_target_find(options->target);
+    const char *cpu = options->cpu == NULL && options->small && machine != NULL ? machine->levels[0].name : options->cpu;
+    TM_TRY(tm_target_choose(model->diagnostics, options->target, cpu, tm_graph_units(model->main),
                             &codegen.target));
     if (tuning != NULL)
         tuning->target = codegen.target;

@@ -2,9 +2,9 @@
  *
  * inspect_size.c: tamis inspect --size OUT.so: what the bytes of an artifact are.
  *
- *     sections     as the ELF headers name them, with headers and padding between them as rests
- *     tables       of the artifact, which lie in .rodata and .data.rel.ro
- *     symbols      functions and tables by name, the largest first: of an artifact compiled with -g
+ *     sections     as the ELF headers name them, with headers and padding between them as rests; after -Os,
+ * which leaves none, segments tables       of the artifact, which lie in .rodata and .data.rel.ro symbols
+ * functions and tables by name, the largest first: of an artifact compiled with -g
  *
  * The file was loaded before, which checked that its headers stay within it.
  */
@@ -72,6 +72,25 @@ static void add_sections(tool *tool, const char *file, size_t size, const Elf64_
         }
     }
     add(tool, to, "padding", rest - headers - starts);
+}
+
+/* Of a file without section headers: a segment's bytes by what may be done with them. Those within others are
+ * left out. */
+static void add_segments(tool *tool, const char *file, const Elf64_Ehdr *header, int64_t size, parts *to) {
+    int64_t rest = size;
+    for (int i = 0; i < header->e_phnum; i++) {
+        Elf64_Phdr segment;
+        memcpy(&segment, file + header->e_phoff + (uint64_t)i * sizeof segment, sizeof segment);
+        if (segment.p_type != PT_LOAD || segment.p_filesz == 0)
+            continue;
+        add(tool, to,
+            tm_arena_format(&tool->arena, "segment %d: read%s%s", i,
+                            (segment.p_flags & PF_W) != 0 ? ", write" : "",
+                            (segment.p_flags & PF_X) != 0 ? ", execute" : ""),
+            (int64_t)segment.p_filesz);
+        rest -= (int64_t)segment.p_filesz;
+    }
+    add(tool, to, "padding", rest);
 }
 
 static void add_symbols(tool *tool, const char *file, size_t size, const Elf64_Ehdr *header, parts *to) {
@@ -164,6 +183,8 @@ tm_code tool_inspect_size(tool *tool, const char *path, bool json) {
         memcpy(&header, file, sizeof header);
         if (header.e_shnum > 0 && header.e_shstrndx < header.e_shnum)
             add_sections(tool, file, size, &header, &sections);
+        else
+            add_segments(tool, file, &header, (int64_t)size, &sections);
         add_tables(tool, tamis_model_artifact(loaded), &tables);
         add_symbols(tool, file, size, &header, &symbols);
         show(path, size, &sections, &tables, &symbols, json);

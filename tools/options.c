@@ -170,6 +170,11 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
     int64_t number;
     switch (id - TOOL_COMPILE_FIRST) {
     case 0:
+        options->small = strcmp(value, "s") == 0;
+        if (options->small) {
+            options->level = 2;
+            return TM_OK;
+        }
         TM_TRY(tool_parse_integer(tool, "-O", value, 0, 3, &number));
         options->level = (int)number;
         return TM_OK;

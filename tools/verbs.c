@@ -6,7 +6,7 @@
 
 #define COMPILE_HELP                                                    \
     "Compilation (taken by every verb that compiles):\n"                \
-    "  -O0..-O3              how hard to optimise (2)\n"                \
+    "  -O0..-O3, -Os         how hard to optimise (2); for size\n"      \
     "  --target=TRIPLE       machine, see `tamis targets` (this one)\n" \
     "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"              \
     "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \

@@ -65,12 +65,15 @@ static tm_code llvm_error(tm_emit *e, const char *what, char *message) {
 
 static void set_function_attributes(tm_emit *e) {
     const tm_level *level = &e->options->target.levels[0];
+    unsigned optsize = LLVMGetEnumAttributeKindForName("optsize", 7);
     unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f != NULL; f = LLVMGetNextFunction(f)) {
         if (LLVMIsDeclaration(f))
             continue;
         LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
                                 LLVMCreateEnumAttribute(e->context, nounwind, 0));
+        if (e->options->small)
+            LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, optsize, 0));
 #ifndef NDEBUG
         /* What is above is an error: note_frame() in objects.c. */
         LLVMAddTargetDependentFunctionAttr(f, "warn-stack-size", LARGEST_FRAME);

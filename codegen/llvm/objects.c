@@ -131,7 +131,8 @@ static void write_object(object *o, const tm_codegen_options *options) {
     LLVMTargetMachineRef machine = tm_create_machine(&options->target, options->level, &o->message);
     o->failed = machine == NULL || !tm_optimize_module(o->module, machine, options->level, &o->message);
     if (!o->failed) {
-        compile_cold_functions_fast(o);
+        if (!options->small)
+            compile_cold_functions_fast(o);
         o->failed = emit(machine, o->module, o->path, &o->message);
     }
     if (machine != NULL)

@@ -56,6 +56,7 @@ typedef struct tamis_dim_fact {
 typedef struct tamis_compile_options {
     tamis_emit emit;
     int level;          /* -O0..-O3; 2 */
+    bool small;         /* -Os: code for size: the lowest level alone if `cpu` is NULL, nothing in the file that loading does not need */
     const char *target; /* NULL: this machine; "x86_64-linux-gnu", "aarch64-linux-gnu", "riscv64-linux-gnu" */
     const char *cpu;    /* comma-separated levels, lowest first; NULL: the target's default list */
     const char *name;   /* of the entry function and symbols; NULL: from the output file's name */

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 
@@ -17,6 +18,7 @@ TAMIS = os.environ.get("TAMIS")
 SOURCE = pathlib.Path(os.environ.get("TAMIS_SOURCE", pathlib.Path(__file__).parents[2]))
 pytestmark = pytest.mark.skipif(TAMIS is None, reason="TAMIS is not set")
 RNG = np.random.default_rng(7)
+LOWEST = {"x86_64": "x86-64-v3", "aarch64": "armv8-a", "riscv64": "rv64gc"}[platform.machine()]
 
 
 def tamis(*arguments, code=0):
@@ -258,6 +260,28 @@ int main(void) {
     done = subprocess.run([tmp_path / "main"], input=x.tobytes(), capture_output=True, check=True)
     found = np.frombuffer(done.stdout, np.float32).reshape(24, 10)
     np.testing.assert_allclose(found, answers(trained, trained / "mapped.so"), rtol=1e-5, atol=1e-7)
+
+
+def test_code_for_size(trained):
+    options = ["--weights=coded", "--name=net"]
+    tamis("compile", trained / "model.onnx", *options, f"-mcpu={LOWEST}", "-o", trained / "one.so")
+    tamis("compile", trained / "model.onnx", *options, "-Os", "-o", trained / "small.so")
+    assert os.path.getsize(trained / "small.so") < os.path.getsize(trained / "one.so") - 900
+    assert json.loads(tamis("inspect", "--json", trained / "small.so"))["levels"] == [LOWEST]
+    np.testing.assert_allclose(answers(trained, trained / "small.so"), answers(trained, trained / "mapped.so"), rtol=1e-5, atol=1e-7)
+    size = json.loads(tamis("inspect", "--size", "--json", trained / "small.so"))
+    assert size["bytes"] == os.path.getsize(trained / "small.so") == sum(size["sections"].values())
+    assert any("execute" in name for name in size["sections"])
+
+
+def test_large_weights_without_section_headers(tmp_path):
+    w = normal(1100, 1000)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, w.shape)
+    save(tmp_path / "model.onnx", [helper.make_node("Identity", ["c"], ["y"])], [], [y], {"c": w})
+    for options in (["-Os"], ["-Os", "--weights=coded"], ["--weights=coded"]):
+        tamis("compile", tmp_path / "model.onnx", *options, "-o", tmp_path / "model.so")
+        tamis("run", tmp_path / "model.so", "-o", f"y={tmp_path}/y.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), w)
 
 
 def test_the_same_model_gives_the_same_bytes(trained, tmp_path):
