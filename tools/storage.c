@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * storage.c: --storage=auto and --palette: from words and files to what weights are kept as, and the figures back to the user.
+ * storage.c: --storage=auto and --palette: from words and files to what weights are kept as, and the figures back
+ * to the user.
  */
 #include "tools/storage.h"
 

@@ -214,16 +214,13 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
             return exit_code;
     }
     changes.compress.chooses_storage = compile.choose_storage;
-    if (strcmp(output, "-") == 0 && compile.choose_storage) {
-        tool_report(tool, TM_E_USAGE, NULL, "-o FILE", "--storage=auto needs a file to write to");
+    bool to_stdout = strcmp(output, "-") == 0;
+    if ((!to_stdout && tool_can_create(tool, output) != TM_OK) ||
+        tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK ||
+        (compile.choose_storage && tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK))
         return tool_fail(tool);
-    }
-    if (strcmp(output, "-") == 0)
+    if (to_stdout)
         return compile_to_stdout(tool, model, &compile, &changes, form);
-    if (tool_can_create(tool, output) != TM_OK || tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK)
-        return tool_fail(tool);
-    if (compile.choose_storage && tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK)
-        return tool_fail(tool);
     if (are_any(&changes))
         return compile_changed(tool, model, output, &compile, &changes) == TM_OK ? 0 : tool_fail(tool);
     return compile_file(tool, model, output, &compile, json);
