@@ -14,7 +14,7 @@ static int64_t elements(const tamis_tensor *t) {
 }
 
 static tm_code keep(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
-    tm_answers *answers = argument;
+    tm_sample_answers *answers = argument;
     const tamis_tensor *y = tamis_session_output(build->session, 0);
     (void)sample;
     if (y->type != TAMIS_TYPE_FLOAT || y->kind != TAMIS_KIND_TENSOR)
@@ -25,8 +25,8 @@ static tm_code keep(tm_quantizer *q, tm_build *build, int64_t sample, void *argu
     return TM_OK;
 }
 
-tm_code tm_answers_keep(tm_quantizer *q, tm_build *build, tm_answers *out) {
-    *out = (tm_answers){0};
+tm_code tm_sample_answers_keep(tm_quantizer *q, tm_build *build, tm_sample_answers *out) {
+    *out = (tm_sample_answers){0};
     TM_TRY(tm_each_sample(q, q->options->most_samples, build, keep, out));
     q->sample_count = (int64_t)out->list.count;
     return out->list.count > 0
@@ -36,7 +36,7 @@ tm_code tm_answers_keep(tm_quantizer *q, tm_build *build, tm_answers *out) {
 }
 
 typedef struct comparison {
-    const tm_answers *answers;
+    const tm_sample_answers *answers;
     int64_t step; /* every so many samples are run */
     tm_divergence divergence;
 } comparison;
@@ -52,8 +52,8 @@ static tm_code compare(tm_quantizer *q, tm_build *build, int64_t sample, void *a
     return TM_OK;
 }
 
-tm_code tm_answers_compare(tm_quantizer *q, tm_build *build, const tm_answers *answers, int64_t most,
-                           tm_divergence *out) {
+tm_code tm_sample_answers_compare(tm_quantizer *q, tm_build *build, const tm_sample_answers *answers,
+                                  int64_t most, tm_divergence *out) {
     int64_t all = q->sample_count, limit = most > 0 && most < all ? most : all;
     comparison c = {.answers = answers, .step = all / limit};
     TM_TRY(tm_each_sample(q, limit, build, compare, &c));

@@ -8,14 +8,15 @@
 
 #include "quantize/layer.h"
 
-typedef struct tm_answers {
+typedef struct tm_sample_answers {
     TM_VECTOR(float *) list; /* by sample */
-} tm_answers;
+} tm_sample_answers;
 
 /* Runs all samples (options' most_samples of them) and keeps the answers; sets q->sample_count. */
-TM_MUST_USE tm_code tm_answers_keep(tm_quantizer *q, tm_build *build, tm_answers *out);
+TM_MUST_USE tm_code tm_sample_answers_keep(tm_quantizer *q, tm_build *build, tm_sample_answers *out);
 /* Runs the samples (at most `most` of those that were kept; 0: all) and compares. */
-TM_MUST_USE tm_code tm_answers_compare(tm_quantizer *q, tm_build *build, const tm_answers *answers,
-                                       int64_t most, tm_divergence *out);
+TM_MUST_USE tm_code tm_sample_answers_compare(tm_quantizer *q, tm_build *build,
+                                              const tm_sample_answers *answers, int64_t most,
+                                              tm_divergence *out);
 
 #endif

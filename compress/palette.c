@@ -224,14 +224,14 @@ static tm_code build_float(tm_quantizer *q, tm_build *out) {
 
 static tm_code measure(tm_quantizer *q, tm_model *model, tm_palette_report *report) {
     tm_build build = {0};
-    tm_answers answers;
+    tm_sample_answers answers;
     tm_code code = build_float(q, &build);
-    code = code == TM_OK ? tm_answers_keep(q, &build, &answers) : code;
+    code = code == TM_OK ? tm_sample_answers_keep(q, &build, &answers) : code;
     tm_build_destroy(&build);
     TM_TRY(code);
     report->samples = q->sample_count;
     code = tm_build_create(q, model, &build);
-    code = code == TM_OK ? tm_answers_compare(q, &build, &answers, 0, &report->whole) : code;
+    code = code == TM_OK ? tm_sample_answers_compare(q, &build, &answers, 0, &report->whole) : code;
     tm_build_destroy(&build);
     return code;
 }

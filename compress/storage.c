@@ -43,7 +43,7 @@ typedef struct search {
     tamis_artifact artifact; /* with the weights below */
     uint8_t *weights;
     TM_VECTOR(place) places;
-    tm_answers answers; /* of the model as it is */
+    tm_sample_answers answers; /* of the model as it is */
     tm_storage_report *report;
     double start;
 } search;
@@ -231,7 +231,7 @@ static void measure_bytes(search *s) {
 /* Runs the samples (at most `most`; 0: all) with the weights as they are now. */
 static tm_code measure(search *s, int64_t most, tm_divergence *out) {
     s->report->trials++;
-    return tm_answers_compare(&s->q, &s->build, &s->answers, most, out);
+    return tm_sample_answers_compare(&s->q, &s->build, &s->answers, most, out);
 }
 
 static tm_code measure_alone(search *s) {
@@ -357,7 +357,7 @@ static void give_steps(search *s, const float **out_steps, size_t *out_count) {
 }
 
 static tm_code search_steps(search *s) {
-    TM_TRY(tm_answers_keep(&s->q, &s->build, &s->answers));
+    TM_TRY(tm_sample_answers_keep(&s->q, &s->build, &s->answers));
     s->report->samples = s->q.sample_count;
     find_places(s);
     measure_bytes(s);
