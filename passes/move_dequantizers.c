@@ -119,18 +119,6 @@ static tm_node *pair_of(const tm_node *back, tm_op op) {
     return reaches_attention(value, MOST_STEPS) ? quantizer : NULL;
 }
 
-/* A copy of a quantiser over another value. */
-static tm_code copy_over(tm_node *before, const tm_node *node, tm_value **value) {
-    tm_value *inputs[3] = {*value};
-    for (int i = 1; i < node->input_count; i++)
-        inputs[i] = node->inputs[i];
-    tm_node *copy = tm_node_create(before->graph, before, node->op, node->name, node->input_count, inputs);
-    memcpy(copy->attributes, node->attributes,
-           (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
-    *value = tm_node_add_output(copy, NULL);
-    return tm_infer_node(before->graph->model, copy);
-}
-
 /* What the mover is of the integers (or of what is quantised): its first inputs replaced. */
 static tm_code moved(tm_node *mover, tm_value *const *sources, tm_value *fill, tm_node **out) {
     int parts = tm_quantized_moved_inputs(mover), count = mover->input_count;
@@ -141,11 +129,9 @@ static tm_code moved(tm_node *mover, tm_value *const *sources, tm_value *fill, t
         inputs[i] = i < parts ? sources[i] : i < mover->input_count ? mover->inputs[i] : NULL;
     if (fill != NULL)
         inputs[2] = fill;
-    *out = tm_node_create(mover->graph, mover, mover->op, mover->name, count, inputs);
+    *out = tm_rewrite_copy(mover->graph, mover, mover, count, inputs);
     (*out)->file_index = mover->file_index;
     (*out)->file_path = mover->file_path;
-    memcpy((*out)->attributes, mover->attributes,
-           (size_t)tm_op_get(mover->op)->attribute_count * sizeof(*mover->attributes));
     for (int i = 0; i < mover->output_count; i++) {
         const tm_value *result = mover->outputs[i];
         if (result == NULL) {
@@ -194,8 +180,8 @@ static tm_code rewrite_move(tm_pass_context *context, tm_node *mover) {
             continue;
         tm_value *value = copy->outputs[i];
         if (quantizer != NULL)
-            TM_TRY(copy_over(mover, quantizer, &value));
-        TM_TRY(copy_over(mover, back, &value));
+            TM_TRY(tm_rewrite_copy_over(mover, quantizer, &value));
+        TM_TRY(tm_rewrite_copy_over(mover, back, &value));
         tm_rewrite_replace(mover->outputs[i], value);
     }
     tm_node_remove(mover);

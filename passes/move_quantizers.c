@@ -17,8 +17,6 @@
 #include "passes/quantized.h"
 #include "passes/rewrite.h"
 
-#include <string.h>
-
 #define MOST_VIEWS 4
 
 /* To bytes, by constants: what is computed may not be there where the mover stands. */
@@ -64,24 +62,12 @@ static bool all_quantized(const tm_node *mover, const tm_node *quantizer) {
     return true;
 }
 
-static tm_code quantized(tm_node *before, const tm_node *quantizer, tm_value **value) {
-    tm_value *inputs[3] = {*value};
-    for (int i = 1; i < quantizer->input_count; i++)
-        inputs[i] = quantizer->inputs[i];
-    tm_node *copy = tm_node_create(before->graph, before, quantizer->op, quantizer->name,
-                                   quantizer->input_count, inputs);
-    memcpy(copy->attributes, quantizer->attributes,
-           (size_t)tm_op_get(quantizer->op)->attribute_count * sizeof(*quantizer->attributes));
-    *value = tm_node_add_output(copy, NULL);
-    return tm_infer_node(before->graph->model, copy);
-}
-
 /* The quantiser steps over the node that makes its operand. */
 static tm_code step_over(tm_node *mover, tm_node *quantizer) {
     int parts = tm_quantized_moved_inputs(mover);
     for (int i = 0; i < parts; i++) {
         tm_value *value = mover->inputs[i];
-        TM_TRY(quantized(mover, quantizer, &value));
+        TM_TRY(tm_rewrite_copy_over(mover, quantizer, &value));
         tm_node_set_input(mover, i, value);
     }
     for (int i = 0; i < mover->output_count; i++) {

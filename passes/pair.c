@@ -9,8 +9,7 @@
 
 #include "ir/infer.h"
 #include "passes/match.h"
-
-#include <string.h>
+#include "passes/rewrite.h"
 
 /* A constant of one element, of any type. */
 static bool number_of(const tm_value *value, double *out_number) {
@@ -47,10 +46,7 @@ bool tm_pair_is_of_bytes(const tm_value *value) {
 
 static tm_code make_like(tm_node *before, const tm_node *like, tm_value *scale, tm_value *x, tm_value **out) {
     tm_value *inputs[3] = {x, scale, tm_infer_input(like, 2)};
-    tm_node *node =
-        tm_node_create(before->graph, before, like->op, like->name, inputs[2] != NULL ? 3 : 2, inputs);
-    memcpy(node->attributes, like->attributes,
-           (size_t)tm_op_get(like->op)->attribute_count * sizeof(*like->attributes));
+    tm_node *node = tm_rewrite_copy(before->graph, before, like, inputs[2] != NULL ? 3 : 2, inputs);
     *out = tm_node_add_output(node, NULL);
     return tm_infer_node(before->graph->model, node);
 }

@@ -168,7 +168,8 @@ static bool take_transposed(tm_node *before, tm_value *value, int axis, tm_quant
     if (node == NULL || depth == 0)
         return false;
     if (node->op == TM_OP_DequantizeLinear)
-        return dequantizer_of(value) != NULL && settle_scale(node) && has_constants(node, 0) && take_bytes(before, node, axis, out);
+        return dequantizer_of(value) != NULL && settle_scale(node) && has_constants(node, 0) &&
+               take_bytes(before, node, axis, out);
     if (node->op == TM_OP_Identity)
         return take_transposed(before, node->inputs[0], axis, out, depth - 1);
     if (node->op != TM_OP_Transpose)
@@ -274,9 +275,7 @@ static tm_value *replay(tm_node *before, tm_value *value, part wanted, int depth
         if (i < parts && (inputs[i] = replay(before, inputs[i], wanted, depth - 1)) == NULL)
             return NULL;
     }
-    tm_node *copy = tm_node_create(before->graph, before, node->op, NULL, node->input_count, inputs);
-    memcpy(copy->attributes, node->attributes,
-           (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
+    tm_node *copy = tm_rewrite_copy(before->graph, before, node, node->input_count, inputs);
     for (int i = 0; i < node->output_count; i++) {
         (void)tm_node_add_output(copy, NULL);
         output = node->outputs[i] == value ? i : output;

@@ -21,6 +21,7 @@
 #include "ir/infer.h"
 #include "passes/match.h"
 #include "passes/packed_weights.h"
+#include "passes/rewrite.h"
 
 #include <string.h>
 
@@ -156,10 +157,7 @@ static tm_code rewrite_gather(tm_pass_context *context, tm_node *node) {
     for (int i = 0; i < (rows ? 3 : 1) && parts[i] != NULL; i++)
         TM_TRY(gathered(node, table.axis, &parts[i]));
     axis += axis > table.axis ? node->inputs[1]->rank - 1 : 0;
-    tm_node *made = tm_node_create(node->graph, node, TM_OP_DequantizeLinear, dequantize->name,
-                                   parts[2] != NULL ? 3 : 2, parts);
-    memcpy(made->attributes, dequantize->attributes,
-           (size_t)tm_op_get(dequantize->op)->attribute_count * sizeof(*made->attributes));
+    tm_node *made = tm_rewrite_copy(node->graph, node, dequantize, parts[2] != NULL ? 3 : 2, parts);
     if (table.scales != TM_TABLE_SINGLE) {
         tm_node_set_int(made, "axis", axis);
         tm_node_set_int(made, "block_size", block);

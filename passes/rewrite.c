@@ -13,6 +13,10 @@
  */
 #include "passes/rewrite.h"
 
+#include "ir/infer.h"
+
+#include <string.h>
+
 bool tm_rewrite_is_output(const tm_value *value) {
     for (size_t i = 0; i < value->uses.count; i++)
         if (value->uses.items[i].node == NULL && value->uses.items[i].graph->outer == NULL)
@@ -52,4 +56,23 @@ bool tm_rewrite_same_type(const tm_value *a, const tm_value *b) {
         if (a->dims[i] != b->dims[i])
             return false;
     return true;
+}
+
+tm_node *tm_rewrite_copy(tm_graph *graph, tm_node *before, const tm_node *node, int input_count,
+                         tm_value *const *inputs) {
+    tm_node *copy = tm_node_create(graph, before, node->op, node->name, input_count, inputs);
+    memcpy(copy->attributes, node->attributes,
+           (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
+    return copy;
+}
+
+tm_code tm_rewrite_copy_over(tm_node *before, const tm_node *node, tm_value **value) {
+    tm_graph *graph = before->graph;
+    tm_value **inputs = TM_NEW_ARRAY(graph->model->arena, tm_value *, node->input_count);
+    inputs[0] = *value;
+    for (int i = 1; i < node->input_count; i++)
+        inputs[i] = node->inputs[i];
+    tm_node *copy = tm_rewrite_copy(graph, before, node, node->input_count, inputs);
+    *value = tm_node_add_output(copy, NULL);
+    return tm_infer_node(graph->model, copy);
 }

@@ -20,7 +20,6 @@
 #include "passes/rewrite.h"
 
 #include <math.h>
-#include <string.h>
 
 /* A node of this op with one scale and zero point. */
 static tm_node *maker(const tm_value *value, tm_op op) {
@@ -41,10 +40,7 @@ static tm_code put_behind(tm_node *mover, tm_node *node) {
     tm_value *moved = mover->outputs[0], *inputs[3];
     for (int i = 0; i < node->input_count; i++)
         inputs[i] = node->inputs[i];
-    tm_node *copy =
-        tm_node_create(mover->graph, mover->next, node->op, node->name, node->input_count, inputs);
-    memcpy(copy->attributes, node->attributes,
-           (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
+    tm_node *copy = tm_rewrite_copy(mover->graph, mover->next, node, node->input_count, inputs);
     tm_value *behind = tm_node_add_output(copy, NULL);
     tm_value_set_tensor(behind, moved->type, moved->rank, moved->dims);
     tm_rewrite_replace(moved, behind);

@@ -15,8 +15,6 @@
 #include "passes/quantized.h"
 #include "passes/rewrite.h"
 
-#include <string.h>
-
 #define LEAST_FILTERS 16 /* of a group */
 #define MOST_GROUPS 32
 #define MOST_INPUTS 9
@@ -80,11 +78,9 @@ static tm_code join(tm_node *node, int64_t groups, tm_value **parts) {
 
 /* A convolution like `node` of one group over other inputs. */
 static tm_code part_of(tm_node *node, int count, tm_value *const *inputs, tm_value **out) {
-    tm_node *part = tm_node_create(node->graph, node, node->op, node->name, count, inputs);
+    tm_node *part = tm_rewrite_copy(node->graph, node, node, count, inputs);
     part->file_index = node->file_index;
     part->file_path = node->file_path;
-    memcpy(part->attributes, node->attributes,
-           (size_t)tm_op_get(node->op)->attribute_count * sizeof(*node->attributes));
     tm_node_set_int(part, "group", 1);
     *out = tm_node_add_output(part, NULL);
     return tm_infer_node(node->graph->model, part);
