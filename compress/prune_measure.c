@@ -8,26 +8,19 @@
 #include "compress/prune.h"
 
 #include <math.h>
-#include <time.h>
 
 #define TIMED_SAMPLES 4
 #define LEAST_TURNS 5
 #define MOST_TURNS 60
 #define ENOUGH_NS 1.5e8
 
-static double now_ns(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
 static tm_code time_sample(tm_quantizer *q, tm_build *builds[2], const tamis_tensor *inputs, double *io_ns) {
     double least[2] = {INFINITY, INFINITY}, total = 0;
     for (int turn = 0; turn < MOST_TURNS && (turn < LEAST_TURNS || total < ENOUGH_NS); turn++)
         for (int i = 0; i < 2; i++) {
-            double start = now_ns();
+            double start = tm_thread_ns();
             TM_TRY(tm_build_run(q, builds[i], inputs));
-            double taken = now_ns() - start;
+            double taken = tm_thread_ns() - start;
             least[i] = fmin(least[i], taken);
             total += taken;
         }

@@ -58,6 +58,8 @@ void tm_knapsack(tm_arena *arena, int count, int ways, const double *gains, cons
                  double capacity, int8_t *out_taken);
 
 /* ---- cost.c ---- */
+/* Time of this thread on a processor: what other programs take does not count. */
+double tm_thread_ns(void);
 /* On this machine, which is the target? */
 bool tm_times_are_measured(const tm_quantizer *q);
 /* Fills q->costs: of each layer in float and in the forms that may be chosen. */

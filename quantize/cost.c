@@ -28,7 +28,7 @@
 #define MOST_CALLS 200
 #define ENOUGH_NS 3e6
 
-static double now_ns(void) {
+double tm_thread_ns(void) {
     struct timespec time;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
@@ -54,9 +54,9 @@ static void make_model(const tm_quantizer *q, tm_arena *arena, const tm_layer *l
 static tm_code time_build(tm_quantizer *q, tm_build *build, const tamis_tensor *x, double *out_ns) {
     double total = 0, least = 0;
     for (int i = 0; i < MOST_CALLS && (i < LEAST_CALLS || total < ENOUGH_NS); i++) {
-        double start = now_ns();
+        double start = tm_thread_ns();
         TM_TRY(tm_build_run(q, build, x));
-        double taken = now_ns() - start;
+        double taken = tm_thread_ns() - start;
         total += taken;
         least = i == 0 || taken < least ? taken : least;
     }

@@ -14,25 +14,18 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define SLOWER 1.02
 #define MOST_TURNS 25
 #define LEAST_NS 4e5 /* of a turn; small models run several times in it */
 #define ENOUGH_NS 4e8
 
-static double now_ns(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
 static tm_code time_calls(tm_quantizer *q, tm_build *build, const tamis_tensor *inputs, int calls,
                           double *out_ns) {
-    double start = now_ns();
+    double start = tm_thread_ns();
     for (int i = 0; i < calls; i++)
         TM_TRY(tm_build_run(q, build, inputs));
-    *out_ns = (now_ns() - start) / calls;
+    *out_ns = (tm_thread_ns() - start) / calls;
     return TM_OK;
 }
 
