@@ -3,13 +3,14 @@
  * Digits: numbers as three digits of 8 bits and a power of two for each step, for products by packed weights
  * on units that multiply bytes (ir/bits.h).
  *
- *     x = 2^e (65536 d2 + 256 d1 + d0)      e such that the largest of the step fits: below 127 * 65793 =
- * 0x7f7f7f
+ *     x = 2^e (65536 d2 + 256 d1 + d0)      e such that the largest of the step fits
+ *                                            below 127 * 65793 = 0x7f7f7f
  *
  * Not rounded are numbers within 2^22 of the largest one whose last bits are zero. A step with an infinity or
  * a NaN has the scale NaN, and so have all sums that it is a part of.
  */
 #include "runtime/attributes_layout.h"
+#include "runtime/math/bits.h"
 #include "runtime/math/math.h"
 #include "runtime/ops/elementwise.h"
 
@@ -28,22 +29,10 @@ typedef struct job {
     int32_t centre;
 } job;
 
-static inline float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static inline uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 static int32_t largest_bits(const float *x, int64_t count) {
     int32_t most = 0;
     for (int64_t i = 0; i < count; i++) {
-        int32_t bits = (int32_t)(bits_of(x[i]) & 0x7fffffffu);
+        int32_t bits = (int32_t)(tm_bits_of_f32(x[i]) & 0x7fffffffu);
         most = bits > most ? bits : most;
     }
     return most;
@@ -57,10 +46,10 @@ static void record(const job *j, const float *x, int64_t count, uint8_t *to) {
     for (int p = 0; p < 3; p++)
         memset(high + p * room + count, 0, (size_t)(room - count));
     /* A little more than the largest, so that what is next to a power of two has a place too. */
-    uint32_t exponent = bits_of(float_of((uint32_t)most) * 1.004f) >> 23;
+    uint32_t exponent = tm_bits_of_f32(tm_f32_of_bits((uint32_t)most) * 1.004f) >> 23;
     exponent = exponent < LEAST_EXPONENT ? LEAST_EXPONENT : exponent;
-    float scale = float_of((exponent - HIGHEST_BIT) << 23);
-    float inverse = float_of((2 * BIAS + HIGHEST_BIT - exponent) << 23);
+    float scale = tm_f32_of_bits((exponent - HIGHEST_BIT) << 23);
+    float inverse = tm_f32_of_bits((2 * BIAS + HIGHEST_BIT - exponent) << 23);
     if (most >= INFINITE) {
         scale = __builtin_nanf("");
         memset(high, 0, (size_t)(3 * room));
