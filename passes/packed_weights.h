@@ -2,8 +2,9 @@
  *
  * packed_weights.h: constants of 2, 4 and 8 bits that are dequantised, where they can stay as they are.
  *
- *     %w = DequantizeLinear(%q, %s, %z)    MatMul(%x, %w)                  a product unpacks them where it
- * uses them Gather(%w, %i)                  only what is gathered is dequantised
+ *     %w = DequantizeLinear(%q, %s, %z)
+ *     MatMul(%x, %w)                       a product unpacks them where it uses them
+ *     Gather(%w, %i)                       only what is gathered is dequantised
  *
  * fold_constants asks who may have them so, recognize_packed_products makes it so.
  */
@@ -33,12 +34,11 @@ typedef struct tm_packed_table {
     const tm_node *dequantize;
     int axis; /* that is gathered */
     enum {
-        TM_TABLE_SINGLE,
-        TM_TABLE_ACROSS,
-        TM_TABLE_ALONG,
-        TM_TABLE_BLOCKS
-    } scales; /* one; one for each position
-of another axis; of that axis, of two; in blocks along another axis */
+        TM_TABLE_SINGLE, /* one */
+        TM_TABLE_ACROSS, /* one for each position of another axis */
+        TM_TABLE_ALONG,  /* one for each position of that axis, of two */
+        TM_TABLE_BLOCKS  /* in blocks along another axis */
+    } scales;
 } tm_packed_table;
 bool tm_packed_table_find(const tm_node *node, tm_packed_table *out);
 
