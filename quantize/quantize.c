@@ -34,7 +34,9 @@ static tm_code check_samples(const tm_quantizer *q) {
         return TM_OK;
     return tm_report(
         q->diagnostics, TM_E_USAGE, NULL,
-        "--calib=FOLDER or FILE.npy, or a form that needs none: int8-dynamic, int8-weights, int4",
+        o->form == TM_QUANTIZE_INT8
+            ? "--calib=FOLDER or FILE.npy, or a form that needs none: int8-dynamic, int8-weights, int4"
+            : "--calib=FOLDER or FILE.npy, or leave the option out",
         "%s needs samples of inputs", what);
 }
 

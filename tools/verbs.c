@@ -33,13 +33,13 @@ const tool_verb tool_verbs[] = {
      "  --palette=ENTRIES[,group=N][,keep=PART]  weights as entries of tables\n\n" COMPILE_HELP},
     {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
      "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
-     "  --quantize=FORM[,OPTION...]\n"
+     "  --quantize=FORM[,OPTION...]           (int8)\n"
      "     int8               weights and activations; scales from samples\n"
      "     int8-dynamic       activations by a scale for each row\n"
      "     int8-weights, int4 weights only\n"
-     "     observer=minmax|percentile|entropy|mse, s8, block=N, gptq, nearest,\n"
-     "     bias, smooth=X, equalize, keep=PART, notables, tables=4|8, samples=N,\n"
-     "     sweep=N, always, threads=N\n"
+     "     observer=minmax|percentile|entropy|mse, percentile=P, s8, block=N,\n"
+     "     gptq, nearest, bias, smooth=X, equalize, keep=PART, notables,\n"
+     "     tables=4|8, samples=N, sweep=N, always, threads=N\n"
      "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
      "  --labels=FILE.npy     the right class of each sample\n"
      "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"
