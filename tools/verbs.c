@@ -28,8 +28,7 @@ const tool_verb tool_verbs[] = {
      "  --json                diagnostics as JSON on stdout\n"
      "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"
      "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n"
-     "  --quantize=FORM, --calib=DIR, ...  see `tamis help quantize`\n"
-     "  --prune=GOAL, ...     see `tamis help compress`\n"
+     "  --quantize=FORM, --prune=GOAL, ...  see `tamis help quantize`, `compress`\n"
      "  --palette=ENTRIES[,group=N][,keep=PART]  weights as entries of tables\n\n" COMPILE_HELP},
     {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
      "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
