@@ -179,15 +179,9 @@ static bool match_scores(tm_match *match, tm_value *value, double scale, int dep
         return false;
     switch ((int)node->op) {
     case TM_OP_MatMul:
-        *out = (attention){.q = node->inputs[0],
-                           .kt = node->inputs[1],
-                           .v = out->v,
-                           .scores = value,
-                           .scale = scale,
-                           .guarded = out->guarded,
-                           .zeroed = out->zeroed,
-                           .skips_pairs = out->skips_pairs,
-                           .quantized = out->quantized};
+        *out = (attention){.q = node->inputs[0], .kt = node->inputs[1], .v = out->v, .scores = value,
+                           .scale = scale, .guarded = out->guarded, .zeroed = out->zeroed,
+                           .skips_pairs = out->skips_pairs, .quantized = out->quantized};
         return true;
     case TM_OP_Mul:
     case TM_OP_Div:
@@ -575,16 +569,26 @@ static bool is_exact(const attention *a) {
     return exact;
 }
 
-static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+static bool find(tm_node *node, bool strict, attention *out) {
     tm_match match = {.graph = node->graph};
-    attention found = {.skips_pairs = !context->options->strict_math};
+    *out = (attention){.skips_pairs = !strict};
     if (node->op != TM_OP_MatMul || !tm_match_is_real(node->outputs[0]))
-        return TM_OK;
-    found.v = node->inputs[1];
-    if (!match_probabilities(&match, node->inputs[0], &found) || !tm_match_closed(&match, node) ||
-        (context->options->strict_math && !is_exact(&found)) || !shapes_agree(&found) ||
-        (found.keys != NULL && axis_of(found.v, found.scores->dims[found.scores->rank - 1]) < 0) ||
-        !take_zeroed(&found) || !masks_are_sums(&found) || !has_mask_view(&found) || !tm_pass_allow(context))
+        return false;
+    out->v = node->inputs[1];
+    return match_probabilities(&match, node->inputs[0], out) && tm_match_closed(&match, node) &&
+           (!strict || is_exact(out)) && shapes_agree(out) &&
+           (out->keys == NULL || axis_of(out->v, out->scores->dims[out->scores->rank - 1]) >= 0) &&
+           take_zeroed(out) && masks_are_sums(out) && has_mask_view(out);
+}
+
+tm_node *tm_match_attention(tm_node *root, bool strict) {
+    attention found;
+    return find(root, strict, &found) && found.head_factor == NULL ? found.scores->producer : NULL;
+}
+
+static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    attention found;
+    if (!find(node, context->options->strict_math, &found) || !tm_pass_allow(context))
         return TM_OK;
     return build(node, &found, found.guarded && !masks_are_finite(&found));
 }

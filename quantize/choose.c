@@ -313,14 +313,13 @@ static void find_possible(tm_quantizer *q, bool *out_possible) {
     }
 }
 
-static tm_code choose_measured(tm_quantizer *q, const bool *possible, tm_quantize_report *report) {
-    tm_answers kept;
-    TM_TRY(tm_answers_keep(q, q->options->sweep_samples > 0 ? q->options->sweep_samples : 1, &kept));
+static tm_code choose_measured(tm_quantizer *q, const tm_answers *kept, const bool *possible,
+                               tm_quantize_report *report) {
     if (tm_has_budget(q->options))
-        return choose_under_budget(q, &kept, possible, report);
+        return choose_under_budget(q, kept, possible, report);
     for (int i = 0; i < q->layer_count; i++)
         if (possible[i])
-            TM_TRY(measure_alone(q, &kept, i, q->options->form, &report->layers.items[i].alone));
+            TM_TRY(measure_alone(q, kept, i, q->options->form, &report->layers.items[i].alone));
     for (int i = 0; i < q->layer_count; i++)
         q->plans[i].quantize = possible[i];
     return TM_OK;
@@ -337,10 +336,14 @@ tm_code tm_choose(tm_quantizer *q, tm_quantize_report *report) {
         finish_layers(q, report);
         return TM_OK;
     }
-    if (q->options->sweep_samples > 0 || tm_has_budget(q->options))
-        TM_TRY(choose_measured(q, possible, report));
-    bool changed = false;
+    tm_answers kept;
+    bool measured = q->options->sweep_samples > 0 || tm_has_budget(q->options), changed = false;
+    if (measured) {
+        TM_TRY(tm_answers_keep(q, q->options->sweep_samples > 0 ? q->options->sweep_samples : 1, &kept));
+        TM_TRY(choose_measured(q, &kept, possible, report));
+    }
     TM_TRY(tm_hold_speed(q, report, &changed));
+    TM_TRY(tm_choose_attentions(q, measured ? &kept : NULL, report, &changed));
     finish_layers(q, report);
     if (tm_has_budget(q->options) && !changed)
         return TM_OK;

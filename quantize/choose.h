@@ -50,6 +50,14 @@ double tm_budget_use(const tm_quantize_options *options, const tm_divergence *d)
 /* The same for means that lie a standard error further from float: what other samples may well show. */
 double tm_budget_use_elsewhere(const tm_quantize_options *options, const tm_divergence *d);
 
+/* ---- attention.c ---- */
+/* Entries of the report for the attentions, behind those of the layers; plans all that fit. */
+void tm_describe_attentions(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report);
+/* Which of them are quantised, the layers being chosen without any. `kept`: NULL, or answers to measure each alone
+ * by. *out_changed is set where some are. */
+TM_MUST_USE tm_code tm_choose_attentions(tm_quantizer *q, const tm_answers *kept, tm_quantize_report *report,
+                                         bool *out_changed);
+
 /* ---- knapsack.c ---- */
 /* Takes items, each in one of `ways` ways, of the largest total gain whose weights together do not exceed
  * `capacity`; gains and weights [count, ways]. Weights count in thousandths of it, rounded up. Ways of no
@@ -68,5 +76,7 @@ TM_MUST_USE tm_code tm_measure_layers(tm_quantizer *q, const tm_loaded *loaded);
 /* ---- speed.c ---- */
 /* Times the whole model, and takes back what makes it slower than float. *out_changed: something was. */
 TM_MUST_USE tm_code tm_hold_speed(tm_quantizer *q, tm_quantize_report *report, bool *out_changed);
+/* Is the whole model slower with the attentions that are planned than without any? */
+TM_MUST_USE tm_code tm_time_attentions(tm_quantizer *q, tm_quantize_report *report, bool *out_slower);
 
 #endif

@@ -26,11 +26,22 @@ typedef struct tm_layer {
 
 typedef TM_VECTOR(tm_layer) tm_layers;
 
+enum { TM_ATTENTION_QUERIES, TM_ATTENTION_KEYS, TM_ATTENTION_VALUES, TM_ATTENTION_OPERANDS };
+
+/* Two products of computed matrices, MatMul(softmax(.. MatMul(q, k^T) ..), v). */
+typedef struct tm_attention {
+    tm_node *scores, *mix; /* the products */
+    const char *name;
+    int observed[TM_ATTENTION_OPERANDS]; /* q, k^T and v among the observed values */
+    const char *unfit;                   /* why it cannot be quantised, or NULL */
+} tm_attention;
+
 /* A model in its own arena (`arena` of the quantiser for the result). */
 typedef struct tm_loaded {
     tm_model *model;
     tm_layers layers;
-    TM_VECTOR(tm_value *) observed; /* the distinct inputs of layers */
+    TM_VECTOR(tm_attention) attentions; /* empty unless the options ask for them */
+    TM_VECTOR(tm_value *) observed;     /* the distinct inputs of layers, and operands of attentions */
 } tm_loaded;
 
 #define TM_QUANTIZE_FORMS 4
@@ -52,13 +63,18 @@ static inline const tm_quantized *tm_plan_weights(const tm_layer_plan *plan) {
                                                                                 : &plan->weights;
 }
 
+typedef struct tm_attention_plan {
+    bool quantize;
+    const char *reason;
+} tm_attention_plan;
+
 /* Nanoseconds of a call; 0: not known. */
 typedef struct tm_layer_cost {
     double in_float, in_form[TM_QUANTIZE_FORMS];
 } tm_layer_cost;
 
 typedef struct tm_observation {
-    const char *name; /* of the first layer that reads it, for messages */
+    const char *name; /* of the first layer or attention that reads it, for messages */
     tm_range range;
     tm_histogram histogram;
     float *channel_most; /* largest |x| of each index of the last axis (NULL: rank 0 or too many) */
@@ -79,9 +95,10 @@ typedef struct tm_quantizer {
     const tm_samples *samples;
     tm_layer_plan *plans;         /* by layer */
     tm_layer_cost *costs;         /* by layer */
+    tm_attention_plan *attention_plans;
     tm_observation *observations; /* by observed value */
     float **factors;              /* by observed value, along its channels, or NULL; NULL: none at all */
-    int layer_count, observed_count;
+    int layer_count, attention_count, observed_count;
     int64_t sample_count;
     int builds; /* so far: names of temporary artifacts */
 } tm_quantizer;
@@ -101,6 +118,14 @@ static inline void tm_quantize_borrow_recovery(const tm_quantizer *q, tm_arena *
     memcpy(arena->recovery, q->arena->recovery, sizeof arena->recovery);
     arena->has_recovery = q->arena->has_recovery;
 }
+
+/* The index of a value among the observed ones, which it joins. */
+int tm_quantize_observe(tm_arena *arena, tm_loaded *loaded, tm_value *x);
+
+/* ---- attention.c ---- */
+void tm_quantize_find_attentions(const tm_quantizer *q, tm_arena *arena, tm_loaded *loaded);
+/* Of an option: does this layer or attention stay float? */
+bool tm_is_kept(const tm_quantizer *q, const char *name);
 
 /* ---- session.c ---- */
 typedef struct tm_build {

@@ -67,7 +67,7 @@ static bool is_float_constant(const tm_value *value, int rank) {
            (rank < 0 || value->rank == rank) && tm_constant_count(value->constant) > 0;
 }
 
-static int observe(tm_arena *arena, tm_loaded *loaded, tm_value *x) {
+int tm_quantize_observe(tm_arena *arena, tm_loaded *loaded, tm_value *x) {
     for (size_t i = 0; i < loaded->observed.count; i++)
         if (loaded->observed.items[i] == x)
             return (int)i;
@@ -128,7 +128,7 @@ void tm_quantize_find_layers(tm_arena *arena, tm_loaded *loaded) {
         if (!describe(node, &layer))
             continue;
         if (layer.x != NULL)
-            layer.observed = observe(arena, loaded, layer.x);
+            layer.observed = tm_quantize_observe(arena, loaded, layer.x);
         layer.name = node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name;
         tm_push(arena, &loaded->layers, layer);
     }
@@ -150,5 +150,8 @@ tm_code tm_quantize_load(const tm_quantizer *q, tm_arena *arena, tm_loaded *out)
     for (size_t i = 0; i < sizeof first_passes / sizeof *first_passes; i++)
         TM_TRY(tm_passes_run_one(out->model, first_passes[i], &passes));
     tm_quantize_find_layers(arena, out);
-    return q->factors != NULL ? tm_smooth_apply(q, arena, out) : TM_OK;
+    if (q->factors != NULL)
+        TM_TRY(tm_smooth_apply(q, arena, out));
+    tm_quantize_find_attentions(q, arena, out);
+    return TM_OK;
 }

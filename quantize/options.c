@@ -52,7 +52,8 @@ static bool *flag(tm_quantize_options *o, const char *word) {
         const char *name;
         bool *to;
     } flags[] = {{"gptq", &o->gptq},         {"nearest", &o->plain_rounding}, {"bias", &o->bias_correction},
-                 {"equalize", &o->equalize}, {"s8", &o->signed_input},        {"always", &o->always}};
+                 {"equalize", &o->equalize}, {"s8", &o->signed_input},        {"always", &o->always},
+                 {"attention", &o->attention}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (strcmp(flags[i].name, word) == 0)
             return flags[i].to;
@@ -119,13 +120,16 @@ tm_code tm_quantize_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
             return tm_report(
                 diagnostics, TM_E_USAGE, NULL,
                 "observer=minmax|percentile|entropy|mse, percentile=P, s8, block=16..256 (a power of two), "
-                "gptq, nearest, bias, smooth=0..1, equalize, keep=PART, always, notables, tables=4|8, sweep=N, samples=N, threads=N",
+                "gptq, nearest, bias, smooth=0..1, equalize, keep=PART, always, attention, notables, tables=4|8, sweep=N, samples=N, threads=N",
                 "--quantize: '%s' is no option, or its value does not fit", word);
         }
         at = at[size] == ',' ? at + size + 1 : NULL;
     }
     out->keep = keep.items;
     out->keep_count = keep.count;
+    if (out->attention && out->form != TM_QUANTIZE_INT8)
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "int8,attention",
+                         "--quantize: attention is quantised with static scales alone");
     return TM_OK;
 }
 

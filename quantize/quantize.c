@@ -14,7 +14,7 @@
 #include <time.h>
 
 static tm_code check_layers(const tm_quantizer *q, const tm_loaded *loaded) {
-    if (loaded->layers.count > 0)
+    if (loaded->layers.count + loaded->attentions.count > 0)
         return TM_OK;
     return tm_report(q->diagnostics, TM_E_USAGE, NULL,
                      "products (MatMul, Gemm, Conv) of float32 by constant weights can be",
@@ -51,7 +51,13 @@ static void make_tables(tm_quantizer *q, const tm_loaded *loaded) {
     q->observed_count = (int)loaded->observed.count;
     q->plans = TM_NEW_ARRAY(q->arena, tm_layer_plan, q->layer_count);
     q->costs = TM_NEW_ARRAY(q->arena, tm_layer_cost, q->layer_count);
+    q->attention_count = (int)loaded->attentions.count;
+    q->attention_plans = TM_NEW_ARRAY(q->arena, tm_attention_plan, q->attention_count + 1);
     q->observations = TM_NEW_ARRAY(q->arena, tm_observation, q->observed_count + 1);
+    for (int i = q->attention_count - 1; i >= 0; i--)
+        for (int k = 0; k < TM_ATTENTION_OPERANDS; k++)
+            q->observations[loaded->attentions.items[i].observed[k]].name =
+                tm_arena_string(q->arena, loaded->attentions.items[i].name);
     for (int i = q->layer_count - 1; i >= 0; i--)
         if (loaded->layers.items[i].observed >= 0)
             q->observations[loaded->layers.items[i].observed].name =
@@ -98,7 +104,9 @@ static tm_code make_weights(tm_quantizer *q, const tm_loaded *loaded, tm_quantiz
         TM_TRY(tm_quantize_weights_gptq(q, loaded));
     if (q->options->bias_correction)
         tm_correct_biases(q, loaded);
-    return tm_describe_layers(q, loaded, report);
+    TM_TRY(tm_describe_layers(q, loaded, report));
+    tm_describe_attentions(q, loaded, report);
+    return TM_OK;
 }
 
 static tm_code plan(tm_quantizer *q, tm_quantize_report *report) {

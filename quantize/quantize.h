@@ -44,6 +44,7 @@ typedef struct tm_quantize_options {
     bool equalize;           /* scales between two layers that cancel out */
     double smooth;           /* 0: no; else the share of outliers that moves from activations to weights */
     bool always;             /* layers that are slower quantised, too */
+    bool attention;          /* the two products of attention as well: of int8 with static scales */
     bool tables;             /* tables that Gather reads as well */
     int table_bits;          /* 8 or 4; 0: as the form says */
     const char *const *keep; /* parts of names of layers that stay float */
@@ -88,6 +89,14 @@ typedef struct tm_divergence {
     double log_loss_float, log_loss;      /* mean of -log p(label) over rows with labels, p as for kl */
 } tm_divergence;
 
+/* What was seen of an operand, and its scale. */
+typedef struct tm_operand_report {
+    double low, high, scale;
+    int64_t zero;
+} tm_operand_report;
+
+/* A layer, or, behind all layers, an attention: that has `operands`, queries, keys and values, and neither weights
+ * nor an input of its own. */
 typedef struct tm_layer_report {
     const char *name, *op;
     int64_t k, n;               /* terms of a sum; columns */
@@ -100,6 +109,7 @@ typedef struct tm_layer_report {
     double outlier;      /* largest |input| over the root of the mean square; 0: not observed */
     double subnormal;    /* share of inputs so small that they become zero */
     tm_divergence alone; /* with this layer quantised alone */
+    const tm_operand_report *operands; /* 3, or NULL */
     bool quantized;
     const char *reason; /* of the decision */
 } tm_layer_report;

@@ -64,6 +64,14 @@ static void add_divergence(tm_text *out, const char *name, const tm_divergence *
     tm_text_add(out, "}");
 }
 
+/* Of an attention. */
+static void add_operands(tm_text *out, const tm_operand_report *operands) {
+    static const char *const names[] = {"queries", "keys", "values"};
+    for (int i = 0; i < 3; i++)
+        tm_text_add(out, ", \"%s\": {\"low\": %.9g, \"high\": %.9g, \"scale\": %.9g, \"zero_point\": %lld}",
+                    names[i], operands[i].low, operands[i].high, operands[i].scale, (long long)operands[i].zero);
+}
+
 static void add_layer(tm_text *out, const tm_layer_report *l) {
     bool seen = l->low < l->high;
     tm_text_add(out, "    {");
@@ -83,7 +91,7 @@ static void add_layer(tm_text *out, const tm_layer_report *l) {
         bool known;
     } figures[] = {{"float_ns", l->float_ns, l->float_ns > 0},
                    {"ns", l->ns, l->ns > 0},
-                   {"weight_error", l->weight_error, true},
+                   {"weight_error", l->weight_error, l->operands == NULL},
                    {"low", l->low, seen},
                    {"high", l->high, seen},
                    {"scale", l->scale, l->scale > 0},
@@ -95,6 +103,8 @@ static void add_layer(tm_text *out, const tm_layer_report *l) {
         tm_text_add(out, ", ");
     }
     add_divergence(out, "alone", &l->alone);
+    if (l->operands != NULL)
+        add_operands(out, l->operands);
     tm_text_add(out, "}");
 }
 

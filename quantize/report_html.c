@@ -88,7 +88,7 @@ static void add_layer(const tm_layer_report *l, tm_text *out) {
     add_cell(out, "i", (double)l->bytes, true);
     add_cell(out, "g", l->float_ns / 1e3, l->float_ns > 0);
     add_cell(out, "g", l->ns / 1e3, l->ns > 0);
-    add_cell(out, "%", l->weight_error, true);
+    add_cell(out, "%", l->weight_error, l->operands == NULL);
     add_cell(out, "g", l->low, seen);
     add_cell(out, "g", l->high, seen);
     add_cell(out, "g", l->scale, l->scale > 0);
@@ -98,6 +98,9 @@ static void add_layer(const tm_layer_report *l, tm_text *out) {
     add_cell(out, "%", l->alone.flips, measured);
     tm_text_add(out, "<td><div class=b style=\"width:%.0fpx\"></div></td><td>", bar);
     add_escaped(out, l->reason);
+    for (int i = 0; l->operands != NULL && i < 3; i++)
+        tm_text_add(out, "%s %.3g .. %.3g", i == 0 ? "; Q" : i == 1 ? ", K" : ", V", l->operands[i].low,
+                    l->operands[i].high);
     tm_text_add(out, "</td></tr>\n");
 }
 

@@ -11,7 +11,8 @@
  *               i), since the standard gathers no half bytes
  *
  * A quantiser is made once for each input, before the first layer that reads it. Layers that stay float go on
- * reading the float input.
+ * reading the float input. Operands of attention have the same pairs, and its weights one of 0 .. 1; these go
+ * first, since their pairs stand further up.
  */
 #include "quantize/layer.h"
 
@@ -257,10 +258,37 @@ static tm_code rewrite_layer(rewriter *r, const tm_layer *layer, const tm_layer_
     return TM_OK;
 }
 
+/* ---- attentions ---- */
+
+/* The operand's pair stands right behind what makes it, before all that read it: layers may be among those. */
+static tm_code round_operand(rewriter *r, int observed) {
+    tm_value *x = r->loaded->observed.items[observed];
+    tm_node *before = x->producer != NULL ? x->producer->next : r->graph->first;
+    if (r->fixed[observed] != NULL)
+        return TM_OK;
+    return round_static(r, before, x, &r->q->observations[observed].linear, &r->fixed[observed]);
+}
+
+static tm_code rewrite_attention(rewriter *r, const tm_attention *attention) {
+    static const tm_linear weights = {.scale = 1.0f / 255};
+    for (int i = 0; i < TM_ATTENTION_OPERANDS; i++)
+        TM_TRY(round_operand(r, attention->observed[i]));
+    tm_value *rounded;
+    TM_TRY(round_static(r, attention->mix, attention->mix->inputs[0], &weights, &rounded));
+    tm_node_set_input(attention->mix, 0, rounded);
+    tm_node_set_input(attention->mix, 1, r->fixed[attention->observed[TM_ATTENTION_VALUES]]);
+    tm_node_set_input(attention->scores, 0, r->fixed[attention->observed[TM_ATTENTION_QUERIES]]);
+    tm_node_set_input(attention->scores, 1, r->fixed[attention->observed[TM_ATTENTION_KEYS]]);
+    return TM_OK;
+}
+
 tm_code tm_quantize_rewrite(const tm_quantizer *q, tm_loaded *loaded) {
     rewriter r = {.q = q, .loaded = loaded, .graph = loaded->model->main};
     r.fixed = TM_NEW_ARRAY(loaded->model->arena, tm_value *, loaded->observed.count + 1);
     r.by_row = TM_NEW_ARRAY(loaded->model->arena, tm_value *, loaded->observed.count + 1);
+    for (int i = 0; i < q->attention_count && i < (int)loaded->attentions.count; i++)
+        if (q->attention_plans[i].quantize)
+            TM_TRY(rewrite_attention(&r, &loaded->attentions.items[i]));
     for (size_t i = 0; i < loaded->layers.count; i++)
         if (q->plans[i].quantize)
             TM_TRY(rewrite_layer(&r, &loaded->layers.items[i], &q->plans[i]));

@@ -132,7 +132,7 @@ static tm_code multiply(tm_loaded *loaded, int observed, const float *factors, i
 }
 
 tm_code tm_smooth_apply(const tm_quantizer *q, tm_arena *arena, tm_loaded *loaded) {
-    for (int i = 0; i < q->observed_count; i++) {
+    for (int i = 0; i < (int)loaded->observed.count; i++) { /* those of layers: attentions are found later */
         const float *factors = q->factors[i];
         absorber a;
         if (factors == NULL)

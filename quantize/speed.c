@@ -138,6 +138,30 @@ static tm_code hold(tm_quantizer *q, tm_build *plain, const tamis_tensor *inputs
     return TM_OK;
 }
 
+tm_code tm_time_attentions(tm_quantizer *q, tm_quantize_report *report, bool *out_slower) {
+    const tm_quantize_options *own = q->options;
+    tm_quantize_options options = *own;
+    tm_build plain;
+    int outputs, count = q->attention_count;
+    timing t = {0};
+    const tamis_tensor *inputs = NULL;
+    options.threads = 1;
+    TM_TRY(middle_sample(q, &inputs));
+    q->options = &options;
+    q->attention_count = 0;
+    tm_code code = tm_build_planned(q, &plain, &outputs, false);
+    q->attention_count = count;
+    if (code == TM_OK) {
+        code = time_planned(q, &plain, inputs, &t);
+        tm_build_destroy(&plain);
+    }
+    q->options = own;
+    *out_slower = t.ratio > SLOWER;
+    if (!*out_slower && report->ns > 0)
+        report->ns = t.ours;
+    return code;
+}
+
 tm_code tm_hold_speed(tm_quantizer *q, tm_quantize_report *report, bool *out_changed) {
     bool any = false;
     tm_quantize_options options = *q->options;

@@ -20,13 +20,6 @@ float *tm_layer_matrix(tm_arena *arena, const tm_layer *layer) {
     return matrix;
 }
 
-static bool is_kept(const tm_quantizer *q, const tm_layer *layer) {
-    for (size_t i = 0; i < q->options->keep_count; i++)
-        if (strstr(layer->name, q->options->keep[i]) != NULL)
-            return true;
-    return false;
-}
-
 static bool has_only_numbers(const float *matrix, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(matrix[i]))
@@ -39,7 +32,7 @@ static const char *why_float(const tm_quantizer *q, const tm_layer *layer) {
     bool table = layer->observed < 0;
     if (layer->unfit != NULL)
         return layer->unfit;
-    if (is_kept(q, layer))
+    if (tm_is_kept(q, layer->name))
         return "kept by an option";
     if (table && !q->options->tables)
         return "tables are left as they are";

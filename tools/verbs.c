@@ -38,7 +38,7 @@ const tool_verb tool_verbs[] = {
      "     int8-weights, int4 weights only\n"
      "     observer=minmax|percentile|entropy|mse, percentile=P, s8, block=N,\n"
      "     gptq, nearest, bias, smooth=X, equalize, keep=PART, notables,\n"
-     "     tables=4|8, samples=N, sweep=N, always, threads=N\n"
+     "     tables=4|8, samples=N, sweep=N, always, threads=N, attention\n"
      "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
      "  --labels=FILE.npy     the right class of each sample\n"
      "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"

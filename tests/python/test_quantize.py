@@ -243,6 +243,112 @@ def test_convolutions_and_tables(tmp_path):
         assert 0 < np.abs(expected - found).max() < (0.3 if four else 0.05) * np.abs(expected).max()
 
 
+def transformer(path, width=32, heads=4):
+    """Two blocks of attention with a mask of padding, scores scaled before and behind their product, and a head of classes."""
+    size, nodes = width // heads, []
+    constants = {"split": np.array([0, 0, heads, size]), "merge": np.array([0, 0, width])}
+
+    def add(op, *inputs, name=None, **attributes):
+        output = f"v{len(nodes)}"
+        inputs = list(inputs)
+        for i, x in enumerate(inputs):
+            if not isinstance(x, str):
+                inputs[i] = f"c{len(constants)}"
+                constants[inputs[i]] = x
+        nodes.append(helper.make_node(op, inputs, [output], name=name or output, **attributes))
+        return output
+
+    mask = add("Mul", add("Sub", np.float32(1), add("Unsqueeze", "m", np.array([1, 2]))), np.float32(-1e9))
+    x = "x"
+    for block in range(2):
+        n = add("LayerNormalization", x, np.ones(width, np.float32), weights(width), axis=-1)
+        q, k, v = (add("Transpose", add("Reshape", add("Add", add("MatMul", n, 2 * weights(width, width)), weights(width)), "split"), perm=perm)
+                   for perm in ([0, 2, 1, 3], [0, 2, 3, 1] if block else [0, 2, 1, 3], [0, 2, 1, 3]))
+        if block == 0:
+            q, k = add("Mul", q, np.float32(size**-0.5)), add("Transpose", k, perm=[0, 1, 3, 2])
+        scores = add("MatMul", q, k)
+        if block == 1:
+            scores = add("Div", scores, np.float32(size**0.5))
+        probabilities = add("Softmax", add("Add", scores, mask), axis=-1)
+        y = add("Reshape", add("Transpose", add("MatMul", probabilities, v, name=f"mix{block}"), perm=[0, 2, 1, 3]), "merge")
+        x = add("Add", x, add("MatMul", y, weights(width, width)))
+    pooled = add("ReduceMean", x, np.array([1]), keepdims=0)
+    nodes.append(helper.make_node("Softmax", [add("MatMul", pooled, weights(width, 10))], ["y"]))
+    save(path / "model.onnx", nodes, [value("x", ["n", "s", width]), value("m", ["n", "s"])], [value("y", ["n", 10])], constants)
+    lengths = RNG.integers(5, 17, 24)
+    np.savez(path / "stored.npz", x=RNG.normal(size=(24, 16, width)).astype(np.float32),
+             m=(np.arange(16) < lengths[:, None]).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def attention_folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("attention")
+    transformer(path)
+    return path
+
+
+def attentions(report):
+    return [layer for layer in report["layers"] if layer["op"] == "Attention"]
+
+
+def byte_regions(folder, model="out.onnx"):
+    tamis("compile", folder / model, "-o", folder / "out.ir")
+    return (folder / "out.ir").read_text().count('kind = "attention_bytes"')
+
+
+def test_attention_is_computed_in_integers(attention_folder):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    report = report_of(attention_folder, "int8,always,sweep=0,attention", calib="stored.npz")
+    found = attentions(report)
+    assert [layer["name"] for layer in found] == ["mix0", "mix1"]
+    assert all(layer["quantized"] and layer["form"] == "int8, static" for layer in found)
+    model = onnx.load(attention_folder / "out.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert byte_regions(attention_folder) == 2
+    scales = {c.name: float(numpy_helper.to_array(c)) for c in model.graph.initializer if c.data_type == TensorProto.FLOAT and not c.dims}
+    assert sum(np.float32(s) == np.float32(1 / 255) for s in scales.values()) >= 1
+    for layer in found:
+        for operand in ("queries", "keys", "values"):
+            seen = layer[operand]
+            assert seen["scale"] == pytest.approx((seen["high"] - seen["low"]) / 255)
+            assert any(s == pytest.approx(seen["scale"]) for s in scales.values())
+    ours, plain = answers(attention_folder, attention_folder / "out.onnx"), answers(attention_folder, attention_folder / "model.onnx")
+    inputs = dict(np.load(attention_folder / "stored.npz"))
+    theirs = onnxruntime.InferenceSession(attention_folder / "out.onnx", providers=["CPUExecutionProvider"]).run(None, inputs)[0]
+    assert np.abs(ours - theirs).mean() < 5e-3
+    assert np.abs(ours - plain).mean() < 1.5 * np.abs(theirs - plain).mean()
+
+
+def test_attention_stays_float_where_it_is_not_asked_for(attention_folder):
+    report = report_of(attention_folder, "int8,always,sweep=0", calib="stored.npz")
+    assert not attentions(report) and byte_regions(attention_folder) == 0
+    report = report_of(attention_folder, "int8,always,sweep=0,attention,keep=mix1", calib="stored.npz")
+    assert [layer["quantized"] for layer in attentions(report)] == [True, False]
+    assert attentions(report)[1]["reason"] == "kept by an option" and byte_regions(attention_folder) == 1
+    message = tamis("quantize", attention_folder / "model.onnx", "-o", attention_folder / "out.onnx",
+                    "--quantize=int8-dynamic,attention", "--calib", attention_folder / "stored.npz", code=2)
+    assert "static scales" in message
+
+
+def test_a_budget_takes_attention_back_by_its_harm(attention_folder):
+    """With the layers in float: their names have a v."""
+    free = report_of(attention_folder, "int8,always,attention,keep=v", calib="stored.npz")
+    harms = [layer["alone"]["kl"] for layer in attentions(free)]
+    limit = 0.5 * min(harms) + 0.5 * max(harms)
+    assert 0 < limit < free["divergence"]["kl"] < 1e-2
+    tight = report_of(attention_folder, "int8,always,attention,keep=v", f"--budget=kl:{limit}", calib="stored.npz")
+    assert tight["budget"].startswith("met") and tight["divergence"]["kl"] <= limit
+    worst = attentions(tight)[int(np.argmax(harms))]
+    assert not worst["quantized"] and "for the sake of the budget" in worst["reason"]
+
+
+def test_attention_of_heads_that_do_not_fit_stays_float(tmp_path):
+    transformer(tmp_path, width=24, heads=4)
+    report = report_of(tmp_path, "int8,always,sweep=0,attention", calib="stored.npz")
+    assert all(not layer["quantized"] and "multiple of 4" in layer["reason"] for layer in attentions(report))
+    assert len(attentions(report)) == 2 and byte_regions(tmp_path) == 0
+
+
 def bad_samples(folder):
     broken = SAMPLES.copy()
     broken[7, 2, 3] = np.nan
