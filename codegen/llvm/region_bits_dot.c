@@ -139,7 +139,9 @@ static void add_line(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueR
 }
 
 /* total += (65536 s2 + 256 s1 + s0 - shift * sum of the step) * power * scale. The sums are floats as they
- * are, and what they are too large is taken off with the first one, exactly. */
+ * are, and what they are too large is taken off with the first one, exactly. A power above one goes to the
+ * scale, one below to the sum: the sum is a whole number, so neither leaves the range where the result does
+ * not. */
 static void add_step(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueRef *records) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef floats = tm_vector_type(r, TAMIS_TYPE_FLOAT);
@@ -147,6 +149,9 @@ static void add_step(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueR
     LLVMValueRef offset = tm_splat_f32(r, -TM_DIGITS_OFFSET * (65536 + 256 + 1));
     for (int i = 0; i < t->rows; i++) {
         LLVMValueRef power = head_f32(r, records[i], 0), sum = head_f32(r, records[i], TM_DIGITS_SUM);
+        LLVMValueRef one = tm_splat_f32(r, 1), is_large = LLVMBuildFCmp(b, LLVMRealOGE, power, one, "");
+        LLVMValueRef large = LLVMBuildSelect(b, is_large, power, one, "");
+        LLVMValueRef small = LLVMBuildSelect(b, is_large, one, power, "");
         for (int v = 0; v < t->vectors; v++) {
             LLVMValueRef s[DIGITS];
             for (int d = 0; d < DIGITS; d++)
@@ -155,7 +160,8 @@ static void add_step(tm_region *r, const tm_bits_product *p, tile *t, LLVMValueR
             f = LLVMBuildFAdd(b, s[2], f, "");
             if (has_shift(p))
                 f = tm_fma(r, LLVMBuildFNeg(b, t->zero[v], ""), sum, f);
-            f = tm_fma(r, LLVMBuildFMul(b, f, power, ""), t->scale[v], tm_held(r, t->total[i][v]));
+            LLVMValueRef scale = LLVMBuildFMul(b, t->scale[v], large, "");
+            f = tm_fma(r, LLVMBuildFMul(b, f, small, ""), scale, tm_held(r, t->total[i][v]));
             LLVMBuildStore(b, f, t->total[i][v]);
         }
     }

@@ -170,6 +170,19 @@ def test_strict_math_is_the_product_by_the_dequantised_matrix(tmp_path, runner, 
         np.testing.assert_array_equal(run(runner, packed, level, x), run(runner, floats, other, x))
 
 
+@pytest.mark.parametrize("kind, block", [("i8", 0), ("i8", 32), ("i4", 32)])
+@pytest.mark.parametrize("size", [1e37, 1e-30])
+def test_sums_before_the_scale_may_be_beyond_the_range(tmp_path, runner, kind, block, size):
+    """A row times integers may overflow where a row times weights does not; and so with what is very small."""
+    weights = Weights(np.random.default_rng(5), kind, 256, 96, block, "none")
+    artifact = product(weights).compile(tmp_path)
+    x = np.zeros((1, 256), np.float32)
+    x[0, 3] = size
+    want = size * weights.values[3]
+    for level in levels():
+        np.testing.assert_allclose(run(runner, artifact, level, x), want, rtol=1e-6, atol=size * 1e-7)
+
+
 def test_numbers_that_are_none_stay_in_their_rows(tmp_path, runner):
     random = np.random.default_rng(3)
     weights = Weights(random, "i8", 256, 96, 0)
