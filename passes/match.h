@@ -79,10 +79,6 @@ tm_value *tm_match_row(tm_node *before, tm_value *parameter, const tm_value *x, 
 /* A row of ones for x, or NULL when its size is not known. */
 tm_value *tm_match_ones(tm_graph *graph, const tm_value *x, int axis);
 
-/* recognize_attention.c: the product that makes the scores, if `root` is the product by V of an attention that the
- * pass recognises, and can compute in integers as far as its form goes; else NULL. */
-tm_node *tm_match_attention(tm_node *root, bool strict);
-
 /* int8 or uint8. */
 bool tm_match_is_byte(const tm_value *value);
 /* Has a QuantizeLinear or DequantizeLinear a scale for each row: blocks along the last axis as long as that? */

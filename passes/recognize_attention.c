@@ -37,268 +37,15 @@
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/match_attention.h"
 #include "passes/match_range.h"
 #include "passes/pair.h"
 #include "passes/rewrite.h"
 
 #include <math.h>
 
-#define MAX_PARTS 4
-#define MAX_DEPTH 12
-#define LEAST_FILL 1e4
-#define SWALLOWING 0x1p127
-
-typedef struct mask_part {
-    tm_value *value; /* added to the scores, or a condition */
-    bool is_condition;
-    bool keep;    /* condition: the scores are kept where it has this value */
-    double fill;  /* condition: where it has not */
-    double scale; /* what multiplies the sum with the scores */
-    bool subtracted;
-} mask_part;
-
-typedef struct attention {
-    tm_value *q, *kt, *v;
-    const tm_value *scores;
-    tm_dim keys;            /* the last dim behind a mask, where it is not that of the scores; or NULL */
-    double scale, softcap;  /* softcap 0: none */
-    tm_value *head_factor;  /* or NULL */
-    const tm_value *zeroed; /* a condition where the probabilities are set to zero, or NULL */
-    mask_part parts[MAX_PARTS];
-    int part_count;
-    bool guarded;
-    bool skips_pairs; /* of quantisers */
-    bool quantized;   /* the probabilities have one */
-} attention;
-
-/* ---- matching ---- */
-
-static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out);
-
-/* Has the value the dims of the scores? What it is of a mask whose number of keys has another name, such as one
- * that a model calls "total", is broadcast of both; the product by V demands that it is that of the scores. */
-static bool has_dims_of_scores(const tm_value *value, const tm_value *mask, attention *out) {
-    int rank = out->scores->rank;
-    if (value->rank != rank || rank < 1 || !tm_match_same_dims(value, 0, out->scores, 0, rank - 1))
-        return false;
-    tm_dim keys = out->scores->dims[rank - 1], last = value->dims[rank - 1];
-    if (last == keys || last == out->keys)
-        return true;
-    if (mask->rank < 1 || out->keys != NULL ||
-        last != tm_dim_broadcast(value->graph->model->dims, mask->dims[mask->rank - 1], keys))
-        return false;
-    out->keys = last;
-    return true;
-}
-
-/* What goes into the pair of quantisers that makes the value, or the value. */
-static tm_value *skip_pair(tm_match *match, tm_value *value, const attention *out, bool *out_found) {
-    tm_value *real = out->skips_pairs ? tm_pair_before(value) : NULL;
-    *out_found = real != NULL && value->producer->graph == match->graph;
-    if (!*out_found)
-        return value;
-    tm_match_add(match, value->producer->inputs[0]->producer);
-    tm_match_add(match, value->producer);
-    return real;
-}
-
-/* The scores are input `input` of `node`; `part` is what the node does to them. */
-static bool match_masked(tm_match *match, tm_node *node, int input, mask_part part, int depth,
-                         attention *out) {
-    const tm_value *value = node->outputs[0];
-    if (!match_scores(match, node->inputs[input], part.scale, depth - 1, out) ||
-        out->part_count == MAX_PARTS || !has_dims_of_scores(value, part.value, out))
-        return false;
-    out->parts[out->part_count++] = part;
-    return true;
-}
-
-/* value = c * tanh(x / c): x. */
-static tm_value *match_soft_cap(tm_match *match, const tm_value *value, double *out_cap) {
-    double cap;
-    tm_value *tanh, *x;
-    tm_node *node;
-    int saved = match->count;
-    if (tm_match_with_number(match, value, TM_OP_Mul, &tanh, out_cap) != NULL &&
-        (node = tm_match_op(match, tanh, TM_OP_Tanh)) != NULL) {
-        if (tm_match_with_number(match, node->inputs[0], TM_OP_Div, &x, &cap) != NULL &&
-            tm_match_near(cap, *out_cap))
-            return x;
-        if (tm_match_with_number(match, node->inputs[0], TM_OP_Mul, &x, &cap) != NULL &&
-            tm_match_near(cap * *out_cap, 1))
-            return x;
-    }
-    match->count = saved;
-    return NULL;
-}
-
-/* value = x * factor, the factor constant along rows and columns. */
-static bool match_head_factor(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
-    tm_node *node = tm_match_op(match, value, TM_OP_Mul);
-    int saved = match->count;
-    for (int i = 0; node != NULL && i < 2; i++) {
-        tm_value *x = node->inputs[i], *factor = node->inputs[1 - i];
-        match->count = saved;
-        if (factor->rank < 3 || x->rank != value->rank || !tm_dim_is(factor->dims[factor->rank - 1], 1) ||
-            !tm_dim_is(factor->dims[factor->rank - 2], 1) || !tm_match_same_dims(x, 0, value, 0, x->rank) ||
-            !match_scores(match, x, scale, depth - 1, out) || out->part_count > 0 ||
-            out->head_factor != NULL || out->softcap != 0)
-            continue;
-        out->head_factor = factor;
-        return true;
-    }
-    return false;
-}
-
-/* Scores that are multiplied, by numbers or for each head, or capped. */
-static bool match_scaled(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
-    double number;
-    tm_value *x;
-    if (scale == 1 && (x = match_soft_cap(match, value, &number)) != NULL) {
-        if (number <= 0 || !match_scores(match, x, 1, depth - 1, out) || out->part_count > 0 ||
-            out->softcap != 0)
-            return false;
-        out->softcap = number;
-        return true;
-    }
-    if (tm_match_with_number(match, value, TM_OP_Mul, &x, &number) != NULL)
-        return match_scores(match, x, scale * number, depth - 1, out);
-    if (tm_match_with_number(match, value, TM_OP_Div, &x, &number) != NULL)
-        return match_scores(match, x, scale / number, depth - 1, out);
-    return match_head_factor(match, value, scale, depth, out);
-}
-
-static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, attention *out) {
-    double fill;
-    bool pair;
-    value = skip_pair(match, value, out, &pair);
-    tm_node *node =
-        depth > 0 && value->producer != NULL ? tm_match_op(match, value, value->producer->op) : NULL;
-    int saved = match->count;
-    if (node == NULL)
-        return false;
-    switch ((int)node->op) {
-    case TM_OP_MatMul:
-        *out = (attention){.q = node->inputs[0], .kt = node->inputs[1], .v = out->v, .scores = value,
-                           .scale = scale, .guarded = out->guarded, .zeroed = out->zeroed,
-                           .skips_pairs = out->skips_pairs, .quantized = out->quantized};
-        return true;
-    case TM_OP_Mul:
-    case TM_OP_Div:
-        return match_scaled(match, value, scale, depth, out);
-    case TM_OP_Sub:
-        return match_masked(match, node, 0,
-                            (mask_part){.value = node->inputs[1], .scale = scale, .subtracted = true}, depth,
-                            out);
-    case TM_OP_Add:
-        if (match_masked(match, node, 0, (mask_part){.value = node->inputs[1], .scale = scale}, depth, out))
-            return true;
-        match->count = saved;
-        return match_masked(match, node, 1, (mask_part){.value = node->inputs[0], .scale = scale}, depth,
-                            out);
-    case TM_OP_Where:
-        for (int i = 1; i <= 2; i++) {
-            mask_part part = {.value = node->inputs[0], .is_condition = true, .keep = i == 1, .scale = scale};
-            match->count = saved;
-            if (!tm_match_number(node->inputs[3 - i], &fill))
-                continue;
-            part.fill = fill;
-            if (match_masked(match, node, i, part, depth, out))
-                return true;
-        }
-        return false;
-    default:
-        return false;
-    }
-}
-
-/* p; p behind its guard; or p set to zero where a condition holds. */
-static bool match_probabilities(tm_match *match, tm_value *value, attention *out) {
-    double zero;
-    value = skip_pair(match, value, out, &out->quantized);
-    tm_node *where = tm_match_op(match, value, TM_OP_Where);
-    if (where != NULL) {
-        value = where->inputs[2];
-        tm_node *test = tm_match_op(match, where->inputs[0], TM_OP_IsNaN);
-        out->guarded = test != NULL && test->inputs[0] == value;
-        out->zeroed = test == NULL ? where->inputs[0] : NULL;
-        if ((test != NULL && !out->guarded) || !tm_match_number(where->inputs[1], &zero) || zero != 0 ||
-            value->rank != where->outputs[0]->rank ||
-            !tm_match_same_dims(value, 0, where->outputs[0], 0, value->rank))
-            return false;
-    }
-    tm_node *softmax = tm_match_op(match, value, TM_OP_Softmax);
-    if (softmax == NULL)
-        return false;
-    int64_t axis = tm_node_int(softmax, "axis");
-    return (axis == -1 || axis == value->rank - 1) &&
-           match_scores(match, softmax->inputs[0], 1, MAX_DEPTH, out);
-}
-
-/* Probabilities set to zero exactly where the scores were filled are those of a fill of minus infinity,
- * guarded. */
-static bool take_zeroed(attention *a) {
-    mask_part *filled = NULL;
-    for (int i = 0; a->zeroed != NULL && i < a->part_count; i++) {
-        mask_part *part = &a->parts[i];
-        if (part->is_condition && !part->keep && part->value == a->zeroed && part->fill <= -LEAST_FILL)
-            filled = part;
-        else if (part->is_condition || !tm_match_is_bounded(part->value, TM_MATCH_REASONABLE))
-            return false;
-    }
-    if (filled != NULL) {
-        filled->fill = -INFINITY;
-        a->guarded = true;
-    }
-    return a->zeroed == NULL || filled != NULL;
-}
-
-/* Batches and heads of Q, K and V agree; or K and V have one head. Two dims that a product sums over agree
- * when it runs. */
-static bool shapes_agree(const attention *a) {
-    int rank = a->scores->rank, lead = rank - 2;
-    const tm_value *q = a->q, *kt = a->kt, *v = a->v;
-    if (rank < 2 || q->rank != rank || kt->rank != rank || v->rank != rank ||
-        (rank < 4 && kt->constant != NULL))
-        return false;
-    bool shared_head = rank == 4 && tm_dim_is(kt->dims[1], 1) && tm_dim_is(v->dims[1], 1);
-    for (int i = 0; i < lead; i++)
-        if (!(shared_head && i == 1) && (q->dims[i] != kt->dims[i] || q->dims[i] != v->dims[i]))
-            return false;
-    return true;
-}
 
 /* ---- masks ---- */
-
-/* Will the parts, added up, do what they do one after the other? */
-static bool masks_are_sums(const attention *a) {
-    for (int i = 0; i < a->part_count; i++) {
-        const mask_part *part = &a->parts[i];
-        if (!(part->scale > 0) ||
-            (!part->is_condition && part->scale > 1 && !tm_match_is_bounded(part->value, SWALLOWING)))
-            return false;
-        if (!part->is_condition)
-            continue;
-        if (isnan(part->fill) || part->fill * part->scale > -LEAST_FILL)
-            return false;
-        for (int k = 0; k < a->part_count; k++)
-            if (k != i && !isinf(part->fill) &&
-                (a->parts[k].is_condition || !tm_match_is_bounded(a->parts[k].value, TM_MATCH_REASONABLE)))
-                return false;
-    }
-    return true;
-}
-
-/* No score becomes minus infinity. */
-static bool masks_are_finite(const attention *a) {
-    if (a->part_count > 1)
-        return false;
-    for (int i = 0; i < a->part_count; i++)
-        if (a->parts[i].is_condition ? isinf(a->parts[i].fill)
-                                     : !tm_match_is_bounded(a->parts[i].value, INFINITY))
-            return false;
-    return true;
-}
 
 /* A mask for products of `rank` dims as one of 2 to 4 dims; see has_mask_view. */
 static void view_mask(tm_node *before, int rank, tm_value **mask) {
@@ -315,33 +62,17 @@ static void view_mask(tm_node *before, int rank, tm_value **mask) {
     *mask = tm_match_view(before, *mask, 4, four);
 }
 
-/* Masks of more than 4 dims need leading dims that can be merged. */
-static bool has_mask_view(const attention *a) {
-    int rank = a->scores->rank;
-    for (int p = 0; p < a->part_count && rank > 4; p++) {
-        const tm_value *m = a->parts[p].value;
-        bool ones = true, full = m->rank == rank;
-        for (int i = 0; i < m->rank - 3; i++) {
-            ones = ones && tm_dim_is(m->dims[i], 1);
-            full = full && m->dims[i] == a->scores->dims[i];
-        }
-        if (!ones && (!full || a->part_count > 1))
-            return false;
-    }
-    return true;
-}
-
 static tm_value *number(tm_node *before, tamis_type type, double value) {
     tm_graph *graph = before->graph;
     return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, value));
 }
 
 /* The part as something to add. */
-static tm_code make_addend(tm_node *before, tamis_type type, const mask_part *part, tm_value **out) {
+static tm_code make_addend(tm_node *before, tamis_type type, const tm_mask_part *part, tm_value **out) {
     *out = part->value;
     if (part->is_condition) {
         tm_value *zero = number(before, type, 0);
-        tm_value *fill = number(before, type, isinf(part->fill) ? part->fill : -SWALLOWING);
+        tm_value *fill = number(before, type, isinf(part->fill) ? part->fill : -TM_ATTENTION_SWALLOWING);
         tm_value *inputs[3] = {part->value, part->keep ? zero : fill, part->keep ? fill : zero};
         return tm_match_make(before, TM_OP_Where, 3, inputs, out);
     }
@@ -353,7 +84,7 @@ static tm_code make_addend(tm_node *before, tamis_type type, const mask_part *pa
 }
 
 /* `numbers`: a mask to compute with, not one of bool. */
-static tm_code make_mask(tm_node *before, const attention *a, bool numbers, tm_value **out) {
+static tm_code make_mask(tm_node *before, const tm_attention_form *a, bool numbers, tm_value **out) {
     *out = NULL;
     if (!numbers && a->part_count == 1 && a->parts[0].is_condition && isinf(a->parts[0].fill)) {
         *out = a->parts[0].value;
@@ -371,25 +102,17 @@ static tm_code make_mask(tm_node *before, const attention *a, bool numbers, tm_v
     return TM_OK;
 }
 
-/* The first axis of that dim, or -1. */
-static int axis_of(const tm_value *value, tm_dim dim) {
-    for (int i = 0; i < value->rank; i++)
-        if (value->dims[i] == dim)
-            return i;
-    return -1;
-}
-
 /* The mask with the keys of the scores, which it has or repeats over when the model runs. Their number is asked of
  * what V is made of, so that V's heads can be repeated where they are read. */
-static tm_code widen_mask(tm_node *before, const attention *a, tm_value **mask) {
+static tm_code widen_mask(tm_node *before, const tm_attention_form *a, tm_value **mask) {
     tm_dim number = a->scores->dims[a->scores->rank - 1], dims[TAMIS_MAX_RANK];
     tm_value *source = a->v;
     for (const tm_node *node = source->producer;
          node != NULL && (tm_op_has(node->op, TM_VIEW) || node->op == TM_OP_Expand) &&
-         axis_of(node->inputs[0], number) >= 0;
+         tm_attention_axis(node->inputs[0], number) >= 0;
          node = source->producer)
         source = node->inputs[0];
-    int axis = axis_of(source, number);
+    int axis = tm_attention_axis(source, number);
     tm_node *shape = tm_node_create(before->graph, before, TM_OP_Shape, NULL, 1, &source);
     tm_node_set_int(shape, "start", axis);
     tm_node_set_int(shape, "end", axis + 1);
@@ -421,7 +144,7 @@ static void take_factors(const tm_match *match, tm_value **value, double *scale)
 
 /* Takes the factors of what the operand is made of, `*real`, which stands before its pair if it has one: then the pair's
  * scale is divided by them, *pair_factor, which may round otherwise. */
-static void take_outer_factors(const tm_match *match, attention *a, const tm_value *operand, tm_value **real,
+static void take_outer_factors(const tm_match *match, tm_attention_form *a, const tm_value *operand, tm_value **real,
                                double *pair_factor) {
     double found = 1;
     bool pair = tm_pair_before(operand) != NULL;
@@ -511,7 +234,7 @@ static tm_code guard_rows(tm_node *before, tm_value *mask, tm_value **y) {
 }
 
 /* Pairs on Q, K and V are of use together. */
-static void drop_pairs(attention *a) {
+static void drop_pairs(tm_attention_form *a) {
     tm_value **operands[] = {&a->q, &a->kt, &a->v};
     bool stay = a->quantized && a->head_factor == NULL && tm_pair_is_of_bytes(a->q) && tm_pair_is_of_bytes(a->kt) &&
                 tm_pair_is_of_bytes(a->v);
@@ -519,7 +242,7 @@ static void drop_pairs(attention *a) {
         *operands[i] = tm_pair_inside(*operands[i]);
 }
 
-static tm_code build(tm_node *root, attention *a, bool guarded) {
+static tm_code build(tm_node *root, tm_attention_form *a, bool guarded) {
     const tm_match match = {.graph = root->graph};
     tm_value *inputs[4], *result;
     int rank = a->scores->rank;
@@ -559,38 +282,11 @@ static tm_code build(tm_node *root, attention *a, bool guarded) {
     return TM_OK;
 }
 
-/* Is the node equal for NaN and infinity in Q, K and V too? A sum keeps a NaN where a fill replaces it; V is not
- * read where a mask is minus infinity, though 0 times NaN is NaN; and a guard on the probabilities hides all
- * NaN, not only that of rows which see nothing. */
-static bool is_exact(const attention *a) {
-    bool exact = !a->guarded && a->zeroed == NULL;
-    for (int i = 0; i < a->part_count; i++)
-        exact = exact && !a->parts[i].is_condition && tm_match_is_bounded(a->parts[i].value, INFINITY);
-    return exact;
-}
-
-static bool find(tm_node *node, bool strict, attention *out) {
-    tm_match match = {.graph = node->graph};
-    *out = (attention){.skips_pairs = !strict};
-    if (node->op != TM_OP_MatMul || !tm_match_is_real(node->outputs[0]))
-        return false;
-    out->v = node->inputs[1];
-    return match_probabilities(&match, node->inputs[0], out) && tm_match_closed(&match, node) &&
-           (!strict || is_exact(out)) && shapes_agree(out) &&
-           (out->keys == NULL || axis_of(out->v, out->scores->dims[out->scores->rank - 1]) >= 0) &&
-           take_zeroed(out) && masks_are_sums(out) && has_mask_view(out);
-}
-
-tm_node *tm_match_attention(tm_node *root, bool strict) {
-    attention found;
-    return find(root, strict, &found) && found.head_factor == NULL ? found.scores->producer : NULL;
-}
-
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
-    attention found;
-    if (!find(node, context->options->strict_math, &found) || !tm_pass_allow(context))
+    tm_attention_form found;
+    if (!tm_attention_find(node, context->options->strict_math, &found) || !tm_pass_allow(context))
         return TM_OK;
-    return build(node, &found, found.guarded && !masks_are_finite(&found));
+    return build(node, &found, found.guarded && !tm_attention_masks_are_finite(&found));
 }
 
 tm_code tm_pass_recognize_attention(tm_pass_context *context) {

@@ -13,7 +13,7 @@
  */
 #include "quantize/choose.h"
 
-#include "passes/match.h"
+#include "passes/match_attention.h"
 
 #define WIDEST 128 /* heads, in integers */
 
