@@ -59,14 +59,6 @@ static bool may_join(const group *g, const tm_node *node, const tm_value *row) {
     return reads;
 }
 
-static bool read_outside(const group *g, const tm_value *value) {
-    for (size_t i = 0; i < value->uses.count; i++)
-        if (value->uses.items[i].node == NULL ||
-            !tm_region_is_among(g->nodes, g->count, value->uses.items[i].node))
-            return true;
-    return false;
-}
-
 /* Follows what is computed of the maximum, to the first value that is a row again. False where there is none,
  * or where something between reads what the region, which stands there, will give. */
 static bool grow(group *g, tm_node *maximum, const tm_value *row) {
@@ -106,7 +98,7 @@ static bool find(tm_node *maximum, group *g) {
     g->outputs[g->output_count++] = g->nodes[g->count - 1]->outputs[0];
     for (int i = 0; i + 1 < g->count; i++) {
         tm_value *value = g->nodes[i]->outputs[0];
-        if (!read_outside(g, value))
+        if (!tm_region_is_read_outside(g->nodes, g->count, value))
             continue;
         if (g->output_count == MOST_OUTPUTS || tm_region_same_dims(value, row))
             return false;

@@ -100,14 +100,6 @@ static bool is_candidate(tm_node *node, group *g) {
 
 /* ---- growing ---- */
 
-static bool read_outside(const group *g, const tm_value *value) {
-    for (size_t i = 0; i < value->uses.count; i++)
-        if (value->uses.items[i].node == NULL ||
-            !tm_region_is_among(g->nodes, g->count, value->uses.items[i].node))
-            return true;
-    return false;
-}
-
 static bool reads_group(const group *g, const tm_node *node) {
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] != NULL && node->inputs[i]->producer != NULL &&
@@ -119,7 +111,7 @@ static bool reads_group(const group *g, const tm_node *node) {
 /* Do others read only the last node's value, and is it f32 (the row is kept in it)? */
 static bool is_closed(const group *g) {
     for (int i = 0; i + 1 < g->count; i++)
-        if (read_outside(g, g->nodes[i]->outputs[0]))
+        if (tm_region_is_read_outside(g->nodes, g->count, g->nodes[i]->outputs[0]))
             return false;
     return g->nodes[g->count - 1]->outputs[0]->type == TAMIS_TYPE_FLOAT;
 }
@@ -161,7 +153,7 @@ static void grow_before(group *g, bool with_outputs) {
         for (size_t i = 0; i < node->outputs[0]->uses.count; i++)
             used |= node->outputs[0]->uses.items[i].node != NULL &&
                     tm_region_is_among(g->nodes, g->count, node->outputs[0]->uses.items[i].node);
-        bool outside = read_outside(g, node->outputs[0]);
+        bool outside = tm_region_is_read_outside(g->nodes, g->count, node->outputs[0]);
         if (!used || (outside && (!with_outputs || g->output_count == MOST_OUTPUTS)))
             continue;
         put_in_front(g, node);

@@ -254,6 +254,13 @@ bool tm_region_is_among(tm_node *const *nodes, int count, const tm_node *node) {
     return false;
 }
 
+bool tm_region_is_read_outside(tm_node *const *nodes, int count, const tm_value *value) {
+    for (size_t i = 0; i < value->uses.count; i++)
+        if (value->uses.items[i].node == NULL || !tm_region_is_among(nodes, count, value->uses.items[i].node))
+            return true;
+    return false;
+}
+
 /* A region stands where its last node stood, so candidates between its nodes come before it: they are found
  * first and then formed. */
 tm_code tm_region_form_each(tm_pass_context *context, tm_graph *graph,

@@ -17,6 +17,8 @@ bool tm_region_same_dims(const tm_value *a, const tm_value *b);
 
 /* Is the node one of these? */
 bool tm_region_is_among(tm_node *const *nodes, int count, const tm_node *node);
+/* Has the value a reader that is none of the nodes, or is it an output of a graph? */
+bool tm_region_is_read_outside(tm_node *const *nodes, int count, const tm_value *value);
 
 /* Does the node make its region one of quantised values? */
 bool tm_region_is_quantized(const tm_node *node);
