@@ -10,13 +10,6 @@
 #include "quantize/algebra.h"
 
 #include <math.h>
-#include <time.h>
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static int64_t constant_bytes(const tm_model *model) {
     int64_t bytes = 0;
@@ -151,7 +144,7 @@ tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
                          .options = &options->measures,
                          .samples = samples}};
     *out_report = (tm_compress_report){.model = path};
-    double start = now();
+    double start = tm_wall_seconds();
     tm_pruned pruned = {0};
     TM_TRY(check(&p));
     TM_TRY(tm_prune_load(&p, arena, &pruned.loaded, &pruned.counts));
@@ -170,6 +163,6 @@ tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
     }
     *out_model = pruned.loaded.model;
     TM_TRY(finish(&p, pruned.loaded.model, out_report));
-    out_report->seconds = now() - start;
+    out_report->seconds = tm_wall_seconds() - start;
     return TM_OK;
 }

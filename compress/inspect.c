@@ -8,16 +8,10 @@
 #include "compress/inspect.h"
 
 #include "quantize/algebra.h"
+#include "quantize/choose.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static void end_scratch(void *scratch) {
     tm_arena_deinit(scratch);
@@ -127,7 +121,7 @@ static void add_up(tm_inspect_report *report) {
 }
 
 void tm_inspect_weights(tm_arena *arena, const tm_model *model, int64_t file_bytes, tm_inspect_report *out) {
-    double start = now();
+    double start = tm_wall_seconds();
     tm_arena *scratch = TM_NEW(arena, tm_arena);
     tm_arena_init(scratch);
     tm_arena_on_destroy(arena, end_scratch, scratch);
@@ -148,5 +142,5 @@ void tm_inspect_weights(tm_arena *arena, const tm_model *model, int64_t file_byt
     tm_inspect_duplicates(arena, out);
     tm_inspect_foldable(arena, model, out);
     add_up(out);
-    out->seconds = now() - start;
+    out->seconds = tm_wall_seconds() - start;
 }

@@ -21,7 +21,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LEVELS 21 /* 0 is exact; then 12.5 bits down to 3 */
@@ -47,12 +46,6 @@ typedef struct search {
     tm_storage_report *report;
     double start;
 } search;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static float step_of(const place *p, int level) {
     return level == 0 ? 0
@@ -242,10 +235,10 @@ static tm_code measure_alone(search *s) {
             set_level(p, level);
             TM_TRY(measure(s, s->q.options->sweep_samples, &d));
             p->harm[level] = fmax(d.kl, p->harm[level - 1]);
-            if (now() - s->start > MOST_SECONDS / 2) /* what is left grows as the square of the step does */
+            if (tm_wall_seconds() - s->start > MOST_SECONDS / 2) /* what is left grows as the square of the step does */
                 for (int k = level + 1; k < LEVELS; k++)
                     p->harm[k] = p->harm[level] * exp2(k - level);
-            if (now() - s->start > MOST_SECONDS / 2)
+            if (tm_wall_seconds() - s->start > MOST_SECONDS / 2)
                 break;
         }
         if (!p->fixed)
@@ -324,7 +317,7 @@ static place *next_to_try(search *s, const bool *refused) {
 
 static tm_code go_on(search *s) {
     bool *refused = TM_NEW_ARRAY(s->q.arena, bool, s->places.count + 1);
-    for (place *p; (p = next_to_try(s, refused)) != NULL && now() - s->start < MOST_SECONDS;) {
+    for (place *p; (p = next_to_try(s, refused)) != NULL && tm_wall_seconds() - s->start < MOST_SECONDS;) {
         bool fine;
         int before = p->level;
         set_level(p, before + 1);
@@ -379,7 +372,7 @@ tm_code tm_storage_choose(tm_arena *arena, tm_diagnostics *diagnostics, const ch
                       .options = measures,
                       .samples = samples},
                 .report = out_report,
-                .start = now()};
+                .start = tm_wall_seconds()};
     tamis_model *changed = NULL;
     tm_code code = compile(&s, path, compile_options);
     code = code == TM_OK ? open_session(&s, &changed) : code;
@@ -390,6 +383,6 @@ tm_code tm_storage_choose(tm_arena *arena, tm_diagnostics *diagnostics, const ch
     tamis_model_destroy(changed);
     tamis_model_destroy(s.build.model);
     free(s.weights);
-    out_report->seconds = now() - s.start;
+    out_report->seconds = tm_wall_seconds() - s.start;
     return code;
 }

@@ -68,6 +68,8 @@ void tm_knapsack(tm_arena *arena, int count, int ways, const double *gains, cons
 /* ---- cost.c ---- */
 /* Time of this thread on a processor: what other programs take does not count. */
 double tm_thread_ns(void);
+/* Of the clock on the wall, in seconds from some time on. */
+double tm_wall_seconds(void);
 /* On this machine, which is the target? */
 bool tm_times_are_measured(const tm_quantizer *q);
 /* Fills q->costs: of each layer in float and in the forms that may be chosen. */

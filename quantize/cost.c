@@ -34,6 +34,12 @@ double tm_thread_ns(void) {
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
+double tm_wall_seconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
 /* The layer in a graph of its own. The weights and attributes are those of the model it comes from. */
 static void make_model(const tm_quantizer *q, tm_arena *arena, const tm_layer *layer, const tm_observation *o,
                        tm_loaded *out) {

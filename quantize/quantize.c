@@ -11,7 +11,6 @@
 #include "quantize/gptq.h"
 #include "quantize/layer.h"
 
-#include <time.h>
 
 static tm_code check_layers(const tm_quantizer *q, const tm_loaded *loaded) {
     if (loaded->layers.count + loaded->attentions.count > 0)
@@ -38,12 +37,6 @@ static tm_code check_samples(const tm_quantizer *q) {
             ? "--calib=FOLDER or FILE.npy, or a form that needs none: int8-dynamic, int8-weights, int4"
             : "--calib=FOLDER or FILE.npy, or leave the option out",
         "%s needs samples of inputs", what);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
 static void make_tables(tm_quantizer *q, const tm_loaded *loaded) {
@@ -134,12 +127,12 @@ tm_code tm_quantize(tm_arena *arena, tm_diagnostics *diagnostics, const char *pa
                       .options = options,
                       .samples = samples};
     *out_report = (tm_quantize_report){.model = path};
-    double start = now();
+    double start = tm_wall_seconds();
     TM_TRY(plan(&q, out_report));
     tm_loaded loaded;
     TM_TRY(tm_quantize_load(&q, arena, &loaded));
     TM_TRY(tm_quantize_rewrite(&q, &loaded));
     *out_model = loaded.model;
-    out_report->seconds = now() - start;
+    out_report->seconds = tm_wall_seconds() - start;
     return TM_OK;
 }
