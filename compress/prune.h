@@ -169,6 +169,14 @@ TM_MUST_USE bool tm_prune_invert(tm_arena *scratch, double *h, int64_t k);
 TM_MUST_USE tm_code tm_prune_order(tm_pruner *p);
 
 /* ---- prune_repair.c ---- */
+/* What is done with one reader: its node, which classes are gone, the moments of its input. */
+typedef void (*tm_prune_visit)(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int number,
+                               const tm_node *node, const bool *gone, tm_moments *moments,
+                               const void *argument, tm_prune_repair *out);
+/* Visits the readers that are taken, as many in one pass over the samples as there is room for moments. */
+TM_MUST_USE tm_code tm_prune_each_reader(tm_pruner *p, tm_arena *arena,
+                                         bool (*takes)(const tm_pruner *, const tm_prune_reader *),
+                                         tm_prune_visit visit, const void *argument, tm_prune_repair *out);
 void tm_prune_repair_init(const tm_pruner *p, tm_arena *arena, tm_prune_repair *out);
 TM_MUST_USE tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out);
 /* Cuts the model by the choices and sets the repaired weights. */

@@ -33,7 +33,9 @@ static void pick_rows(const double *from, int64_t step, const int64_t *rows, int
 
 /* Solves for one reader; NULL matrix: it stays as it was cut. */
 static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int number, const tm_node *node,
-                          const bool *gone, tm_moments *moments, tm_prune_repair *out) {
+                          const bool *gone, tm_moments *moments, const void *argument,
+                          tm_prune_repair *out) {
+    (void)argument;
     const tm_prune_reader *reader = &p->readers.items[number];
     int64_t k = reader->k, n = reader->n, *rows = TM_NEW_ARRAY(scratch, int64_t, k + 1);
     int64_t kept = kept_rows(reader, gone, rows);
@@ -72,7 +74,9 @@ static void repair_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int 
     tm_algebra_multiply(out->shifts[number], n, moments->mean, k, change, n, 1, n, k, 1, 0);
 }
 
-static tm_code repair_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_prune_repair *out) {
+/* One pass over the samples, for the readers that are wanted. */
+static tm_code visit_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_prune_visit visit,
+                          const void *argument, tm_prune_repair *out) {
     tm_arena scratch;
     tm_pruned pruned;
     tm_arena_init(&scratch);
@@ -84,13 +88,37 @@ static tm_code repair_some(tm_pruner *p, tm_arena *arena, const bool *wanted, tm
         const bool *gone = code == TM_OK ? tm_prune_gone(p, &scratch, &pruned.slices) : NULL;
         for (size_t r = 0; code == TM_OK && r < p->readers.count; r++)
             if (wanted[r] && moments[r].rows > 0)
-                repair_reader(p, arena, &scratch, (int)r,
-                              pruned.slices.sinks.items[p->readers.items[r].sink].node, gone, &moments[r],
-                              out);
+                visit(p, arena, &scratch, (int)r, pruned.slices.sinks.items[p->readers.items[r].sink].node,
+                      gone, &moments[r], argument, out);
         tm_pruned_destroy(&pruned);
     }
     tm_arena_deinit(&scratch);
     return code;
+}
+
+tm_code tm_prune_each_reader(tm_pruner *p, tm_arena *arena,
+                             bool (*takes)(const tm_pruner *, const tm_prune_reader *), tm_prune_visit visit,
+                             const void *argument, tm_prune_repair *out) {
+    size_t count = p->readers.count;
+    bool *wanted = TM_NEW_ARRAY(arena, bool, count + 1);
+    for (size_t at = 0; at < count;) {
+        int64_t left = ROOM;
+        bool any = false;
+        memset(wanted, 0, sizeof(bool) * count);
+        for (; at < count; at++) {
+            const tm_prune_reader *reader = &p->readers.items[at];
+            int64_t bytes = reader->k * reader->k * 4;
+            if (!takes(p, reader))
+                continue;
+            if (any && bytes > left)
+                break;
+            left -= bytes;
+            wanted[at] = any = true;
+        }
+        if (any)
+            TM_TRY(visit_some(p, arena, wanted, visit, argument, out));
+    }
+    return TM_OK;
 }
 
 void tm_prune_repair_init(const tm_pruner *p, tm_arena *arena, tm_prune_repair *out) {
@@ -103,28 +131,15 @@ void tm_prune_repair_init(const tm_pruner *p, tm_arena *arena, tm_prune_repair *
         out->errors[r] = -1;
 }
 
+static bool is_cut(const tm_pruner *p, const tm_prune_reader *reader) {
+    const tm_prune_axis *axis = &p->axes.items[reader->axis];
+    return axis->gone != 0 && !axis->is_rank && !tm_prune_is_gone(p, reader);
+}
+
 tm_code tm_prune_find_repair(tm_pruner *p, tm_arena *arena, tm_prune_repair *out) {
-    size_t count = p->readers.count;
-    bool *wanted = TM_NEW_ARRAY(arena, bool, count + 1);
     tm_prune_repair_init(p, arena, out);
-    for (size_t at = 0; at < count && p->options->repair;) {
-        int64_t left = ROOM;
-        bool any = false;
-        memset(wanted, 0, sizeof(bool) * count);
-        for (; at < count; at++) {
-            const tm_prune_reader *reader = &p->readers.items[at];
-            int64_t bytes = reader->k * reader->k * 4;
-            if (p->axes.items[reader->axis].gone == 0 || p->axes.items[reader->axis].is_rank ||
-                tm_prune_is_gone(p, reader))
-                continue;
-            if (any && bytes > left)
-                break;
-            left -= bytes;
-            wanted[at] = any = true;
-        }
-        if (any)
-            TM_TRY(repair_some(p, arena, wanted, out));
-    }
+    if (p->options->repair)
+        TM_TRY(tm_prune_each_reader(p, arena, is_cut, repair_reader, NULL, out));
     return tm_prune_refine(p, out);
 }
 

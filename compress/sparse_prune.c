@@ -20,10 +20,8 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define GROUP 128
-#define ROOM ((int64_t)96 << 20)
 #define MOST_TERMS 6144
 #define TURNS 4
 
@@ -97,7 +95,8 @@ static bool sparsen(tm_arena *scratch, float *w, double *h, int64_t k, int64_t n
 }
 
 static void sparsen_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int number, const tm_node *node,
-                           tm_moments *moments, double share, tm_prune_repair *out) {
+                           const bool *gone, tm_moments *moments, const void *share, tm_prune_repair *out) {
+    (void)gone;
     const tm_prune_reader *reader = &p->readers.items[number];
     int64_t k = reader->k, n = reader->n;
     double *matrix = tm_prune_matrix(arena, node, k, n);
@@ -105,7 +104,7 @@ static void sparsen_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int
     for (int64_t i = 0; i < k * n; i++)
         w[i] = (float)matrix[i];
     tm_prune_damp(moments->h, k, fmax(p->options->ridge, 1e-4));
-    if (!sparsen(scratch, w, moments->h, k, n, p->options->block, share))
+    if (!sparsen(scratch, w, moments->h, k, n, p->options->block, *(const double *)share))
         return;
     for (int64_t i = 0; i < k * n; i++)
         matrix[i] = (double)w[i];
@@ -113,54 +112,14 @@ static void sparsen_reader(tm_pruner *p, tm_arena *arena, tm_arena *scratch, int
     out->rows[number] = k;
 }
 
-static tm_code sparsen_some(tm_pruner *p, tm_arena *arena, const bool *wanted, double share,
-                            tm_prune_repair *out) {
-    tm_arena scratch;
-    tm_pruned pruned;
-    tm_arena_init(&scratch);
-    tm_quantize_borrow_recovery(&p->q, &scratch);
-    tm_moments *moments = TM_NEW_ARRAY(&scratch, tm_moments, p->readers.count);
-    tm_code code = tm_prune_collect(p, &scratch, wanted, moments);
-    if (code == TM_OK) {
-        code = tm_pruned_create(p, &pruned);
-        for (size_t r = 0; code == TM_OK && r < p->readers.count; r++)
-            if (wanted[r] && moments[r].rows > 0)
-                sparsen_reader(p, arena, &scratch, (int)r,
-                               pruned.slices.sinks.items[p->readers.items[r].sink].node, &moments[r], share,
-                               out);
-        tm_pruned_destroy(&pruned);
-    }
-    tm_arena_deinit(&scratch);
-    return code;
-}
-
-static tm_code sparsen_all(tm_pruner *p, tm_arena *arena, double share, tm_prune_repair *out) {
-    size_t count = p->readers.count;
-    bool *wanted = TM_NEW_ARRAY(arena, bool, count + 1);
-    tm_prune_repair_init(p, arena, out);
-    for (size_t at = 0; at < count;) {
-        int64_t left = ROOM;
-        bool any = false;
-        memset(wanted, 0, sizeof(bool) * count);
-        for (; at < count; at++) {
-            const tm_prune_reader *reader = &p->readers.items[at];
-            int64_t bytes = reader->k * reader->k * 4;
-            if (p->axes.items[reader->axis].unfit || reader->k > MOST_TERMS)
-                continue;
-            if (any && bytes > left)
-                break;
-            left -= bytes;
-            wanted[at] = any = true;
-        }
-        if (any)
-            TM_TRY(sparsen_some(p, arena, wanted, share, out));
-    }
-    return TM_OK;
+static bool is_fit(const tm_pruner *p, const tm_prune_reader *reader) {
+    return !p->axes.items[reader->axis].unfit && reader->k <= MOST_TERMS;
 }
 
 static tm_code try_share(tm_pruner *p, tm_arena *arena, double share, tm_prune_repair *repair,
                          tm_divergence *out, double *out_use) {
-    TM_TRY(sparsen_all(p, arena, share, repair));
+    tm_prune_repair_init(p, arena, repair);
+    TM_TRY(tm_prune_each_reader(p, arena, is_fit, sparsen_reader, &share, repair));
     TM_TRY(tm_prune_measure(p, repair, 0, out, NULL, NULL));
     *out_use = tm_budget_use(p->q.options, out);
     return TM_OK;
