@@ -61,16 +61,21 @@ typedef struct tm_arena {
 
 void tm_arena_init(tm_arena *arena);
 void tm_arena_deinit(tm_arena *arena); /* runs the cleanups, newest first, then frees all */
-void *tm_arena_alloc(tm_arena *arena, size_t bytes) __attribute__((malloc, alloc_size(2), returns_nonnull)); /* zeroed, 16-aligned */
-void *tm_arena_alloc_array(tm_arena *arena, size_t count, size_t size) __attribute__((malloc, returns_nonnull)); /* checked product */
+void *tm_arena_alloc(tm_arena *arena, size_t bytes)
+    __attribute__((malloc, alloc_size(2), returns_nonnull)); /* zeroed, 16-aligned */
+void *tm_arena_alloc_array(tm_arena *arena, size_t count, size_t size)
+    __attribute__((malloc, returns_nonnull)); /* checked product */
 void *tm_arena_copy(tm_arena *arena, const void *data, size_t bytes) __attribute__((returns_nonnull));
 char *tm_arena_string(tm_arena *arena, const char *text) __attribute__((returns_nonnull));
 char *tm_arena_string_n(tm_arena *arena, const char *text, size_t bytes) __attribute__((returns_nonnull));
-char *tm_arena_format(tm_arena *arena, const char *format, ...) TM_PRINTF(2, 3) __attribute__((returns_nonnull));
-char *tm_arena_format_v(tm_arena *arena, const char *format, va_list arguments) __attribute__((returns_nonnull));
+char *tm_arena_format(tm_arena *arena, const char *format, ...) TM_PRINTF(2, 3)
+    __attribute__((returns_nonnull));
+char *tm_arena_format_v(tm_arena *arena, const char *format, va_list arguments)
+    __attribute__((returns_nonnull));
 void tm_arena_on_destroy(tm_arena *arena, void (*function)(void *), void *argument);
 #define TM_NEW(arena, type) ((type *)tm_arena_alloc((arena), sizeof(type)))
-#define TM_NEW_ARRAY(arena, type, count) ((type *)tm_arena_alloc_array((arena), (size_t)(count), sizeof(type)))
+#define TM_NEW_ARRAY(arena, type, count) \
+    ((type *)tm_arena_alloc_array((arena), (size_t)(count), sizeof(type)))
 
 /* ---- vector: TM_VECTOR(int) v = {0}; tm_push(arena, &v, 3); v.items[i], v.count ---- */
 #define TM_VECTOR(type)  \
@@ -123,15 +128,25 @@ void tm_map_init(tm_map *map, tm_arena *arena);
 void *tm_map_get(const tm_map *map, const char *key);                /* NULL: absent */
 bool tm_map_has(const tm_map *map, const char *key);
 void tm_map_set(tm_map *map, const char *key, void *value);          /* replaces */
-void tm_map_remove(tm_map *map, const char *key);                    /* entry stays with value NULL, key absent */
+void tm_map_remove(tm_map *map, const char *key); /* entry stays with value NULL, key absent */
 uint64_t tm_hash_bytes(const void *data, size_t bytes, uint64_t seed);
 
 /* ---- checked arithmetic: false on overflow, *out untouched ---- */
-static inline TM_MUST_USE bool tm_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline TM_MUST_USE bool tm_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline TM_MUST_USE bool tm_add_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline TM_MUST_USE bool tm_sub_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_sub_overflow(a, b, out); }
-static inline TM_MUST_USE bool tm_mul_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
+static inline TM_MUST_USE bool tm_add_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline TM_MUST_USE bool tm_mul_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline TM_MUST_USE bool tm_add_i64(int64_t a, int64_t b, int64_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline TM_MUST_USE bool tm_sub_i64(int64_t a, int64_t b, int64_t *out) {
+    return !__builtin_sub_overflow(a, b, out);
+}
+static inline TM_MUST_USE bool tm_mul_i64(int64_t a, int64_t b, int64_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
 
 /* ---- diagnostics ---- */
 typedef struct tm_place { /* any member may be NULL (node_index -1) */

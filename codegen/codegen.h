@@ -43,8 +43,8 @@ unsigned tm_graph_units(const tm_graph *graph);
  * inferred and verified; it is changed (Copy nodes). */
 TM_MUST_USE tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output);
 
-/* llvm/module.c: starts to load LLVM, which takes as long as import and passes, in a thread that is joined with the
- * arena's end at the latest. For a caller who is going to call tm_codegen. */
+/* llvm/module.c: starts to load LLVM, which takes as long as import and passes, in a thread that is joined
+ * with the arena's end at the latest. For a caller who is going to call tm_codegen. */
 void tm_codegen_begin(tm_arena *arena);
 
 /* ---- parts, between the files of codegen/ ---- */

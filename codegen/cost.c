@@ -115,7 +115,8 @@ static tm_dim attention_flops(tm_dims *dims, const tm_node *node, tm_dim out) {
     return times(dims, 2, tm_dim_mul(dims, length, tm_dim_add(dims, elements(dims, query), out)));
 }
 
-/* Each step of each sequence meets the weights of its direction once: x [T, B, I], w [directions, gates, I]. */
+/* Each step of each sequence meets the weights of its direction once: x [T, B, I], w [directions, gates, I].
+ */
 static tm_dim recurrent_flops(tm_dims *dims, const tm_node *node) {
     const tm_value *x = input(node, 0);
     tm_dim weights = tm_dim_add(dims, elements(dims, input(node, 1)), elements(dims, input(node, 2)));

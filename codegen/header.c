@@ -5,10 +5,9 @@
  *     int64_t t2_workspace_bytes(int64_t N);
  *     int32_t t2_run(void *workspace, int64_t N, const float *x, float *y);
  *
- * Coded weights are a second argument of the run, and have a function that makes them. emit_entry.c emits the same
- * functions; the order of the symbols is that of tm_plan_input_symbols. Names
- * of the model become C identifiers that are not reserved words and differ: an output may have the name of an
- * input or of a dim.
+ * Coded weights are a second argument of the run, and have a function that makes them. emit_entry.c emits the
+ * same functions; the order of the symbols is that of tm_plan_input_symbols. Names of the model become C
+ * identifiers that are not reserved words and differ: an output may have the name of an input or of a dim.
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -143,7 +142,8 @@ static void add_functions(tm_text *text, names *n, const tm_plan *plan, const ch
                 "/* Runs the model on the calling thread; 0 or an error code. "
                 "The workspace is aligned to 64 bytes. */\n",
                 n->symbol_count == 0 ? "void" : "");
-    tm_text_add(text, "int32_t %s_run(void *workspace%s", name, plan->coded != NULL ? ", const void *weights" : "");
+    tm_text_add(text, "int32_t %s_run(void *workspace%s", name,
+                plan->coded != NULL ? ", const void *weights" : "");
     for (size_t i = 0; i < n->symbol_count; i++)
         tm_text_add(text, ", int64_t %s", n->symbol_names[i]);
     for (size_t i = 0; i < graph->inputs.count; i++)
@@ -154,11 +154,12 @@ static void add_functions(tm_text *text, names *n, const tm_plan *plan, const ch
                     parameter(n, graph->outputs.items[i]->name, "output", i));
     tm_text_add(text, ");\n");
     if (plan->coded != NULL)
-        tm_text_add(text,
-                    "\n/* Writes the weights that %s_run reads, once for all runs, to memory aligned to 64 bytes; 0, or an "
-                    "error\n * code when the file is damaged. */\n#define %s_WEIGHTS_BYTES %lld\n"
-                    "int32_t %s_unpack(void *weights);\n",
-                    name, name, (long long)plan->weights_bytes, name);
+        tm_text_add(
+            text,
+            "\n/* Writes the weights that %s_run reads, once for all runs, to memory aligned to 64 bytes; 0, or an "
+            "error\n * code when the file is damaged. */\n#define %s_WEIGHTS_BYTES %lld\n"
+            "int32_t %s_unpack(void *weights);\n",
+            name, name, (long long)plan->weights_bytes, name);
 }
 
 /* Can the model be called with plain arrays? */

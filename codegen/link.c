@@ -66,8 +66,9 @@ static tm_code run_tool(tm_model *model, const char **arguments, const char *ver
                      read_log(model->arena, log));
 }
 
-/* Gives the hollow weights a read-only segment of their own, which no other section shares. It is the last: code and
- * tables lie within the 2 GiB that their references reach, and only an address of 64 bits leads to the weights. */
+/* Gives the hollow weights a read-only segment of their own, which no other section shares. It is the last:
+ * code and tables lie within the 2 GiB that their references reach, and only an address of 64 bits leads to
+ * the weights. */
 static const char layout[] =
     "PHDRS { h PT_PHDR FLAGS(4) PHDRS; r PT_LOAD FILEHDR PHDRS FLAGS(4);\n"
     "  x PT_LOAD FLAGS(5); d PT_LOAD FLAGS(6); w PT_LOAD FLAGS(4); dyn PT_DYNAMIC FLAGS(6);\n"
@@ -160,8 +161,8 @@ static tm_code link_shared(tm_model *model, const tm_codegen_options *options, c
     return code;
 }
 
-static tm_code link_object(tm_model *model, const tm_codegen_options *options, const parts *p, const char *log,
-                           const char *output) {
+static tm_code link_object(tm_model *model, const tm_codegen_options *options, const parts *p,
+                           const char *log, const char *output) {
     const char *joined = tm_arena_format(model->arena, "%s.joined", p->module);
     const char *keep = tm_arena_format(model->arena, "--keep-global-symbol=%s_run", options->name);
     const char *keep_bytes =
@@ -173,8 +174,9 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
     const char *run_root = tm_arena_format(model->arena, "%s_run", options->name);
     const char *bytes_root = tm_arena_format(model->arena, "%s_workspace_bytes", options->name);
     const char *unpack_root = tm_arena_format(model->arena, "%s_unpack", options->name);
-    const char *arguments[] = {NULL, "-r",       "--gc-sections", "-e",        root,              "-u", run_root,
-                               "-u", bytes_root, "-u",            unpack_root, "--build-id=none", "-o", joined};
+    const char *arguments[] = {NULL,     "-r",  "--gc-sections", "-e", root,        "-u",
+                               run_root, "-u",  bytes_root,      "-u", unpack_root, "--build-id=none",
+                               "-o",     joined};
     const char **all = join(model->arena, arguments, sizeof(arguments) / sizeof(arguments[0]), p, NULL);
     tm_code code = run_tool(model, all, "ld.lld-19", "ld.lld", log);
     if (code == TM_OK) {

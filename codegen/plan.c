@@ -130,7 +130,8 @@ static int32_t buffers(planner *p, int count) {
     return first;
 }
 
-/* An entry with the same bytes in the same layout, or NULL; those of one size and one sample are compared in full. */
+/* An entry with the same bytes in the same layout, or NULL; those of one size and one sample are compared in
+ * full. */
 typedef struct alike {
     struct alike *next;
     int32_t frame;

@@ -66,7 +66,8 @@ static bool row_allows(const tm_graph *body, int output, const tm_value *input) 
     return norm != NULL && (output == 0 || norm->inputs[0] != input);
 }
 
-/* Does an element of the node's result need many of its operands' elements? ReduceSum is there for zero points. */
+/* Does an element of the node's result need many of its operands' elements? ReduceSum is there for zero
+ * points. */
 static bool mixes(const tm_node *node) {
     return tm_op_is_product(node->op) || node->op == TM_OP_ReduceSum || node->op == TM_OP_Conv ||
            node->op == TM_OP_MaxPool || node->op == TM_OP_AveragePool;

@@ -15,7 +15,7 @@ typedef struct tm_schedule_entry {
     const char *level;    /* "v4" */
     const char *schedule; /* "8x3+4+1 u4 128x48 d192" */
     bool used;            /* set by the code generator: a region has it */
-    bool refused;         /* set by the code generator: a region would have it, but no such code can be made */
+    bool refused; /* set by the code generator: a region would have it, but no such code can be made */
 } tm_schedule_entry;
 
 typedef struct tm_schedule_table {

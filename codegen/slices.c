@@ -4,11 +4,11 @@
  *
  *     x[N, 100, 2] -> ... -> y[N, 14], and no node mixes samples: y of 8 samples, then of the next 8, ...
  *
- * is the same answer, bit for bit, with the workspace of 8 samples, which stays in the second-level cache, and whole
- * slices are what threads share. The batch is a symbol that stands in front of every value that comes from the
- * inputs and nowhere else; then a node that would mix samples mostly cannot keep it there (a sum over them, a
- * concatenation along them). What is left is listed: only operators known to treat a leading dim sample by sample.
- * The runtime chooses the length of a slice (runtime/support_slices.c).
+ * is the same answer, bit for bit, with the workspace of 8 samples, which stays in the second-level cache,
+ * and whole slices are what threads share. The batch is a symbol that stands in front of every value that
+ * comes from the inputs and nowhere else; then a node that would mix samples mostly cannot keep it there (a
+ * sum over them, a concatenation along them). What is left is listed: only operators known to treat a leading
+ * dim sample by sample. The runtime chooses the length of a slice (runtime/support_slices.c).
  */
 #include "codegen/slices.h"
 

@@ -25,7 +25,8 @@ typedef struct tm_level {
 #define TM_UNIT_DOT 1u   /* dot products of bfloat16 pairs in vectors (AVX512_BF16) */
 #define TM_UNIT_TILES 2u /* products of tiles of bfloat16 and bytes (AMX) */
 #define TM_UNIT_BYTES 4u /* dot products of four bytes in vectors (AVX512_VNNI, AVX_VNNI, dotprod) */
-#define TM_UNIT_MIXED 8u /* the same of unsigned by signed bytes, where those of one sign are another unit (i8mm) */
+#define TM_UNIT_MIXED \
+    8u /* the same of unsigned by signed bytes, where those of one sign are another unit (i8mm) */
 
 typedef struct tm_target {
     const char *triple; /* "x86_64-linux-gnu" */
@@ -57,7 +58,8 @@ static inline int tm_level_lanes(const tm_level *level) {
 const tm_target *tm_target_at(size_t i);             /* NULL at the end */
 const tm_target *tm_target_find(const char *triple); /* NULL: none; NULL triple: this machine */
 /* `cpu`: comma-separated level names, or NULL for the default list, to which those levels come whose units
- * the model's products use (`units`) and no level before has whose vectors are as wide. Files E_UNSUPPORTED_TARGET. */
+ * the model's products use (`units`) and no level before has whose vectors are as wide. Files
+ * E_UNSUPPORTED_TARGET. */
 TM_MUST_USE tm_code tm_target_choose(tm_diagnostics *diagnostics, const char *triple, const char *cpu,
                                      unsigned units, tm_target_choice *out_choice);
 

@@ -148,7 +148,8 @@ static tm_code generate_code(tm_model *model, const char *output, const tamis_co
 static tm_storage_options storage_of(const tamis_compile_options *options) {
     static const tm_storage_kind kinds[] = {TM_STORAGE_EXACT, TM_STORAGE_FLOAT16, TM_STORAGE_BFLOAT16};
     bool steps = options->storage_step_count > 0;
-    return (tm_storage_options){.coded = options->coded_weights || options->storage != TAMIS_STORAGE_EXACT || steps,
+    return (tm_storage_options){.coded = options->coded_weights || options->storage != TAMIS_STORAGE_EXACT ||
+                                         steps,
                                 .kind = steps ? TM_STORAGE_STEPS : kinds[options->storage],
                                 .steps = options->storage_steps,
                                 .step_count = (int64_t)options->storage_step_count};
@@ -191,7 +192,8 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .schedules = tuning != NULL ? tuning->schedules : NULL,
                                   .steps = tuning != NULL ? tuning->steps : NULL};
     const tm_target *machine = tm_target_find(options->target);
-    const char *cpu = options->cpu == NULL && options->small && machine != NULL ? machine->levels[0].name : options->cpu;
+    const char *cpu =
+        options->cpu == NULL && options->small && machine != NULL ? machine->levels[0].name : options->cpu;
     TM_TRY(tm_target_choose(model->diagnostics, options->target, cpu, tm_graph_units(model->main),
                             &codegen.target));
     if (tuning != NULL)
@@ -208,7 +210,8 @@ tm_code tm_compile_model(tm_model *model, const char *output, const tamis_compil
     tm_code missing = runs ? tm_report_missing_kernels(model) : TM_OK;
     TM_TRY(code);
     TM_TRY(missing);
-    return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes), tuning, warnings);
+    return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes), tuning,
+                    warnings);
 }
 
 typedef struct request {

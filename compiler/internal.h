@@ -40,7 +40,8 @@ typedef struct tm_tuning {
 /* The public call; `tuning` may be NULL. */
 int tm_compile(const tm_source *from, const char *output, const tamis_compile_options *options,
                tm_tuning *tuning, tamis_result **out_result);
-/* Runs `work` with a new result whose arena it may use: memory that gives out ends it with E_OUT_OF_MEMORY. */
+/* Runs `work` with a new result whose arena it may use: memory that gives out ends it with E_OUT_OF_MEMORY.
+ */
 int tm_result_make(tm_code (*work)(tamis_result *result, void *argument), void *argument,
                    tamis_result **out_result);
 /* Writes a text file whole or not at all; "-" is stdout. */
@@ -52,10 +53,11 @@ const char *tm_data_folder(tm_arena *arena);
 void tm_import_options_of(const tamis_compile_options *options, tm_import_options *out_import);
 /* Narrows and pins symbols of inputs; before inference. */
 TM_MUST_USE tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count);
-/* The passes and the generation of code, of a model that was imported: what tamis_compile_file does after the import.
- * `tuning` may be NULL. What print_after asks for goes to the log. */
-TM_MUST_USE tm_code tm_compile_model(tm_model *model, const char *output, const tamis_compile_options *options,
-                                     tm_tuning *tuning, tm_text *log, tm_text *warnings);
+/* The passes and the generation of code, of a model that was imported: what tamis_compile_file does after the
+ * import. `tuning` may be NULL. What print_after asks for goes to the log. */
+TM_MUST_USE tm_code tm_compile_model(tm_model *model, const char *output,
+                                     const tamis_compile_options *options, tm_tuning *tuning, tm_text *log,
+                                     tm_text *warnings);
 
 /* Files E_UNSUPPORTED_TYPE for every node that has neither generated code nor a kernel for its types. */
 TM_MUST_USE tm_code tm_report_missing_kernels(const tm_model *model);
@@ -77,11 +79,12 @@ typedef struct tm_schedule_record {
     size_t trial_count;
 } tm_schedule_record;
 TM_MUST_USE tm_code tm_schedules_write(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
-                                       const tm_target *target, const tamis_dim_fact *sizes, size_t size_count,
-                                       const tm_schedule_record *records, size_t count);
+                                       const tm_target *target, const tamis_dim_fact *sizes,
+                                       size_t size_count, const tm_schedule_record *records, size_t count);
 /* The table in a file, or E_BAD_SCHEDULES. A file for another target gives an empty one, with a warning. */
 TM_MUST_USE tm_code tm_schedules_read(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
-                                      const tm_target *target, tm_schedule_table *out_table, tm_text *warnings);
+                                      const tm_target *target, tm_schedule_table *out_table,
+                                      tm_text *warnings);
 /* Names the entries that no region of the model had, or that code cannot be made for. */
 void tm_schedules_warn(const tm_schedule_table *table, const char *path, const tm_target_choice *target,
                        tm_text *warnings);

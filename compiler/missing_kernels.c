@@ -2,14 +2,14 @@
  *
  * missing_kernels.c: all nodes of a model that nothing can run, in one go.
  *
- * An op may lack a kernel for the types that a node has; code generation would stop at the first such node. Users want
- * to know of all of them, and of one kind of fault together with the others:
+ * An op may lack a kernel for the types that a node has; code generation would stop at the first such node.
+ * Users want to know of all of them, and of one kind of fault together with the others:
  *
  *     model.onnx:main:node 3:Det: error E0201: Det has no kernel for type i32 (tm_k_Det_i32)
  *     model.onnx:main:node 7:...
  *
- * So this runs before code generation, and also over models that were refused for another reason; values without
- * a type there, made by what is not supported, are passed over.
+ * So this runs before code generation, and also over models that were refused for another reason; values
+ * without a type there, made by what is not supported, are passed over.
  */
 #include "compiler/internal.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * random.c: seeded elements, for inputs that are only there to be run on. Integers are 0 or 1, which are valid
- * indices, masks and token numbers in nearly every model.
+ * random.c: seeded elements, for inputs that are only there to be run on. Integers are 0 or 1, which are
+ * valid indices, masks and token numbers in nearly every model.
  */
 #include "compiler/internal.h"
 

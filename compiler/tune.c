@@ -6,7 +6,8 @@
  * alternative of every region at once, the second, and so on; each is timed against the first artifact region
  * by region, so that one pair of artifacts measures an alternative of all regions. The fastest of each region
  * go together into one more artifact, and what is faster in that one, by more than noise, is kept. Then the
- * same from there: an alternative changes one or two members of a schedule, and two rounds reach combinations.
+ * same from there: an alternative changes one or two members of a schedule, and two rounds reach
+ * combinations.
  *
  * Alternatives give the same answers to the bit. One that did not would be passed over, with a warning.
  */
@@ -41,7 +42,8 @@ static void remove_folder(void *argument) {
 
 static tm_code make_folder(tm_tune *t) {
     const char *base = getenv("TMPDIR");
-    char *folder = tm_arena_format(t->arena, "%s/tamis-tune-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+    char *folder =
+        tm_arena_format(t->arena, "%s/tamis-tune-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
     if (mkdtemp(folder) == NULL)
         return tm_report(t->diagnostics, TM_E_CREATE_OUTPUT, NULL,
                          "set TMPDIR to a folder that can be written", "cannot create %s: %s", folder,
@@ -121,7 +123,8 @@ static tm_code try_all(tm_tune *t, search *s, tm_tune_artifact *a, const char *l
         int faster = 0;
         TM_TRY(compare_with(t, a, s->trial, s->times, &same));
         if (!same) {
-            tm_text_add(warnings, "warning: --tune: alternative %d at %s gives another answer and is passed over\n",
+            tm_text_add(warnings,
+                        "warning: --tune: alternative %d at %s gives another answer and is passed over\n",
                         i + 1, level);
             continue;
         }
@@ -248,10 +251,12 @@ static tm_code find_levels(const tm_tune *t, const tamis_compile_options *option
     tamis_compile_options plain = *options;
     plain.emit = TAMIS_EMIT_SO;
     plain.schedules = NULL;
-    int code = tm_compile(t->source, tm_arena_format(t->arena, "%s/levels.so", t->folder), &plain, &tuning, &result);
+    int code =
+        tm_compile(t->source, tm_arena_format(t->arena, "%s/levels.so", t->folder), &plain, &tuning, &result);
     for (size_t i = 0; code != 0 && result != NULL && i < result->diagnostics.list.count; i++) {
         const tm_diagnostic *d = &result->diagnostics.list.items[i];
-        tm_report_mismatch(t->diagnostics, d->code, &d->place, d->hint, d->expected, d->found, "%s", d->message);
+        tm_report_mismatch(t->diagnostics, d->code, &d->place, d->hint, d->expected, d->found, "%s",
+                           d->message);
     }
     tamis_result_destroy(result);
     *out = tuning.target;
@@ -272,7 +277,8 @@ static tm_code tune(tamis_result *result, void *argument) {
     records found = {0};
     int measured = 0;
     if (tm_target_find(options.target) != NULL && tm_target_find(options.target) != tm_target_find(NULL))
-        return tm_report(t->diagnostics, TM_E_CPU, NULL, "tune on such a machine, and compile with --schedules here",
+        return tm_report(t->diagnostics, TM_E_CPU, NULL,
+                         "tune on such a machine, and compile with --schedules here",
                          "--tune: this machine does not run artifacts for %s", options.target);
     TM_TRY(make_folder(t));
     TM_TRY(find_levels(t, r->options, &target));
@@ -285,7 +291,8 @@ static tm_code tune(tamis_result *result, void *argument) {
         options.cpu = target.levels[i].name;
         tm_code code = tune_level(t, &target.levels[i], &found, &result->warnings);
         if (code == TM_E_CPU && result->diagnostics.list.count == 0)
-            tm_text_add(&result->warnings, "warning: --tune: this machine does not run level %s: not measured\n",
+            tm_text_add(&result->warnings,
+                        "warning: --tune: this machine does not run level %s: not measured\n",
                         target.levels[i].name);
         else if (code != TM_OK)
             return code;

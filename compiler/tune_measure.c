@@ -50,7 +50,8 @@ tm_code tm_tune_compile(tm_tune *t, tm_schedule_table *table, tm_tune_artifact *
     int code = tm_compile(t->source, out->path, t->options, &tuning, &result);
     for (size_t i = 0; code != 0 && result != NULL && i < result->diagnostics.list.count; i++) {
         const tm_diagnostic *d = &result->diagnostics.list.items[i];
-        tm_report_mismatch(t->diagnostics, d->code, &d->place, d->hint, d->expected, d->found, "%s", d->message);
+        tm_report_mismatch(t->diagnostics, d->code, &d->place, d->hint, d->expected, d->found, "%s",
+                           d->message);
     }
     tamis_result_destroy(result);
     if (code != 0)
@@ -191,7 +192,8 @@ static bool same_answers(const tm_tune_artifact *a, const tm_tune_artifact *b) {
         int64_t elements = 1, bytes = 0;
         if (x->kind != TAMIS_KIND_TENSOR || x->type == TAMIS_TYPE_STRING)
             continue;
-        if (x->rank != y->rank || (x->rank > 0 && memcmp(x->dims, y->dims, sizeof(int64_t) * (size_t)x->rank) != 0))
+        if (x->rank != y->rank ||
+            (x->rank > 0 && memcmp(x->dims, y->dims, sizeof(int64_t) * (size_t)x->rank) != 0))
             return false;
         for (int d = 0; d < x->rank; d++)
             elements *= x->dims[d];
@@ -226,7 +228,9 @@ tm_code tm_tune_compare(tm_tune *t, tm_tune_artifact *a, tm_tune_artifact *b, tm
     }
     *out_same = same_answers(a, b);
     double wanted = t->tune->seconds / (again[0] + again[1] + 1e-9);
-    size_t rounds = wanted < LEAST_ROUNDS ? LEAST_ROUNDS : wanted > MOST_ROUNDS ? MOST_ROUNDS : (size_t)wanted;
+    size_t rounds = wanted < LEAST_ROUNDS  ? LEAST_ROUNDS
+                    : wanted > MOST_ROUNDS ? MOST_ROUNDS
+                                           : (size_t)wanted;
     size_t regions = t->regions.count;
     double *times = TM_NEW_ARRAY(t->arena, double, 3 * rounds * regions + 1);
     for (size_t i = 0; i < rounds; i++) {

@@ -235,7 +235,8 @@ static tm_code measure_alone(search *s) {
             set_level(p, level);
             TM_TRY(measure(s, s->q.options->sweep_samples, &d));
             p->harm[level] = fmax(d.kl, p->harm[level - 1]);
-            if (tm_wall_seconds() - s->start > MOST_SECONDS / 2) /* what is left grows as the square of the step does */
+            if (tm_wall_seconds() - s->start >
+                MOST_SECONDS / 2) /* what is left grows as the square of the step does */
                 for (int k = level + 1; k < LEVELS; k++)
                     p->harm[k] = p->harm[level] * exp2(k - level);
             if (tm_wall_seconds() - s->start > MOST_SECONDS / 2)

@@ -6,7 +6,8 @@
  * output that the value is for. A map's values stand in the file as a sequence of tensors; here they are one
  * tensor, stacked along a new axis 0:
  *
- *     MapProto {string_keys: a, b   values: [1.5], [2.5]}   ->   keys string[2] {a, b}, values f32[2] {1.5, 2.5}
+ *     MapProto {string_keys: a, b   values: [1.5], [2.5]}   ->   keys string[2] {a, b}, values f32[2]
+ * {1.5, 2.5}
  */
 #include "frontend/tensor.h"
 
@@ -77,7 +78,8 @@ static bool same_dims(const tm_constant *a, const tm_constant *b) {
 }
 
 /* The values, one tensor each, as one tensor. */
-static tm_code stack(reader *r, const Onnx__SequenceProto *proto, tamis_type type, int64_t count, tm_datum *out) {
+static tm_code stack(reader *r, const Onnx__SequenceProto *proto, tamis_type type, int64_t count,
+                     tm_datum *out) {
     tm_arena *arena = r->tensors.arena;
     const tm_constant *first = NULL;
     uint8_t *data = NULL;
@@ -124,7 +126,8 @@ static tm_code read_map(reader *r, const Onnx__MapProto *proto, const tm_datum *
 
 /* ---- sequences and optionals ---- */
 
-static tm_code read_sequence(reader *r, const Onnx__SequenceProto *proto, const tm_datum *form, tm_datum *out) {
+static tm_code read_sequence(reader *r, const Onnx__SequenceProto *proto, const tm_datum *form,
+                             tm_datum *out) {
     bool maps = form->item == TAMIS_KIND_MAP;
     const tm_datum item = item_form(form);
     size_t count = maps ? proto->n_map_values : proto->n_tensor_values;
@@ -142,7 +145,8 @@ static tm_code read_sequence(reader *r, const Onnx__SequenceProto *proto, const 
     return TM_OK;
 }
 
-static tm_code read_optional(reader *r, const Onnx__OptionalProto *proto, const tm_datum *form, tm_datum *out) {
+static tm_code read_optional(reader *r, const Onnx__OptionalProto *proto, const tm_datum *form,
+                             tm_datum *out) {
     tm_datum *element = TM_NEW(r->tensors.arena, tm_datum);
     const tm_datum item = item_form(form);
     *out = *form;
@@ -199,9 +203,10 @@ tm_code tm_import_datum(tm_arena *arena, tm_diagnostics *diagnostics, const char
     tm_datum form = {
         .kind = expected->kind, .item = expected->item, .type = expected->type, .key = expected->key};
     tm_import_options_init(&options);
-    reader r = {.tensors = {.arena = arena, .diagnostics = diagnostics, .options = &options, .loaded = &loaded},
-                .place = {.file = name, .node_index = -1},
-                .expected = &form};
+    reader r = {
+        .tensors = {.arena = arena, .diagnostics = diagnostics, .options = &options, .loaded = &loaded},
+        .place = {.file = name, .node_index = -1},
+        .expected = &form};
     tm_map_init(&r.tensors.external, scratch);
     tm_code code = tm_load_message(scratch, diagnostics, name, message_of(form.kind), data, bytes,
                                    &options.limits, &loaded);

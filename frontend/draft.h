@@ -21,7 +21,7 @@ typedef struct tm_draft_attribute {
     tm_attribute value;            /* lists and strings live in the scratch arena */
     const Onnx__GraphProto *graph; /* kind GRAPH */
     tm_scope *scope;               /* in which the graph was written */
-    const Onnx__TypeProto *type;   /* not NULL: a type, which no row of ir/ops.def has; `kind` means nothing */
+    const Onnx__TypeProto *type; /* not NULL: a type, which no row of ir/ops.def has; `kind` means nothing */
 } tm_draft_attribute;
 
 typedef struct tm_draft {

@@ -20,23 +20,26 @@ typedef struct tm_import_limits {
 typedef struct tm_import_options {
     tm_import_limits limits;
     const char *external_folder; /* NULL: the model's folder */
-    const char *allow_links_in;  /* folder in which links in external data are followed, or NULL; --allow-links */
+    const char
+        *allow_links_in; /* folder in which links in external data are followed, or NULL; --allow-links */
 } tm_import_options;
 
 void tm_import_options_init(tm_import_options *options); /* defaults: depth 64, ... */
 
 /* Imports a file (mapped; stays mapped as long as the arena lives). Files every unsupported op
  * before it gives up: *out_model is then the model with untyped values in place of what is not supported, so
- * that tm_infer can find what else there is; after other errors it is NULL. The result is normalised (one form per op, opset `since` of the op table), functions
- * inlined, graphs sorted, names unique, but not yet inferred. */
+ * that tm_infer can find what else there is; after other errors it is NULL. The result is normalised (one
+ * form per op, opset `since` of the op table), functions inlined, graphs sorted, names unique, but not yet
+ * inferred. */
 TM_MUST_USE tm_code tm_import_file(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
                                    const tm_import_options *options, tm_model **out_model);
 /* The same from memory (borrowed, must outlive the arena's use). `name` is for messages. */
-TM_MUST_USE tm_code tm_import_memory(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
-                                     size_t bytes, const tm_import_options *options, tm_model **out_model);
+TM_MUST_USE tm_code tm_import_memory(tm_arena *arena, tm_diagnostics *diagnostics, const char *name,
+                                     const void *data, size_t bytes, const tm_import_options *options,
+                                     tm_model **out_model);
 
-/* A value outside of a model. A sequence has its items, an optional none or one, a map two tensors: its keys [n]
- * and its values [n, ...]. */
+/* A value outside of a model. A sequence has its items, an optional none or one, a map two tensors: its keys
+ * [n] and its values [n, ...]. */
 typedef struct tm_datum {
     tamis_kind kind, item; /* as in tm_value */
     tamis_type type, key;
@@ -45,13 +48,15 @@ typedef struct tm_datum {
     const struct tm_datum *items;
 } tm_datum;
 
-/* A serialised TensorProto, SequenceProto, OptionalProto or MapProto (backend-test data), by the form (kind, item,
- * type, key) of what is expected. */
+/* A serialised TensorProto, SequenceProto, OptionalProto or MapProto (backend-test data), by the form (kind,
+ * item, type, key) of what is expected. */
 TM_MUST_USE tm_code tm_import_datum(tm_arena *arena, tm_diagnostics *diagnostics, const char *name,
-                                    const tm_datum *expected, const void *data, size_t bytes, tm_datum *out_datum);
-TM_MUST_USE tm_code tm_import_tensor(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
-                                     size_t bytes, const tm_constant **out_constant);
+                                    const tm_datum *expected, const void *data, size_t bytes,
+                                    tm_datum *out_datum);
+TM_MUST_USE tm_code tm_import_tensor(tm_arena *arena, tm_diagnostics *diagnostics, const char *name,
+                                     const void *data, size_t bytes, const tm_constant **out_constant);
 /* The reverse, for `tamis run --outputs`. */
-void tm_export_datum(tm_arena *arena, const char *name, const tm_datum *datum, void **out_data, size_t *out_bytes);
+void tm_export_datum(tm_arena *arena, const char *name, const tm_datum *datum, void **out_data,
+                     size_t *out_bytes);
 
 #endif

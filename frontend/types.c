@@ -11,8 +11,8 @@
  * symbol of its own; that is done after all inputs have been read, so that it cannot take a name that
  * the file uses.
  *
- * All other declared types are hints that inference overwrites. Their dims are dropped; their rank is kept beside,
- * for results whose rank nothing in the graph tells (ir/ops/shape_list.h).
+ * All other declared types are hints that inference overwrites. Their dims are dropped; their rank is kept
+ * beside, for results whose rank nothing in the graph tells (ir/ops/shape_list.h).
  */
 #include "frontend/importer.h"
 

@@ -73,7 +73,8 @@ tm_dim tm_dim_constant(tm_dims *dims, int64_t value);
 /* The INPUT symbol of that name, made when new. */
 tm_dim tm_dim_input(tm_dims *dims, const char *name);
 /* A new LOAD or FREE symbol; `name` is a wish, made unique. */
-tm_dim tm_dim_fresh(tm_dims *dims, const char *name, tm_symbol_origin origin, struct tm_value *value, int64_t index);
+tm_dim tm_dim_fresh(tm_dims *dims, const char *name, tm_symbol_origin origin, struct tm_value *value,
+                    int64_t index);
 tm_dim tm_dim_of_symbol(tm_dims *dims, tm_symbol *symbol);
 tm_symbol *tm_dims_find_symbol(const tm_dims *dims, const char *name); /* NULL: none */
 /* Facts: narrows a symbol's range; low == high pins it (call before inference). */
@@ -98,15 +99,19 @@ tm_dim tm_dim_select(tm_dims *dims, tm_dim condition, tm_dim yes, tm_dim no);
 tm_dim tm_dim_product(tm_dims *dims, const tm_dim *list, int count); /* 1 for none */
 
 static inline bool tm_dim_is_constant(tm_dim dim) { return dim->kind == TM_DIM_CONST; }
-static inline bool tm_dim_is(tm_dim dim, int64_t value) { return dim->kind == TM_DIM_CONST && dim->constant == value; }
+static inline bool tm_dim_is(tm_dim dim, int64_t value) {
+    return dim->kind == TM_DIM_CONST && dim->constant == value;
+}
 /* Known to be equal (same expression), known to differ (disjoint ranges or constant difference). */
 static inline bool tm_dim_same(tm_dim a, tm_dim b) { return a == b; }
 bool tm_dim_differ(tm_dims *dims, tm_dim a, tm_dim b);
 
 /* Replaces symbols: `map(symbol)` gives the new dim or NULL to keep it. With `map` NULL, only symbols that
  * facts have pinned since the dim was made become their constants. */
-tm_dim tm_dim_substitute(tm_dims *dims, tm_dim dim, tm_dim (*map)(void *context, tm_symbol *symbol), void *context);
-/* Value under the symbols' values (indexed by number); false on overflow, division by zero, failed broadcast. */
+tm_dim tm_dim_substitute(tm_dims *dims, tm_dim dim, tm_dim (*map)(void *context, tm_symbol *symbol),
+                         void *context);
+/* Value under the symbols' values (indexed by number); false on overflow, division by zero, failed broadcast.
+ */
 TM_MUST_USE bool tm_dim_evaluate(tm_dim dim, const int64_t *symbols, int64_t *out_value);
 /* Sets mentioned[number] for every symbol in the dim. */
 void tm_dim_mark_symbols(tm_dim dim, bool *mentioned);

@@ -69,7 +69,8 @@ tm_heap *tm_heap_create(tm_arena *arena, const tamis_host *images) {
     pthread_mutex_init(&heap->lock, NULL);
     tm_arena_on_destroy(arena, clear_registered, heap);
     heap->images = images;
-    heap->host = (tamis_host){heap, heap_allocate, heap_release, tm_evaluate_parallel, decodes ? decode_image : NULL};
+    heap->host =
+        (tamis_host){heap, heap_allocate, heap_release, tm_evaluate_parallel, decodes ? decode_image : NULL};
     return heap;
 }
 

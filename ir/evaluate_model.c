@@ -130,7 +130,8 @@ static int32_t check_constraints(tm_machine *machine, const tm_step *step) {
             return tm_driver_fail(&machine->run, -1, TM_RUN_DIM_UNKNOWN, 0, 0);
         if (a != b)
             return tm_driver_fail(&machine->run, -1,
-                                  step->node->op == TM_OP_Reshape ? TM_RUN_ELEMENTS : TM_RUN_DIM_MISMATCH, a, b);
+                                  step->node->op == TM_OP_Reshape ? TM_RUN_ELEMENTS : TM_RUN_DIM_MISMATCH, a,
+                                  b);
     }
     return 0;
 }

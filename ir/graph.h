@@ -46,16 +46,18 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     const int64_t *dims;
     const void *data;  /* borrowed from the mapped file or the arena; aligned to the element's size */
     int64_t bytes;
-    /* Not 0 (TM_PANEL_COLUMNS at most) for f32 weights that the weights section holds packed: columns of a panel. `data`
-     * and `bytes` are unpacked. A matrix [K, N] has N columns of K rows. Weights of a convolution [M, C, kernel...] have
-     * M columns in `panel_groups` groups with panels of their own; their rows are C*kernel, channels next to each other
-     * or as they stand. In a panel row stands after row; the last panel of a group is filled up with zeros.
-     * Matrices that are stored as bfloat16, rounded when they are written, are tiles (ir/tiles.h). */
+    /* Not 0 (TM_PANEL_COLUMNS at most) for f32 weights that the weights section holds packed: columns of a
+     * panel. `data` and `bytes` are unpacked. A matrix [K, N] has N columns of K rows. Weights of a
+     * convolution [M, C, kernel...] have M columns in `panel_groups` groups with panels of their own; their
+     * rows are C*kernel, channels next to each other or as they stand. In a panel row stands after row; the
+     * last panel of a group is filled up with zeros. Matrices that are stored as bfloat16, rounded when they
+     * are written, are tiles (ir/tiles.h). */
     int panel;
     tamis_type stored;        /* of a matrix: what the weights section holds */
     int panel_groups;         /* of a convolution */
     bool panel_channels_last; /* rows [kernel..., C], else [C, kernel...] */
-    const struct tm_bits *bits; /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
+    const struct tm_bits
+        *bits; /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
 } tm_constant;
 #define TM_PANEL_COLUMNS 64
 /* The packed form: `groups` times as many panels as `columns` need, of `rows` rows each. */
@@ -65,8 +67,10 @@ typedef struct tm_panels {
 tm_panels tm_constant_panels(const tm_constant *constant);
 int64_t tm_constant_stored_bytes(const tm_constant *constant); /* in the weights section */
 int64_t tm_constant_count(const tm_constant *constant);
-tm_constant *tm_constant_create(tm_arena *arena, tamis_type type, int rank, const int64_t *dims, const void *data); /* data is borrowed */
-tm_constant *tm_constant_create_i64(tm_arena *arena, int rank, const int64_t *dims, const int64_t *values);   /* copies */
+tm_constant *tm_constant_create(tm_arena *arena, tamis_type type, int rank, const int64_t *dims,
+                                const void *data); /* data is borrowed */
+tm_constant *tm_constant_create_i64(tm_arena *arena, int rank, const int64_t *dims,
+                                    const int64_t *values);                             /* copies */
 tm_constant *tm_constant_create_scalar(tm_arena *arena, tamis_type type, double value); /* rank 0 */
 /* Element i of an integer or bool constant; false for other types. */
 bool tm_constant_int(const tm_constant *constant, int64_t i, int64_t *out_value);
@@ -103,17 +107,21 @@ struct tm_value {
     tamis_type type;    /* of the elements; of the innermost tensors for sequences and their like */
     tamis_type key;     /* of the keys of a map, or of the maps in a sequence or optional */
     int rank;           /* -1: unknown */
-    int declared_rank;  /* what the model says of a node's output or a body's input, -1: nothing. A hint: the last resort of inference */
-    tm_dim *dims;       /* rank entries; for sequences and their like the dims of an innermost tensor (FREE where they vary) */
+    int declared_rank;  /* what the model says of a node's output or a body's input, -1: nothing. A hint: the
+                           last resort of inference */
+    tm_dim *dims; /* rank entries; for sequences and their like the dims of an innermost tensor (FREE where
+                     they vary) */
     tm_node *producer;  /* NULL: graph input or constant */
     int output_index;
     tm_graph *graph;    /* where it is defined; NULL once its node was removed */
     const tm_constant *constant; /* not NULL: a constant */
-    tm_dim *elements;   /* known elements of a small integer or bool tensor (flat), or NULL; an entry is never NULL */
+    tm_dim *elements; /* known elements of a small integer or bool tensor (flat), or NULL; an entry is never
+                         NULL */
     int64_t element_count;
-    bool open_rank;     /* in the first inference: there may be fewer leading dims of 1, see ir/ops/open_rank.c */
+    bool open_rank; /* in the first inference: there may be fewer leading dims of 1, see ir/ops/open_rank.c */
     TM_VECTOR(tm_use) uses;
-    TM_VECTOR(tm_symbol *) symbols; /* LOAD and FREE symbols that it binds, so that inference finds them again */
+    TM_VECTOR(tm_symbol *)
+    symbols; /* LOAD and FREE symbols that it binds, so that inference finds them again */
 };
 
 /* ---- nodes ---- */
@@ -154,7 +162,8 @@ struct tm_model {
     tm_diagnostics *diagnostics;
     tm_dims *dims;
     const char *file; /* for messages */
-    const tamis_host *host; /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
+    const tamis_host
+        *host; /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
     const void *source; /* the bytes that it was imported from, borrowed; NULL: made otherwise */
     size_t source_bytes;
     tm_graph *main;
@@ -169,7 +178,8 @@ tm_graph *tm_graph_create(tm_model *model, const char *name, tm_graph *outer);
 
 /* New values. `name` NULL: a fresh one. Names are made unique (suffix .1, .2...). */
 tm_value *tm_value_create(tm_graph *graph, const char *name);
-tm_value *tm_value_create_constant(tm_graph *graph, const char *name, const tm_constant *constant); /* sets type, dims, elements */
+tm_value *tm_value_create_constant(tm_graph *graph, const char *name,
+                                   const tm_constant *constant); /* sets type, dims, elements */
 void tm_value_set_tensor(tm_value *value, tamis_type type, int rank, const tm_dim *dims); /* copies dims */
 /* A sequence or optional of tensors; rank -1: that of an element is not known. */
 void tm_value_set_handle(tm_value *value, tamis_kind kind, tamis_type type, int rank, const tm_dim *dims);
@@ -184,7 +194,8 @@ void tm_graph_clear_outputs(tm_graph *graph);
 
 /* New node before `before` (NULL: at the end). Inputs may hold NULL. Outputs are made by
  * tm_node_add_output or given with tm_node_set_output. Attributes all absent. */
-tm_node *tm_node_create(tm_graph *graph, tm_node *before, tm_op op, const char *name, int input_count, tm_value *const *inputs);
+tm_node *tm_node_create(tm_graph *graph, tm_node *before, tm_op op, const char *name, int input_count,
+                        tm_value *const *inputs);
 tm_value *tm_node_add_output(tm_node *node, const char *name); /* appends a new value */
 void tm_node_add_omitted_output(tm_node *node);
 /* Makes `value` (or NULL) output `index`, taking it from its old producer; index == output_count appends. */
@@ -200,14 +211,17 @@ void tm_value_replace(tm_value *from, tm_value *to);
 static inline bool tm_value_unused(const tm_value *value) { return value->uses.count == 0; }
 /* The only node that reads the value, once, not being a graph output; else NULL. */
 tm_node *tm_value_single_user(const tm_value *value);
-static inline bool tm_value_is_constant(const tm_value *value) { return value != NULL && value->constant != NULL; }
+static inline bool tm_value_is_constant(const tm_value *value) {
+    return value != NULL && value->constant != NULL;
+}
 
 /* Attributes: by index in the row, or by name (name must be in the row). Getters give the default
  * when absent. */
-int64_t tm_node_int(const tm_node *node, const char *name);      /* TM_NO_DEFAULT when absent without default */
+int64_t tm_node_int(const tm_node *node, const char *name); /* TM_NO_DEFAULT when absent without default */
 double tm_node_float(const tm_node *node, const char *name);     /* NaN when absent without default */
 const char *tm_node_string(const tm_node *node, const char *name); /* NULL when absent without default */
-const tm_attribute *tm_node_attribute(const tm_node *node, const char *name); /* the record; look at present */
+const tm_attribute *tm_node_attribute(const tm_node *node,
+                                      const char *name);           /* the record; look at present */
 bool tm_node_has_attribute(const tm_node *node, const char *name); /* present in the model */
 tm_graph *tm_node_graph(const tm_node *node, const char *name);  /* NULL: absent */
 void tm_node_set_int(tm_node *node, const char *name, int64_t value);
@@ -219,8 +233,8 @@ void tm_node_set_strings(tm_node *node, const char *name, const char *const *val
 void tm_node_set_tensor(tm_node *node, const char *name, const tm_constant *value);
 void tm_node_set_graph(tm_node *node, const char *name, tm_graph *graph); /* sets graph->owner */
 
-/* Scan: where scan input or output k, a value of this rank, has its scanned axis by the list attribute; whether it runs
- * backwards by the list of directions. */
+/* Scan: where scan input or output k, a value of this rank, has its scanned axis by the list attribute;
+ * whether it runs backwards by the list of directions. */
 int tm_scan_axis(const tm_node *scan, const char *list, int k, int rank);
 bool tm_scan_backwards(const tm_node *scan, const char *list, int k);
 
@@ -232,7 +246,8 @@ bool tm_graph_contains(const tm_graph *graph, const tm_graph *inner);
 
 /* Where a node stands, for messages. */
 tm_place tm_node_place(const tm_node *node);
-/* The same as one phrase, for run-time messages: "main node 3: Add '/layer/Add'", "Gather (node 12 of main)". */
+/* The same as one phrase, for run-time messages: "main node 3: Add '/layer/Add'", "Gather (node 12 of main)".
+ */
 const char *tm_node_text(tm_arena *arena, const tm_node *node);
 
 /* Rules that hold between passes: every input defined before use and in scope, arity and attributes as

@@ -36,7 +36,8 @@ const char *tm_kernel_symbol(const tm_node *node) {
     const tm_op_info *info = tm_op_get(node->op);
     static const char *const prefixes[] = {[TM_DOMAIN_ML] = "ml_", [TM_DOMAIN_MS] = "ms_"};
     size_t domain = (size_t)info->domain;
-    const char *prefix = domain < sizeof prefixes / sizeof prefixes[0] && prefixes[domain] != NULL ? prefixes[domain] : "";
+    const char *prefix =
+        domain < sizeof prefixes / sizeof prefixes[0] && prefixes[domain] != NULL ? prefixes[domain] : "";
     tm_text text;
     tm_text_init(&text, node->graph->model->arena);
     tm_text_add(&text, "tm_k_%s%s", prefix, info->name);

@@ -55,7 +55,12 @@ typedef struct tm_attribute_spec {
 } tm_attribute_spec;
 
 /* How far an answer may stand from the exact one. */
-typedef enum tm_exactness_class { TM_CLASS_EXACT, TM_CLASS_ULP, TM_CLASS_SUM, TM_CLASS_RANDOM } tm_exactness_class;
+typedef enum tm_exactness_class {
+    TM_CLASS_EXACT,
+    TM_CLASS_ULP,
+    TM_CLASS_SUM,
+    TM_CLASS_RANDOM
+} tm_exactness_class;
 typedef struct tm_exactness {
     tm_exactness_class class;
     int ulp;

@@ -13,6 +13,7 @@
 void tm_print_model(const tm_model *model, unsigned flags, tm_text *out);
 void tm_print_node(const tm_node *node, unsigned flags, tm_text *out);
 /* Files E_TEXT with line and column. Types and dims as written; run tm_infer for the rest. */
-TM_MUST_USE tm_code tm_parse_model(tm_arena *arena, tm_diagnostics *diagnostics, const char *file, const char *text, size_t bytes, tm_model **out_model);
+TM_MUST_USE tm_code tm_parse_model(tm_arena *arena, tm_diagnostics *diagnostics, const char *file,
+                                   const char *text, size_t bytes, tm_model **out_model);
 
 #endif

@@ -8,10 +8,10 @@
  *     %t: bf16 = Region(..) {kind = "tiles": .., Gelu, Cast}
  *
  * Products, norms, depthwise convolutions, pools and attention on bytes do that; the latter keeps the float
- * output, which nobody else may read, for sums that are not whole yet. When others read %y too, the region has
- * both outputs: a pass over memory less, and half the bytes (a quarter, of quantised values) where only products
- * read the value. Rows of bfloat16 must be whole steps of tiles, since regions store no padding, which might be
- * NaN; bytes times the weights' zeros are zero.
+ * output, which nobody else may read, for sums that are not whole yet. When others read %y too, the region
+ * has both outputs: a pass over memory less, and half the bytes (a quarter, of quantised values) where only
+ * products read the value. Rows of bfloat16 must be whole steps of tiles, since regions store no padding,
+ * which might be NaN; bytes times the weights' zeros are zero.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"

@@ -8,9 +8,9 @@
  *
  * Quantisers put the pair wherever a product has an operand; here both are computed, so that nothing would be
  * packed ahead, and the pairs keep passes from seeing what is between them: recognize_attention, which looks
- * through them, has taken what it could by now, and may take more in the next round. Without them the answer is
- * nearer to the model's before it was quantised. Only around a softmax: elsewhere a quantiser's bounds may be the
- * model's activation.
+ * through them, has taken what it could by now, and may take more in the next round. Without them the answer
+ * is nearer to the model's before it was quantised. Only around a softmax: elsewhere a quantiser's bounds may
+ * be the model's activation.
  *
  * Not bit-exact: what the pairs had rounded is not rounded.
  */

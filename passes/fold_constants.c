@@ -14,9 +14,10 @@
  *
  * Random ops, control flow and handles are not folded. Neither are nodes whose result is large and larger
  * than their inputs: an Expand of one number to a gigabyte is better run than stored. Weights of 2 or 4 bits
- * stay packed unless they are few: who quantises a model so far wants it small, and unpacked it is 4 to 16 times
- * as large. So do those of 8 bits that only products and Gather read (packed_weights.h). A model that is written as
- * ONNX keeps all weights that are quantised, and bytes that are cast to number the entries of a palette.
+ * stay packed unless they are few: who quantises a model so far wants it small, and unpacked it is 4 to 16
+ * times as large. So do those of 8 bits that only products and Gather read (packed_weights.h). A model that
+ * is written as ONNX keeps all weights that are quantised, and bytes that are cast to number the entries of a
+ * palette.
  */
 #include "ir/evaluate.h"
 #include "ir/infer.h"
@@ -148,8 +149,8 @@ static bool stays_small(const tm_node *node) {
 static void fold_node(tm_pass_context *context, tm_node *node) {
     const tm_constant **results =
         TM_NEW_ARRAY(context->model->arena, const tm_constant *, (size_t)node->output_count + 1);
-    if ((context->options->onnx_forms && stays_small(node)) || stays_packed(context, node) || !is_foldable(node) ||
-        is_too_large(node) ||
+    if ((context->options->onnx_forms && stays_small(node)) || stays_packed(context, node) ||
+        !is_foldable(node) || is_too_large(node) ||
         tm_evaluate_node(context->model, node, true, results) != TM_OK || !tm_pass_allow(context))
         return;
     for (int i = 0; i < node->output_count; i++)

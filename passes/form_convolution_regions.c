@@ -9,10 +9,10 @@
  * kernel of one
  *
  * channels_last makes these forms. The region reads its data where they lie, so the transposes cost nothing.
- * Bytes become floats, less their zero point, where a depthwise convolution or pool reads them. Elementwise nodes
- * behind it come along as they do behind products (tm_region_epilogue). A bottleneck is formed where the
- * tensor between the two is large, its rows fit on the stack, and what is elementwise there reads nothing but
- * numbers of channels.
+ * Bytes become floats, less their zero point, where a depthwise convolution or pool reads them. Elementwise
+ * nodes behind it come along as they do behind products (tm_region_epilogue). A bottleneck is formed where
+ * the tensor between the two is large, its rows fit on the stack, and what is elementwise there reads nothing
+ * but numbers of channels.
  */
 #include "ir/ops/window.h"
 #include "passes/layout.h"

@@ -7,8 +7,8 @@
  *     %s = Max(Mul(%m, 1 / 127), tiny)          ->          Abs, ReduceMax, Mul, Max, Reciprocal, Mul }
  *     %y = Mul(%x, Reciprocal(%s))
  *
- * The row is near when it is read again, and absorb_packs lets the region store bytes. What is computed of the
- * largest number may have other readers: the scale, which the product behind needs.
+ * The row is near when it is read again, and absorb_packs lets the region store bytes. What is computed of
+ * the largest number may have other readers: the scale, which the product behind needs.
  */
 #include "passes/match.h"
 #include "passes/passes.h"

@@ -5,10 +5,11 @@
  *     %h, %y = Scan(%h0, %a, %x)          %h, %y = Region(%h0, %a, %x, %d) {kind = "scan",
  *       { ... reads %d ... }        ->        body = { %s, %o = Scan(...) { ... } return %s, %o } }
  *
- * The region's body is the Scan itself, so its meaning is that of the standard; what the step reads from outside
- * becomes inputs. passes/scan_space.c says which steps are plain: state-space models, linear recurrences, gates,
- * running statistics. Each point of the states then runs through time with the states in registers, in place of
- * a round of kernel calls and copies for each step. Before map regions, which would take the steps' nodes.
+ * The region's body is the Scan itself, so its meaning is that of the standard; what the step reads from
+ * outside becomes inputs. passes/scan_space.c says which steps are plain: state-space models, linear
+ * recurrences, gates, running statistics. Each point of the states then runs through time with the states in
+ * registers, in place of a round of kernel calls and copies for each step. Before map regions, which would
+ * take the steps' nodes.
  */
 #include "passes/passes.h"
 
@@ -40,7 +41,8 @@ static tm_value *captured_input(move *m, tm_value *value) {
     return add_input(m, value);
 }
 
-/* What the step reads: lists of axes and single numbers stay, as constants of its own; all else becomes an input. */
+/* What the step reads: lists of axes and single numbers stay, as constants of its own; all else becomes an
+ * input. */
 static void bring_in(move *m) {
     for (tm_node *node = m->step->first; node != NULL; node = node->next)
         for (int i = 0; i < node->input_count; i++) {
@@ -81,7 +83,8 @@ static tm_code form(tm_pass_context *context, tm_node *scan, tm_node **out_regio
     hoist_constants(m.step, scan->graph);
     tm_node *copy = copy_scan(&m, scan);
     bring_in(&m);
-    tm_node *region = tm_node_create(scan->graph, scan, TM_OP_Region, scan->name, (int)m.outer.count, m.outer.items);
+    tm_node *region =
+        tm_node_create(scan->graph, scan, TM_OP_Region, scan->name, (int)m.outer.count, m.outer.items);
     region->file_index = scan->file_index;
     region->file_path = scan->file_path;
     tm_node_set_string(region, "kind", "scan");
@@ -98,7 +101,8 @@ static tm_code form(tm_pass_context *context, tm_node *scan, tm_node **out_regio
         tm_graph_add_output(m.body, inner);
         tm_rewrite_replace(old, output);
     }
-    scan->attributes[tm_op_attribute_index(TM_OP_Scan, "body")] = (tm_attribute){.present = false}; /* the copy's now */
+    scan->attributes[tm_op_attribute_index(TM_OP_Scan, "body")] =
+        (tm_attribute){.present = false}; /* the copy's now */
     tm_node_remove(scan);
     *out_region = region;
     return tm_infer_node(model, region);

@@ -18,7 +18,8 @@ static tm_graph *known_branch(const tm_node *node) {
     if (condition->constant != NULL) {
         if (!tm_constant_int(condition->constant, 0, &truth))
             return NULL;
-    } else if (condition->elements != NULL && condition->element_count == 1 && tm_dim_is_constant(condition->elements[0]))
+    } else if (condition->elements != NULL && condition->element_count == 1 &&
+               tm_dim_is_constant(condition->elements[0]))
         truth = condition->elements[0]->constant;
     else
         return NULL;

@@ -9,9 +9,9 @@
  *       return true, %g, SequenceInsert(%si, %g) }                 scan_input_axes = [1]
  *     %y = ConcatFromSequence(%s) {axis = 0, new_axis = 1}         scan_output_axes = [0]
  *
- * Exports of loops over time look like this; as a Scan, the memory of its outputs is known beforehand, and a plain step
- * becomes a region. %n must be the length of each sliced axis, known by its expression, and the loop must have no
- * condition of its own.
+ * Exports of loops over time look like this; as a Scan, the memory of its outputs is known beforehand, and a
+ * plain step becomes a region. %n must be the length of each sliced axis, known by its expression, and the
+ * loop must have no condition of its own.
  */
 #include "passes/passes.h"
 
@@ -29,7 +29,8 @@ typedef struct plan {
     tm_node *slices[MOST];      /* Gather nodes of the body */
     int64_t backwards[MOST];    /* 1: from the end */
     int slice_count, carried;
-    tm_node *joins[MOST];       /* of each carried sequence: the ConcatFromSequence that reads it at the end; NULL: a state */
+    tm_node *joins[MOST]; /* of each carried sequence: the ConcatFromSequence that reads it at the end; NULL:
+                             a state */
 } plan;
 
 /* ---- does it fit? ---- */
@@ -68,12 +69,14 @@ static bool is_round(const plan *p, const tm_value *index, bool *out_backwards) 
 }
 
 static bool is_slice(const plan *p, const tm_node *node, bool *out_backwards) {
-    return node->op == TM_OP_Gather && node->graph == p->body && is_round(p, node->inputs[1], out_backwards) &&
+    return node->op == TM_OP_Gather && node->graph == p->body &&
+           is_round(p, node->inputs[1], out_backwards) &&
            !tm_graph_contains(p->body, node->inputs[0]->graph) &&
            node->inputs[0]->dims[gather_axis(node)] == p->count;
 }
 
-/* Every reader of the iteration number, and of what is computed from it, takes that slice of a tensor from outside. */
+/* Every reader of the iteration number, and of what is computed from it, takes that slice of a tensor from
+ * outside. */
 static bool find_slices(plan *p, const tm_value *index, int depth) {
     for (size_t i = 0; i < index->uses.count; i++) {
         tm_node *node = index->uses.items[i].node;
@@ -103,8 +106,9 @@ static tm_node *joined_sequence(const plan *p, int i) {
     const tm_value *out = p->body->outputs.items[1 + i], *end = loop_output(p->loop, i);
     const tm_node *insert = out->producer;
     if (start->producer == NULL || start->producer->op != TM_OP_SequenceEmpty || in->uses.count != 1 ||
-        out->uses.count != 1 || insert == NULL || insert->op != TM_OP_SequenceInsert || insert->graph != p->body ||
-        insert->inputs[0] != in || (insert->input_count > 2 && insert->inputs[2] != NULL) || end == NULL)
+        out->uses.count != 1 || insert == NULL || insert->op != TM_OP_SequenceInsert ||
+        insert->graph != p->body || insert->inputs[0] != in ||
+        (insert->input_count > 2 && insert->inputs[2] != NULL) || end == NULL)
         return NULL;
     const tm_value *item = insert->inputs[1];
     tm_node *join = tm_value_single_user(end);
@@ -117,9 +121,10 @@ static tm_node *joined_sequence(const plan *p, int i) {
 static bool fits(tm_node *loop, plan *p) {
     *p = (plan){.loop = loop, .body = tm_node_graph(loop, "body"), .carried = loop->input_count - 2};
     p->count = trip_count(loop);
-    if (p->count == NULL || p->count->low < 0 || p->carried > MOST || !find_slices(p, p->body->inputs.items[0], 8) ||
-        p->slice_count == 0 ||
-        p->body->inputs.items[1]->uses.count > (p->body->outputs.items[0] == p->body->inputs.items[1] ? 1u : 0u))
+    if (p->count == NULL || p->count->low < 0 || p->carried > MOST ||
+        !find_slices(p, p->body->inputs.items[0], 8) || p->slice_count == 0 ||
+        p->body->inputs.items[1]->uses.count >
+            (p->body->outputs.items[0] == p->body->inputs.items[1] ? 1u : 0u))
         return false;
     for (int i = 0; i < p->carried; i++) {
         if (p->body->inputs.items[2 + i]->kind == TAMIS_KIND_TENSOR)

@@ -14,8 +14,9 @@
 
 static bool match_scores(tm_match *match, tm_value *value, double scale, int depth, tm_attention_form *out);
 
-/* Has the value the dims of the scores? What it is of a mask whose number of keys has another name, such as one
- * that a model calls "total", is broadcast of both; the product by V demands that it is that of the scores. */
+/* Has the value the dims of the scores? What it is of a mask whose number of keys has another name, such as
+ * one that a model calls "total", is broadcast of both; the product by V demands that it is that of the
+ * scores. */
 static bool has_dims_of_scores(const tm_value *value, const tm_value *mask, tm_attention_form *out) {
     int rank = out->scores->rank;
     if (value->rank != rank || rank < 1 || !tm_match_same_dims(value, 0, out->scores, 0, rank - 1))
@@ -72,7 +73,8 @@ static tm_value *match_soft_cap(tm_match *match, const tm_value *value, double *
 }
 
 /* value = x * factor, the factor constant along rows and columns. */
-static bool match_head_factor(tm_match *match, tm_value *value, double scale, int depth, tm_attention_form *out) {
+static bool match_head_factor(tm_match *match, tm_value *value, double scale, int depth,
+                              tm_attention_form *out) {
     tm_node *node = tm_match_op(match, value, TM_OP_Mul);
     int saved = match->count;
     for (int i = 0; node != NULL && i < 2; i++) {
@@ -127,17 +129,19 @@ static bool match_scores(tm_match *match, tm_value *value, double scale, int dep
         return match_scaled(match, value, scale, depth, out);
     case TM_OP_Sub:
         return match_masked(match, node, 0,
-                            (tm_mask_part){.value = node->inputs[1], .scale = scale, .subtracted = true}, depth,
-                            out);
+                            (tm_mask_part){.value = node->inputs[1], .scale = scale, .subtracted = true},
+                            depth, out);
     case TM_OP_Add:
-        if (match_masked(match, node, 0, (tm_mask_part){.value = node->inputs[1], .scale = scale}, depth, out))
+        if (match_masked(match, node, 0, (tm_mask_part){.value = node->inputs[1], .scale = scale}, depth,
+                         out))
             return true;
         match->count = saved;
         return match_masked(match, node, 1, (tm_mask_part){.value = node->inputs[0], .scale = scale}, depth,
                             out);
     case TM_OP_Where:
         for (int i = 1; i <= 2; i++) {
-            tm_mask_part part = {.value = node->inputs[0], .is_condition = true, .keep = i == 1, .scale = scale};
+            tm_mask_part part = {
+                .value = node->inputs[0], .is_condition = true, .keep = i == 1, .scale = scale};
             match->count = saved;
             if (!tm_match_number(node->inputs[3 - i], &fill))
                 continue;
@@ -211,8 +215,8 @@ static bool shapes_agree(const tm_attention_form *a) {
 static bool masks_are_sums(const tm_attention_form *a) {
     for (int i = 0; i < a->part_count; i++) {
         const tm_mask_part *part = &a->parts[i];
-        if (!(part->scale > 0) ||
-            (!part->is_condition && part->scale > 1 && !tm_match_is_bounded(part->value, TM_ATTENTION_SWALLOWING)))
+        if (!(part->scale > 0) || (!part->is_condition && part->scale > 1 &&
+                                   !tm_match_is_bounded(part->value, TM_ATTENTION_SWALLOWING)))
             return false;
         if (!part->is_condition)
             continue;
@@ -259,9 +263,9 @@ int tm_attention_axis(const tm_value *value, tm_dim dim) {
     return -1;
 }
 
-/* Is the node equal for NaN and infinity in Q, K and V too? A sum keeps a NaN where a fill replaces it; V is not
- * read where a mask is minus infinity, though 0 times NaN is NaN; and a guard on the probabilities hides all
- * NaN, not only that of rows which see nothing. */
+/* Is the node equal for NaN and infinity in Q, K and V too? A sum keeps a NaN where a fill replaces it; V is
+ * not read where a mask is minus infinity, though 0 times NaN is NaN; and a guard on the probabilities hides
+ * all NaN, not only that of rows which see nothing. */
 static bool is_exact(const tm_attention_form *a) {
     bool exact = !a->guarded && a->zeroed == NULL;
     for (int i = 0; i < a->part_count; i++)
@@ -283,5 +287,6 @@ bool tm_attention_find(tm_node *node, bool strict, tm_attention_form *out) {
 
 tm_node *tm_match_attention(tm_node *root, bool strict) {
     tm_attention_form found;
-    return tm_attention_find(root, strict, &found) && found.head_factor == NULL ? found.scores->producer : NULL;
+    return tm_attention_find(root, strict, &found) && found.head_factor == NULL ? found.scores->producer
+                                                                                : NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * match_attention.h: attention as exporters spell it: two products with a softmax between them. The forms stand
- * in recognize_attention.c, which makes one node of it; the quantiser asks where it is.
+ * match_attention.h: attention as exporters spell it: two products with a softmax between them. The forms
+ * stand in recognize_attention.c, which makes one node of it; the quantiser asks where it is.
  */
 #ifndef TM_PASSES_MATCH_ATTENTION_H
 #define TM_PASSES_MATCH_ATTENTION_H
@@ -41,8 +41,8 @@ bool tm_attention_masks_are_finite(const tm_attention_form *a);
 /* The axis of the value that has this dim; -1: none. */
 int tm_attention_axis(const tm_value *value, tm_dim dim);
 
-/* The product that makes the scores, if `root` is the product by V of an attention that can be computed in integers
- * as far as its form goes; else NULL. */
+/* The product that makes the scores, if `root` is the product by V of an attention that can be computed in
+ * integers as far as its form goes; else NULL. */
 tm_node *tm_match_attention(tm_node *root, bool strict);
 
 #endif

@@ -16,7 +16,8 @@
  * BatchNormalization of it) are kernels of one. Terms of the sum that are no branches stay.
  *
  * Only for constant float32 weights and biases. Not bit-exact: weights are added before they are multiplied;
- * not with --math=strict. An input that would be rounded to bfloat16 as a factor of a product stays an addend.
+ * not with --math=strict. An input that would be rounded to bfloat16 as a factor of a product stays an
+ * addend.
  */
 #include "ir/infer.h"
 #include "ir/ops/window.h"

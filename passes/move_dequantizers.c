@@ -11,9 +11,9 @@
  *
  * Also Split, Gather, Expand, Tile, DepthToSpace, SpaceToDepth, ReverseSequence and Resize to the nearest. A
  * quarter of the bytes is moved, and a product behind meets the DequantizeLinear that makes it one of bytes.
- * Pairs before transposes and views are the matter of simplify_quantizers. Where Slice, Split or Gather cut heads of
- * attention, a pair DQ(Q(%x)) goes behind them as a whole, since attention looks for pairs around it. A table
- * of bytes whose rows are gathered stays one. Bit-exact.
+ * Pairs before transposes and views are the matter of simplify_quantizers. Where Slice, Split or Gather cut
+ * heads of attention, a pair DQ(Q(%x)) goes behind them as a whole, since attention looks for pairs around
+ * it. A table of bytes whose rows are gathered stays one. Bit-exact.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -103,7 +103,8 @@ static bool reaches_attention(const tm_value *value, int steps) {
     return false;
 }
 
-/* The pair's first node, when the pair goes behind as a whole: all that the second makes is cut into heads. */
+/* The pair's first node, when the pair goes behind as a whole: all that the second makes is cut into heads.
+ */
 static tm_node *pair_of(const tm_node *back, tm_op op) {
     tm_node *quantizer = back->inputs[0]->producer;
     if ((op != TM_OP_Slice && op != TM_OP_Split && op != TM_OP_Gather) || quantizer == NULL ||

@@ -3,14 +3,14 @@
  * quantized.c: constants and values that were dequantised; see quantized.h.
  *
  *     %d = DequantizeLinear(%q: u4[2, 32, 16] const, %s[16], %z[16]) {axis = 2}          bytes [16, 64],
- *     %r = Reshape(%d) [64, 16]                                                  ->      scales [16], and zero
- *     %w: f32[16, 64] = Transpose(%r)                                                    points if needed
+ *     %r = Reshape(%d) [64, 16]                                                  ->      scales [16], and
+ * zero %w: f32[16, 64] = Transpose(%r)                                                    points if needed
  *
  * Weights that are bytes beside their product, transposed at most, are taken as they are. For all others the
- * movement is carried out on two tensors of their dims: the differences q - z, as int16, and the scales. If then
- * all differences of a column that are not zero have one scale, and lie within 256 numbers, that column is bytes.
- * So it does not matter how many movements there are, nor whether several constants were laid side by side, nor
- * in which integers, blocks or floats of 4 bits (whose doubles are whole) they were stored.
+ * movement is carried out on two tensors of their dims: the differences q - z, as int16, and the scales. If
+ * then all differences of a column that are not zero have one scale, and lie within 256 numbers, that column
+ * is bytes. So it does not matter how many movements there are, nor whether several constants were laid side
+ * by side, nor in which integers, blocks or floats of 4 bits (whose doubles are whole) they were stored.
  */
 #include "passes/quantized.h"
 

@@ -22,8 +22,8 @@
  *
  *     %none = Equal(ReduceMax(%mask), -inf);  %y = Where(%none, 0, Attention(%q, %k, %v, %mask))
  *
- * For NaN or infinity in Q, K or V all this is not the same: with --math=strict only masks that are known to be
- * finite sums are taken.
+ * For NaN or infinity in Q, K or V all this is not the same: with --math=strict only masks that are known to
+ * be finite sums are taken.
  *
  * Products of 2, 3 or 5 and more dims are seen as 4 by views. One head of K and V for all heads of Q is a
  * group.
@@ -102,8 +102,8 @@ static tm_code make_mask(tm_node *before, const tm_attention_form *a, bool numbe
     return TM_OK;
 }
 
-/* The mask with the keys of the scores, which it has or repeats over when the model runs. Their number is asked of
- * what V is made of, so that V's heads can be repeated where they are read. */
+/* The mask with the keys of the scores, which it has or repeats over when the model runs. Their number is
+ * asked of what V is made of, so that V's heads can be repeated where they are read. */
 static tm_code widen_mask(tm_node *before, const tm_attention_form *a, tm_value **mask) {
     tm_dim number = a->scores->dims[a->scores->rank - 1], dims[TAMIS_MAX_RANK];
     tm_value *source = a->v;
@@ -142,10 +142,10 @@ static void take_factors(const tm_match *match, tm_value **value, double *scale)
     }
 }
 
-/* Takes the factors of what the operand is made of, `*real`, which stands before its pair if it has one: then the pair's
- * scale is divided by them, *pair_factor, which may round otherwise. */
-static void take_outer_factors(const tm_match *match, tm_attention_form *a, const tm_value *operand, tm_value **real,
-                               double *pair_factor) {
+/* Takes the factors of what the operand is made of, `*real`, which stands before its pair if it has one: then
+ * the pair's scale is divided by them, *pair_factor, which may round otherwise. */
+static void take_outer_factors(const tm_match *match, tm_attention_form *a, const tm_value *operand,
+                               tm_value **real, double *pair_factor) {
     double found = 1;
     bool pair = tm_pair_before(operand) != NULL;
     if (*real == operand)
@@ -236,8 +236,8 @@ static tm_code guard_rows(tm_node *before, tm_value *mask, tm_value **y) {
 /* Pairs on Q, K and V are of use together. */
 static void drop_pairs(tm_attention_form *a) {
     tm_value **operands[] = {&a->q, &a->kt, &a->v};
-    bool stay = a->quantized && a->head_factor == NULL && tm_pair_is_of_bytes(a->q) && tm_pair_is_of_bytes(a->kt) &&
-                tm_pair_is_of_bytes(a->v);
+    bool stay = a->quantized && a->head_factor == NULL && tm_pair_is_of_bytes(a->q) &&
+                tm_pair_is_of_bytes(a->kt) && tm_pair_is_of_bytes(a->v);
     for (int i = 0; !stay && i < 3; i++)
         *operands[i] = tm_pair_inside(*operands[i]);
 }

@@ -11,8 +11,8 @@
  * by 1
  *
  * as recognize_integer_products does for products, of which channels_last makes the rest. Depthwise
- * convolutions and small groups have too few terms for tiles: floats, whose sums of bytes are exact too, as long
- * as they stay below 2^24, walk their windows faster. Those that arrive as integers become
+ * convolutions and small groups have too few terms for tiles: floats, whose sums of bytes are exact too, as
+ * long as they stay below 2^24, walk their windows faster. Those that arrive as integers become
  *
  *     Cast(Conv(Cast(%q) - z, v - t))    between floats, with an answer of int32
  *
@@ -102,8 +102,8 @@ static bool is_exact(const tm_constant *weights, const tm_value *bias) {
     return most + least < (double)(1 << 24);
 }
 
-/* Groups whose sums are exact in floats: depthwise ones, and others that have loops made for them. By constant
- * weights. */
+/* Groups whose sums are exact in floats: depthwise ones, and others that have loops made for them. By
+ * constant weights. */
 static bool is_in_floats(const tm_node *node, const operands *o, const tm_value *bias) {
     const tm_value *x = o->x, *w = o->w;
     if (!tm_match_is_byte(x) || !tm_match_is_byte(w) || w->constant == NULL ||

@@ -12,9 +12,9 @@
  * the integer operators, exact until the one multiplication. The scale of the left side is one number, or one
  * for each row: a block of the length of the row; then there are two multiplications, by columns and by rows.
  * That of the weights is one number or one for each column; in which integers and scales they are stored, and
- * what moves the weights before they are multiplied, is the matter of quantized.c. Gemm, its transposed weights
- * and its bias are taken along. Not bit-exact for the first form: its sums were rounded in float32, or to the
- * type of the scales.
+ * what moves the weights before they are multiplied, is the matter of quantized.c. Gemm, its transposed
+ * weights and its bias are taken along. Not bit-exact for the first form: its sums were rounded in float32,
+ * or to the type of the scales.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -58,8 +58,8 @@ static tm_code scaled(tm_node *before, tm_value **value, double number) {
     if (number == 1)
         return TM_OK;
     tm_constant *factor = tm_constant_create_scalar(before->graph->model->arena, TAMIS_TYPE_FLOAT, number);
-    return tm_match_make_pair(before, TM_OP_Mul, *value, tm_value_create_constant(before->graph, NULL, factor),
-                              value);
+    return tm_match_make_pair(before, TM_OP_Mul, *value,
+                              tm_value_create_constant(before->graph, NULL, factor), value);
 }
 
 /* A matrix behind dims of one, which the other factor need not have. */
@@ -79,7 +79,8 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     tm_value *weights = node->inputs[1], *result, *scale;
     int rank = weights->rank;
     tamis_type type = node->outputs[0]->type;
-    if (!tm_quantized_weights(node, weights, p.turned ? rank - 2 : rank - 1, &right) || !tm_pass_allow(context))
+    if (!tm_quantized_weights(node, weights, p.turned ? rank - 2 : rank - 1, &right) ||
+        !tm_pass_allow(context))
         return TM_OK;
     tm_quantized_widen(node, &left);
     right.integers = tm_match_view(node, right.integers, 2, weights->dims + rank - 2);
@@ -93,7 +94,8 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     if (left.by_row)
         TM_TRY(tm_match_make_pair(node, TM_OP_Mul, result, left.scale, &result));
     if (p.bias != NULL) {
-        tm_value *bias = type == TAMIS_TYPE_FLOAT ? p.bias : tm_match_make_cast(node, p.bias, TAMIS_TYPE_FLOAT);
+        tm_value *bias =
+            type == TAMIS_TYPE_FLOAT ? p.bias : tm_match_make_cast(node, p.bias, TAMIS_TYPE_FLOAT);
         TM_TRY(scaled(node, &bias, p.beta));
         TM_TRY(tm_match_make_pair(node, TM_OP_Add, result, bias, &result));
     }

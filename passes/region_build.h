@@ -22,9 +22,9 @@ bool tm_region_is_read_outside(tm_node *const *nodes, int count, const tm_value 
 
 /* Does the node make its region one of quantised values? */
 bool tm_region_is_quantized(const tm_node *node);
-/* Parameters of quantised values differ from layer to layer, and equal layers share their code: scales and zero
- * points are read, not written into it. Does the node read the single constant so, in a region of quantised
- * values or another one? */
+/* Parameters of quantised values differ from layer to layer, and equal layers share their code: scales and
+ * zero points are read, not written into it. Does the node read the single constant so, in a region of
+ * quantised values or another one? */
 bool tm_region_reads_number(const tm_node *node, const tm_value *number, bool quantized);
 
 /* Appends to the nodes what may stand behind the last one in its region, each the only reader of the one

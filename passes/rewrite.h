@@ -15,8 +15,8 @@ bool tm_rewrite_can_replace(const tm_value *from, const tm_value *to);
 void tm_rewrite_replace(tm_value *from, tm_value *to);
 /* The permutation of a Transpose whose input has a rank. */
 void tm_rewrite_permutation(const tm_node *transpose, int64_t out_perm[TAMIS_MAX_RANK]);
-/* A node like `node` before `before` (NULL: at the end of the graph), over other inputs. Its outputs are to be
- * added, and it has no place in the model's file. */
+/* A node like `node` before `before` (NULL: at the end of the graph), over other inputs. Its outputs are to
+ * be added, and it has no place in the model's file. */
 tm_node *tm_rewrite_copy(tm_graph *graph, tm_node *before, const tm_node *node, int input_count,
                          tm_value *const *inputs);
 /* A copy of a node of one output over *value in place of its first input; *value is the result then. */

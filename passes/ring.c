@@ -25,7 +25,8 @@ tm_ring tm_ring_cut(int64_t out_wide, int64_t wide, int64_t stride, int64_t kern
         ring.margin = larger(first - (wide - ring.made), 0);
         ring.positions = ring.margin + larger(reach, head + ring.made);
     } while (ring.positions * column_bytes > RING_BYTES && ring.strip > 1);
-    ring.strips = (out_wide + ring.strip - 1) / ring.strip; /* rounding up may have left some without columns */
+    ring.strips =
+        (out_wide + ring.strip - 1) / ring.strip; /* rounding up may have left some without columns */
     ring.shared = ring.strips * ring.strip - out_wide;
     return ring;
 }

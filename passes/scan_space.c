@@ -9,11 +9,11 @@
  *       %y = ReduceSum(%s, -1)       [0, 1]
  *       return %s, %y }
  *
- * The answer is found by carrying axes along the nodes, forwards and backwards, until nothing changes: elementwise
- * ops align from the right, views may insert and drop axes of one element. A step is a plain recurrence if all
- * its ops are elementwise, views of that kind, or reductions of the last axis of the space, and all dims
- * fit. Then every point of the space (every row, if something is reduced) runs through time on its own,
- * with its states in registers.
+ * The answer is found by carrying axes along the nodes, forwards and backwards, until nothing changes:
+ * elementwise ops align from the right, views may insert and drop axes of one element. A step is a plain
+ * recurrence if all its ops are elementwise, views of that kind, or reductions of the last axis of the space,
+ * and all dims fit. Then every point of the space (every row, if something is reduced) runs through time on
+ * its own, with its states in registers.
  */
 #include "passes/scan_space.h"
 
@@ -153,7 +153,8 @@ static void carry_all(finder *f) {
 
 /* ---- does all of it fit? ---- */
 
-/* Known axes in rising order, with the dims of the space; the last axis of the space is the value's last one. */
+/* Known axes in rising order, with the dims of the space; the last axis of the space is the value's last one.
+ */
 static bool fits(const tm_scan_space *s, const tm_value *value) {
     int8_t *axes = s->axes[value->id];
     int before = -1;
@@ -283,6 +284,6 @@ bool tm_scan_space_find(const tm_node *scan, tm_scan_space *out) {
     carry_all(&f);
     if (f.failed || !check_values(out) || !check_interface(out))
         return false;
-    return !out->reduces ||
-           (tm_dim_is_constant(out->dims[out->rank - 1]) && out->dims[out->rank - 1]->constant <= TM_SCAN_ROW);
+    return !out->reduces || (tm_dim_is_constant(out->dims[out->rank - 1]) &&
+                             out->dims[out->rank - 1]->constant <= TM_SCAN_ROW);
 }

@@ -3,11 +3,12 @@
  * split_convolution_groups.c: a convolution of bytes in deep groups is one convolution for each group.
  *
  *     QLinearConv(%x, .., %w) {group = 2}     ->   %a, %b = Split(%x) {axis = 1}
- *                                                  Concat(QLinearConv(%a, .., rows of %w), QLinearConv(%b, ..))
+ *                                                  Concat(QLinearConv(%a, .., rows of %w), QLinearConv(%b,
+ * ..))
  *
- * So are ConvInteger, and Conv of dequantised values by dequantised weights, with a Relu behind it. Each part is
- * a product of bytes then, as any dense convolution. Deep are groups whose sums of bytes may leave the whole
- * numbers of float32, from 259 terms on: fewer fill no tiles, and are floats
+ * So are ConvInteger, and Conv of dequantised values by dequantised weights, with a Relu behind it. Each part
+ * is a product of bytes then, as any dense convolution. Deep are groups whose sums of bytes may leave the
+ * whole numbers of float32, from 259 terms on: fewer fill no tiles, and are floats
  * (recognize_integer_convolutions). Before that pass.
  */
 #include "ir/infer.h"

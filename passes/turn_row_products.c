@@ -7,8 +7,8 @@
  *                                                          %y: f32[1, n] = Reshape(%p)
  *
  * Both Reshapes are views, and the copy of %b, which costs several times the product, is gone: its rows are
- * summed where they lie. For computed matrices only; constants are transposed when they are folded. Last, since
- * attention is looked for in the form that exporters write.
+ * summed where they lie. For computed matrices only; constants are transposed when they are folded. Last,
+ * since attention is looked for in the form that exporters write.
  *
  * Not bit-exact: the sums have another order.
  */

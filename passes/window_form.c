@@ -53,8 +53,8 @@ bool tm_window_form_pads(const tm_node *node, const int64_t *kernel, int64_t *ou
 
 static bool has_space(const tm_node *node) {
     const tm_value *x = node->inputs[0];
-    return (x->type == TAMIS_TYPE_FLOAT || tm_match_is_byte(x)) && x->rank >= 3 && x->rank <= 2 + TM_WINDOW_FORM_AXES &&
-           !tm_value_is_constant(x);
+    return (x->type == TAMIS_TYPE_FLOAT || tm_match_is_byte(x)) && x->rank >= 3 &&
+           x->rank <= 2 + TM_WINDOW_FORM_AXES && !tm_value_is_constant(x);
 }
 
 bool tm_window_form_fills(int64_t filters) {
@@ -64,8 +64,8 @@ bool tm_window_form_fills(int64_t filters) {
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out) {
     const tm_value *weights = node->inputs[1];
     *out = (tm_window_form){.point = true};
-    if (!has_space(node) || node->inputs[0]->type != TAMIS_TYPE_FLOAT || !tm_value_is_constant(weights) || weights->constant->panel != 0 ||
-        tm_constant_count(weights->constant) == 0)
+    if (!has_space(node) || node->inputs[0]->type != TAMIS_TYPE_FLOAT || !tm_value_is_constant(weights) ||
+        weights->constant->panel != 0 || tm_constant_count(weights->constant) == 0)
         return false;
     int64_t groups = tm_node_int(node, "group");
     const int64_t *dims = weights->constant->dims;
@@ -127,8 +127,8 @@ int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]) {
         return 0;
     const tm_node *next = transpose;
     tm_node *subtraction = NULL, *node = transpose->inputs[0]->producer;
-    if (node != NULL && node->op == TM_OP_Sub && node->graph == transpose->graph && tm_match_is_single(node->inputs[1]) &&
-        tm_value_single_user(node->outputs[0]) == next) {
+    if (node != NULL && node->op == TM_OP_Sub && node->graph == transpose->graph &&
+        tm_match_is_single(node->inputs[1]) && tm_value_single_user(node->outputs[0]) == next) {
         next = subtraction = node;
         node = node->inputs[0]->producer;
     }

@@ -19,11 +19,11 @@ typedef struct tm_window_form {
 bool tm_window_form_fills(int64_t filters);
 /* float32, constant weights, up to three spatial axes, enough filters to fill vectors. */
 bool tm_window_form_convolution(const tm_node *node, tm_window_form *out);
-/* Of bytes by the constant `weights`, one group: as a product by rows that hold what each window sees. The node
- * is any convolution with these weights. */
+/* Of bytes by the constant `weights`, one group: as a product by rows that hold what each window sees. The
+ * node is any convolution with these weights. */
 bool tm_window_form_integer(const tm_node *node, const tm_value *weights, tm_window_form *out);
-/* The nodes that make floats of bytes before the Transpose of a depthwise convolution or pool, in order: a Cast, and
- * maybe the Sub of a zero point. Returns how many; each is read by the next one alone. */
+/* The nodes that make floats of bytes before the Transpose of a depthwise convolution or pool, in order: a
+ * Cast, and maybe the Sub of a zero point. Returns how many; each is read by the next one alone. */
 int tm_window_form_bytes(const tm_node *transpose, tm_node *out_nodes[2]);
 /* Of float32 or bytes. */
 bool tm_window_form_pool(const tm_node *node, tm_window_form *out);

@@ -2,8 +2,8 @@
  *
  * window_rows.c: the two factors of a convolution of bytes; see window_rows.h.
  *
- *     kernel [2, 2] of C channels:   rows of 4 C bytes, tap after tap, in runs that Windows pads to its steps;
- *                                    what it pads meets weights that stand for zero
+ *     kernel [2, 2] of C channels:   rows of 4 C bytes, tap after tap, in runs that Windows pads to its
+ * steps; what it pads meets weights that stand for zero
  */
 #include "passes/window_rows.h"
 
@@ -33,7 +33,8 @@ tm_value *tm_windows_weights(tm_node *node, const tm_windows_runs *runs) {
 tm_code tm_windows_rows(tm_node *node, tm_value *x, tm_value *zero, const int64_t *pads, tm_value **out) {
     int axes = x->rank - 2;
     tm_value *inputs[2] = {x, zero};
-    tm_node *rows = tm_node_create(node->graph, node, TM_OP_Windows, node->name, zero != NULL ? 2 : 1, inputs);
+    tm_node *rows =
+        tm_node_create(node->graph, node, TM_OP_Windows, node->name, zero != NULL ? 2 : 1, inputs);
     const char *const lists[] = {"strides", "dilations"};
     for (int i = 0; i < 2; i++) {
         const tm_attribute *list = tm_node_attribute(node, lists[i]);

@@ -167,8 +167,8 @@ static bool is_aligned(const Py_buffer *view) {
     return view->len == 0 || alignment == 0 || (uintptr_t)view->buf % alignment == 0;
 }
 
-/* A list of Python numbers has no type of its own: it takes the port's. What NumPy knows as objects only (None
- * among the numbers) is no such list. */
+/* A list of Python numbers has no type of its own: it takes the port's. What NumPy knows as objects only
+ * (None among the numbers) is no such list. */
 static PyObject *list_as_array(PyObject *object, PyObject *dtype) {
     PyObject *array = as_array(object, NULL);
     PyObject *found = array != NULL ? PyObject_GetAttrString(array, "dtype") : NULL;
@@ -302,8 +302,9 @@ static int take_strings(PyObject *object, const tamis_port *port, tm_python_item
 int tm_python_take(PyObject *object, const tamis_port *port, tm_python_item *item) {
     memset(item, 0, sizeof *item);
     if (object == Py_None) { /* NumPy makes NaN of it */
-        PyErr_Format(PyExc_TypeError, "input '%s' is not optional: expected an array of tensor(%s), found None",
-                     port->name, tm_python_type_name(port->type));
+        PyErr_Format(PyExc_TypeError,
+                     "input '%s' is not optional: expected an array of tensor(%s), found None", port->name,
+                     tm_python_type_name(port->type));
         return -1;
     }
     int category = type_rows[port->type].category;

@@ -55,8 +55,8 @@ PyObject *tm_python_finish(tm_python_result *result, int type);
 void tm_python_drop(tm_python_result *result);
 const char *tm_python_type_name(int type); /* "float", "int64" as in ONNX Runtime's tensor(float) */
 
-/* Memory of the inputs of one call: their arrays and, for values other than tensors, the records that describe
- * them to the runtime. */
+/* Memory of the inputs of one call: their arrays and, for values other than tensors, the records that
+ * describe them to the runtime. */
 typedef struct tm_python_room {
     tm_python_item *items;
     int64_t item_count;

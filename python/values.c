@@ -58,8 +58,8 @@ static int take_tensor(tm_python_room *room, const tamis_port *port, PyObject *o
     return 0;
 }
 
-/* Room for `count` records; the list of them. NULL with an exception: converting an array ran Python code that
- * made a list longer than it was. */
+/* Room for `count` records; the list of them. NULL with an exception: converting an array ran Python code
+ * that made a list longer than it was. */
 static tamis_tensor *add_records(tm_python_room *room, int64_t count, int kind, tamis_tensor *out_list) {
     if (count > room->record_capacity - room->record_count) {
         PyErr_SetString(PyExc_RuntimeError, "an input changed while it was read");
@@ -95,7 +95,8 @@ static int take_map(tm_python_room *room, const tamis_port *port, PyObject *obje
     return code;
 }
 
-static int take_value(tm_python_room *room, const tamis_port *port, PyObject *object, form expected, tamis_tensor *out) {
+static int take_value(tm_python_room *room, const tamis_port *port, PyObject *object, form expected,
+                      tamis_tensor *out) {
     if (expected.kind == TAMIS_KIND_TENSOR)
         return take_tensor(room, port, object, out);
     if (expected.kind == TAMIS_KIND_MAP)

@@ -18,8 +18,9 @@
 
 typedef void factor_function(const char *triangle, const int *n, double *a, const int *lda, int *info);
 
-typedef void eigen_function(const char *job, const char *triangle, const int *n, double *a, const int *lda, double *values,
-                            double *work, const int *work_size, int *integers, const int *integer_size, int *info);
+typedef void eigen_function(const char *job, const char *triangle, const int *n, double *a, const int *lda,
+                            double *values, double *work, const int *work_size, int *integers,
+                            const int *integer_size, int *info);
 typedef void pair_function(const int *type, const char *job, const char *triangle, const int *n, double *a,
                            const int *lda, double *b, const int *ldb, double *values, double *work,
                            const int *work_size, int *integers, const int *integer_size, int *info);
@@ -92,15 +93,16 @@ bool tm_algebra_invert(double *h, int64_t k) {
     return info == 0;
 }
 
-void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_step, const double *b, int64_t b_step,
-                         int64_t m, int64_t n, int64_t r, double scale, double keep) {
+void tm_algebra_multiply(double *c, int64_t c_step, const double *a, int64_t a_step, const double *b,
+                         int64_t b_step, int64_t m, int64_t n, int64_t r, double scale, double keep) {
     library.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, scale, a, (int)a_step, b,
                   (int)b_step, keep, c, (int)c_step);
 }
 
-void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r, bool turned) {
-    library.sgemm(CblasRowMajor, turned ? CblasTrans : CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, 1, a,
-                  (int)(turned ? m : r), b, (int)n, 1, c, (int)n);
+void tm_algebra_add_rows(float *c, const float *a, const float *b, int64_t m, int64_t n, int64_t r,
+                         bool turned) {
+    library.sgemm(CblasRowMajor, turned ? CblasTrans : CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)r, 1,
+                  a, (int)(turned ? m : r), b, (int)n, 1, c, (int)n);
 }
 
 bool tm_algebra_eigen(tm_arena *scratch, double *a, double *b, int64_t k, double *out_values) {
@@ -110,14 +112,16 @@ bool tm_algebra_eigen(tm_arena *scratch, double *a, double *b, int64_t k, double
     if (b == NULL)
         library.dsyevd("V", "L", &n, a, &n, out_values, &wanted, &query, &integers_wanted, &query, &info);
     else
-        library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, &wanted, &query, &integers_wanted, &query, &info);
+        library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, &wanted, &query, &integers_wanted,
+                       &query, &info);
     int size = (int)wanted + 1;
     double *work = TM_NEW_ARRAY(scratch, double, size);
     int *integers = TM_NEW_ARRAY(scratch, int, integers_wanted + 1);
     if (b == NULL)
         library.dsyevd("V", "L", &n, a, &n, out_values, work, &size, integers, &integers_wanted, &info);
     else
-        library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, work, &size, integers, &integers_wanted, &info);
+        library.dsygvd(&second, "V", "L", &n, a, &n, b, &n, out_values, work, &size, integers,
+                       &integers_wanted, &info);
     return info == 0;
 }
 
@@ -140,7 +144,8 @@ bool tm_algebra_energies(const float *x, int64_t rows, int64_t k, double *gram, 
         library.dsyrk(CblasRowMajor, CblasUpper, CblasTrans, n, (int)part, 1, work, n, 1, gram, n);
     }
     if (fine)
-        library.dsyevd("N", "L", &n, gram, &n, out_energies, work, &work_count, integers, &integer_count, &info);
+        library.dsyevd("N", "L", &n, gram, &n, out_energies, work, &work_count, integers, &integer_count,
+                       &info);
     free(work);
     free(integers);
     return fine && info == 0;

@@ -4,12 +4,13 @@
  *
  *     y = MatMul(softmax(.. MatMul(q, k^T) ..), v)
  *
- * q, k^T and v get scales as inputs of layers do, the weights one of 0 .. 1 whatever the samples are. What counts
- * as attention is what the compiler makes integer attention of: pairs elsewhere would cost digits for nothing.
+ * q, k^T and v get scales as inputs of layers do, the weights one of 0 .. 1 whatever the samples are. What
+ * counts as attention is what the compiler makes integer attention of: pairs elsewhere would cost digits for
+ * nothing.
  *
- * Attentions are chosen when the layers are, all that fit at first. Where the whole model is slower with them than
- * without, none is quantised. Under a budget those that harm the most alone become float, half of those that
- * are left at a time, until the model keeps it.
+ * Attentions are chosen when the layers are, all that fit at first. Where the whole model is slower with them
+ * than without, none is quantised. Under a budget those that harm the most alone become float, half of those
+ * that are left at a time, until the model keeps it.
  */
 #include "quantize/choose.h"
 
@@ -42,7 +43,8 @@ static const char *why_unfit(const tm_value *q, const tm_value *kt, const tm_val
 }
 
 void tm_quantize_find_attentions(const tm_quantizer *q, tm_arena *arena, tm_loaded *loaded) {
-    for (tm_node *node = loaded->model->main->first; q->options->attention && node != NULL; node = node->next) {
+    for (tm_node *node = loaded->model->main->first; q->options->attention && node != NULL;
+         node = node->next) {
         tm_node *scores = tm_match_attention(node, q->compile->strict_math);
         if (scores == NULL || scores->outputs[0]->type != TAMIS_TYPE_FLOAT)
             continue;
@@ -170,7 +172,8 @@ tm_code tm_choose_attentions(tm_quantizer *q, const tm_answers *kept, tm_quantiz
         TM_TRY(tm_time_attentions(q, report, &slower));
     for (int i = 0; i < q->attention_count && slower; i++)
         if (q->attention_plans[i].quantize)
-            q->attention_plans[i] = (tm_attention_plan){false, "float, since the whole model was slower with it"};
+            q->attention_plans[i] =
+                (tm_attention_plan){false, "float, since the whole model was slower with it"};
     left = slower ? 0 : left;
     if (tm_has_budget(q->options))
         TM_TRY(fit_budget(q, report, &left));

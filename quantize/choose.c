@@ -11,8 +11,8 @@
  * in time is largest while the harms fit together into the budget (a knapsack). The model of that is measured
  * on all samples, and the room made smaller where it shows more harm than was predicted, larger where it
  * shows less, until the two meet. What counts there is the mean and its standard error, so that the budget
- * is likely to hold for other samples, too. The best that was found is kept even if it misses the budget, and the
- * report says by how much.
+ * is likely to hold for other samples, too. The best that was found is kept even if it misses the budget, and
+ * the report says by how much.
  *
  * A layer whose quantised code is slower than its float code stays float whatever the budget, as far as
  * products of integers go; weights are made small for the room they take, not for time.
@@ -58,7 +58,8 @@ static int64_t planned_bytes(const tm_layer_plan *plan, int64_t float_bytes) {
     if (!plan->quantize)
         return float_bytes;
     int64_t blocks = (w->k + w->block - 1) / w->block * w->n;
-    return (w->k * w->n * w->bits + 7) / 8 + blocks * (blocks < 64 ? 4 : 2) + (w->zeros != NULL ? (blocks * w->bits + 7) / 8 : 0);
+    return (w->k * w->n * w->bits + 7) / 8 + blocks * (blocks < 64 ? 4 : 2) +
+           (w->zeros != NULL ? (blocks * w->bits + 7) / 8 : 0);
 }
 
 tm_code tm_describe_layers(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report) {
@@ -284,7 +285,8 @@ static tm_code choose_under_budget(tm_quantizer *q, const tm_answers *kept, cons
     s.best_use = tm_budget_use_elsewhere(q->options, &report->whole);
     if (s.best_use > 1) {
         TM_TRY(sweep(q, kept, possible, report, &t));
-        for (int turn = 0; turn < MOST_STEPS && s.measured < MOST_TURNS && s.high - s.low > 0.01 * s.low; turn++)
+        for (int turn = 0; turn < MOST_STEPS && s.measured < MOST_TURNS && s.high - s.low > 0.01 * s.low;
+             turn++)
             TM_TRY(take_turn(q, &s, &t, report));
         for (int i = 0; i < count; i++)
             report->layers.items[i].alone =

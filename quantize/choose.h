@@ -53,8 +53,8 @@ double tm_budget_use_elsewhere(const tm_quantize_options *options, const tm_dive
 /* ---- attention.c ---- */
 /* Entries of the report for the attentions, behind those of the layers; plans all that fit. */
 void tm_describe_attentions(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report);
-/* Which of them are quantised, the layers being chosen without any. `kept`: NULL, or answers to measure each alone
- * by. *out_changed is set where some are. */
+/* Which of them are quantised, the layers being chosen without any. `kept`: NULL, or answers to measure each
+ * alone by. *out_changed is set where some are. */
 TM_MUST_USE tm_code tm_choose_attentions(tm_quantizer *q, const tm_answers *kept, tm_quantize_report *report,
                                          bool *out_changed);
 

@@ -68,7 +68,8 @@ void tm_divergence_add(tm_divergence *d, const float *expected, const float *fou
             d->rms_error += (x - y) * (x - y) / (double)width;
         }
         d->rms += a / (double)width;
-        double cosine = a > 0 && b > 0 ? dot / sqrt(a * b) : a == b, kl = fmax(row_kl(expected, found, width), 0);
+        double cosine = a > 0 && b > 0 ? dot / sqrt(a * b) : a == b,
+               kl = fmax(row_kl(expected, found, width), 0);
         d->cosine += cosine;
         d->cosine_error += (1 - cosine) * (1 - cosine);
         d->kl += kl;

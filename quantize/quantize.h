@@ -95,8 +95,8 @@ typedef struct tm_operand_report {
     int64_t zero;
 } tm_operand_report;
 
-/* A layer, or, behind all layers, an attention: that has `operands`, queries, keys and values, and neither weights
- * nor an input of its own. */
+/* A layer, or, behind all layers, an attention: that has `operands`, queries, keys and values, and neither
+ * weights nor an input of its own. */
 typedef struct tm_layer_report {
     const char *name, *op;
     int64_t k, n;               /* terms of a sum; columns */

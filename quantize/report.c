@@ -69,7 +69,8 @@ static void add_operands(tm_text *out, const tm_operand_report *operands) {
     static const char *const names[] = {"queries", "keys", "values"};
     for (int i = 0; i < 3; i++)
         tm_text_add(out, ", \"%s\": {\"low\": %.9g, \"high\": %.9g, \"scale\": %.9g, \"zero_point\": %lld}",
-                    names[i], operands[i].low, operands[i].high, operands[i].scale, (long long)operands[i].zero);
+                    names[i], operands[i].low, operands[i].high, operands[i].scale,
+                    (long long)operands[i].zero);
 }
 
 static void add_layer(tm_text *out, const tm_layer_report *l) {

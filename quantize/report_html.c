@@ -60,11 +60,12 @@ static void add_summary(const tm_quantize_report *r, tm_text *out) {
             (long long)r->samples, (long long)d->rows, d->kl, d->flips * 100, d->cosine, d->max_error,
             d->rms_error, d->rms);
     if (d->labelled > 0)
-        tm_text_add(out,
-                    "<tr><th>With labels</th><td>%lld rows: %.2f %% right, in float %.2f %%; log-loss %.4f, in "
-                    "float %.4f</td></tr>\n",
-                    (long long)d->labelled, 100 * (double)d->right / (double)d->labelled,
-                    100 * (double)d->right_float / (double)d->labelled, d->log_loss, d->log_loss_float);
+        tm_text_add(
+            out,
+            "<tr><th>With labels</th><td>%lld rows: %.2f %% right, in float %.2f %%; log-loss %.4f, in "
+            "float %.4f</td></tr>\n",
+            (long long)d->labelled, 100 * (double)d->right / (double)d->labelled,
+            100 * (double)d->right_float / (double)d->labelled, d->log_loss, d->log_loss_float);
     if (r->ns > 0)
         tm_text_add(out, "<tr><th>A call</th><td>%.1f &micro;s, in float %.1f &micro;s</td></tr>\n",
                     r->ns / 1e3, r->float_ns / 1e3);

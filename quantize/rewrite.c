@@ -7,8 +7,8 @@
  *                   s = Max(ReduceMax(Abs(x), last axis) / 127, tiny)
  *                   x' = DequantizeLinear(QuantizeLinear(x, s, axis = -1, block_size = k), s, likewise)
  *     weights   DequantizeLinear(constant, r), r along the columns; in blocks along the sum for 4 bits
- *     tables    Cast(Gather(constant, i)) * Gather(scales, i); of 4 bits Gather(DequantizeLinear(constant, r),
- *               i), since the standard gathers no half bytes
+ *     tables    Cast(Gather(constant, i)) * Gather(scales, i); of 4 bits Gather(DequantizeLinear(constant,
+ * r), i), since the standard gathers no half bytes
  *
  * A quantiser is made once for each input, before the first layer that reads it. Layers that stay float go on
  * reading the float input. Operands of attention have the same pairs, and its weights one of 0 .. 1; these go
@@ -260,7 +260,8 @@ static tm_code rewrite_layer(rewriter *r, const tm_layer *layer, const tm_layer_
 
 /* ---- attentions ---- */
 
-/* The operand's pair stands right behind what makes it, before all that read it: layers may be among those. */
+/* The operand's pair stands right behind what makes it, before all that read it: layers may be among those.
+ */
 static tm_code round_operand(rewriter *r, int observed) {
     tm_value *x = r->loaded->observed.items[observed];
     tm_node *before = x->producer != NULL ? x->producer->next : r->graph->first;

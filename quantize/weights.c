@@ -100,7 +100,8 @@ static tm_code quantize_layer(tm_quantizer *q, const tm_layer *layer, tm_layer_p
                               tm_arena *scratch) {
     bool table = layer->observed < 0;
     float *matrix = table ? NULL : tm_layer_matrix(scratch, layer);
-    if (table ? !quantize_table(q, layer, table_bits(q->options), &plan->weights) : !has_only_numbers(matrix, layer->k * layer->n)) {
+    if (table ? !quantize_table(q, layer, table_bits(q->options), &plan->weights)
+              : !has_only_numbers(matrix, layer->k * layer->n)) {
         plan->quantize = false;
         plan->reason = "its weights are not all numbers";
         return TM_OK;

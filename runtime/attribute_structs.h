@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * attribute_structs.h: struct tm_attrs_OP for each row of the file TM_ATTRIBUTE_ROWS, a field of 8 bytes for each
- * attribute. Included once for each file of rows, so that a new row of one domain leaves the kernels
- * of the others as they are:
+ * attribute_structs.h: struct tm_attrs_OP for each row of the file TM_ATTRIBUTE_ROWS, a field of 8 bytes for
+ * each attribute. Included once for each file of rows, so that a new row of one domain leaves the kernels of
+ * the others as they are:
  *
  *     #define TM_ATTRIBUTE_ROWS "ir/rows/ml.def"
  *     #include "runtime/attribute_structs.h"
@@ -16,9 +16,10 @@
 #define TM_T(name) tm_list name;
 #define TM_G(name)
 #define TM_NONE
-#define TM_OP(name, domain, since, in_min, in_max, out_min, out_max, key, traits, exactness, infer, attributes) \
-    typedef struct tm_attrs_##name {                                                                           \
-        attributes int64_t end_;                                                                               \
+#define TM_OP(name, domain, since, in_min, in_max, out_min, out_max, key, traits, exactness, infer, \
+              attributes)                                                                           \
+    typedef struct tm_attrs_##name {                                                                \
+        attributes int64_t end_;                                                                    \
     } tm_attrs_##name;
 #include TM_ATTRIBUTE_ROWS
 #undef TM_OP

@@ -3,9 +3,9 @@
  * cpu_registers.h: what an x86-64 CPU says of itself, for code that runs before it is known to have more than
  * the base architecture.
  *
- * On a virtual machine each CPUID is a call of the hypervisor, some microseconds; an artifact would spend more on them
- * than on being loaded, and an object asks in each call. glibc (from 2.33) asked already and gives its copy; where it
- * does not, as with another C library, the instruction does.
+ * On a virtual machine each CPUID is a call of the hypervisor, some microseconds; an artifact would spend
+ * more on them than on being loaded, and an object asks in each call. glibc (from 2.33) asked already and
+ * gives its copy; where it does not, as with another C library, the instruction does.
  */
 #ifndef TM_RUNTIME_CPU_REGISTERS_H
 #define TM_RUNTIME_CPU_REGISTERS_H
@@ -43,7 +43,8 @@ BASE static inline bool says_enough(void) {
 
 /* What CPUID says of a leaf that is in `kept`. */
 BASE static inline registers cpu_leaf(unsigned kept, uint32_t leaf, uint32_t sub_leaf) {
-    return __x86_get_cpuid_feature_leaf != NULL ? __x86_get_cpuid_feature_leaf(kept)->says : cpuid(leaf, sub_leaf);
+    return __x86_get_cpuid_feature_leaf != NULL ? __x86_get_cpuid_feature_leaf(kept)->says
+                                                : cpuid(leaf, sub_leaf);
 }
 
 BASE static inline uint64_t saved_state(void) {

@@ -37,8 +37,8 @@
 
 #define MAX_THREADS 256
 #define SPINS 400 /* about 10 to 20 microseconds */
-/* Some 200 microseconds more: the loops of a model follow each other within that, and waking takes longer than
- * many of them. Whoever waits on the CPU of the one that it waits for lets it run. */
+/* Some 200 microseconds more: the loops of a model follow each other within that, and waking takes longer
+ * than many of them. Whoever waits on the CPU of the one that it waits for lets it run. */
 #define YIELDS 500
 #define STACK_BYTES ((size_t)1 << 20)
 

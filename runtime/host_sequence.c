@@ -46,8 +46,8 @@ typedef struct checker {
 
 static int wrong(const checker *c, const char *what, const char *expected, const char *found) {
     const tamis_port *port = &c->session->model->artifact->inputs[c->input];
-    return tm_host_fail(c->error, TM_HOST_RUN, "input %d '%s': %s\n    expected %s\n    found    %s", c->input,
-                        port->name, what, expected, found);
+    return tm_host_fail(c->error, TM_HOST_RUN, "input %d '%s': %s\n    expected %s\n    found    %s",
+                        c->input, port->name, what, expected, found);
 }
 
 /* A tensor in the value; `dims` (count `rank`, -1: any) are what the port declares. */

@@ -322,7 +322,8 @@ int tamis_session_run(tamis_session *session, tamis_error *out_error) {
     uint64_t mode = flush ? tm_float_mode_enter() : 0;
     session->run.code = 0;
     const tamis_artifact *artifact = session->model->artifact;
-    int32_t failed = session->slice > 0 ? tm_slices_execute(&session->run, artifact, session->slice, session->model->profiled)
+    int32_t failed = session->slice > 0 ? tm_slices_execute(&session->run, artifact, session->slice,
+                                                            session->model->profiled)
                                         : artifact->execute(&session->run);
     if (flush)
         tm_float_mode_set(mode);

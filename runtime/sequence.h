@@ -4,8 +4,8 @@
  *
  *     sequence   its items
  *     optional   no item (data NULL) or one: a tensor, a sequence or a map
- *     map        two tensors with as many entries along axis 0: the keys [n], the values [n] (or [n, ...] where
- *                the values of a map are no scalars), in any order
+ *     map        two tensors with as many entries along axis 0: the keys [n], the values [n] (or [n, ...]
+ * where the values of a map are no scalars), in any order
  *
  * A value of such a kind has data = tm_sequence*, in the run's arena, or NULL for an empty one. Lists never
  * change once made: SequenceInsert makes a new list of the same items, so lists share tensors freely and

@@ -29,15 +29,17 @@ void tm_run_bind(tm_run *run, const tamis_artifact *artifact);
 void tm_arena_reset(tm_run *run);
 void tm_arena_destroy(tm_run *run);
 
-/* prepare() for the dims in the frame's inputs, and whether the batch is to be run in slices: *out_length samples each
- * (0: as a whole). workspace_bytes is then what a slice takes, with its context. Returns 0 or a tm_run_code. */
+/* prepare() for the dims in the frame's inputs, and whether the batch is to be run in slices: *out_length
+ * samples each (0: as a whole). workspace_bytes is then what a slice takes, with its context. Returns 0 or a
+ * tm_run_code. */
 int32_t tm_slices_prepare(tm_run *run, const tamis_artifact *artifact, int64_t *out_length);
-/* execute() of such a batch: inputs and outputs of the run are bound, and its workspace. `serial`: on this thread. */
+/* execute() of such a batch: inputs and outputs of the run are bound, and its workspace. `serial`: on this
+ * thread. */
 int32_t tm_slices_execute(tm_run *run, const tamis_artifact *artifact, int64_t length, int32_t serial);
 
 /* The typed entry functions of generated headers: one call from arrays to answers. `memory` holds
- * tm_direct_bytes(artifact, dims); `dims` are all dims of all inputs, one after the other; `weights` is where unpack()
- * wrote, NULL: they are not coded. Returns 0 or a tm_run_code. Runs on the calling thread. */
+ * tm_direct_bytes(artifact, dims); `dims` are all dims of all inputs, one after the other; `weights` is where
+ * unpack() wrote, NULL: they are not coded. Returns 0 or a tm_run_code. Runs on the calling thread. */
 int64_t tm_direct_bytes(const tamis_artifact *artifact, const int64_t *dims);
 int32_t tm_direct_run(const tamis_artifact *artifact, const int64_t *dims, const void *const *inputs,
                       void *const *outputs, void *memory, const void *weights);
@@ -52,8 +54,8 @@ int32_t tm_check_elements(tm_run *run, int32_t node, int64_t from, int64_t to);
 int32_t tm_check_range(tm_run *run, int32_t input, int64_t given, int64_t low, int64_t high);
 int32_t tm_check_input_dim(tm_run *run, int32_t input, int64_t expected, int64_t given);
 int32_t tm_check_dims(tm_run *run, int32_t node, int32_t overflow);
-/* Did they? Not 0 if so. The failure is forgotten: for values of bodies, which may never be made. Only where nothing
- * failed before. */
+/* Did they? Not 0 if so. The failure is forgotten: for values of bodies, which may never be made. Only where
+ * nothing failed before. */
 int32_t tm_forgive_dims(tm_run *run, int32_t overflow);
 /* Is dim number `axis` of what the node makes negative? */
 int32_t tm_check_dim(tm_run *run, int32_t node, int32_t axis, int64_t dim);
@@ -64,7 +66,8 @@ int64_t tm_broadcast_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_floordiv_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_truncdiv_dim(tm_run *run, int64_t a, int64_t b);
 int64_t tm_floormod_dim(tm_run *run, int64_t a, int64_t b);
-/* Element i of an integer or bool value; 0 past the end, which lists of unknown length have (ir/ops/shape_list.h). */
+/* Element i of an integer or bool value; 0 past the end, which lists of unknown length have
+ * (ir/ops/shape_list.h). */
 int64_t tm_load_element(const tm_run *run, int32_t value, int64_t i);
 /* Memory for a value with a buffer, by its dims as stored, or of so many bytes. */
 int32_t tm_reserve_value(tm_run *run, int32_t node, int32_t value);
@@ -84,15 +87,17 @@ int32_t tm_scan_slice(tm_run *run, int32_t node, int32_t to, int32_t from, int32
 int32_t tm_scan_store(tm_run *run, int32_t node, int32_t to, int32_t from, int32_t axis, int64_t index,
                       int64_t length, int32_t first);
 
-/* Units 0..count of a region, in even tasks of about `grain`, cut anywhere. body's argument points to {run, call}. */
+/* Units 0..count of a region, in even tasks of about `grain`, cut anywhere. body's argument points to {run,
+ * call}. */
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
                            int32_t (*body)(void *arg, int64_t begin, int64_t end));
 
 /* ---- for attention regions (support_attention.c) ---- */
 
-/* to[c][lane] = scale * from[lane][c] for `width` lanes, of which those from `rows` on repeat the last row. */
-void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t width,
-                       float scale);
+/* to[c][lane] = scale * from[lane][c] for `width` lanes, of which those from `rows` on repeat the last row.
+ */
+void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to,
+                       int64_t width, float scale);
 /* to[r][c] = from[c][r]: the way back. */
 void tm_attention_return(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
                          int64_t stride);
@@ -102,8 +107,8 @@ void tm_attention_turn_few(const float *from, int64_t stride, int64_t rows, int6
                            int64_t width, float scale);
 void tm_attention_return_few(const float *from, int64_t width, int64_t rows, int64_t columns, float *to,
                              int64_t stride);
-/* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0, and nothing written: no number
- * of the mask is more than `least` (NaN: all are). */
+/* to[key][lane] = what the mask adds to the score, and -inf in `padding` rows behind. 0, and nothing written:
+ * no number of the mask is more than `least` (NaN: all are). */
 int32_t tm_attention_mask_f32(const float *mask, int64_t query_stride, int64_t key_stride, int64_t rows,
                               int64_t keys, float *to, int64_t width, int64_t padding, float least);
 int32_t tm_attention_mask_bool(const uint8_t *mask, int64_t query_stride, int64_t key_stride, int64_t rows,

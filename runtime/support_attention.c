@@ -2,15 +2,16 @@
  *
  * support_attention.c: the edges of attention regions: rows of memory to vectors over queries, and back.
  *
- * The loops of codegen/llvm/region_attention.c hold queries in the lanes of vectors. `width` queries lie side by side,
+ * The loops of codegen/llvm/region_attention.c hold queries in the lanes of vectors. `width` queries lie side
+ * by side,
  *
  *     turned[d][lane] = scale * query[lane][d]
  *
- * and lanes beyond the last query repeat it, so that they compute and store the same answer. Squares of 8 by 8
- * are turned in registers by two rounds of shuffles; at the end of a row the last square overlaps the
- * one before it, which writes some numbers twice. It is the same work for all head sizes and levels, so it is
- * a kernel and costs no time of compilation. With a scale of 1 numbers are moved as they are, whatever their bits mean:
- * attention on bytes turns words of them.
+ * and lanes beyond the last query repeat it, so that they compute and store the same answer. Squares of 8 by
+ * 8 are turned in registers by two rounds of shuffles; at the end of a row the last square overlaps the one
+ * before it, which writes some numbers twice. It is the same work for all head sizes and levels, so it is a
+ * kernel and costs no time of compilation. With a scale of 1 numbers are moved as they are, whatever their
+ * bits mean: attention on bytes turns words of them.
  */
 #include "runtime/kernel.h"
 #include "runtime/support.h"
@@ -22,7 +23,8 @@ typedef float row8 __attribute__((vector_size(32), aligned(4)));
 typedef int32_t bits8 __attribute__((vector_size(32)));
 typedef uint8_t bytes8 __attribute__((vector_size(8), aligned(1)));
 
-/* This file is compiled for size, which would keep lists of vectors in memory. Builds for debugging keep the loops. */
+/* This file is compiled for size, which would keep lists of vectors in memory. Builds for debugging keep the
+ * loops. */
 #pragma clang diagnostic ignored "-Wpass-failed"
 #define UNROLL _Pragma("clang loop unroll(full)")
 
@@ -32,8 +34,9 @@ static inline void load_two(row8 *to, const float *low, const float *high) {
     *to = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
-/* Eight numbers from each from[rows[i]] on become columns: number k of all goes to to[columns[k]...]. Four numbers
- * of rows i and i + 4 are loaded as one vector, so that no step moves a number between the halves of vectors. */
+/* Eight numbers from each from[rows[i]] on become columns: number k of all goes to to[columns[k]...]. Four
+ * numbers of rows i and i + 4 are loaded as one vector, so that no step moves a number between the halves of
+ * vectors. */
 static __attribute__((noinline)) void turn(const float *from, const int64_t *rows, float *to,
                                            const int64_t *columns, float scale) {
     UNROLL for (int c = 0; c < SIDE; c += 4) {
@@ -76,8 +79,8 @@ static inline void load_column(row8 *to, const float *from, int64_t stride, int6
                  from[smaller(r + 6, last) * stride], from[smaller(r + 7, last) * stride]};
 }
 
-void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t width,
-                       float scale) {
+void tm_attention_turn(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to,
+                       int64_t width, float scale) {
     int64_t starts[SIDE], columns_at[SIDE];
     start(columns_at, 0, SIDE, width);
     for (int64_t r = 0; r < width; r += SIDE) {

@@ -9,10 +9,10 @@
  *   bit 0  x86-64-v3: AVX2, FMA, F16C, BMI1/2, LZCNT, MOVBE, and the system saves YMM registers
  *   bit 1  x86-64-v4: AVX-512 F, BW, CD, DQ, VL, and the system saves ZMM registers
  *   bits 2, 3 of x86-64: support_units.c
- *   bits 2, 3 of aarch64: the Scalable Vector Extension with registers of exactly 256 bits, of 512: code is made for
- *          one length, since then all lanes need no mask, and vectors can be shuffled. 128 bits are no more than NEON's
- *   bits 4, 5 of aarch64: dot products of bytes of one sign (dotprod), of both (i8mm)
- *   bit 2  rv64gcv: the vector extension, so that registers have 128 bits at least; the kernel tells it to programs
+ *   bits 2, 3 of aarch64: the Scalable Vector Extension with registers of exactly 256 bits, of 512: code is
+ * made for one length, since then all lanes need no mask, and vectors can be shuffled. 128 bits are no more
+ * than NEON's bits 4, 5 of aarch64: dot products of bytes of one sign (dotprod), of both (i8mm) bit 2
+ * rv64gcv: the vector extension, so that registers have 128 bits at least; the kernel tells it to programs
  *          through the C library (where there is none, the base level runs)
  */
 #include "runtime/kernel.h"

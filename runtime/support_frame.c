@@ -182,8 +182,8 @@ static int32_t region_tasks(void *arg, int64_t begin, int64_t end) {
     return loop->body(arg, first_unit(loop, begin), first_unit(loop, end));
 }
 
-/* Units of a region may be cut anywhere, so its tasks are as even as can be, and an even number: of 32 units with a
- * grain of 15 each of two threads gets 16, where whole grains would give them 30 and 2. */
+/* Units of a region may be cut anywhere, so its tasks are as even as can be, and an even number: of 32 units
+ * with a grain of 15 each of two threads gets 16, where whole grains would give them 30 and 2. */
 int32_t tm_region_parallel(tm_run *run, const tm_call *call, int64_t count, int64_t grain,
                            int32_t (*body)(void *arg, int64_t begin, int64_t end)) {
     region_loop loop = {run, call, body, count, 1};

@@ -4,11 +4,12 @@
  *
  *     N = 256, workspace 33 MB    ->    32 slices of 8 samples, workspace 1 MB: it stays in the cache
  *
- * Compiled models whose samples do not meet say so (tamis_port.sliced). A slice runs in a context of its own, laid
- * out in memory that the run provides for the first range and the host for others; so slices are also what threads
- * share, instead of the loops inside. Slices are short enough for the workspace to fit the second-level cache, but not
- * shorter than what lets weights be read less often than activations: the workspace of a slice is as large as the
- * weights. Answers are those of the whole batch, since no kernel's arithmetic depends on how many samples there are.
+ * Compiled models whose samples do not meet say so (tamis_port.sliced). A slice runs in a context of its own,
+ * laid out in memory that the run provides for the first range and the host for others; so slices are also
+ * what threads share, instead of the loops inside. Slices are short enough for the workspace to fit the
+ * second-level cache, but not shorter than what lets weights be read less often than activations: the
+ * workspace of a slice is as large as the weights. Answers are those of the whole batch, since no kernel's
+ * arithmetic depends on how many samples there are.
  */
 #include "runtime/kernel.h"
 #include "runtime/support.h"
@@ -38,7 +39,8 @@ int32_t tm_slices_prepare(tm_run *run, const tamis_artifact *artifact, int64_t *
     *out_length = 0;
     int32_t code = artifact->prepare(run);
     int64_t most = artifact->weights_bytes > SLICE_WORKSPACE ? artifact->weights_bytes : SLICE_WORKSPACE;
-    if (code != 0 || artifact->output_count == 0 || !artifact->outputs[0].sliced || run->workspace_bytes <= most)
+    if (code != 0 || artifact->output_count == 0 || !artifact->outputs[0].sliced ||
+        run->workspace_bytes <= most)
         return code;
     int64_t samples = count_samples(run, artifact);
     if (samples < 2)

@@ -46,8 +46,8 @@ BASE uint32_t tm_cpu_units(void) {
     if (all(more.a, 1u << 4))
         units |= 32;
     /* BF16, TILE, INT8; state of tile configuration and data */
-    if ((units & 4) != 0 && all(seven.d, 1u << 22 | 1u << 24 | 1u << 25) && (saved_state() & 0x60000) == 0x60000 &&
-        may_use_tiles())
+    if ((units & 4) != 0 && all(seven.d, 1u << 22 | 1u << 24 | 1u << 25) &&
+        (saved_state() & 0x60000) == 0x60000 && may_use_tiles())
         units |= 8;
     return units;
 }

@@ -210,9 +210,10 @@ static void compare_map(const tool_value *found, const tool_value *expected, con
     }
 }
 
-static void compare_value(const tool_value *found, const tool_value *expected, const tool_tolerance *tolerance,
-                          tool_difference *out) {
-    if (found->kind != expected->kind || (found->kind != TAMIS_KIND_TENSOR && found->item != expected->item)) {
+static void compare_value(const tool_value *found, const tool_value *expected,
+                          const tool_tolerance *tolerance, tool_difference *out) {
+    if (found->kind != expected->kind ||
+        (found->kind != TAMIS_KIND_TENSOR && found->item != expected->item)) {
         out->wrong++;
         note(out, "found a value of kind %d, expected %d", (int)found->kind, (int)expected->kind);
     } else if (expected->kind == TAMIS_KIND_TENSOR) {

@@ -64,10 +64,11 @@ tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count) {
             tm_dim_print(value->dims[d], &text);
             dims[d] = tm_text_get(&text);
         }
-        ports[i] = (tool_port){value->name,
-                               {.kind = value->kind, .item = value->item, .type = value->type, .key = value->key},
-                               value->rank,
-                               dims};
+        ports[i] =
+            (tool_port){value->name,
+                        {.kind = value->kind, .item = value->item, .type = value->type, .key = value->key},
+                        value->rank,
+                        dims};
     }
     return ports;
 }

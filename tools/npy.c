@@ -176,7 +176,8 @@ size_t tool_npy_header_bytes(const char *data, size_t bytes) {
 tm_code tool_npy_header(tool *tool, const char *file, const char *data, size_t bytes, tool_npy *out) {
     header h;
     TM_TRY(parse_header(tool, file, data, bytes, &h));
-    *out = (tool_npy){.type = own_type(&h), .rank = h.rank, .fortran = h.fortran && h.rank > 1, .item = h.bytes};
+    *out =
+        (tool_npy){.type = own_type(&h), .rank = h.rank, .fortran = h.fortran && h.rank > 1, .item = h.bytes};
     memcpy(out->dims, h.dims, sizeof h.dims);
     return TM_OK;
 }
@@ -203,7 +204,8 @@ tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char
     size_t item = (size_t)h.bytes * (h.kind == 'U' ? 4 : 1);
     if (!tm_mul_i64(count, (int64_t)item, &total) || (size_t)total > bytes - h.data_at)
         return damaged(tool, file, "data are cut short");
-    if (item == 0 && (size_t)count > bytes) /* strings of no characters: memory must stay near the file's size */
+    if (item == 0 &&
+        (size_t)count > bytes) /* strings of no characters: memory must stay near the file's size */
         return damaged(tool, file, "more elements than bytes");
     const char *elements = data + h.data_at;
     if (h.fortran && h.rank > 1)

@@ -161,8 +161,8 @@ static tm_code set_storage(tool *tool, tool_compile *compile, const char *value)
     compile->choose_storage = strcmp(value, "auto") == 0;
     if (compile->choose_storage)
         return TM_OK;
-    return tool_report(tool, TM_E_USAGE, NULL, NULL, "--storage is exact, float16, bfloat16 or auto, not '%s'",
-                       value);
+    return tool_report(tool, TM_E_USAGE, NULL, NULL,
+                       "--storage is exact, float16, bfloat16 or auto, not '%s'", value);
 }
 
 tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value) {

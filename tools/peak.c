@@ -20,18 +20,18 @@ typedef int64_t (*work)(int64_t count); /* returns the flops that it did */
 #define KEEP(value) __asm__ volatile("" : "+m"(value))
 #endif
 
-#define MULTIPLY_ADD(name, lanes)                                                                            \
-    static int64_t name(int64_t count) {                                                                     \
-        _Pragma("clang fp contract(fast)") typedef float vector __attribute__((vector_size(4 * (lanes))));    \
-        vector sum[CHAINS] = {{0}}, x = {0}, y = {0};                                                        \
-        KEEP(x);                                                                                             \
-        KEEP(y);                                                                                             \
-        for (int64_t i = 0; i < count; i++)                                                                  \
-            _Pragma("GCC unroll 12") for (int chain = 0; chain < CHAINS; chain++) sum[chain] =               \
-                sum[chain] * x + y;                                                                          \
-        for (int chain = 0; chain < CHAINS; chain++)                                                         \
-            KEEP(sum[chain]);                                                                                \
-        return count * 2 * (lanes) * CHAINS;                                                                 \
+#define MULTIPLY_ADD(name, lanes)                                                                          \
+    static int64_t name(int64_t count) {                                                                   \
+        _Pragma("clang fp contract(fast)") typedef float vector __attribute__((vector_size(4 * (lanes)))); \
+        vector sum[CHAINS] = {{0}}, x = {0}, y = {0};                                                      \
+        KEEP(x);                                                                                           \
+        KEEP(y);                                                                                           \
+        for (int64_t i = 0; i < count; i++)                                                                \
+            _Pragma("GCC unroll 12") for (int chain = 0; chain < CHAINS; chain++) sum[chain] =             \
+                sum[chain] * x + y;                                                                        \
+        for (int chain = 0; chain < CHAINS; chain++)                                                       \
+            KEEP(sum[chain]);                                                                              \
+        return count * 2 * (lanes) * CHAINS;                                                               \
     }
 
 MULTIPLY_ADD(baseline, 4)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * storage.c: --storage=auto and --palette: from words and files to what weights are kept as, and the figures back
- * to the user.
+ * storage.c: --storage=auto and --palette: from words and files to what weights are kept as, and the figures
+ * back to the user.
  */
 #include "tools/storage.h"
 
@@ -10,7 +10,8 @@
 
 tm_code tool_storage_check(tool *tool, const tool_compress *options, const tool_quantize *others) {
     const char *name = options->palette != NULL ? "--palette" : "--storage=auto";
-    if (others->form != NULL || options->prune != NULL || (options->palette != NULL && options->chooses_storage))
+    if (others->form != NULL || options->prune != NULL ||
+        (options->palette != NULL && options->chooses_storage))
         return tool_report(tool, TM_E_USAGE, NULL, "write the changed model as ONNX first, then give that",
                            "%s excludes --quantize, --prune and each other", name);
     if (options->palette == NULL && (others->calib == NULL || others->budget == NULL))
@@ -22,7 +23,8 @@ tm_code tool_storage_check(tool *tool, const tool_compress *options, const tool_
     return tool_measures_check(tool, others);
 }
 
-tm_code tool_choose_storage(tool *tool, const char *path, tool_compile *compile, const tool_quantize *others) {
+tm_code tool_choose_storage(tool *tool, const char *path, tool_compile *compile,
+                            const tool_quantize *others) {
     tm_quantize_options measures;
     tm_samples samples;
     tm_storage_report report;
@@ -33,16 +35,18 @@ tm_code tool_choose_storage(tool *tool, const char *path, tool_compile *compile,
     TM_TRY(tm_quantize_parse_budget(&tool->diagnostics, others->budget, &measures));
     TM_TRY(tool_measures_open(tool, path, compile, others, &samples));
     TM_TRY(tool_temporary_folder(tool, &folder));
-    TM_TRY(tm_storage_choose(&tool->arena, &tool->diagnostics, path, folder, tool_compile_get(compile), &measures,
-                             &samples, &steps, &count, &report));
+    TM_TRY(tm_storage_choose(&tool->arena, &tool->diagnostics, path, folder, tool_compile_get(compile),
+                             &measures, &samples, &steps, &count, &report));
     compile->options.storage_steps = steps;
     compile->options.storage_step_count = count;
     const tm_divergence *d = &report.whole;
-    fprintf(stderr,
-            "storage: %lld of %lld constants rounded to %.2f bits; coded %.0f -> %.0f bytes; %lld samples: KL %.3g, "
-            "flips %.2f %%, cosine %.6f; %lld trials, %.1f s\n",
-            (long long)report.rounded, (long long)report.places, report.bits, report.exact_bytes, report.bytes,
-            (long long)report.samples, d->kl, 100 * d->flips, d->cosine, (long long)report.trials, report.seconds);
+    fprintf(
+        stderr,
+        "storage: %lld of %lld constants rounded to %.2f bits; coded %.0f -> %.0f bytes; %lld samples: KL %.3g, "
+        "flips %.2f %%, cosine %.6f; %lld trials, %.1f s\n",
+        (long long)report.rounded, (long long)report.places, report.bits, report.exact_bytes, report.bytes,
+        (long long)report.samples, d->kl, 100 * d->flips, d->cosine, (long long)report.trials,
+        report.seconds);
     return TM_OK;
 }
 
@@ -62,12 +66,13 @@ tm_code tool_palette_model(tool *tool, const char *path, tool_compile *compile, 
     TM_TRY(tm_palette(&tool->arena, &tool->diagnostics, path, folder, tool_compile_get(compile), &words,
                       others->calib != NULL ? &samples : NULL, out_model, &report));
     const tm_divergence *d = &report.whole;
-    fprintf(stderr, "palettes: %lld of %lld layers; constants %lld -> %lld bytes; error of the weights %.3g\n",
+    fprintf(stderr,
+            "palettes: %lld of %lld layers; constants %lld -> %lld bytes; error of the weights %.3g\n",
             (long long)report.changed, (long long)report.layers, (long long)report.bytes_before,
             (long long)report.bytes, report.error);
     if (d->rows > 0)
-        fprintf(stderr, "against float, %lld samples: KL %.3g, flips %.2f %%, cosine %.6f\n", (long long)report.samples,
-                d->kl, d->flips * 100, d->cosine);
+        fprintf(stderr, "against float, %lld samples: KL %.3g, flips %.2f %%, cosine %.6f\n",
+                (long long)report.samples, d->kl, d->flips * 100, d->cosine);
     if (report.refused != NULL)
         fprintf(stderr, "refused, the model stays as it is: %s\n", report.refused);
     return TM_OK;

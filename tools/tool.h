@@ -88,7 +88,8 @@ void tool_arguments_init(tool_arguments *arguments, tool *tool, int argc, char *
 /* The id of the next option, 0 at the end, -1 after a fault that was filed. */
 int tool_arguments_next(tool_arguments *arguments);
 /* Is there exactly one argument that is no option? Else E_USAGE filed: "one model is needed, not 2". */
-TM_MUST_USE tm_code tool_arguments_single(const tool_arguments *arguments, const char *what, const char *hint);
+TM_MUST_USE tm_code tool_arguments_single(const tool_arguments *arguments, const char *what,
+                                          const char *hint);
 /* An integer within bounds, or E_USAGE filed. */
 TM_MUST_USE tm_code tool_parse_integer(tool *tool, const char *what, const char *text, int64_t low,
                                        int64_t high, int64_t *out);
@@ -160,7 +161,8 @@ TM_MUST_USE tm_code tool_list_folder(tool *tool, const char *path, const char **
  * UNDEFINED takes the file's own type. */
 TM_MUST_USE tm_code tool_npy_parse(tool *tool, const char *file, tamis_type type, const char *data,
                                    size_t bytes, const tm_constant **out);
-/* The header of an array, of which the first bytes are known: all of its bytes (0: no array), and what it says. */
+/* The header of an array, of which the first bytes are known: all of its bytes (0: no array), and what it
+ * says. */
 typedef struct tool_npy {
     tamis_type type; /* UNDEFINED: none of ONNX's */
     int rank;
@@ -169,7 +171,8 @@ typedef struct tool_npy {
     bool fortran; /* with rank > 1: the first axis runs fastest */
 } tool_npy;
 size_t tool_npy_header_bytes(const char *data, size_t bytes);
-TM_MUST_USE tm_code tool_npy_header(tool *tool, const char *file, const char *data, size_t bytes, tool_npy *out);
+TM_MUST_USE tm_code tool_npy_header(tool *tool, const char *file, const char *data, size_t bytes,
+                                    tool_npy *out);
 void tool_npy_print(tool *tool, const tm_constant *constant, tm_text *out);
 
 /* Entries are unpacked one by one, when they are wanted: a directory may name the same bytes many times. */
@@ -214,7 +217,8 @@ void tool_value_describe(const tool_value *value, tm_text *out);
 void tool_value_print(const tool_value *value, int64_t limit, tm_text *out);
 /* A tensor as a value. */
 tool_value tool_value_of(const tm_constant *constant);
-/* The same for a port of another kind: an optional or a sequence of it. False where a tensor is no such value. */
+/* The same for a port of another kind: an optional or a sequence of it. False where a tensor is no such
+ * value. */
 bool tool_value_fit(tool *tool, const tool_port *port, tool_value *value);
 /* Is the value of the port optional? Then *out_value is one without an element. */
 bool tool_value_absent(const tool_port *port, tool_value *out_value);
@@ -273,7 +277,8 @@ TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, cons
 /* Where --tune writes when no file is named. */
 const char *tool_tune_file(tool *tool, const char *model);
 /* Measures schedules on this machine and writes them; the exit code. */
-int tool_tune(tool *tool, const char *model, const char *file, tool_compile *compile, const tool_sizes *sizes);
+int tool_tune(tool *tool, const char *model, const char *file, tool_compile *compile,
+              const tool_sizes *sizes);
 
 /* ---- compare.c ---- */
 

@@ -20,7 +20,8 @@ const char *tool_tune_file(tool *tool, const char *model) {
     return tm_arena_format(&tool->arena, "%.*s.tune.json", (int)(size - suffix), model);
 }
 
-int tool_tune(tool *tool, const char *model, const char *file, tool_compile *compile, const tool_sizes *sizes) {
+int tool_tune(tool *tool, const char *model, const char *file, tool_compile *compile,
+              const tool_sizes *sizes) {
     static const tamis_tune_runtime runtime = TAMIS_TUNE_RUNTIME;
     tamis_tune_options options;
     tamis_result *result = NULL;

@@ -157,7 +157,8 @@ void tool_value_describe(const tool_value *value, tm_text *out) {
         return;
     }
     if (value->kind == TAMIS_KIND_MAP) {
-        tm_text_add(out, "map of %lld: %s to %s", value->count > 1 ? (long long)value->items[0].tensor->dims[0] : 0,
+        tm_text_add(out, "map of %lld: %s to %s",
+                    value->count > 1 ? (long long)value->items[0].tensor->dims[0] : 0,
                     tm_type_text(value->key), tm_type_text(value->type));
         return;
     }

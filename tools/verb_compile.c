@@ -72,7 +72,8 @@ typedef struct changes {
 } changes;
 
 static bool are_any(const changes *changes) {
-    return changes->quantize.form != NULL || changes->compress.prune != NULL || changes->compress.palette != NULL;
+    return changes->quantize.form != NULL || changes->compress.prune != NULL ||
+           changes->compress.palette != NULL;
 }
 
 static tm_code compile_changed(tool *tool, const char *path, const char *output, tool_compile *compile,

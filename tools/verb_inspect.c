@@ -2,9 +2,9 @@
  *
  * tamis inspect MODEL.onnx|OUT.so: what is in it. Of a model: inputs, outputs, nodes by op (those of
  * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header. With
- * --schedule how its loops are cut, and nothing else: those of an artifact stand in its manifest; with --compress
- * what is in the weights of a model, with --size what the bytes of an artifact are. The first two are
- * built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
+ * --schedule how its loops are cut, and nothing else: those of an artifact stand in its manifest; with
+ * --compress what is in the weights of a model, with --size what the bytes of an artifact are. The first two
+ * are built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
  */
 #include "tools/inspect.h"
 
@@ -176,7 +176,8 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     tm_text text;
     tm_text_init(&text, &tool->arena);
     TM_TRY(tm_passes_run(model, &options, &text));
-    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu, tm_graph_units(model->main), &target));
+    TM_TRY(tm_target_choose(&tool->diagnostics, given->target, given->cpu, tm_graph_units(model->main),
+                            &target));
     tm_text_init(&text, &tool->arena);
     tm_schedule_table table, *measured = NULL;
     tm_text warnings;

@@ -90,5 +90,6 @@ int tool_opt_main(tool *tool, int argc, char **argv) {
     const char *path = arguments.names.items[0];
     if (!full && !tool_ends_with(path, ".ir")) /* weights of real models are megabytes of hex */
         flags |= TM_PRINT_ELIDE;
-    return optimise(tool, path, &compile, &passes, output, flags, log_rewrites) == TM_OK ? 0 : tool_fail(tool);
+    return optimise(tool, path, &compile, &passes, output, flags, log_rewrites) == TM_OK ? 0
+                                                                                         : tool_fail(tool);
 }

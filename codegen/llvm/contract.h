@@ -4,8 +4,8 @@
  *
  *     y[.., m, n] = f(sum over k of A[.., m, k] * B[k, n], bias[n], residual[.., m, n], ...)
  *
- * A generator makes the sums of a tile, f32 or of bytes i32, in a buffer, row after row, and hands the buffer to
- * tm_contract_finish(), which emits everything elementwise behind the product for them and stores the
+ * A generator makes the sums of a tile, f32 or of bytes i32, in a buffer, row after row, and hands the buffer
+ * to tm_contract_finish(), which emits everything elementwise behind the product for them and stores the
  * outputs. Leading dims of A are one: m counts all its rows.
  *
  * A region may hold several products of one A, equal but for their other operands (the queries, keys and
@@ -61,13 +61,13 @@ void tm_contract_set_up(tm_region *r, tm_contract *c);
 void tm_contract_begin(tm_region *r, tm_contract *c);
 /* From here on the operands are those of product `which`. */
 void tm_contract_select(tm_region *r, tm_contract *c, LLVMValueRef which);
-/* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and c->column
- * under the mask of `r`; and the output's store. Operands are read once for many vectors when all are computed
- * before the first is stored. */
+/* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and
+ * c->column under the mask of `r`; and the output's store. Operands are read once for many vectors when all
+ * are computed before the first is stored. */
 LLVMValueRef tm_contract_compute(tm_region *r, tm_contract *c, LLVMValueRef sum, const tm_value *value);
 void tm_contract_store_result(tm_region *r, tm_contract *c, LLVMValueRef result);
-/* Brings the lines near that the epilogue of a tile will read and store: `rows` from `row` on, counted through
- * all matrices. Operands of a single row are near anyway. */
+/* Brings the lines near that the epilogue of a tile will read and store: `rows` from `row` on, counted
+ * through all matrices. Operands of a single row are near anyway. */
 void tm_contract_fetch(tm_region *r, const tm_contract *c, LLVMValueRef row, int rows, LLVMValueRef column,
                        int columns);
 /* Is the epilogue short enough to stand behind each vector of a tile? */

@@ -62,7 +62,8 @@ typedef struct tm_emit {
     bool forgives;              /* prepare(): dims of bodies may fail, so they serve nobody else */
     TM_VECTOR(tm_emit_cached_dim) dim_cache; /* by dim number */
     bool *stored;                            /* prepare(): symbols already bound, by number */
-    TM_VECTOR(int32_t) kept_dims; /* execute(): by dim number, 1 + the entry of run->dims where it stands; 0: none */
+    TM_VECTOR(int32_t)
+    kept_dims; /* execute(): by dim number, 1 + the entry of run->dims where it stands; 0: none */
     /* tables */
     tm_emit_index index;
     TM_VECTOR(const char *) node_names;
@@ -126,7 +127,8 @@ void tm_emit_mark_cold(const tm_emit *e, LLVMValueRef function);
 void tm_emit_index_create(tm_emit *e);
 /* Number of a node in the table of names; -1 for NULL. */
 int32_t tm_emit_node_number(tm_emit *e, const tm_node *node);
-/* Is it checked in prepare()? Not where a dim is late, nor in the body of an If, Loop or Scan, which may never run. */
+/* Is it checked in prepare()? Not where a dim is late, nor in the body of an If, Loop or Scan, which may
+ * never run. */
 bool tm_emit_constraint_is_early(const tm_emit *e, const tm_constraint *constraint);
 /* The other constraints, which are checked before a node (for a region: those of its body). */
 const tm_constraint *const *tm_emit_node_constraints(const tm_emit *e, const tm_node *node,
@@ -154,14 +156,14 @@ TM_MUST_USE tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash);
 /* Address of values[frame].data. */
 LLVMValueRef tm_emit_data_slot(tm_emit *e, int32_t frame);
 
-/* emit_profile.c: nothing unless the options ask for a profile. First the functions; then around each call of a kernel,
- * the end after the symbols that the node decides are bound. */
+/* emit_profile.c: nothing unless the options ask for a profile. First the functions; then around each call of
+ * a kernel, the end after the symbols that the node decides are bound. */
 void tm_emit_profile(tm_emit *e);
 LLVMValueRef tm_emit_step_begin(tm_emit *e, const tm_node *node, const char *function);
 void tm_emit_step_end(tm_emit *e, const tm_node *node, int32_t number, LLVMValueRef step);
 
-/* emit_lines.c: nothing without -g. Instructions that follow are those of the node; returns the line before, for
- * tm_emit_line_number, where 0 is no line. The end comes after all functions that are emitted here. */
+/* emit_lines.c: nothing without -g. Instructions that follow are those of the node; returns the line before,
+ * for tm_emit_line_number, where 0 is no line. The end comes after all functions that are emitted here. */
 void tm_emit_lines_begin(tm_emit *e);
 unsigned tm_emit_line(tm_emit *e, const tm_node *node);
 void tm_emit_line_number(tm_emit *e, unsigned line);

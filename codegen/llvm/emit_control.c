@@ -148,8 +148,8 @@ typedef struct scan_form {
 } scan_form;
 
 /* Of scan input or output k in this round. */
-static LLVMValueRef position(tm_emit *e, const tm_node *node, const char *directions, size_t k, LLVMValueRef now,
-                             LLVMValueRef length) {
+static LLVMValueRef position(tm_emit *e, const tm_node *node, const char *directions, size_t k,
+                             LLVMValueRef now, LLVMValueRef length) {
     if (!tm_scan_backwards(node, directions, (int)k))
         return now;
     LLVMValueRef last = LLVMBuildSub(e->builder, length, tm_emit_i64(e, 1), "");
@@ -161,13 +161,13 @@ static void emit_scan_round(tm_emit *e, tm_node *node, int32_t number, const sca
     for (size_t k = 0; k < f->inputs; k++) {
         const tm_value *source = node->inputs[f->states + k];
         const tm_value *slice = f->body->inputs.items[f->states + k];
-        call_checked(e, "tm_scan_slice",
-                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
-                                      tm_emit_i32(e, tm_plan_frame(e->plan, slice)),
-                                      tm_emit_i32(e, tm_plan_frame(e->plan, source)),
-                                      tm_emit_i32(e, tm_scan_axis(node, "scan_input_axes", (int)k, source->rank)),
-                                      position(e, node, "scan_input_directions", k, now, length)},
-                     6);
+        call_checked(
+            e, "tm_scan_slice",
+            (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_i32(e, tm_plan_frame(e->plan, slice)),
+                             tm_emit_i32(e, tm_plan_frame(e->plan, source)),
+                             tm_emit_i32(e, tm_scan_axis(node, "scan_input_axes", (int)k, source->rank)),
+                             position(e, node, "scan_input_directions", k, now, length)},
+            6);
     }
     for (size_t k = 0; k < f->body->inputs.count; k++)
         tm_emit_bind_symbols(e, f->body->inputs.items[k]);
@@ -182,14 +182,13 @@ static void emit_scan_results(tm_emit *e, tm_node *node, int32_t number, const s
         if (to == NULL)
             continue;
         const tm_value *from = f->body->outputs.items[f->states + k];
-        call_checked(e, "tm_scan_store",
-                     (LLVMValueRef[]){e->run, tm_emit_i32(e, number),
-                                      tm_emit_i32(e, tm_plan_frame(e->plan, to)),
-                                      tm_emit_i32(e, tm_plan_frame(e->plan, from)),
-                                      tm_emit_i32(e, tm_scan_axis(node, "scan_output_axes", (int)k, to->rank)),
-                                      position(e, node, "scan_output_directions", k, now, length), length,
-                                      first},
-                     8);
+        call_checked(
+            e, "tm_scan_store",
+            (LLVMValueRef[]){e->run, tm_emit_i32(e, number), tm_emit_i32(e, tm_plan_frame(e->plan, to)),
+                             tm_emit_i32(e, tm_plan_frame(e->plan, from)),
+                             tm_emit_i32(e, tm_scan_axis(node, "scan_output_axes", (int)k, to->rank)),
+                             position(e, node, "scan_output_directions", k, now, length), length, first},
+            8);
     }
     if (f->states > 0)
         carry(e, number, f->body, 0, 0, f->states);

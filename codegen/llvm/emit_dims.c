@@ -4,8 +4,8 @@
  *
  * prepare() binds the symbols of input dims, checks that equal names have equal values, and stores every dim
  * that depends on them only; then the offsets of the workspace slots. Arithmetic that overflows does
- * not branch: flags are collected and checked once (tm_check_dims). What can fail inside the body of an If, Loop
- * or Scan is no error yet, since the body may never run: it is forgiven here and checked at its node.
+ * not branch: flags are collected and checked once (tm_check_dims). What can fail inside the body of an If,
+ * Loop or Scan is no error yet, since the body may never run: it is forgiven here and checked at its node.
  */
 #include "codegen/llvm/emit.h"
 
@@ -146,7 +146,8 @@ static void store_body_dims(tm_emit *e, const tm_plan_value *value) {
 static void check_negative(tm_emit *e, int32_t node, int axis, LLVMValueRef size) {
     tm_emit_check_dims(e, node);
     tm_emit_check(e, tm_emit_call(e, "tm_check_dim", e->i32,
-                                  (LLVMValueRef[]){e->run, tm_emit_i32(e, node), tm_emit_i32(e, axis), size}, 4));
+                                  (LLVMValueRef[]){e->run, tm_emit_i32(e, node), tm_emit_i32(e, axis), size},
+                                  4));
 }
 
 /* Stores dims from..to of a value that `node` makes; constant ones stand in the template. */

@@ -30,7 +30,8 @@ static void late_dims(tm_emit *e, const tm_value *value, int32_t node, bool rese
         if (value->dims[i]->late)
             tm_emit_store_dims(e, entry, i, i + 1, node);
     tm_emit_check_dims(e, node);
-    for (int i = 0; i < value->rank && value->graph == e->model->main; i++) /* a body may run again, or not at all */
+    for (int i = 0; i < value->rank && value->graph == e->model->main;
+         i++) /* a body may run again, or not at all */
         if (value->dims[i]->late)
             tm_emit_keep_dim(e, value->dims[i], entry->dims_offset + i);
     if (!reserve || entry->storage != TM_STORAGE_BUFFER)

@@ -8,8 +8,9 @@
  * Emission says only which node comes next; every instruction then takes the builder's line. A location also
  * names the function that it lies in, but emission goes from one function to another and back. So the
  * functions get their records at the end, and each instruction there a location of its line in its own
- * function. Until then all locations lie in one function that stands for none. Code that is inlined later (the
- * vector math) has no lines and takes that of its call. Without -g nothing here leaves a trace in the module.
+ * function. Until then all locations lie in one function that stands for none. Code that is inlined later
+ * (the vector math) has no lines and takes that of its call. Without -g nothing here leaves a trace in the
+ * module.
  */
 #include "codegen/llvm/emit.h"
 #include "codegen/lines.h"

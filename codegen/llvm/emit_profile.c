@@ -25,7 +25,8 @@ static LLVMTypeRef step_type(tm_emit *e, unsigned parameters) {
 static LLVMValueRef emit_profiler(tm_emit *e) {
     LLVMValueRef global = LLVMAddGlobal(e->module, e->ptr, "tm_model_profiler");
     LLVMSetInitializer(global, LLVMConstNull(e->ptr));
-    LLVMSetLinkage(global, LLVMLinkOnceAnyLinkage); /* one variable, whatever objects the module is cut into */
+    LLVMSetLinkage(global,
+                   LLVMLinkOnceAnyLinkage); /* one variable, whatever objects the module is cut into */
     LLVMSetVisibility(global, LLVMHiddenVisibility);
     LLVMTypeRef type = LLVMFunctionType(e->void_type, &e->ptr, 1, 0);
     LLVMValueRef set = LLVMAddFunction(e->module, "tamis_set_profiler", type);

@@ -157,9 +157,11 @@ static const char *manifest(tm_emit *e) {
                 e->options->target.target->triple);
     for (int i = 0; i < e->options->target.level_count; i++)
         tm_text_add(&text, "%s\"%s\"", i > 0 ? ", " : "", e->options->target.levels[i].name);
-    tm_text_add(&text, "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"weights\": \"%s\", \"schedules\": ",
-                e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision,
-                e->plan->coded == NULL ? "mapped" : "coded");
+    tm_text_add(
+        &text,
+        "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"weights\": \"%s\", \"schedules\": ",
+        e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision,
+        e->plan->coded == NULL ? "mapped" : "coded");
     tm_schedule_list(e->model, &e->options->target, e->options->schedules, &text);
     tm_text_add(&text, "}");
     return tm_text_get(&text);

@@ -73,7 +73,8 @@ static void set_function_attributes(tm_emit *e) {
         LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
                                 LLVMCreateEnumAttribute(e->context, nounwind, 0));
         if (e->options->small)
-            LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, optsize, 0));
+            LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
+                                    LLVMCreateEnumAttribute(e->context, optsize, 0));
 #ifndef NDEBUG
         /* What is above is an error: note_frame() in objects.c. */
         LLVMAddTargetDependentFunctionAttr(f, "warn-stack-size", LARGEST_FRAME);

@@ -247,7 +247,8 @@ static int shared_level(const tm_emit *e, const tm_node *node, int i) {
     const tm_level *levels = e->options->target.levels;
     unsigned units = tm_region_units(node);
     int j = 0;
-    while (((levels[j].units ^ levels[i].units) & units) != 0 || levels[j].vector_bits != levels[i].vector_bits)
+    while (((levels[j].units ^ levels[i].units) & units) != 0 ||
+           levels[j].vector_bits != levels[i].vector_bits)
         j++;
     return j;
 }
@@ -296,7 +297,8 @@ static const char *region_name(tm_emit *e, const tm_node *node, size_t number) {
 
 /* ---- modules ---- */
 
-/* Instructions, before LLVM's passes, from which on a module is full. Fewer would not be worth its context. */
+/* Instructions, before LLVM's passes, from which on a module is full. Fewer would not be worth its context.
+ */
 #define MODULE_INSTRUCTIONS 4000
 
 typedef struct modules {

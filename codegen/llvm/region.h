@@ -135,7 +135,8 @@ void tm_store_vector(tm_region *r, tamis_type type, LLVMValueRef value, LLVMValu
                      LLVMValueRef index);
 /* Where the element stands in a tiled value of that type and many columns (ir/tiles.h), in elements; `lanes`
  * columns from a multiple of lanes on are neighbours. */
-LLVMValueRef tm_tiled_index(tm_region *r, tamis_type type, LLVMValueRef row, LLVMValueRef column, LLVMValueRef columns);
+LLVMValueRef tm_tiled_index(tm_region *r, tamis_type type, LLVMValueRef row, LLVMValueRef column,
+                            LLVMValueRef columns);
 /* One element, in all lanes. */
 LLVMValueRef tm_load_splat(tm_region *r, tamis_type type, LLVMValueRef data, LLVMValueRef index);
 /* Brings the line of the f32 at data[index] near the processor, some time before it is read. */

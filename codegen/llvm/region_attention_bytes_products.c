@@ -383,7 +383,8 @@ static void mix_tile(tm_region *r, const tm_attention_bytes *a, const columns *c
     tm_loop key = tm_loop_begin(r, tm_int(r, 0), a->dot != NULL ? tm_ceildiv(r, count, 4) : count, 1);
     add_keys(r, a, c, query, key.index, sums);
     tm_loop_end(r, &key);
-    /* The last query is repeated behind it: from the last row on, so that none is read when it was added to. */
+    /* The last query is repeated behind it: from the last row on, so that none is read when it was added to.
+     */
     for (int i = 0; i < a->rows; i++) {
         LLVMValueRef own = tm_add(r, query, tm_int(r, i));
         LLVMBasicBlockRef after = a->single ? NULL : tm_if_begin(r, tm_less(r, own, a->shared.lanes));

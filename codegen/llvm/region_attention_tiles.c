@@ -108,8 +108,9 @@ static void pack_queries(tm_region *r, const attention *a, LLVMValueRef query) {
     LLVMValueRef from = tm_attention_row(r, &a->shared, 0, tm_min(r, tm_add(r, query, row.index), last));
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->shared.size), r->lanes);
     LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, a->shared.data[0], tm_add(r, from, column.index));
-    tm_store_vector(r, TAMIS_TYPE_BFLOAT16, tm_to_bf16(r, x), a->q,
-                    tm_tiled_index(r, TAMIS_TYPE_BFLOAT16, row.index, column.index, tm_int(r, a->shared.size)));
+    tm_store_vector(
+        r, TAMIS_TYPE_BFLOAT16, tm_to_bf16(r, x), a->q,
+        tm_tiled_index(r, TAMIS_TYPE_BFLOAT16, row.index, column.index, tm_int(r, a->shared.size)));
     tm_loop_end(r, &column);
     tm_loop_end(r, &row);
 }
@@ -305,7 +306,8 @@ static void weigh(tm_region *r, const attention *a, LLVMValueRef first_row, LLVM
         LLVMValueRef p = tm_math(r, "exp", LLVMBuildFSub(b, x[v], tm_splat(r, shift), ""));
         total = v == 0 ? p : LLVMBuildFAdd(b, total, p, "");
         tm_store_vector(r, TAMIS_TYPE_BFLOAT16, tm_to_bf16(r, p), a->weights,
-                        tm_tiled_index(r, TAMIS_TYPE_BFLOAT16, row.index, tm_int(r, (int64_t)v * 16), tm_int(r, a->block)));
+                        tm_tiled_index(r, TAMIS_TYPE_BFLOAT16, row.index, tm_int(r, (int64_t)v * 16),
+                                       tm_int(r, a->block)));
     }
     LLVMValueRef sum = LLVMBuildFMul(b, get(r, a->sum, own), down, "");
     put(r, LLVMBuildFAdd(b, sum, tm_reduce_add(r, total), ""), a->sum, own);

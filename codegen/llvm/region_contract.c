@@ -26,7 +26,8 @@
 #include <string.h>
 
 #define WORK 400000 /* multiply-adds worth a task of their own */
-#define READ_ROWS 8 /* multiply-adds that take as long as reading the number of B they share, which few rows do */
+#define READ_ROWS \
+    8 /* multiply-adds that take as long as reading the number of B they share, which few rows do */
 #define LINE 16     /* floats of a cache line */
 #define LINES 3     /* fetched in a round */
 #define MOST_ROWS 16
@@ -237,8 +238,8 @@ static LLVMValueRef find_ahead(tm_region *r, const contract *c, LLVMValueRef row
     return pointer(r, c->b, tm_add(r, begin, tm_mul(r, depth, tm_int(r, c->shared.shape.panel))));
 }
 
-/* While the last block is multiplied, the lines of the result come. Stores to lines that are far would fill all
- * buffers between the caches, and the next tile would wait for its factors. */
+/* While the last block is multiplied, the lines of the result come. Stores to lines that are far would fill
+ * all buffers between the caches, and the next tile would wait for its factors. */
 static void fetch_result(tm_region *r, const contract *c, LLVMValueRef row, int rows) {
     if (!is_deep(c))
         return;
@@ -251,8 +252,8 @@ static void fetch_result(tm_region *r, const contract *c, LLVMValueRef row, int 
         tm_if_end(r, after);
 }
 
-/* Is the epilogue done where the sums are? Between blocks they leave the registers; and it stands there once for
- * each vector of a tile, so no more than one node, such as a bias, is worth it. */
+/* Is the epilogue done where the sums are? Between blocks they leave the registers; and it stands there once
+ * for each vector of a tile, so no more than one node, such as a bias, is worth it. */
 static bool is_light(const tm_region *r, const contract *c) {
     const tm_node *next = r->body->first->next;
     return c->schedule.depth == 0 && (next == NULL || next->next == NULL) && tm_contract_is_light(r);
@@ -301,8 +302,8 @@ static void emit_tile(tm_region *r, contract *c, LLVMValueRef row, int rows) {
     }
     for (int i = 0; i < rows; i++)
         t.a[i] = pointer(r, c->a, tm_add(r, tm_mul(r, tm_add(r, row, tm_int(r, i)), c->shared.k), c->k));
-    /* As many addresses as there are registers for. Computed one from the other, as LLVM would, they take turns
-     * of the units that multiply. */
+    /* As many addresses as there are registers for. Computed one from the other, as LLVM would, they take
+     * turns of the units that multiply. */
     for (int i = 0; i < rows && is_deep(c) && rows <= MOST_ADDRESSES; i++)
         t.a[i] = tm_opaque(r, t.a[i]);
     LLVMValueRef depth = tm_sub(r, c->k_end, c->k);

@@ -124,7 +124,8 @@ static void load_part(tm_region *r, const gather *g, LLVMValueRef index, LLVMVal
     after = tm_if_begin(r, LLVMBuildNot(B, inside, ""));
     LLVMSetAlignment(LLVMBuildStore(B, g->fill, g->buffer), 1);
     tm_loop byte = tm_loop_begin(r, low, high, 1);
-    LLVMValueRef one = LLVMBuildLoad2(B, r->e->i8, byte_address(r, g->from, tm_add(r, index, byte.index)), "");
+    LLVMValueRef one =
+        LLVMBuildLoad2(B, r->e->i8, byte_address(r, g->from, tm_add(r, index, byte.index)), "");
     LLVMBuildStore(B, one, byte_address(r, g->buffer, byte.index));
     tm_loop_end(r, &byte);
     LLVMBuildStore(B, load_bytes(r, g, g->buffer), slot);
@@ -133,8 +134,8 @@ static void load_part(tm_region *r, const gather *g, LLVMValueRef index, LLVMVal
 
 /* The run whose first tap is at `position` of the last axis, in the row of the image at `line` (an index of
  * pixels); without `seen` the row is outside. `run` is its number. */
-static void copy_run(tm_region *r, const gather *g, LLVMValueRef line, LLVMValueRef position, LLVMValueRef seen,
-                     LLVMValueRef run) {
+static void copy_run(tm_region *r, const gather *g, LLVMValueRef line, LLVMValueRef position,
+                     LLVMValueRef seen, LLVMValueRef run) {
     LLVMValueRef channels = tm_int(r, g->channels), none = tm_int(r, 0);
     LLVMValueRef index = tm_mul(r, tm_add(r, line, position), channels);
     LLVMValueRef lo = tm_max(r, tm_mul(r, tm_sub(r, none, position), channels), none);
@@ -167,7 +168,8 @@ static void copy_run(tm_region *r, const gather *g, LLVMValueRef line, LLVMValue
 }
 
 /* All runs of the window from `axis` on; `line`, `seen` and `run` are of the axes before. */
-static void walk(tm_region *r, const gather *g, int axis, LLVMValueRef line, LLVMValueRef seen, LLVMValueRef run) {
+static void walk(tm_region *r, const gather *g, int axis, LLVMValueRef line, LLVMValueRef seen,
+                 LLVMValueRef run) {
     bool last = axis == g->axes - 1;
     line = tm_mul(r, line, g->in[axis]);
     if (last && g->dilation[axis] == 1) {

@@ -373,7 +373,8 @@ static void largest_row(tm_region *r, row *w) {
     for (int i = 0; i < r->node->output_count; i++) {
         if (!is_number(r, w, i))
             continue;
-        LLVMValueRef vector = tm_region_value(r, r->body->outputs.items[i]), at = w->base[r->node->input_count + i];
+        LLVMValueRef vector = tm_region_value(r, r->body->outputs.items[i]),
+                     at = w->base[r->node->input_count + i];
         LLVMValueRef to = LLVMBuildGEP2(b, r->e->f32, w->data[r->node->input_count + i], &at, 1, "");
         LLVMBuildStore(b, LLVMBuildExtractElement(b, vector, tm_int(r, 0), ""), to);
     }

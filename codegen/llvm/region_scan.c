@@ -9,10 +9,10 @@
  *         h = h0[b, d, 0..15]
  *         for t:  h = a[t, b, d] * h + u[t, b, d];  y[t, b, d] = sum(h * c[t, b])
  *
- * The space and which of its axes a value walks along come from passes/scan_space.c. When a step reduces rows, a
- * unit is a row, which is short and of known length; else a row is cut in chunks that are units of their own. A
- * sum adds the vectors of a row one after the other and then the lanes in a tree, so its order depends on
- * length and level alone.
+ * The space and which of its axes a value walks along come from passes/scan_space.c. When a step reduces
+ * rows, a unit is a row, which is short and of known length; else a row is cut in chunks that are units of
+ * their own. A sum adds the vectors of a row one after the other and then the lanes in a tree, so its order
+ * depends on length and level alone.
  */
 #include "codegen/llvm/region.h"
 #include "passes/scan_space.h"
@@ -54,7 +54,8 @@ static void find_space(tm_region *r, scan_loop *s) {
         if (tm_dim_is_constant(space->dims[a]))
             s->size[a] = tm_int(r, space->dims[a]->constant);
     }
-    for (int i = 0; i < space->states; i++) { /* a state has each axis of the space, but perhaps the last one */
+    for (int i = 0; i < space->states;
+         i++) { /* a state has each axis of the space, but perhaps the last one */
         const tm_value *state = space->step->inputs.items[i];
         for (int d = 0; d < state->rank; d++) {
             int axis = space->axes[state->id][d];
@@ -99,7 +100,8 @@ static void describe_all(tm_region *r, scan_loop *s) {
     int inputs = r->node->input_count;
     s->operands = TM_NEW_ARRAY(r->e->arena, operand, inputs + r->node->output_count);
     for (int i = 0; i < inputs; i++) { /* the Scan's, then what the step reads from outside */
-        const tm_value *slice = i < space->scan->input_count ? space->step->inputs.items[i] : body->inputs.items[i];
+        const tm_value *slice =
+            i < space->scan->input_count ? space->step->inputs.items[i] : body->inputs.items[i];
         int k = i - space->states;
         bool scanned = k >= 0 && i < space->scan->input_count;
         describe(r, &s->operands[i], i, slice, space->axes[slice->id],
@@ -140,7 +142,8 @@ static void locate(tm_region *r, scan_loop *s, LLVMValueRef unit) {
                 op->base = tm_add(r, op->base, tm_mul(r, index[op->axes[i]], op->stride[i]));
     }
     for (int v = 0; v < s->vectors; v++)
-        s->masks[v] = tm_tail_mask(r, tm_sub(r, s->length, tm_add(r, column, tm_int(r, (int64_t)v * r->lanes))));
+        s->masks[v] =
+            tm_tail_mask(r, tm_sub(r, s->length, tm_add(r, column, tm_int(r, (int64_t)v * r->lanes))));
 }
 
 static LLVMValueRef place(tm_region *r, scan_loop *s, const operand *o) {
@@ -290,8 +293,9 @@ static void store_outputs(tm_region *r, scan_loop *s, int from, int to, LLVMValu
             select_vector(r, s, v);
             const tm_value *value = s->space.step->outputs.items[i];
             LLVMTypeRef type = tm_vector_type(r, value->type);
-            LLVMValueRef x = states == NULL ? tm_region_value(r, value)
-                                            : LLVMBuildLoad2(r->e->builder, type, states[v * s->space.states + i], "");
+            LLVMValueRef x = states == NULL
+                                 ? tm_region_value(r, value)
+                                 : LLVMBuildLoad2(r->e->builder, type, states[v * s->space.states + i], "");
             store_operand(r, s, &s->operands[number], x);
         }
         number++;

@@ -38,8 +38,9 @@ LLVMValueRef tm_tiles_address(tm_region *r, LLVMValueRef base, LLVMValueRef byte
 /* Where 16 rows of A start. */
 LLVMValueRef tm_tiles_band(tm_region *r, const tm_tiles *t, LLVMValueRef row);
 
-/* Adds the products of the bytes of `left`, unsigned, and `right`, signed, to the sums, all vectors of i32: one
- * instruction. NULL: the level has none. *out_signed: `left` are signed bytes, 128 less than those meant. */
+/* Adds the products of the bytes of `left`, unsigned, and `right`, signed, to the sums, all vectors of i32:
+ * one instruction. NULL: the level has none. *out_signed: `left` are signed bytes, 128 less than those meant.
+ */
 typedef LLVMValueRef (*tm_byte_dot)(tm_region *r, LLVMValueRef sums, LLVMValueRef left, LLVMValueRef right);
 tm_byte_dot tm_byte_dot_of(const tm_region *r, bool *out_signed);
 

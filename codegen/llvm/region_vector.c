@@ -55,8 +55,8 @@ LLVMValueRef tm_intrinsic(tm_region *r, const char *name, LLVMTypeRef type, LLVM
 LLVMValueRef tm_plain_intrinsic(tm_region *r, const char *name, LLVMValueRef *arguments, unsigned count) {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(r->e->module, id, NULL, 0);
-    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, NULL, 0), function, arguments,
-                          count, "");
+    return LLVMBuildCall2(r->e->builder, LLVMIntrinsicGetType(r->e->context, id, NULL, 0), function,
+                          arguments, count, "");
 }
 
 LLVMValueRef tm_tail_mask(tm_region *r, LLVMValueRef count) {
@@ -162,7 +162,8 @@ LLVMValueRef tm_fma(tm_region *r, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c
 LLVMValueRef tm_from_bf16(tm_region *r, LLVMValueRef x) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef bits = LLVMVectorType(r->e->i32, (unsigned)r->lanes);
-    LLVMValueRef high = LLVMBuildShl(b, LLVMBuildZExt(b, x, bits, ""), tm_splat(r, tm_emit_i32(r->e, 16)), "");
+    LLVMValueRef high =
+        LLVMBuildShl(b, LLVMBuildZExt(b, x, bits, ""), tm_splat(r, tm_emit_i32(r->e, 16)), "");
     return LLVMBuildBitCast(b, high, tm_vector_type(r, TAMIS_TYPE_FLOAT), "");
 }
 
@@ -171,8 +172,8 @@ LLVMValueRef tm_to_bf16(tm_region *r, LLVMValueRef x) {
     LLVMBuilderRef b = r->e->builder;
     LLVMTypeRef halves = tm_vector_type(r, TAMIS_TYPE_BFLOAT16);
     if ((r->level->units & TM_UNIT_DOT) != 0 && r->lanes == 16)
-        return LLVMBuildBitCast(b, tm_plain_intrinsic(r, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1), halves,
-                                "");
+        return LLVMBuildBitCast(b, tm_plain_intrinsic(r, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1),
+                                halves, "");
     LLVMTypeRef words = LLVMVectorType(r->e->i32, (unsigned)r->lanes);
     LLVMValueRef sixteen = tm_splat(r, tm_emit_i32(r->e, 16)), bits = LLVMBuildBitCast(b, x, words, "");
     LLVMValueRef high = LLVMBuildLShr(b, bits, sixteen, "");

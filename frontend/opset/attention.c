@@ -62,8 +62,9 @@ static tm_value *window(tm_draft *draft, const masks *m) {
     if (m->left >= 0)
         inside = tm_write_binary(draft, TM_OP_GreaterOrEqual, m->columns, shifted(draft, m->rows, -m->left));
     if (m->right >= 0)
-        inside = both(draft, inside,
-                      tm_write_binary(draft, TM_OP_LessOrEqual, m->columns, shifted(draft, m->rows, m->right)));
+        inside =
+            both(draft, inside,
+                 tm_write_binary(draft, TM_OP_LessOrEqual, m->columns, shifted(draft, m->rows, m->right)));
     return inside;
 }
 
@@ -81,7 +82,8 @@ static tm_value *rows_that_see(tm_draft *draft, const masks *m, tm_value *mask) 
                        tm_write_binary(draft, TM_OP_Less, m->columns, of_samples(draft, m->lengths)));
     tm_value *last = tm_draft_constant_ints(draft, (int64_t[]){-1}, 1);
     tm_value *seen = tm_write_binary(draft, TM_OP_ReduceMax, visible, last);
-    return tm_write_binary(draft, TM_OP_Expand, seen, tm_draft_constant_ints(draft, (int64_t[]){1, 1, 1, 1}, 4));
+    return tm_write_binary(draft, TM_OP_Expand, seen,
+                           tm_draft_constant_ints(draft, (int64_t[]){1, 1, 1, 1}, 4));
 }
 
 /* Y [batch, heads, queries, size], or packed in 3 dims, with 0 where a row saw nothing. */
@@ -146,7 +148,8 @@ tm_code tm_opset_attention(tm_draft *draft) {
     const tamis_type type = m.mask != NULL ? tm_draft_type(draft, m.mask) : TAMIS_TYPE_BOOL;
     int rank;
     if (type == TAMIS_TYPE_UNDEFINED && has_window)
-        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM, "a window beside a mask whose type is not declared");
+        return tm_draft_fail(draft, TM_E_UNSUPPORTED_FORM,
+                             "a window beside a mask whose type is not declared");
     if (m.query == NULL || m.key == NULL || tm_draft_input(draft, 2) == NULL ||
         (m.mask == NULL && m.lengths == NULL && !has_window) || type == TAMIS_TYPE_UNDEFINED ||
         !tm_draft_known_rank(draft, m.query, &rank) ||

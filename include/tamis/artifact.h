@@ -64,7 +64,8 @@ typedef struct tamis_string {
 } tamis_string;
 
 /* One value. Dense, row-major, contiguous. Sub-byte elements are packed, low bits first.
- * For sequences, optionals and maps `data` is a tm_sequence (see runtime/sequence.h); NULL = empty. What they hold:
+ * For sequences, optionals and maps `data` is a tm_sequence (see runtime/sequence.h); NULL = empty. What they
+ * hold:
  *
  *     value                        kind      item      key     type
  *     tensor(float)                TENSOR    NONE      0       FLOAT
@@ -110,10 +111,10 @@ typedef struct tamis_host {
      * multiples of `grain`. */
     int32_t (*parallel_for)(void *user, int64_t count, int64_t grain,
                             int32_t (*body)(void *arg, int64_t begin, int64_t end), void *arg);
-    /* NULL: the host decodes no images. Decodes the bytes of an image file: calls give(context, height, width)
-     * once for memory of height*width pixels, and fills it row by row. Returns 0; TM_RUN_VALUE when the bytes
-     * are not an image, or damaged; TM_RUN_IMAGE when its format has no decoder here; TM_RUN_MEMORY when
-     * memory ran out, or give() returned NULL. */
+    /* NULL: the host decodes no images. Decodes the bytes of an image file: calls give(context, height,
+     * width) once for memory of height*width pixels, and fills it row by row. Returns 0; TM_RUN_VALUE when
+     * the bytes are not an image, or damaged; TM_RUN_IMAGE when its format has no decoder here; TM_RUN_MEMORY
+     * when memory ran out, or give() returned NULL. */
     int32_t (*decode_image)(void *user, const void *file, int64_t bytes, tamis_pixels pixels,
                             void *(*give)(void *context, int64_t height, int64_t width), void *context);
 } tamis_host;
@@ -190,7 +191,8 @@ typedef struct tamis_port {
     uint8_t late; /* output whose dims are known only after execute(); its data belong to the run */
     uint8_t item; /* as in tamis_tensor */
     uint8_t key;
-    uint8_t sliced; /* dim 0 counts samples, which may be computed slice by slice: all outputs have it, or none */
+    uint8_t
+        sliced; /* dim 0 counts samples, which may be computed slice by slice: all outputs have it, or none */
     uint8_t reserved[2];
     const int64_t *dims;          /* a constant, or -1 */
     const char *const *dim_texts; /* the expressions: "batch", "2*seq+1", "100"; "?" where items may differ */
@@ -254,8 +256,9 @@ typedef struct tamis_artifact {
     int32_t (*cpu_level)(void); /* best level this CPU has, or -1 */
     int32_t (*prepare)(tm_run *run); /* input entries of the frame have dims; computes the rest */
     int32_t (*execute)(tm_run *run);
-    /* NULL: the weights stand as a run reads them. Else they are coded (stored.h), and this writes what a run reads,
-     * weights_bytes, to memory aligned to TAMIS_ALIGNMENT, once for all runs. Returns 0 or TM_RUN_DAMAGED. */
+    /* NULL: the weights stand as a run reads them. Else they are coded (stored.h), and this writes what a run
+     * reads, weights_bytes, to memory aligned to TAMIS_ALIGNMENT, once for all runs. Returns 0 or
+     * TM_RUN_DAMAGED. */
     int32_t (*unpack)(const struct tamis_artifact *artifact, void *memory);
 } tamis_artifact;
 

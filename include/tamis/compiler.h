@@ -31,7 +31,8 @@ typedef enum tamis_emit {
     TAMIS_EMIT_ASM,  /* assembly text of the module */
     TAMIS_EMIT_LLVM, /* LLVM IR text of the module */
     TAMIS_EMIT_IR,   /* tamis IR text after the passes */
-    TAMIS_EMIT_ONNX  /* the model as ONNX: at level 0 as it was imported, above after the passes that keep its operators standard */
+    TAMIS_EMIT_ONNX  /* the model as ONNX: at level 0 as it was imported, above after the passes that keep its
+                        operators standard */
 } tamis_emit;
 
 /* What products of float32 round their factors to; sums stay float32. docs/precision.md has the bounds. */
@@ -56,7 +57,8 @@ typedef struct tamis_dim_fact {
 typedef struct tamis_compile_options {
     tamis_emit emit;
     int level;          /* -O0..-O3; 2 */
-    bool small;         /* -Os: code for size: the lowest level alone if `cpu` is NULL, nothing in the file that loading does not need */
+    bool small; /* -Os: code for size: the lowest level alone if `cpu` is NULL, nothing in the file that
+                   loading does not need */
     const char *target; /* NULL: this machine; "x86_64-linux-gnu", "aarch64-linux-gnu", "riscv64-linux-gnu" */
     const char *cpu;    /* comma-separated levels, lowest first; NULL: the target's default list */
     const char *name;   /* of the entry function and symbols; NULL: from the output file's name */
@@ -66,7 +68,8 @@ typedef struct tamis_compile_options {
     tamis_precision precision; /* --precision */
     bool coded_weights; /* --weights=coded: small in the artifact, decoded when it is loaded */
     tamis_storage storage; /* --storage; other than exact the weights are coded */
-    const float *storage_steps; /* or, for each constant in the artifact's order, what it is rounded to multiples of; 0: exact */
+    const float *storage_steps; /* or, for each constant in the artifact's order, what it is rounded to
+                                   multiples of; 0: exact */
     size_t storage_step_count;
     bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
@@ -79,7 +82,8 @@ typedef struct tamis_compile_options {
     const char *external_folder;
     const char *allow_links_in;
     /* import limits; 0: default */
-    int64_t limit_depth, limit_nodes, limit_initializers, limit_file_bytes, limit_tensor_bytes, limit_memory_bytes, limit_name_bytes;
+    int64_t limit_depth, limit_nodes, limit_initializers, limit_file_bytes, limit_tensor_bytes,
+        limit_memory_bytes, limit_name_bytes;
 } tamis_compile_options;
 
 void tamis_compile_options_init(tamis_compile_options *options);
@@ -89,12 +93,16 @@ typedef struct tamis_result tamis_result;
 
 /* Returns 0 or the error number (see `tamis explain`). *out_result is set in both cases (NULL only
  * when memory for it is lacking) and owned by the caller. `output` is written whole or not at all. */
-int tamis_compile_file(const char *model, const char *output, const tamis_compile_options *options, tamis_result **out_result);
-int tamis_compile_memory(const void *model, size_t bytes, const char *output, const tamis_compile_options *options, tamis_result **out_result);
+int tamis_compile_file(const char *model, const char *output, const tamis_compile_options *options,
+                       tamis_result **out_result);
+int tamis_compile_memory(const void *model, size_t bytes, const char *output,
+                         const tamis_compile_options *options, tamis_result **out_result);
 void tamis_result_destroy(tamis_result *result);
-const char *tamis_result_text(const tamis_result *result); /* all diagnostics, one after the other; "" if none */
+const char *tamis_result_text(
+    const tamis_result *result); /* all diagnostics, one after the other; "" if none */
 const char *tamis_result_log(const tamis_result *result);  /* what print_after asked for */
-const char *tamis_result_warnings(const tamis_result *result); /* lines about what was passed over; "" if none */
+const char *tamis_result_warnings(
+    const tamis_result *result);                           /* lines about what was passed over; "" if none */
 const char *tamis_result_json(const tamis_result *result); /* diagnostics as JSON */
 int tamis_result_exit_code(const tamis_result *result);    /* process exit code of the outcome */
 

@@ -52,15 +52,17 @@ const tamis_artifact *tamis_model_artifact(const tamis_model *model); /* ports, 
 int tamis_model_find_input(const tamis_model *model, const char *name);  /* -1: none */
 int tamis_model_find_output(const tamis_model *model, const char *name);
 
-int tamis_session_create(tamis_model *model, const tamis_session_options *options, tamis_session **out_session, tamis_error *out_error);
+int tamis_session_create(tamis_model *model, const tamis_session_options *options,
+                         tamis_session **out_session, tamis_error *out_error);
 void tamis_session_destroy(tamis_session *session);
 
 /* Binds an input: data are borrowed until the run is over, dims are copied. */
-int tamis_session_set_input(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims, const void *data, tamis_error *out_error);
-/* Binds an input of any kind. A tensor is given as it is (kind NONE counts as TENSOR). A sequence, optional or map is
- * a list: `data` are the tamis_tensor records of its items, `rank` is 1 and `dims[0]` their number. An optional has 0
- * or 1 item; a map has two, the tensor of its keys [n] and that of its values [n] (or [n, ...]). Lists nest as
- * the input's kind and item say; type, item and key of a list's record are not read.
+int tamis_session_set_input(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims,
+                            const void *data, tamis_error *out_error);
+/* Binds an input of any kind. A tensor is given as it is (kind NONE counts as TENSOR). A sequence, optional
+ * or map is a list: `data` are the tamis_tensor records of its items, `rank` is 1 and `dims[0]` their number.
+ * An optional has 0 or 1 item; a map has two, the tensor of its keys [n] and that of its values [n] (or [n,
+ * ...]). Lists nest as the input's kind and item say; type, item and key of a list's record are not read.
  *
  *     tamis_tensor map[2] = {{.data = keys, .dims = (int64_t[]){3}, .rank = 1, .type = TAMIS_TYPE_STRING},
  *                            {.data = values, .dims = (int64_t[]){3}, .rank = 1, .type = TAMIS_TYPE_FLOAT}};
@@ -68,24 +70,31 @@ int tamis_session_set_input(tamis_session *session, int input, tamis_type type, 
  *     tamis_session_set_input_value(session, 0, &value, &error);
  *
  * Elements are borrowed until the run is over, records and dims are copied. */
-int tamis_session_set_input_value(tamis_session *session, int input, const tamis_tensor *value, tamis_error *out_error);
+int tamis_session_set_input_value(tamis_session *session, int input, const tamis_tensor *value,
+                                  tamis_error *out_error);
 /* The same for a sequence of tensors (count of them), or an optional tensor (count 0 or 1). */
-int tamis_session_set_input_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, tamis_error *out_error);
+int tamis_session_set_input_sequence(tamis_session *session, int input, const tamis_tensor *items,
+                                     int64_t count, tamis_error *out_error);
 /* The same for an optional that holds a sequence. */
-int tamis_session_set_input_optional_sequence(tamis_session *session, int input, const tamis_tensor *items, int64_t count, tamis_error *out_error);
-/* After the inputs are bound: computes all dims; then output dims (unless late) and the workspace size are known. */
+int tamis_session_set_input_optional_sequence(tamis_session *session, int input, const tamis_tensor *items,
+                                              int64_t count, tamis_error *out_error);
+/* After the inputs are bound: computes all dims; then output dims (unless late) and the workspace size are
+ * known. */
 int tamis_session_prepare(tamis_session *session, tamis_error *out_error);
 int64_t tamis_session_workspace_bytes(const tamis_session *session); /* after prepare */
 /* Optional: the caller's workspace (aligned to TAMIS_ALIGNMENT), output memory. Borrowed. */
 int tamis_session_set_workspace(tamis_session *session, void *memory, int64_t bytes, tamis_error *out_error);
-int tamis_session_set_output(tamis_session *session, int output, void *data, int64_t bytes, tamis_error *out_error);
+int tamis_session_set_output(tamis_session *session, int output, void *data, int64_t bytes,
+                             tamis_error *out_error);
 /* Runs (prepares first when needed). */
 int tamis_session_run(tamis_session *session, tamis_error *out_error);
 /* The output: valid until the next run or the session's end. Sequences: see tamis_session_output_sequence. */
 const tamis_tensor *tamis_session_output(const tamis_session *session, int output);
-const tamis_tensor *tamis_session_output_sequence(const tamis_session *session, int output, int64_t *out_count);
-/* The items of a sequence; the element of an optional (count 0 or 1), which may be a sequence; the two tensors of a map,
- * keys [n] and values [n] in the same order. NULL: none, as in a map without entries. Valid as long as the value. */
+const tamis_tensor *tamis_session_output_sequence(const tamis_session *session, int output,
+                                                  int64_t *out_count);
+/* The items of a sequence; the element of an optional (count 0 or 1), which may be a sequence; the two
+ * tensors of a map, keys [n] and values [n] in the same order. NULL: none, as in a map without entries. Valid
+ * as long as the value. */
 const tamis_tensor *tamis_tensor_items(const tamis_tensor *value, int64_t *out_count);
 
 #ifdef __cplusplus

@@ -11,9 +11,9 @@
  *     options.schedules = "model.tune.json";
  *     tamis_compile_file("model.onnx", "model.so", &options, &result);
  *
- * The compiler library does not contain the runtime, so a program that tunes is linked with both and lends the
- * one to the other. No schedule changes an answer. A file that was measured once makes compilations that are
- * reproducible to the byte; two measurements may differ.
+ * The compiler library does not contain the runtime, so a program that tunes is linked with both and lends
+ * the one to the other. No schedule changes an answer. A file that was measured once makes compilations that
+ * are reproducible to the byte; two measurements may differ.
  */
 #ifndef TAMIS_TUNE_H
 #define TAMIS_TUNE_H
@@ -32,9 +32,11 @@ typedef struct tamis_tune_runtime {
     const tamis_artifact *(*model_artifact)(const tamis_model *model);
     int (*set_profiler)(tamis_model *model, const tamis_profiler *profiler, tamis_error *out_error);
     void (*session_options_init)(tamis_session_options *options);
-    int (*session_create)(tamis_model *model, const tamis_session_options *options, tamis_session **out_session, tamis_error *out_error);
+    int (*session_create)(tamis_model *model, const tamis_session_options *options,
+                          tamis_session **out_session, tamis_error *out_error);
     void (*session_destroy)(tamis_session *session);
-    int (*set_input)(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims, const void *data, tamis_error *out_error);
+    int (*set_input)(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims,
+                     const void *data, tamis_error *out_error);
     int (*run)(tamis_session *session, tamis_error *out_error);
     const tamis_tensor *(*output)(const tamis_session *session, int output);
 } tamis_tune_runtime;
@@ -56,10 +58,13 @@ typedef struct tamis_tune_options {
 
 void tamis_tune_options_init(tamis_tune_options *options);
 
-/* Like tamis_compile_file: 0 or an error number, a result, and `file` whole or not at all. Of the levels that the options
- * ask for, those are measured that this machine has; the result's warnings name the others. Inputs are random tensors. */
-int tamis_tune_file(const char *model, const char *file, const tamis_compile_options *options, const tamis_tune_options *tune, tamis_result **out_result);
-int tamis_tune_memory(const void *model, size_t bytes, const char *file, const tamis_compile_options *options, const tamis_tune_options *tune, tamis_result **out_result);
+/* Like tamis_compile_file: 0 or an error number, a result, and `file` whole or not at all. Of the levels that
+ * the options ask for, those are measured that this machine has; the result's warnings name the others.
+ * Inputs are random tensors. */
+int tamis_tune_file(const char *model, const char *file, const tamis_compile_options *options,
+                    const tamis_tune_options *tune, tamis_result **out_result);
+int tamis_tune_memory(const void *model, size_t bytes, const char *file, const tamis_compile_options *options,
+                      const tamis_tune_options *tune, tamis_result **out_result);
 
 #ifdef __cplusplus
 }

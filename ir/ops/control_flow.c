@@ -162,9 +162,10 @@ static tm_code settle_rank(tm_infer_context *context, tm_node *node, int output,
     if (*out_only != NULL)
         return TM_OK;
     if (!tm_pads_to(a, b) && !tm_pads_to(b, a))
-        return tm_infer_fail(node, TM_E_UNKNOWN_RANK,
-                             "the branches give output %d, '%s', %d and %d dims, and its rank is not declared",
-                             output, value->name, a->rank, b->rank);
+        return tm_infer_fail(
+            node, TM_E_UNKNOWN_RANK,
+            "the branches give output %d, '%s', %d and %d dims, and its rank is not declared", output,
+            value->name, a->rank, b->rank);
     value->open_rank = true;
     return a->rank < b->rank ? tm_pad_output(context, both->then_graph, output, b->rank)
                              : tm_pad_output(context, both->else_graph, output, a->rank);
@@ -267,8 +268,8 @@ static bool free_dim(tm_infer_context *context, tm_value *input, int axis) {
     return news;
 }
 
-/* Makes carried inputs more general where the body gave something else back. Sequences and optionals may lose their
- * rank, once: `mixed` tells which did. */
+/* Makes carried inputs more general where the body gave something else back. Sequences and optionals may lose
+ * their rank, once: `mixed` tells which did. */
 static bool generalise(tm_infer_context *context, const tm_carried *carried, bool *mixed) {
     bool changed = false;
     for (int k = 0; k < carried->count; k++) {
@@ -301,7 +302,8 @@ static void unwrap_output(tm_node *node, int k) {
         return;
     tm_value *optional = tm_value_create(node->graph, NULL);
     tm_node_set_output(node, k, optional);
-    tm_node *get = tm_node_create(node->graph, node->next, TM_OP_OptionalGetElement, node->name, 1, &optional);
+    tm_node *get =
+        tm_node_create(node->graph, node->next, TM_OP_OptionalGetElement, node->name, 1, &optional);
     get->file_index = node->file_index;
     get->file_path = node->file_path;
     tm_node_set_output(get, 0, element);
@@ -346,8 +348,8 @@ static tm_code check_carried(tm_node *node, const tm_carried *carried) {
     return TM_OK;
 }
 
-/* Carried inputs start as the initial values are. Where these hold nothing yet, the file may still say what rank the
- * body works with. */
+/* Carried inputs start as the initial values are. Where these hold nothing yet, the file may still say what
+ * rank the body works with. */
 static void start_carried(tm_infer_context *context, tm_value *input, const tm_value *initial) {
     int declared = input->declared_rank;
     tm_dim dims[TAMIS_MAX_RANK];

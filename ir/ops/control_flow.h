@@ -11,13 +11,15 @@
 tm_dim tm_dim_export(tm_infer_context *context, tm_dim dim, const tm_graph *body, tm_value *value, int axis);
 /* Makes `to` what `from` is, dims included; no elements. */
 void tm_value_set_like(tm_value *to, const tm_value *from);
-/* May dims of this kind stand in a tensor? Not a FREE symbol of a sequence ("varies"), nor what is made of one. */
+/* May dims of this kind stand in a tensor? Not a FREE symbol of a sequence ("varies"), nor what is made of
+ * one. */
 bool tm_dim_varies(tm_infer_context *context, tm_dim dim);
 /* Output 0 of the node = an item of input `from`, a sequence or optional; varying dims become FREE. */
 TM_MUST_USE tm_code tm_infer_item(tm_infer_context *context, tm_node *node, const tm_value *from);
 
 /* ---- open_rank.c ---- */
-/* The truth of a condition that is computed from constants, which becomes its known element; NULL: it is not. */
+/* The truth of a condition that is computed from constants, which becomes its known element; NULL: it is not.
+ */
 tm_dim tm_fold_condition(tm_infer_context *context, tm_value *condition);
 /* Is `high` as `low` with dims of 1 before it? */
 bool tm_pads_to(const tm_value *low, const tm_value *high);

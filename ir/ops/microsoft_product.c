@@ -3,8 +3,8 @@
  * microsoft_product.c: inference of MatMulNBits in the form of the IR: a product by the transpose of a matrix
  * of packed elements, which are dequantised in blocks along its rows.
  *
- *     A f32[..., K], B u4[N, K], scales f32[N, blocks], zero points u4 or f32[N, blocks], bias f32[N]   -> f32[...,
- * N]
+ *     A f32[..., K], B u4[N, K], scales f32[N, blocks], zero points u4 or f32[N, blocks], bias f32[N]   ->
+ * f32[..., N]
  *
  * Rows and blocks of B start on whole bytes, so that the kernel can unpack a piece of a row by itself.
  */

@@ -4,8 +4,9 @@
  *
  * The type of a map's keys follows from which of two attributes is given, integers or strings:
  *
- *     %m: sequence map(string) f32[] = ai.onnx.ml.ZipMap(%scores: f32[n, 3]) {classlabels_strings = ["a", "b", "c"]}
- *     %y: f32[1, 3] = ai.onnx.ml.DictVectorizer(%x: map(string) f32[]) {string_vocabulary = ["a", "b", "c"]}
+ *     %m: sequence map(string) f32[] = ai.onnx.ml.ZipMap(%scores: f32[n, 3]) {classlabels_strings = ["a",
+ * "b", "c"]} %y: f32[1, 3] = ai.onnx.ml.DictVectorizer(%x: map(string) f32[]) {string_vocabulary = ["a", "b",
+ * "c"]}
  */
 #include "ir/infer.h"
 
@@ -108,7 +109,8 @@ tm_code tm_infer_ml_cast_map(tm_infer_context *context, tm_node *node) {
         if (strcmp(to, targets[i].name) == 0)
             type = targets[i].type;
     if (type == TAMIS_TYPE_UNDEFINED)
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "cast_to is '%s', not TO_FLOAT, TO_INT64 or TO_STRING", to);
+        return tm_infer_fail(node, TM_E_ATTRIBUTE, "cast_to is '%s', not TO_FLOAT, TO_INT64 or TO_STRING",
+                             to);
     bool sparse = strcmp(form, "SPARSE") == 0;
     if (!sparse && strcmp(form, "DENSE") != 0)
         return tm_infer_fail(node, TM_E_ATTRIBUTE, "map_form is '%s', neither DENSE nor SPARSE", form);
@@ -129,7 +131,8 @@ tm_code tm_infer_ml_category_mapper(tm_infer_context *context, tm_node *node) {
         node, 0, (const tamis_type[]){TAMIS_TYPE_INT64, TAMIS_TYPE_STRING, TAMIS_TYPE_UNDEFINED}));
     int64_t count = list_length(node, "cats_int64s");
     if (count < 1 || count != list_length(node, "cats_strings"))
-        return tm_infer_fail(node, TM_E_ATTRIBUTE, "cats_int64s and cats_strings are missing or differ in length");
+        return tm_infer_fail(node, TM_E_ATTRIBUTE,
+                             "cats_int64s and cats_strings are missing or differ in length");
     const tm_value *x = node->inputs[0];
     tm_infer_set_like(node, 0, x->type == TAMIS_TYPE_INT64 ? TAMIS_TYPE_STRING : TAMIS_TYPE_INT64, x);
     return TM_OK;

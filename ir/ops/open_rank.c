@@ -2,11 +2,11 @@
  *
  * open_rank.c: Ifs whose branches give a value different ranks.
  *
- * Ranks are known when a model is compiled, so one of the branches must be the one that runs, or the difference
- * must not matter. Two ways to see that:
+ * Ranks are known when a model is compiled, so one of the branches must be the one that runs, or the
+ * difference must not matter. Two ways to see that:
  *
- *   The condition is computed from constants, by ops that shape arithmetic does not know (comparisons of floats,
- *   reductions): it is evaluated.
+ *   The condition is computed from constants, by ops that shape arithmetic does not know (comparisons of
+ * floats, reductions): it is evaluated.
  *
  *   One branch gives what the other does without leading dims of 1, and whatever reads it broadcasts it to a
  *   rank that another operand has. Then the lower one may get these dims:
@@ -14,9 +14,9 @@
  *     %step: f32[1] = If(%one) { then: Unsqueeze(%zero: f32[])    else: Div(%two, %d): f32[1] }
  *     %grid: f32[d] = Mul(%steps: f32[d], %step)
  *
- *   Until the first inference of the model is over, such a value is marked (tm_value.open_rank), the mark goes
- *   with it through elementwise ops, and an op that could tell the ranks apart is refused, as is a mark on an
- *   output. Where that passes, the graph with the added dims gives the same answers and is a graph like any
+ *   Until the first inference of the model is over, such a value is marked (tm_value.open_rank), the mark
+ * goes with it through elementwise ops, and an op that could tell the ranks apart is refused, as is a mark on
+ * an output. Where that passes, the graph with the added dims gives the same answers and is a graph like any
  *   other; the marks are forgotten.
  */
 #include "ir/evaluate.h"
@@ -106,7 +106,8 @@ tm_code tm_pad_output(tm_infer_context *context, tm_graph *branch, int output, i
     return tm_infer_node(context->model, node);
 }
 
-/* Another operand has the result's rank, whatever the open ones have. CastLike's second one gives its type only. */
+/* Another operand has the result's rank, whatever the open ones have. CastLike's second one gives its type
+ * only. */
 static bool rank_is_fixed(const tm_node *node, const tm_value *output) {
     for (int i = 0; i < node->input_count && node->op != TM_OP_CastLike; i++)
         if (node->inputs[i] != NULL && !node->inputs[i]->open_rank && node->inputs[i]->rank >= output->rank)

@@ -8,8 +8,8 @@
  *
  *     %o: optional f32[n] = If(%c) { then: Optional(%x: f32[n])    else: Optional() {dtype = 1} }
  *
- * Whether there is an element is known where the maker of the optional is, and always for a value that is none;
- * so an If on it keeps only one of its branches.
+ * Whether there is an element is known where the maker of the optional is, and always for a value that is
+ * none; so an If on it keeps only one of its branches.
  */
 #include "ir/ops/control_flow.h"
 

@@ -18,7 +18,8 @@ tm_windows_runs tm_windows_runs_of(const int64_t *kernel, int axes, int64_t last
         runs.taps = kernel[axes - 1];
         runs.count /= runs.taps;
     }
-    runs.bytes = (runs.taps * channels + TM_WINDOWS_ALIGNMENT - 1) / TM_WINDOWS_ALIGNMENT * TM_WINDOWS_ALIGNMENT;
+    runs.bytes =
+        (runs.taps * channels + TM_WINDOWS_ALIGNMENT - 1) / TM_WINDOWS_ALIGNMENT * TM_WINDOWS_ALIGNMENT;
     return runs;
 }
 
@@ -58,7 +59,8 @@ tm_code tm_infer_windows(tm_infer_context *context, tm_node *node) {
         tm_dim stride = tm_infer_const(context, tm_window_item(node, "strides", i, 1));
         out[1 + i] = tm_dim_add(dims, tm_dim_floordiv(dims, room, stride), tm_infer_const(context, 1));
         if (tm_dim_is_constant(out[1 + i]) && out[1 + i]->constant < 0)
-            return tm_infer_fail(node, TM_E_SHAPE, "the kernel is larger than the padded input on spatial axis %d", i);
+            return tm_infer_fail(node, TM_E_SHAPE,
+                                 "the kernel is larger than the padded input on spatial axis %d", i);
     }
     tm_windows_runs runs = tm_windows_runs_of(kernel, axes, tm_window_item(node, "dilations", axes - 1, 1),
                                               x->dims[axes + 1]->constant);

@@ -3,7 +3,8 @@
  * windows.h: Windows, what each window of a convolution sees of an image of bytes, one row for each.
  *
  *     %x: u8[n, 14, 14, 3]  channels last
- *     %r: u8[n, 12, 12, 48] = Windows(%x, %zero) {kernel_shape = [3, 3]}     3 runs of 9 bytes, each filled up to 16
+ *     %r: u8[n, 12, 12, 48] = Windows(%x, %zero) {kernel_shape = [3, 3]}     3 runs of 9 bytes, each filled
+ * up to 16
  *
  * A run is what stands side by side in the image: a row of the window, or one tap where taps along the last
  * axis lie apart. The bytes that fill a run up and those outside of the image are the second operand (none:

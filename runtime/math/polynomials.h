@@ -19,10 +19,12 @@
         (F)(0x1.55549cp-3f)), x, (F)(0x1p-1f))
 
 /* factor (2^x - 1) / x for |x| <= 1/2; the factor is a power of two */
-#define TM_POLY_EXP2_F32(F, x, factor) \
-    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
-        (F)(0x1.5bba14p-10f * factor), x, (F)(0x1.3cea88p-7f * factor)), x, (F)(0x1.c6b752p-5f * factor)), x, \
-        (F)(0x1.ebf9bcp-3f * factor)), x, (F)(0x1.62e42ap-1f * factor))
+#define TM_POLY_EXP2_F32(F, x, factor)                                                                       \
+    TM_MATH_FMA(                                                                                             \
+        TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA((F)(0x1.5bba14p-10f * factor), x, (F)(0x1.3cea88p-7f * factor)), \
+                                x, (F)(0x1.c6b752p-5f * factor)),                                            \
+                    x, (F)(0x1.ebf9bcp-3f * factor)),                                                        \
+        x, (F)(0x1.62e42ap-1f * factor))
 
 /* (log(1 + x) - x + x^2/2) / x^3 for sqrt(1/2) <= 1 + x <= sqrt(2) */
 #define TM_POLY_LOG_F32(F, x) \
@@ -56,11 +58,21 @@
         (F)(0x1.441d7ep-1f)), x, (F)(0x1.21318ap+0f)), x, (F)(-0x1.acfe6ep-13f))
 
 /* log2(2 (1 - Phi(x))) / x for x >= 0, Phi the normal distribution; fitted up to 6.5, and falling beyond */
-#define TM_POLY_NORMAL_LOG2_F32(F, x) \
-    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
-        (F)(-0x1.3e9b64p-25f), x, (F)(0x1.16ab6cp-20f)), x, (F)(-0x1.a462f6p-17f)), x, \
-        (F)(0x1.5e2e9cp-14f)), x, (F)(-0x1.37aebp-12f)), x, (F)(0x1.96277ep-16f)), x, \
-        (F)(0x1.c6296p-8f)), x, (F)(-0x1.ad8fa2p-5f)), x, (F)(-0x1.d63df2p-2f)), x, (F)(-0x1.26aec6p+0f))
+#define TM_POLY_NORMAL_LOG2_F32(F, x)                                                                     \
+    TM_MATH_FMA(                                                                                          \
+        TM_MATH_FMA(                                                                                      \
+            TM_MATH_FMA(                                                                                  \
+                TM_MATH_FMA(                                                                              \
+                    TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA((F)(-0x1.3e9b64p-25f), x, \
+                                                                                (F)(0x1.16ab6cp-20f)),    \
+                                                                    x, (F)(-0x1.a462f6p-17f)),            \
+                                                        x, (F)(0x1.5e2e9cp-14f)),                         \
+                                            x, (F)(-0x1.37aebp-12f)),                                     \
+                                x, (F)(0x1.96277ep-16f)),                                                 \
+                    x, (F)(0x1.c6296p-8f)),                                                               \
+                x, (F)(-0x1.ad8fa2p-5f)),                                                                 \
+            x, (F)(-0x1.d63df2p-2f)),                                                                     \
+        x, (F)(-0x1.26aec6p+0f))
 
 /* For results of which a byte is wanted (coarse_f32.inc): 2^x for |x| <= 1/2 to 7.5e-5, */
 #define TM_POLY_EXP2_COARSE_F32(F, x) \
@@ -76,7 +88,8 @@
 #define TM_POLY_RECIPROCAL_COARSE_F32(F, x) \
     TM_MATH_FMA(TM_MATH_FMA((F)(0x1.4afb9ep-2f), x, (F)(-0x1.745bdp+0f)), x, (F)(0x1.0f8372p+1f))
 
-/* (1 - Phi(x))^(1/16) for 0 <= x <= 5, Phi the normal distribution: x (1 - Phi(x)) to 1.3e-5 of its maximum, */
+/* (1 - Phi(x))^(1/16) for 0 <= x <= 5, Phi the normal distribution: x (1 - Phi(x)) to 1.3e-5 of its maximum,
+ */
 #define TM_POLY_NORMAL_ROOT_F32(F, x) \
     TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA(TM_MATH_FMA( \
         (F)(-0x1.84a1d4p-15f), x, (F)(0x1.6d52dcp-11f)), x, (F)(-0x1.6fc9b8p-10f)), x, \

@@ -9,7 +9,8 @@
  *
  * Heads lie apart (4 dims) or packed in rows (3 dims); both are strides here. Query head h uses key head
  * h / (heads / key heads). Key j is visible to query i unless the mask, causality (j > past + i;
- * without a past, valid keys - queries + i) or the number of valid keys (nonpad_kv_seqlen) says no. A query that sees nothing gives NaN, as the formula does.
+ * without a past, valid keys - queries + i) or the number of valid keys (nonpad_kv_seqlen) says no. A query
+ * that sees nothing gives NaN, as the formula does.
  */
 #include "runtime/math/math.h"
 #include "runtime/ops/fold.h"

@@ -5,8 +5,8 @@
  * Text to number reads integers exactly and floats rounded once, whatever their length, with the
  * literals INF and NaN in any case; text that is no number is a failure. So is, for integers, one that 64
  * bits do not hold; narrower integers keep the low bits, unsigned ones those of negative numbers too. Number
- * to text writes the shortest digits that read back as the same number, plain from 1e-4 to 1e16 ("0.1", "3.0")
- * and scientific beyond ("1e-05", "2.5e+20"), as NumPy does; bools are True and False.
+ * to text writes the shortest digits that read back as the same number, plain from 1e-4 to 1e16 ("0.1",
+ * "3.0") and scientific beyond ("1e-05", "2.5e+20"), as NumPy does; bools are True and False.
  *
  * Both ways need a product m 10^e to more digits than any machine type has. cast_decimal.h does it with
  * a small array of words, exactly.

@@ -6,9 +6,10 @@
  *     DictVectorizer {a, b}    {b: 3}                    ->  [[0, 3]]
  *     CastMap                  {7: 1.5, 2: 4}            ->  [[4, 1.5]]
  *
- * The standard leaves open what happens in some cases; these follow ONNX Runtime: rows of the results have rank
- * 2, keys that DictVectorizer's vocabulary lacks are ignored, CastMap writes floats with six decimals and puts
- * "0.f" where a sparse map has no text. A key beyond CastMap's max_map is a failure, as the standard has it.
+ * The standard leaves open what happens in some cases; these follow ONNX Runtime: rows of the results have
+ * rank 2, keys that DictVectorizer's vocabulary lacks are ignored, CastMap writes floats with six decimals
+ * and puts "0.f" where a sparse map has no text. A key beyond CastMap's max_map is a failure, as the standard
+ * has it.
  */
 #include "runtime/ops/cast_any.h"
 #include "runtime/ops/cast_decimal.h"

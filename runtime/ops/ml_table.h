@@ -3,7 +3,8 @@
  * ml_table.h: look-up of keys. A column is a list of strings or numbers in any of the forms that attributes
  * and tensors have; a table says at which place of its column a key stands:
  *
- *     column {"a", "c", "b"}      tm_table_find(table, column of x, i) -> 2 where x[i] is "b", -1 where it is "q"
+ *     column {"a", "c", "b"}      tm_table_find(table, column of x, i) -> 2 where x[i] is "b", -1 where it is
+ * "q"
  */
 #ifndef TM_OPS_ML_TABLE_H
 #define TM_OPS_ML_TABLE_H

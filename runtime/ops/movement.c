@@ -36,7 +36,8 @@ TM_BODY slice(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
         move.from_strides[i] = strides[i];
     const int64_t count = tm_count(starts);
     for (int64_t i = 0; i < count; i++) {
-        const int64_t given = axes != NULL ? tm_index_at(axes, i) : i, axis = given + (given < 0 ? x->rank : 0);
+        const int64_t given = axes != NULL ? tm_index_at(axes, i) : i,
+                      axis = given + (given < 0 ? x->rank : 0);
         if (axis < 0 || axis >= x->rank)
             return tm_fail(run, call, TM_RUN_AXIS_RANGE, given, x->rank);
         const int64_t step = steps != NULL ? tm_index_at(steps, i) : 1, dim = x->dims[axis];

@@ -109,7 +109,8 @@ TM_BODY pad(tm_run *run, const tm_call *call, tm_mover mover, int bits) {
         f.length[i] = x->dims[i];
     const int64_t count = axes != NULL ? tm_count(axes) : x->rank;
     for (int64_t i = 0; i < count; i++) {
-        const int64_t given = axes != NULL ? tm_index_at(axes, i) : i, axis = given + (given < 0 ? x->rank : 0);
+        const int64_t given = axes != NULL ? tm_index_at(axes, i) : i,
+                      axis = given + (given < 0 ? x->rank : 0);
         if (axis < 0 || axis >= x->rank)
             return tm_fail(run, call, TM_RUN_AXIS_RANGE, given, x->rank);
         const int64_t begin = tm_index_at(pads, i), end = tm_index_at(pads, i + count);

@@ -4,8 +4,8 @@
  *
  * A plane (one channel of one sample) is pooled a row of the output at a time: for each position in the
  * window, the run of inputs that the row's columns see there is folded into a row of accumulators. So the
- * inner loop goes over columns, and the order of a sum is that of the window. Positions of the window that no column
- * finds inside of the data are left out: a window may be much larger than its data.
+ * inner loop goes over columns, and the order of a sum is that of the window. Positions of the window that no
+ * column finds inside of the data are left out: a window may be much larger than its data.
  *
  *     window 2x2, stride 2:   acc[j] = fold(fold(fold(x[0][2j], x[0][2j+1]), x[1][2j]), x[1][2j+1])
  *

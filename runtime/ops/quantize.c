@@ -5,9 +5,10 @@
  *     quantize    y = saturate(round_half_even(x / scale) + zero)
  *     dequantize  y = (x - zero) * scale
  *
- * The quotient is a division in the scale's precision (or in that of the attribute `precision`): a product with
- * a reciprocal may differ by one at ties, and every engine must give the same integer. DynamicQuantizeLinear,
- * which knows the range of its quotients, multiplies where none of a block is near a tie, and so divides seldom.
+ * The quotient is a division in the scale's precision (or in that of the attribute `precision`): a product
+ * with a reciprocal may differ by one at ties, and every engine must give the same integer.
+ * DynamicQuantizeLinear, which knows the range of its quotients, multiplies where none of a block is near a
+ * tie, and so divides seldom.
  */
 #include "runtime/ops/quantize.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * LSTM, GRU and RNN for all float types, and ONNX Runtime's DynamicQuantizeLSTM for float. The steps are in
- * recurrent.inc, for float and double; float16 and bfloat16 operands are converted to float as a whole and the
- * outputs are rounded once.
+ * recurrent.inc, for float and double; float16 and bfloat16 operands are converted to float as a whole and
+ * the outputs are rounded once.
  */
 #include "runtime/ops/recurrent.h"
 #include "runtime/attributes_microsoft.h"

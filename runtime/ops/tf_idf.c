@@ -58,7 +58,9 @@ static void weigh_row(const vectorizer *v, float *row) {
     bool idf = tm_is(v->a, v->a->mode, "IDF"), both = tm_is(v->a, v->a->mode, "TFIDF");
     for (int64_t gram = 0; (idf || both) && gram < v->a->ngram_indexes.count; gram++) {
         float *cell = &row[v->indexes[gram]];
-        float weight = tm_has(v->a->weights) && gram < v->a->weights.count ? (float)tm_floats(v->a, v->a->weights)[gram] : 1.0f;
+        float weight = tm_has(v->a->weights) && gram < v->a->weights.count
+                           ? (float)tm_floats(v->a, v->a->weights)[gram]
+                           : 1.0f;
         if (idf)
             *cell = *cell > 0 ? weight : 0;
         else

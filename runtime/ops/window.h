@@ -48,9 +48,9 @@ static inline bool tm_window_next(int32_t axes, const int64_t *dims, int64_t *at
     return false;
 }
 
-/* Positions of the kernel, [first, end) on each axis, that some column of a run may find inside of the data: the
- * run starts at input position `start`, for `count` columns along the last axis. False when there are none. A
- * kernel may be much larger than its data. */
+/* Positions of the kernel, [first, end) on each axis, that some column of a run may find inside of the data:
+ * the run starts at input position `start`, for `count` columns along the last axis. False when there are
+ * none. A kernel may be much larger than its data. */
 static inline bool tm_window_reach(const tm_window *window, const int64_t *start, int64_t count,
                                    int64_t *out_first, int64_t *out_end) {
     bool any = true;

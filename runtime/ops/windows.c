@@ -17,7 +17,8 @@ typedef struct job {
     int byte;
 } job;
 
-static void copy_run(const job *j, const uint8_t *image, const int64_t *start, const int64_t *at, uint8_t *to) {
+static void copy_run(const job *j, const uint8_t *image, const int64_t *start, const int64_t *at,
+                     uint8_t *to) {
     const tm_window *w = &j->window;
     int32_t last = w->axes - 1;
     int64_t from = 0;

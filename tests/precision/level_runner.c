@@ -9,9 +9,9 @@
  * first: threads of the pool block signals. PIECES 0: each unit of each loop runs alone over the memory as it
  * was before the loop, and what it changes no other unit may change: else threads could meet there.
  *
- * Instructions of AMX and AVX_VNNI that the CPU refuses come here as SIGILL and are carried out by the words of the
- * manual, so that code for matrix units is tested on every machine with AVX-512, that for dot products on all. Exit
- * code 77: the CPU lacks another instruction of the level.
+ * Instructions of AMX and AVX_VNNI that the CPU refuses come here as SIGILL and are carried out by the words
+ * of the manual, so that code for matrix units is tested on every machine with AVX-512, that for dot products
+ * on all. Exit code 77: the CPU lacks another instruction of the level.
  */
 #define _GNU_SOURCE
 #include "tamis/runtime.h"

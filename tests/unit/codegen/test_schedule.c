@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tests of schedules as data: texts and back, what is allowed, that all defaults and alternatives over a class
- * of shapes are, and what a table changes; and when a measurement counts.
+ * Tests of schedules as data: texts and back, what is allowed, that all defaults and alternatives over a
+ * class of shapes are, and what a table changes; and when a measurement counts.
  */
 #include "codegen/llvm/schedule.h"
 #include "compiler/tune.h"
@@ -54,9 +54,15 @@ static tm_scheduled product(int64_t m, int64_t k, int64_t n, int panel) {
 
 static void texts_round_trip(void **state) {
     (void)state;
-    static const char *const texts[] = {"8x3+4+1 u4 128x48 d192", "6x4+2+1 u1 96x64 d128 c64", "1x2 u1 84x32",
-                                        "14x2+1 u1 84x32",        "32x2 a1024",                "12x2+4+1 a512",
-                                        "q16",          "q128 k64",                  "14x2"};
+    static const char *const texts[] = {"8x3+4+1 u4 128x48 d192",
+                                        "6x4+2+1 u1 96x64 d128 c64",
+                                        "1x2 u1 84x32",
+                                        "14x2+1 u1 84x32",
+                                        "32x2 a1024",
+                                        "12x2+4+1 a512",
+                                        "q16",
+                                        "q128 k64",
+                                        "14x2"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         tm_schedule schedule;
         assert_true(tm_schedule_parse(texts[i], &schedule));
@@ -66,10 +72,27 @@ static void texts_round_trip(void **state) {
 
 static void other_texts_are_refused(void **state) {
     (void)state;
-    static const char *const texts[] = {"",         " ",         "8",        "8x",       "x3",
-                                        "8x3 ",     "8x3  u4",   "8x3+",     "8x3+4+2",  "8x3+1+4",
-                                        "8x3 u0",   "8x3 u4 u4", "8x3 d-1",  "8x3 z4",   "8x3 u99999999999",
-                                        "8x3 12x3 12x3", "q16 k8x8", "q16 t128", "\"", "8x3\n", "8x3+4+1 u4 128x48 d192 "};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "8",
+                                        "8x",
+                                        "x3",
+                                        "8x3 ",
+                                        "8x3  u4",
+                                        "8x3+",
+                                        "8x3+4+2",
+                                        "8x3+1+4",
+                                        "8x3 u0",
+                                        "8x3 u4 u4",
+                                        "8x3 d-1",
+                                        "8x3 z4",
+                                        "8x3 u99999999999",
+                                        "8x3 12x3 12x3",
+                                        "q16 k8x8",
+                                        "q16 t128",
+                                        "\"",
+                                        "8x3\n",
+                                        "8x3+4+1 u4 128x48 d192 "};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         tm_schedule schedule;
         if (tm_schedule_parse(texts[i], &schedule))
@@ -214,12 +237,14 @@ static void defaults_and_alternatives_are_allowed(void **state) {
 
 static void a_table_is_looked_up(void **state) {
     (void)state;
-    const tm_level *v3 = level_named(NULL, "v3"), *v4 = level_named(NULL, "v4"), *amx = level_named(NULL, "v4_amx");
+    const tm_level *v3 = level_named(NULL, "v3"), *v4 = level_named(NULL, "v4"),
+                   *amx = level_named(NULL, "v4_amx");
     tm_scheduled region = product(0, 384, 1536, 48);
     strcpy(region.signature, "contract ?x384x1536 p48");
-    tm_schedule_entry entries[] = {{.region = "contract ?x384x1536 p48", .level = "v4", .schedule = "9x3+1 u1 126x48"},
-                                   {.region = "contract ?x384x1536 p48", .level = "v3", .schedule = "9x3+1 u1 126x48"},
-                                   {.region = "contract ?x384x1536", .level = "v4", .schedule = "9x3+1 u1 126x48"}};
+    tm_schedule_entry entries[] = {
+        {.region = "contract ?x384x1536 p48", .level = "v4", .schedule = "9x3+1 u1 126x48"},
+        {.region = "contract ?x384x1536 p48", .level = "v3", .schedule = "9x3+1 u1 126x48"},
+        {.region = "contract ?x384x1536", .level = "v4", .schedule = "9x3+1 u1 126x48"}};
     tm_schedule_table table = {entries, 3};
     tm_schedule found = tm_schedule_get(&table, v4, &region), chosen = tm_schedule_default(v3, &region);
     assert_string_equal(text_of(&found), "9x3+1 u1 126x48");
@@ -240,8 +265,10 @@ static void noise_does_not_count(void **state) {
     double median;
     assert_true(tm_tune_is_faster((double[]){0.9, 0.95, 0.8, 0.9, 1.2, 0.91, 0.9}, 7, &median));
     assert_true(median > 0.89 && median < 0.92);
-    assert_false(tm_tune_is_faster((double[]){0.9, 1.1, 0.9, 1.2, 0.9, 1.3, 0.9}, 7, &median)); /* scattered */
-    assert_false(tm_tune_is_faster((double[]){0.99, 0.99, 0.98, 0.99, 0.99, 0.99, 0.99}, 7, &median)); /* small */
+    assert_false(
+        tm_tune_is_faster((double[]){0.9, 1.1, 0.9, 1.2, 0.9, 1.3, 0.9}, 7, &median)); /* scattered */
+    assert_false(
+        tm_tune_is_faster((double[]){0.99, 0.99, 0.98, 0.99, 0.99, 0.99, 0.99}, 7, &median)); /* small */
     assert_false(tm_tune_is_faster((double[]){1, 1, 1, 1, 1, 1, 1}, 7, &median));
 }
 

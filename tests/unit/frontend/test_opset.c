@@ -312,9 +312,10 @@ static void newer_forms(void **state) {
         Onnx__NodeProto *node = start(&k, 25, "Attention", "q,q,q", "y");
         kit_input(&k, k.graph, "q", TAMIS_TYPE_FLOAT, "1,2,3,4");
         kit_int(&k, node, "left_window_size", windowed ? 2 : -1);
-        finish(&k, windowed ? "Shape Shape Squeeze Range Unsqueeze Squeeze Range Add GreaterOrEqual ReduceMax "
-                              "Expand Attention Where Identity"
-                            : "Attention");
+        finish(&k, windowed
+                       ? "Shape Shape Squeeze Range Unsqueeze Squeeze Range Add GreaterOrEqual ReduceMax "
+                         "Expand Attention Where Identity"
+                       : "Attention");
         kit_deinit(&k);
     }
     kit_int(&k, start(&k, 25, "Attention", "x,x,x", "y"), "left_window_size", -2);

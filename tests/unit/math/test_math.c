@@ -245,7 +245,8 @@ static void test_round(void **state) {
 static void test_weight(void **state) {
     (void)state;
     for (int k = 0; k <= 400000; k++) {
-        const float x = k <= 200000 ? (float)k * (-87.0f / 200000) : -(float)exp(40 * (k - 300000) / 1e5 - 35);
+        const float x =
+            k <= 200000 ? (float)k * (-87.0f / 200000) : -(float)exp(40 * (k - 300000) / 1e5 - 35);
         if (x < -87)
             continue;
         const long double want = expl(x), error = fabsl(tm_weight_f32(x) - want);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * infer_test.h: a small model as text, and what inference makes of it as text: what the test's `describe` writes, or the
- * code of the failure.
+ * infer_test.h: a small model as text, and what inference makes of it as text: what the test's `describe`
+ * writes, or the code of the failure.
  *
  *     wrong += infer_differs("b, 4", describe, "main(%s) {\n%s\nreturn %%y\n}\n", inputs, body);
  */
@@ -37,7 +37,8 @@ static inline void infer_add_elements(const tm_value *value, tm_text *text) {
     }
 }
 
-/* 1 and a message if the result is another one, else 0. Inference runs twice: the second time finds the same. */
+/* 1 and a message if the result is another one, else 0. Inference runs twice: the second time finds the same.
+ */
 TM_PRINTF(3, 4)
 static inline int infer_differs(const char *want, infer_describe describe, const char *format, ...) {
     char source[4096];

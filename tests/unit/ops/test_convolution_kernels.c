@@ -293,8 +293,10 @@ static void huge_windows(void **state) {
     for (int with_indices = 0; with_indices < 2; with_indices++) {
         kernel_test t;
         kernel_test_init(&t, 1);
-        const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 4, dims, values), *out[2] = {NULL, NULL};
-        tm_node *node = new_node(&t, with_indices ? TM_OP_MaxPool : TM_OP_AveragePool, with_indices ? 2 : 1, 1, &x);
+        const tm_constant *x = tm_constant_create(&t.arena, TAMIS_TYPE_FLOAT, 4, dims, values),
+                          *out[2] = {NULL, NULL};
+        tm_node *node =
+            new_node(&t, with_indices ? TM_OP_MaxPool : TM_OP_AveragePool, with_indices ? 2 : 1, 1, &x);
         tm_node_set_ints(node, "kernel_shape", kernel, 2);
         tm_node_set_ints(node, "strides", kernel, 2);
         tm_node_set_int(node, "ceil_mode", 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tests of the inference of values that are no tensors: small models as text, and what the output %y is, written
- * "type | elements", or the code of the failure.
+ * Tests of the inference of values that are no tensors: small models as text, and what the output %y is,
+ * written "type | elements", or the code of the failure.
  */
 #include "ir/text_internal.h"
 #include "tests/unit/ops/infer_test.h"
@@ -61,19 +61,23 @@ static const example examples[] = {
     {"%x: map(string) i64[]", "%y = ai.onnx.ml.DictVectorizer(%x) {string_vocabulary = [\"a\", \"b\"]}",
      "i64[1, 2]"},
     {"%x: map(i64) i64[]", "%y = ai.onnx.ml.DictVectorizer(%x) {int64_vocabulary = [1]}", "E112"},
-    {"%x: map(i64) f32[]", "%y = ai.onnx.ml.CastMap(%x) {cast_to = \"TO_STRING\", map_form = \"SPARSE\", max_map = 3}",
+    {"%x: map(i64) f32[]",
+     "%y = ai.onnx.ml.CastMap(%x) {cast_to = \"TO_STRING\", map_form = \"SPARSE\", max_map = 3}",
      "string[1, 3]"},
     {"%x: map(i64) f32[]", "%y = ai.onnx.ml.CastMap(%x) {map_form = \"SPARSE\", max_map = 0}", "E110"},
     {"%x: map(i32) f32[]", "%y = ai.onnx.ml.CastMap(%x)", "E112"},
     {"%x: string[b, 2]", "%y = ai.onnx.ml.CategoryMapper(%x) {cats_int64s = [1], cats_strings = [\"a\"]}",
      "i64[b, 2]"},
-    {"%x: i64[b]", "%y = ai.onnx.ml.CategoryMapper(%x) {cats_int64s = [1], cats_strings = [\"a\"]}", "string[b]"},
+    {"%x: i64[b]", "%y = ai.onnx.ml.CategoryMapper(%x) {cats_int64s = [1], cats_strings = [\"a\"]}",
+     "string[b]"},
     /* Control flow */
     {"%c: bool[], %x: f32[b, 4]",
-     "%y = If(%c) {else_branch = e() { " NONE "return %n }, then_branch = t() { %o = Optional(%x) return %o }}",
+     "%y = If(%c) {else_branch = e() { " NONE
+     "return %n }, then_branch = t() { %o = Optional(%x) return %o }}",
      "optional f32[b, 4]"},
     {"%c: bool[], %x: f32[b, 4]",
-     "%y = If(%c) {else_branch = e() { return %x }, then_branch = t() { %o = Optional(%x) return %o }}", "E112"},
+     "%y = If(%c) {else_branch = e() { return %x }, then_branch = t() { %o = Optional(%x) return %o }}",
+     "E112"},
     {"%n: i64[], %x: f32[b], %o: optional f32[b]",
      "%y = Loop(%n, _, %o) {body = l(%i, %c, %s) { return %c, %x }}", "f32[b]"},
     {"%n: i64[], %x: f32[b], %o: optional i64[b]",

@@ -24,8 +24,8 @@ static point transformed(const point *x, int64_t n, int64_t k, int sign) {
     return sum;
 }
 
-/* Lengths with factors 2, 3, 4, 5, larger primes; longer and shorter than the data; any axis; more lines and fewer than
- * run side by side. */
+/* Lengths with factors 2, 3, 4, 5, larger primes; longer and shorter than the data; any axis; more lines and
+ * fewer than run side by side. */
 static void dft_trial(kernel_test *t, int k) {
     const tamis_type type = float_types[k % FLOAT_TYPES];
     const bool inverse = random_int(t, 0, 1), one_sided = random_int(t, 0, 2) == 0,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tests of Windows against its naive meaning: what each window sees, in runs filled up to whole steps, with the
- * zero point outside of the image, for 1 to 3 axes; and of its inference.
+ * Tests of Windows against its naive meaning: what each window sees, in runs filled up to whole steps, with
+ * the zero point outside of the image, for 1 to 3 axes; and of its inference.
  */
 #include "ir/ops/windows.h"
 #include "tests/unit/ops/kernel_test.h"
@@ -43,8 +43,8 @@ static void position_of(int64_t index, int axes, const int64_t *sizes, int64_t *
 }
 
 /* The byte of channel c at tap `tap` of the window at output position `position`. */
-static uint8_t seen(const geometry *g, const tm_constant *x, int64_t sample, const int64_t *out, int64_t position,
-                    int64_t tap, int64_t c, uint8_t zero) {
+static uint8_t seen(const geometry *g, const tm_constant *x, int64_t sample, const int64_t *out,
+                    int64_t position, int64_t tap, int64_t c, uint8_t zero) {
     int64_t o[AXES], k[AXES], at = sample;
     position_of(position, g->axes, out, o);
     position_of(tap, g->axes, g->kernel, k);
@@ -102,7 +102,8 @@ static void rows(void **state) {
 static void runs(void **state) {
     (void)state;
     const int64_t kernel[] = {3, 3};
-    tm_windows_runs together = tm_windows_runs_of(kernel, 2, 1, 3), apart = tm_windows_runs_of(kernel, 2, 2, 3);
+    tm_windows_runs together = tm_windows_runs_of(kernel, 2, 1, 3),
+                    apart = tm_windows_runs_of(kernel, 2, 2, 3);
     assert_int_equal(together.count, 3);
     assert_int_equal(together.taps, 3);
     assert_int_equal(together.bytes, 16);

@@ -119,7 +119,8 @@ static bool may_round(const char *pass) {
     return false;
 }
 
-/* Units in the last place that the nodes of a graph may be off, a sum counting as many terms as it mostly has here. */
+/* Units in the last place that the nodes of a graph may be off, a sum counting as many terms as it mostly has
+ * here. */
 static int graph_ulps(const tm_graph *graph) {
     int ulps = 0;
     for (const tm_node *node = graph->first; node != NULL; node = node->next) {
@@ -169,7 +170,8 @@ static bool same_numbers(tm_arena *arena, const char *pass, const char *path, tm
     }
     for (size_t i = 0; i < outputs; i++)
         if (!same_tensor(&first[i], &second[i]) &&
-            !(may_round(pass) && close_tensor(&first[i], &second[i], graph_ulps(before->main) + graph_ulps(after->main)))) {
+            !(may_round(pass) &&
+              close_tensor(&first[i], &second[i], graph_ulps(before->main) + graph_ulps(after->main)))) {
             printf("%s: output %zu has other numbers after the pass\n", path, i);
             return false;
         }

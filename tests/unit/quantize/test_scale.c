@@ -184,7 +184,8 @@ static void knapsacks_equal_brute_force(void **state) {
     assert_true(taken[0] == -1 && taken[1] == -1);
 }
 
-/* Half of the probability on the class, and a quarter; a label that is none; scores instead of probabilities. */
+/* Half of the probability on the class, and a quarter; a label that is none; scores instead of probabilities.
+ */
 static void labels_give_the_log_loss(void **state) {
     (void)state;
     const float p[] = {0.5f, 0.25f, 0.25f}, q[] = {0.25f, 0.5f, 0.25f}, scores[] = {0, logf(2), 0};

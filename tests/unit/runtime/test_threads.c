@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Several threads at once on one artifact, each with a session of its own and all on one pool: the answers are
- * the same bits as those of one thread. The build for the thread sanitizer looks for races meanwhile.
+ * Several threads at once on one artifact, each with a session of its own and all on one pool: the answers
+ * are the same bits as those of one thread. The build for the thread sanitizer looks for races meanwhile.
  */
 #include "tamis/compiler.h"
 #include "tamis/runtime.h"

@@ -19,9 +19,11 @@
 
 enum { MAPS, OPTIONAL, VALUE_COUNT = 4 };
 
-#define MAPS_INFO \
-    .rank = -1, .type = TAMIS_TYPE_FLOAT, .kind = TAMIS_KIND_SEQUENCE, .item = TAMIS_KIND_MAP, .key = TAMIS_TYPE_STRING
-#define OPTIONAL_INFO .rank = -1, .type = TAMIS_TYPE_FLOAT, .kind = TAMIS_KIND_OPTIONAL, .item = TAMIS_KIND_SEQUENCE
+#define MAPS_INFO                                                                              \
+    .rank = -1, .type = TAMIS_TYPE_FLOAT, .kind = TAMIS_KIND_SEQUENCE, .item = TAMIS_KIND_MAP, \
+    .key = TAMIS_TYPE_STRING
+#define OPTIONAL_INFO \
+    .rank = -1, .type = TAMIS_TYPE_FLOAT, .kind = TAMIS_KIND_OPTIONAL, .item = TAMIS_KIND_SEQUENCE
 
 static const tm_value_info infos[VALUE_COUNT] = {
     {MAPS_INFO, .argument = 0, .storage = TM_STORAGE_INPUT},
