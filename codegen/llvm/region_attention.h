@@ -105,6 +105,21 @@ void tm_attention_schedule(tm_region *r, tm_attention *a);
 /* The shapes for the last queries, if these may fill half of the vectors or less and nobody knows yet. */
 bool tm_attention_narrow(tm_region *r, const tm_attention *a, tm_attention *out);
 
+/* Columns of V in the lanes of the second product. */
+typedef struct tm_attention_columns {
+    LLVMValueRef first; /* in a row of V */
+    LLVMValueRef mask;  /* of the last vector; NULL: all of it */
+    int vectors;
+} tm_attention_columns;
+
+/* Mixes `count` keys into the answers of some queries from `query` on. */
+typedef void tm_attention_mixer(tm_region *r, const void *context, const tm_attention_columns *columns,
+                                LLVMValueRef query, LLVMValueRef count);
+/* `groups` groups of `vectors` vectors of columns from *first on, which moves behind them, for all queries at
+ * hand, `rows` at once. */
+void tm_attention_mix_groups(tm_region *r, const tm_attention *a, int rows, int64_t *first, int vectors,
+                             int64_t groups, LLVMValueRef count, tm_attention_mixer *mix,
+                             const void *context);
 /* Queries at once where columns of V are in the lanes of the second product; 0: queries are. */
 int tm_attention_rows_at_once(const tm_region *r, const tm_attention *a);
 /* Bytes of the columns of V that are used at once, for a tile of keys. */

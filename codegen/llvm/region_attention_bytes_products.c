@@ -266,12 +266,6 @@ void tm_attention_bytes_score(tm_region *r, const tm_attention_bytes *a, LLVMVal
 
 /* ---- the second product ---- */
 
-typedef struct columns {
-    LLVMValueRef first; /* in a row of V */
-    LLVMValueRef mask;  /* of the last vector; NULL: all of it */
-    int vectors;
-} columns;
-
 typedef LLVMValueRef sums_of[ROWS + 1][VECTORS];
 
 static LLVMTypeRef sum_type(tm_region *r, const tm_attention_bytes *a) {
@@ -279,8 +273,8 @@ static LLVMTypeRef sum_type(tm_region *r, const tm_attention_bytes *a) {
 }
 
 /* Four keys, or one, for the queries from `query` on: sums[a->rows] are those of the left bytes' shift. */
-static void add_keys(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query,
-                     LLVMValueRef key, sums_of sums) {
+static void add_keys(tm_region *r, const tm_attention_bytes *a, const tm_attention_columns *c,
+                     LLVMValueRef query, LLVMValueRef key, sums_of sums) {
     LLVMValueRef x[VECTORS], data = a->values, row = tm_int(r, 0);
     int64_t stride = a->padded;
     if (a->dot == NULL && a->padded == a->shared.value_size) { /* where they lie */
@@ -350,8 +344,8 @@ static void store_answer(tm_region *r, const tm_attention_bytes *a, LLVMValueRef
 }
 
 /* What the tile adds to the answer of query number `query` of those at hand. */
-static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query,
-                    sums_of sums, int i) {
+static void add_row(tm_region *r, const tm_attention_bytes *a, const tm_attention_columns *c,
+                    LLVMValueRef query, sums_of sums, int i) {
     LLVMValueRef own = own_query(r, a, query),
                  row = tm_element(r, a->shared.out, tm_attention_row(r, &a->shared, 3, own));
     LLVMValueRef up = tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, query), down = NULL;
@@ -374,8 +368,9 @@ static void add_row(tm_region *r, const tm_attention_bytes *a, const columns *c,
     }
 }
 
-static void mix_tile(tm_region *r, const tm_attention_bytes *a, const columns *c, LLVMValueRef query,
+static void mix_tile(tm_region *r, const void *context, const tm_attention_columns *c, LLVMValueRef query,
                      LLVMValueRef count) {
+    const tm_attention_bytes *a = context;
     sums_of sums;
     for (int i = 0; i < a->rows + a->is_signed; i++)
         for (int v = 0; v < c->vectors; v++)
@@ -394,32 +389,14 @@ static void mix_tile(tm_region *r, const tm_attention_bytes *a, const columns *c
     }
 }
 
-/* `groups` groups of columns from *first on, for all queries at hand. */
-static void mix_groups(tm_region *r, const tm_attention_bytes *a, int64_t *first, int vectors, int64_t groups,
-                       LLVMValueRef count) {
-    int64_t step = (int64_t)vectors * r->lanes, end = *first + groups * step;
-    if (groups == 0)
-        return;
-    tm_loop column = tm_loop_begin(r, tm_int(r, *first), tm_int(r, end), step);
-    columns c = {.first = column.index, .vectors = vectors};
-    if (end > a->shared.value_size) {
-        LLVMValueRef last = tm_add(r, column.index, tm_int(r, step - r->lanes));
-        c.mask = tm_tail_mask(r, tm_sub(r, tm_int(r, a->shared.value_size), last));
-    }
-    tm_loop query = tm_loop_begin(r, tm_int(r, 0), a->shared.lanes, a->rows);
-    mix_tile(r, a, &c, query.index, count);
-    tm_loop_end(r, &query);
-    tm_loop_end(r, &column);
-    *first = end;
-}
-
 void tm_attention_bytes_mix(tm_region *r, const tm_attention_bytes *a, LLVMValueRef count) {
+    const tm_attention *s = &a->shared;
     int64_t vectors = a->padded / r->lanes, rest = vectors % 3, first = 0;
     int64_t ones = vectors == 1, twos = rest == 0 || ones ? 0 : 3 - rest,
             threes = (vectors - 2 * twos - ones) / 3;
-    mix_groups(r, a, &first, 3, threes, count);
-    mix_groups(r, a, &first, 2, twos, count);
-    mix_groups(r, a, &first, 1, ones, count);
+    tm_attention_mix_groups(r, s, a->rows, &first, 3, threes, count, mix_tile, a);
+    tm_attention_mix_groups(r, s, a->rows, &first, 2, twos, count, mix_tile, a);
+    tm_attention_mix_groups(r, s, a->rows, &first, 1, ones, count, mix_tile, a);
 }
 
 void tm_attention_bytes_clear(tm_region *r, const tm_attention_bytes *a) {

@@ -21,12 +21,6 @@
 #define VECTORS 3 /* of columns at once, at most */
 #define ROWS 8    /* queries at once, at most */
 
-typedef struct columns {
-    LLVMValueRef first; /* in a row of V */
-    LLVMValueRef mask;  /* of the last vector; NULL: all of it */
-    int vectors;
-} columns;
-
 int tm_attention_rows_at_once(const tm_region *r, const tm_attention *a) {
     bool whole = a->value_size % r->lanes == 0;
     if (a->value_size < 2 * r->lanes || (!whole && (r->lanes < 8 || a->value_size < 4 * r->lanes)))
@@ -42,7 +36,7 @@ static LLVMValueRef vector_index(tm_region *r, LLVMValueRef first, int vector) {
     return tm_add(r, first, tm_int(r, (int64_t)vector * r->lanes));
 }
 
-static LLVMValueRef load(tm_region *r, const columns *c, LLVMValueRef data, int vector) {
+static LLVMValueRef load(tm_region *r, const tm_attention_columns *c, LLVMValueRef data, int vector) {
     r->mask = vector == c->vectors - 1 ? c->mask : NULL;
     LLVMValueRef x = tm_load_vector(r, TAMIS_TYPE_FLOAT, data, vector_index(r, c->first, vector));
     r->mask = NULL;
@@ -51,21 +45,22 @@ static LLVMValueRef load(tm_region *r, const columns *c, LLVMValueRef data, int 
 
 /* The columns of a listed key, whose row of V is `row`: from there for the first queries, which leave them in
  * their place among the packed ones, for the next ones from this. */
-static void pack(tm_region *r, const tm_attention *a, const columns *c, LLVMValueRef query, LLVMValueRef key,
-                 LLVMValueRef row, LLVMValueRef *x) {
+static void pack(tm_region *r, const tm_attention *a, const tm_attention_columns *c, LLVMValueRef query,
+                 LLVMValueRef key, LLVMValueRef row, LLVMValueRef *x) {
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef at = tm_mul(r, key, tm_int(r, (int64_t)c->vectors * r->lanes)),
                  to = address(r, a->packed, at);
     LLVMValueRef fresh = LLVMBuildICmp(b, LLVMIntEQ, query, tm_int(r, 0), "");
     LLVMValueRef from = LLVMBuildSelect(b, fresh, address(r, row, c->first), to, "");
-    columns here = {.first = tm_int(r, 0), .mask = c->mask, .vectors = c->vectors};
+    tm_attention_columns here = {.first = tm_int(r, 0), .mask = c->mask, .vectors = c->vectors};
     for (int v = 0; v < c->vectors; v++) {
         x[v] = load(r, &here, from, v);
         tm_store_vector(r, TAMIS_TYPE_FLOAT, x[v], to, vector_index(r, here.first, v));
     }
 }
 
-static void store(tm_region *r, const columns *c, LLVMValueRef x, LLVMValueRef data, int vector) {
+static void store(tm_region *r, const tm_attention_columns *c, LLVMValueRef x, LLVMValueRef data,
+                  int vector) {
     r->mask = vector == c->vectors - 1 ? c->mask : NULL;
     tm_store_vector(r, TAMIS_TYPE_FLOAT, x, data, vector_index(r, c->first, vector));
     r->mask = NULL;
@@ -80,8 +75,9 @@ static LLVMValueRef out_row(tm_region *r, const tm_attention *a, LLVMValueRef qu
 
 /* Adds the listed keys to one tile of the answer. The rows that repeat the last query have its weights too,
  * so all of them store the same. */
-static void mix_tile(tm_region *r, const tm_attention *a, const columns *c, LLVMValueRef query,
+static void mix_tile(tm_region *r, const void *context, const tm_attention_columns *c, LLVMValueRef query,
                      LLVMValueRef count) {
+    const tm_attention *a = context;
     LLVMBuilderRef b = r->e->builder;
     LLVMValueRef sums[ROWS][VECTORS], rows[ROWS];
     for (int i = 0; i < a->rows; i++) {
@@ -121,20 +117,20 @@ static void mix_tile(tm_region *r, const tm_attention *a, const columns *c, LLVM
     }
 }
 
-/* `groups` groups of columns from *first on, for all queries at hand. */
-static void mix_groups(tm_region *r, const tm_attention *a, int64_t *first, int vectors, int64_t groups,
-                       LLVMValueRef count) {
+void tm_attention_mix_groups(tm_region *r, const tm_attention *a, int rows, int64_t *first, int vectors,
+                             int64_t groups, LLVMValueRef count, tm_attention_mixer *mix,
+                             const void *context) {
     int64_t step = (int64_t)vectors * r->lanes, end = *first + groups * step;
     if (groups == 0)
         return;
     tm_loop column = tm_loop_begin(r, tm_int(r, *first), tm_int(r, end), step);
-    columns c = {.first = column.index, .vectors = vectors};
+    tm_attention_columns c = {.first = column.index, .vectors = vectors};
     if (end > a->value_size) {
         LLVMValueRef last = vector_index(r, column.index, vectors - 1);
         c.mask = tm_tail_mask(r, tm_sub(r, tm_int(r, a->value_size), last));
     }
-    tm_loop query = tm_loop_begin(r, tm_int(r, 0), a->lanes, a->rows);
-    mix_tile(r, a, &c, query.index, count);
+    tm_loop query = tm_loop_begin(r, tm_int(r, 0), a->lanes, rows);
+    mix(r, context, &c, query.index, count);
     tm_loop_end(r, &query);
     tm_loop_end(r, &column);
     *first = end;
@@ -149,8 +145,8 @@ static void put_factors(tm_region *r, const tm_attention *a, const LLVMValueRef 
 void tm_attention_mix(tm_region *r, const tm_attention *a, LLVMValueRef count, const LLVMValueRef *factors) {
     int64_t first = 0;
     put_factors(r, a, factors);
-    mix_groups(r, a, &first, 3, a->threes, count);
-    mix_groups(r, a, &first, 2, a->twos, count);
+    tm_attention_mix_groups(r, a, a->rows, &first, 3, a->threes, count, mix_tile, a);
+    tm_attention_mix_groups(r, a, a->rows, &first, 2, a->twos, count, mix_tile, a);
 }
 
 int64_t tm_attention_packed_bytes(const tm_region *r, const tm_attention *a) {
@@ -163,7 +159,7 @@ static void each_row(tm_region *r, const tm_attention *a, bool clear) {
     LLVMValueRef row = out_row(r, a, query.index);
     LLVMValueRef factor = clear ? NULL : tm_load_splat(r, TAMIS_TYPE_FLOAT, a->factors, query.index);
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, a->value_size), r->lanes);
-    columns c = {.first = column.index, .vectors = 1};
+    tm_attention_columns c = {.first = column.index, .vectors = 1};
     if (a->value_size % r->lanes != 0)
         c.mask = tm_tail_mask(r, tm_sub(r, tm_int(r, a->value_size), column.index));
     LLVMValueRef x = tm_splat_f32(r, 0);
