@@ -79,11 +79,24 @@ void tm_export_declare(tm_exporter *exporter, const tm_value *value) {
             new_info(exporter->scratch, value->name, value, true));
 }
 
+/* Does a branch of an If give output i another rank than the If has? Nodes as they are written need not show
+ * which of the branches counts. */
+static bool branch_ranks_differ(const tm_node *node, int i) {
+    static const char *const branches[] = {"then_branch", "else_branch"};
+    if (node->op != TM_OP_If)
+        return false;
+    for (int k = 0; k < 2; k++)
+        if (tm_node_graph(node, branches[k])->outputs.items[i]->rank != node->outputs[i]->rank)
+            return true;
+    return false;
+}
+
 /* Types that the file declared for inner values stay: they may be all that tells a rank. */
 static void add_declared_types(tm_exporter *exporter, const tm_node *node) {
     for (int i = 0; i < node->output_count; i++) {
         const tm_value *value = node->outputs[i];
-        if (value != NULL && value->declared_rank >= 0 && value->type != TAMIS_TYPE_UNDEFINED)
+        if (value != NULL && value->type != TAMIS_TYPE_UNDEFINED &&
+            (value->declared_rank >= 0 || branch_ranks_differ(node, i)))
             tm_export_declare(exporter, value);
     }
 }

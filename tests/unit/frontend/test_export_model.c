@@ -343,6 +343,38 @@ static void outputs_of_bodies_are_their_own(void **state) {
     bench_deinit(&b);
 }
 
+/* Of branches of two ranks the one counts that squeezes; what is written in place of Squeeze does not show it. */
+static void ranks_of_branches_that_differ_are_declared(void **state) {
+    (void)state;
+    bench b;
+    bench_init(&b);
+    const Onnx__GraphProto *graph = written(&b, "main(%c: bool[], %x: f32[n, m, 8]) {\n"
+                                                "  %y = If(%c) {\n"
+                                                "    else_branch = e() {\n"
+                                                "      %a = Exp(%x)\n"
+                                                "      return %a\n"
+                                                "    },\n"
+                                                "    then_branch = t() {\n"
+                                                "      %s: f32[n, 8] = Squeeze(%x)\n"
+                                                "      return %s\n"
+                                                "    }\n"
+                                                "  }\n"
+                                                "  %z = Neg(%y)\n"
+                                                "  return %z\n"
+                                                "}\n");
+    assert_string_equal(graph->node[0]->attribute[1]->g->node[0]->op_type, "Reshape");
+    assert_int_equal(graph->n_value_info, 1);
+    assert_string_equal(graph->value_info[0]->name, "y");
+    assert_int_equal(graph->value_info[0]->type->tensor_type->shape->n_dim, 2);
+    tm_import_options options;
+    tm_import_options_init(&options);
+    tm_model *again = NULL;
+    assert_int_equal(tm_import_file(&b.arena, &b.diagnostics, b.path, &options, &again), TM_OK);
+    assert_int_equal(tm_infer(again), TM_OK);
+    assert_int_equal(again->main->outputs.items[0]->rank, 2);
+    bench_deinit(&b);
+}
+
 static void own_ops_are_refused_together(void **state) {
     (void)state;
     bench b;
@@ -471,6 +503,7 @@ int main(void) {
         cmocka_unit_test(formulas_become_nodes),
         cmocka_unit_test(squeeze_says_its_axes),
         cmocka_unit_test(outputs_of_bodies_are_their_own),
+        cmocka_unit_test(ranks_of_branches_that_differ_are_declared),
         cmocka_unit_test(own_ops_are_refused_together),
         cmocka_unit_test(external_data_when_asked_for),
         cmocka_unit_test(external_data_of_large_models),
