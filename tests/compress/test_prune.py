@@ -366,8 +366,8 @@ NAMED = ["bert-ts", "vit", "mobilenetv2", "efficientnet", "llama-prefill", "qwen
          "swin", "detr", "unireplknet", "conv-tasnet", "gemma2-step", "whisper-encoder", "xlstm-prefill"]
 EVERY = sorted(p.name for p in ZOO.iterdir() if (p / "model.onnx").is_file())[::14] if ZOO.is_dir() else []
 SYSTEMS = [name for name in sorted({*NAMED, *EVERY}) if (ZOO / name / "model.onnx").is_file()]
-# int8 models are refused; of atlas the exporter loses the declared rank of a value that Ifs return
-SKIPPED = {"bct-block", "atlas"}
+# int8 models are refused
+SKIPPED = {"bct-block"}
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name not in SKIPPED])
