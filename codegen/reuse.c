@@ -12,7 +12,10 @@
  *             when the input is not a factor of the product, which other elements need too, nor summed along
  *             its rows, and there is one product only: another may need it later
  *   row       when no later walk reads the input: what is computed before the normalisation is written in the
- *             first walk, and the row of the main output holds what is between walks (region_row.c)
+ *             first walk, and the row of the main output holds what is between walks (region_row.c); and when
+ *             rows are not known to be short and no whole vectors: the vector that starts the next row would
+ *             overlap the masked store that ends this one, and wait until that is in the cache. Rows of 24
+ *             take five times as long in place
  *
  * Least and largest elements are set before anything is read: never.
  *
@@ -56,9 +59,20 @@ static bool reads(search *s, const tm_value *value) {
     return false;
 }
 
+#define WIDEST_VECTOR 64 /* bytes */
+#define SHORT_ROW 2048   /* beyond this a stall per row does not count */
+
+static bool is_short_and_ragged(const tm_value *value) {
+    tm_dim last = value->rank > 0 ? value->dims[value->rank - 1] : NULL;
+    if (last == NULL || !tm_dim_is_constant(last))
+        return false;
+    int64_t bytes = last->constant * (int64_t)tm_type_bits(value->type) / 8;
+    return bytes < SHORT_ROW && bytes % WIDEST_VECTOR != 0;
+}
+
 static bool row_allows(const tm_graph *body, int output, const tm_value *input) {
     search s = {.input = input, .stops = is_norm};
-    if (reads(&s, body->outputs.items[0]))
+    if (is_short_and_ragged(input) || reads(&s, body->outputs.items[0]))
         return false;
     const tm_node *norm = body->first;
     while (norm != NULL && !is_norm(norm))
