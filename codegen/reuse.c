@@ -125,7 +125,7 @@ bool tm_plan_may_reuse(const tm_value *output, const tm_value *root) {
     const char *kind = tm_node_string(node, "kind");
     if (strcmp(kind, "map") == 0)
         return true;
-    if (strcmp(kind, "tiles") == 0)
+    if (strcmp(kind, "tiles") == 0 || strcmp(kind, "sparse") == 0)
         return contract_allows(body, body->inputs.items[found]);
     if (strcmp(kind, "contract") == 0 || strcmp(kind, "convolution") == 0 || strcmp(kind, "window") == 0)
         return node->output_count == 1 && contract_allows(body, body->inputs.items[found]);

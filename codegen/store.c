@@ -8,6 +8,7 @@
 #include "codegen/store.h"
 
 #include "codegen/plan.h"
+#include "ir/sparse.h"
 #include "ir/tiles.h"
 
 #include <math.h>
@@ -19,7 +20,7 @@ static void set_type(const tm_constant *constant, tm_stored_values *out) {
         tm_type_is_tiled(constant->stored) && constant->panel != 0 ? constant->stored : constant->type;
     int bits = tm_type_bits(out->type);
     out->size = bits / 8;
-    if (bits < 8 || bits > 64 || constant->bits != NULL) {
+    if (bits < 8 || bits > 64 || constant->bits != NULL || constant->sparse != NULL) {
         out->type = TAMIS_TYPE_UINT8;
         out->size = 1;
     }
@@ -29,6 +30,12 @@ static void set_columns(const tm_constant *constant, tm_stored_values *out) {
     if (constant->bits != NULL) { /* lines of words (ir/bits.h) */
         out->columns = 4;
         out->rows = out->count / 4;
+        return;
+    }
+    if (constant->sparse != NULL) {
+        out->columns = TM_SPARSE_RECORD;
+        out->columns = out->count % out->columns == 0 ? out->columns : 1;
+        out->rows = out->count / out->columns;
         return;
     }
     if (constant->panel != 0) {

@@ -19,10 +19,11 @@ unsigned tm_region_units(const tm_node *region) {
     unsigned units = strcmp(kind, "attention_tiles") == 0   ? TM_UNIT_TILES
                      : strcmp(kind, "attention_bytes") == 0 ? TM_UNIT_BYTES | TM_UNIT_MIXED
                                                             : 0;
+    unsigned matrix = strcmp(kind, "sparse") == 0 ? 0 : TM_UNIT_TILES;
     for (size_t i = 0; i < body->inputs.count; i++)
         units |= units_of_type(body->inputs.items[i]);
     for (const tm_node *node = body->first; node != NULL; node = node->next) {
-        units |= node->op == TM_OP_MatMulInteger ? TM_UNIT_BYTES | TM_UNIT_MIXED | TM_UNIT_TILES : 0;
+        units |= node->op == TM_OP_MatMulInteger ? TM_UNIT_BYTES | TM_UNIT_MIXED | matrix : 0;
         units |= node->op == TM_OP_MatMulNBits ? TM_UNIT_BYTES : 0;
         for (int i = 0; i < node->output_count; i++)
             units |= units_of_type(node->outputs[i]);

@@ -16,6 +16,7 @@
 #include "codegen/plan.h"
 #include "codegen/store.h"
 #include "ir/bits.h"
+#include "ir/sparse.h"
 #include "ir/tiles.h"
 
 #include <elf.h>
@@ -143,6 +144,8 @@ static void put_bits(writer *w, const tm_constant *constant) {
 static void put_constant(writer *w, const tm_constant *constant) {
     if (constant->bits != NULL)
         put_bits(w, constant);
+    else if (constant->sparse != NULL)
+        put_section(w, constant->sparse->data, constant->sparse->bytes);
     else if (tm_type_is_tiled(constant->stored))
         put_tiles(w, constant);
     else if (constant->panel != 0)

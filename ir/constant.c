@@ -11,6 +11,7 @@
  */
 #include "ir/graph.h"
 #include "ir/bits.h"
+#include "ir/sparse.h"
 #include "ir/tiles.h"
 
 #include <math.h>
@@ -291,6 +292,8 @@ int64_t tm_constant_stored_bytes(const tm_constant *constant) {
         tm_bits_form form = tm_bits_form_of(constant);
         return form.panels * form.panel_bytes;
     }
+    if (constant->sparse != NULL)
+        return constant->sparse->bytes;
     if (constant->panel == 0)
         return constant->bytes;
     tm_panels panels = tm_constant_panels(constant);

@@ -58,6 +58,7 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     bool panel_channels_last; /* rows [kernel..., C], else [C, kernel...] */
     const struct tm_bits
         *bits; /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
+    const struct tm_sparse *sparse; /* not NULL: tiles of bytes without their zeros (ir/sparse.h) */
 } tm_constant;
 #define TM_PANEL_COLUMNS 64
 /* The packed form: `groups` times as many panels as `columns` need, of `rows` rows each. */

@@ -8,6 +8,8 @@
  */
 #include "ir/tiles.h"
 
+#include "ir/sparse.h"
+
 #include <string.h>
 
 bool tm_op_is_product(tm_op op) {
@@ -32,11 +34,21 @@ const tm_value *tm_outer_factor(const tm_value *factor) {
     return factor;
 }
 
+static bool is_region(const tm_node *node, const char *kind) {
+    return node != NULL && node->op == TM_OP_Region && strcmp(tm_node_string(node, "kind"), kind) == 0;
+}
+
+bool tm_value_is_turned(const tm_value *value) {
+    return is_region(value->producer, "turn");
+}
+
 /* Does the use read the value as the left operand of a region's product, converted to float32 if that needs
- * it? */
+ * it, or turn it for one? */
 static bool reads_tiles(const tm_use *use) {
     const tm_node *region = use->node;
-    if (region == NULL || region->op != TM_OP_Region || strcmp(tm_node_string(region, "kind"), "tiles") != 0)
+    if (is_region(region, "turn"))
+        return true;
+    if (!is_region(region, "tiles") && !is_region(region, "sparse"))
         return false;
     const tm_graph *body = tm_node_graph(region, "body");
     const tm_node *product = tm_body_product(body);
@@ -63,6 +75,6 @@ tm_dim tm_value_stored_count(const tm_value *value) {
     if (!tm_value_is_tiled(value))
         return tm_dim_product(dims, value->dims, value->rank);
     tm_dim rows = tm_dim_product(dims, value->dims, value->rank - 1);
-    return tm_dim_mul(dims, fill_up(dims, rows, TM_TILE_ROWS),
+    return tm_dim_mul(dims, fill_up(dims, rows, tm_value_is_turned(value) ? TM_SPARSE_ROWS : TM_TILE_ROWS),
                       fill_up(dims, value->dims[value->rank - 1], tm_tile_depth(value->type)));
 }

@@ -12,7 +12,8 @@
  * of them being 4 bytes. That is what one instruction multiplies, on units for tiles and on units for
  * vectors.
  *
- * Which values are tiled follows from their readers: those that only regions of kind "tiles" read as A.
+ * Which values are tiled follows from their readers: those that only regions of kind "tiles" read as A,
+ * or "turn" for those of kind "sparse" (ir/sparse.h).
  */
 #ifndef TM_IR_TILES_H
 #define TM_IR_TILES_H

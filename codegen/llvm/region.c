@@ -20,7 +20,8 @@ static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_ki
                                               &tm_region_kind_window, &tm_region_kind_bottleneck,
                                               &tm_region_kind_pack, &tm_region_kind_tiles,
                                               &tm_region_kind_attention_tiles, &tm_region_kind_bits,
-                                              &tm_region_kind_attention_bytes};
+                                              &tm_region_kind_attention_bytes, &tm_region_kind_turn,
+                                              &tm_region_kind_sparse};
 
 /* ---- key ---- */
 

@@ -59,6 +59,8 @@ extern const tm_region_kind tm_region_kind_window;
 extern const tm_region_kind tm_region_kind_bottleneck;
 extern const tm_region_kind tm_region_kind_pack;
 extern const tm_region_kind tm_region_kind_tiles;
+extern const tm_region_kind tm_region_kind_turn;
+extern const tm_region_kind tm_region_kind_sparse;
 extern const tm_region_kind tm_region_kind_attention_tiles;
 extern const tm_region_kind tm_region_kind_attention_bytes;
 

@@ -38,6 +38,24 @@ LLVMValueRef tm_tiles_address(tm_region *r, LLVMValueRef base, LLVMValueRef byte
 /* Where 16 rows of A start. */
 LLVMValueRef tm_tiles_band(tm_region *r, const tm_tiles *t, LLVMValueRef row);
 
+/* How words of 4 bytes are multiplied. */
+typedef struct tm_word_form {
+    tamis_type type;    /* of the left factor */
+    unsigned units;     /* that a level must have */
+    int lanes;          /* of its vectors; 0: any */
+    bool x86;           /* is an instruction of x86-64 with vectors */
+    bool signed_left;   /* the left bytes less 128 are multiplied */
+    int parts;          /* vectors that a word is taken apart into */
+    tamis_type element; /* of a part; 4 bytes each */
+    /* Takes words (vector of i32) of the left or right factor apart. NULL: the word is its only part. */
+    void (*split)(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts);
+    LLVMValueRef (*add)(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right);
+} tm_word_form;
+/* The first that the level has. */
+const tm_word_form *tm_word_form_of(const tm_region *r, tamis_type type);
+
+#define TM_WORD_MOST_PARTS 4
+
 /* Adds the products of the bytes of `left`, unsigned, and `right`, signed, to the sums, all vectors of i32:
  * one instruction. NULL: the level has none. *out_signed: `left` are signed bytes, 128 less than those meant.
  */

@@ -4,7 +4,7 @@
  *
  * Sums of a few rows by 16 or 32 columns stay in registers while k runs. A word of A holds two or four k of a
  * row and is repeated in all lanes, a line of B holds the same k of neighbouring columns. How the products of
- * two words go into a sum is a row of data, word_form, the first whose unit the level has:
+ * two words go into a sum is a row of data, tm_word_form, the first whose unit the level has:
  *
  *     bf16   AVX512_BF16: one instruction
  *     bf16   all others: two fused multiplications and additions of halves widened to float32; a bfloat16 is
@@ -33,29 +33,14 @@
 #define LEAST_SUMS 8 /* that hide the time of an instruction */
 #define SETS 4       /* divides WORDS */
 #define MOST_SUMS (SETS * LEAST_SUMS)
-#define MOST_PARTS 4
 #define SIGNS ((int64_t)0x80808080)
 #define CHUNK 8                   /* steps of K that are copied at once */
 #define WORDS (TM_TILE_BYTES / 4) /* of a line */
 #define PAIR (2 * TM_TILE_BYTES)  /* of lines, which are fetched at once */
 #define PAIRS TM_TILE_ROWS        /* of a step of a panel */
 
-/* How words of 4 bytes are multiplied. */
-typedef struct word_form {
-    tamis_type type;    /* of the left factor */
-    unsigned units;     /* that a level must have */
-    int lanes;          /* of its vectors; 0: any */
-    bool x86;           /* is an instruction of x86-64 with vectors */
-    bool signed_left;   /* the left bytes less 128 are multiplied */
-    int parts;          /* vectors that a word is taken apart into */
-    tamis_type element; /* of a part; 4 bytes each */
-    /* Takes words (vector of i32) of the left or right factor apart. NULL: the word is its only part. */
-    void (*split)(tm_region *r, LLVMValueRef words, bool left, LLVMValueRef *out_parts);
-    LLVMValueRef (*add)(tm_region *r, LLVMValueRef sum, LLVMValueRef left, LLVMValueRef right);
-} word_form;
-
 typedef struct shape {
-    const word_form *form;
+    const tm_word_form *form;
     tamis_type sum; /* float32 or int32 */
     int rows[3];    /* at once, descending */
     int columns;    /* at once */
@@ -143,7 +128,7 @@ static LLVMValueRef add_signed_dot(tm_region *r, LLVMValueRef sum, LLVMValueRef 
     return add_neon_dot(r, "llvm.aarch64.neon.sdot", sum, left, right);
 }
 
-static const word_form word_forms[] = {
+static const tm_word_form word_forms[] = {
     {.type = TAMIS_TYPE_BFLOAT16,
      .units = TM_UNIT_DOT,
      .lanes = 16,
@@ -196,9 +181,9 @@ static const word_form word_forms[] = {
      .add = add_bytes},
 };
 
-static const word_form *find_form(const tm_region *r, tamis_type type) {
+const tm_word_form *tm_word_form_of(const tm_region *r, tamis_type type) {
     bool x86 = strncmp(r->level->name, "x86", 3) == 0;
-    const word_form *form = word_forms;
+    const tm_word_form *form = word_forms;
     while (form->type != type || (r->level->units & form->units) != form->units ||
            (form->lanes != 0 && form->lanes != r->lanes) || (form->x86 && !x86))
         form++;
@@ -206,7 +191,7 @@ static const word_form *find_form(const tm_region *r, tamis_type type) {
 }
 
 tm_byte_dot tm_byte_dot_of(const tm_region *r, bool *out_signed) {
-    const word_form *form = find_form(r, TAMIS_TYPE_UINT8);
+    const tm_word_form *form = tm_word_form_of(r, TAMIS_TYPE_UINT8);
     *out_signed = form->signed_left;
     return form->parts == 1 ? form->add : NULL;
 }
@@ -214,7 +199,7 @@ tm_byte_dot tm_byte_dot_of(const tm_region *r, bool *out_signed) {
 /* Where words are whole, A is read where it is: a tile never crosses the border of a band. */
 static shape choose(const tm_region *r, const tm_tiles *t) {
     tm_schedule schedule = tm_schedule_of(r->e->options, r->level, r->node);
-    shape s = {.form = find_form(r, t->form->type),
+    shape s = {.form = tm_word_form_of(r, t->form->type),
                .rows = {schedule.rows, schedule.small_rows, 1},
                .columns = schedule.vectors * r->lanes,
                .sum = t->shared.product->outputs[0]->type};
@@ -257,7 +242,7 @@ static void copy_rows(tm_region *r, const tm_tiles *t, const shape *s, LLVMValue
     LLVMValueRef to = tm_mul(r, tm_add(r, tm_mul(r, i.index, tm_int(r, CHUNK)), tm_sub(r, step.index, first)),
                              tm_int(r, words_of_line(s)));
     for (int word = 0; word < WORDS; word += r->lanes) {
-        LLVMValueRef parts[MOST_PARTS];
+        LLVMValueRef parts[TM_WORD_MOST_PARTS];
         parts[0] = tm_load_vector(r, TAMIS_TYPE_INT32, from, tm_int(r, word));
         if (s->form->split != NULL)
             s->form->split(r, parts[0], true, parts);
@@ -287,7 +272,7 @@ typedef struct left_rows {
 static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMValueRef line, int rows,
                       LLVMValueRef sums[][MOST_VECTORS]) {
     int vectors = s->columns / r->lanes, parts = s->form->parts;
-    LLVMValueRef columns[MOST_VECTORS][MOST_PARTS];
+    LLVMValueRef columns[MOST_VECTORS][TM_WORD_MOST_PARTS];
     for (int v = 0; v < vectors; v++) {
         int64_t column = (int64_t)v * r->lanes;
         int64_t at = column / TM_TILE_ROWS * (TM_TILE_TOTAL / 4) + column % TM_TILE_ROWS;
