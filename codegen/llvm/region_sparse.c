@@ -9,11 +9,11 @@
  *
  * Which k a column has differs from column to column, so the lanes of a vector are rows: a list of B
  * (ir/sparse.h) gives four weights and their number, the weights are repeated in all lanes and multiply that
- * word of up to 64 rows, whose sums stay in registers along the list.
+ * word of as many rows as have their sums in registers along the list.
  *
  *     unit: 32 columns, rows whose A stays in the second-level cache
- *       group: 64 rows; fewer at the end, in three counts
- *         chunk: 128 words of k, whose part of A (32 KiB) stays in the nearest cache
+ *       group: 128 rows; fewer at the end
+ *         chunk: 64 words of k, whose part of A (32 KiB) stays in the nearest cache
  *           column: its list; sums wait in a buffer [column][row] for the next chunk
  *         the buffer is turned to [row][column], and goes through the epilogue
  *
@@ -28,14 +28,15 @@
 #define WORK ((int64_t)1 << 19) /* multiply-adds, of zeros too, worth a task of their own */
 #define MOST_VECTORS 8          /* of sums at once */
 #define SIGNS ((int64_t)0x80808080)
-#define LINE (TM_SPARSE_ROWS * 4) /* bytes of a word of 64 rows */
+#define LINE (TM_SPARSE_ROWS * 4) /* bytes of a word of a group */
+#define TURNED_ROWS 32            /* that go through the epilogue at once */
 
 typedef struct sparse {
     tm_contract shared;
     const tm_word_form *form;
-    LLVMValueRef group_bytes;  /* of 64 rows of A */
+    LLVMValueRef group_bytes;  /* of A */
     LLVMValueRef chunks;
-    LLVMValueRef sums, turned; /* stack buffers: [32 columns][64 rows], [64 rows][32 columns] */
+    LLVMValueRef sums, turned; /* stack buffers: [32 columns][128 rows], [32 rows][32 columns] */
 } sparse;
 
 #define B (r->e->builder)
@@ -113,12 +114,17 @@ static void add_record(tm_region *r, const sparse *s, LLVMValueRef at, LLVMValue
     }
 }
 
-/* The list at *cursor of one column, for some vectors of rows, added to their sums in the buffer at `sums`, or
- * put there for the first chunk. */
+/* The list at *cursor of one column, for some vectors of rows, added to their sums, which stand at `sums` for
+ * column 0, or put there for the first chunk. */
 static void add_list(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVMValueRef lines, int vectors,
                      LLVMValueRef sums, LLVMValueRef first) {
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_INT32);
     LLVMValueRef slots[MOST_VECTORS], zero = LLVMConstNull(vector), shift = NULL;
+    LLVMValueRef list = LLVMBuildLoad2(B, r->e->ptr, cursor, "");
+    LLVMValueRef column = load_byte(r, tm_tiles_address(r, list, tm_int(r, 1)));
+    LLVMValueRef records = tm_tiles_address(r, list, tm_int(r, TM_SPARSE_HEAD));
+    LLVMValueRef bytes = tm_mul(r, load_byte(r, list), tm_int(r, TM_SPARSE_RECORD));
+    sums = tm_tiles_address(r, sums, tm_mul(r, column, tm_int(r, LINE)));
     for (int v = 0; v < vectors; v++) {
         slots[v] = tm_region_alloca(r, vector, 1, 64);
         LLVMValueRef sum = load(r, vector, tm_tiles_address(r, sums, tm_int(r, 4 * v * r->lanes)), 16);
@@ -128,9 +134,6 @@ static void add_list(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVMVal
         shift = tm_region_alloca(r, vector, 1, 64);
         LLVMBuildStore(B, zero, shift);
     }
-    LLVMValueRef list = LLVMBuildLoad2(B, r->e->ptr, cursor, "");
-    LLVMValueRef records = tm_tiles_address(r, list, tm_int(r, 1));
-    LLVMValueRef bytes = tm_mul(r, load_byte(r, list), tm_int(r, TM_SPARSE_RECORD));
     tm_loop record = tm_loop_begin(r, tm_int(r, 0), bytes, TM_SPARSE_RECORD);
     add_record(r, s, tm_tiles_address(r, records, record.index), lines, vectors, slots, shift);
     tm_loop_end(r, &record);
@@ -143,48 +146,45 @@ static void add_list(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVMVal
     }
 }
 
-/* The sums of 32 columns by `rows` rows of a group, whose A is at `left`, to the buffer. */
-static void multiply(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left, int rows) {
-    int vectors = rows / r->lanes < MOST_VECTORS ? rows / r->lanes : MOST_VECTORS;
+/* The sums of 32 columns by `rows` rows of a group, whose A is at `left`, to the buffer, some vectors of rows
+ * at a time. */
+static void multiply(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left, int vectors,
+                     LLVMValueRef rows) {
     LLVMValueRef cursor = tm_region_alloca(r, r->e->ptr, 1, 8);
-    tm_loop row = tm_loop_begin(r, tm_int(r, 0), tm_int(r, 4 * rows), 4 * (int64_t)vectors * r->lanes);
+    tm_loop row = tm_loop_begin(r, tm_int(r, 0), rows, (int64_t)vectors * r->lanes);
+    LLVMValueRef at = tm_mul(r, row.index, tm_int(r, 4)), sums = tm_tiles_address(r, s->sums, at);
     LLVMBuildStore(B, stream, cursor);
     tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), s->chunks, 1);
     LLVMValueRef first = LLVMBuildICmp(B, LLVMIntEQ, chunk.index, tm_int(r, 0), "");
     LLVMValueRef lines = tm_mul(r, chunk.index, tm_int(r, TM_SPARSE_CHUNK * LINE));
-    lines = tm_tiles_address(r, tm_tiles_address(r, left, row.index), lines);
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_TILE_PANEL), 1);
-    LLVMValueRef sums = tm_tiles_address(r, s->sums, tm_mul(r, column.index, tm_int(r, LINE)));
-    add_list(r, s, cursor, lines, vectors, tm_tiles_address(r, sums, row.index), first);
-    tm_loop_end(r, &column);
+    lines = tm_tiles_address(r, tm_tiles_address(r, left, at), lines);
+    tm_loop list = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_TILE_PANEL), 1);
+    add_list(r, s, cursor, lines, vectors, sums, first);
+    tm_loop_end(r, &list);
     tm_loop_end(r, &chunk);
     tm_loop_end(r, &row);
 }
 
-/* As many rows as the smallest of three counts that is enough. */
-static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left,
-                      LLVMValueRef count) {
+/* With the fewest vectors that hold all rows, of those that fill whole tiles; else with the most. */
+static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left, LLVMValueRef rows) {
     LLVMBasicBlockRef after = tm_emit_block(r->e, "multiplied");
-    for (int rows = TM_SPARSE_ROWS / 4; rows <= TM_SPARSE_ROWS; rows *= 2) {
+    for (int vectors = TM_TILE_ROWS / r->lanes; vectors < MOST_VECTORS; vectors *= 2) {
         LLVMBasicBlockRef fits = tm_emit_block(r->e, "rows"), more = tm_emit_block(r->e, "more");
-        if (rows < TM_SPARSE_ROWS)
-            LLVMBuildCondBr(B, tm_less(r, tm_int(r, rows), count), more, fits);
-        else
-            LLVMBuildBr(B, fits);
+        LLVMBuildCondBr(B, tm_less(r, tm_int(r, (int64_t)vectors * r->lanes), rows), more, fits);
         LLVMPositionBuilderAtEnd(B, fits);
-        multiply(r, s, stream, left, rows);
+        multiply(r, s, stream, left, vectors, rows);
         LLVMBuildBr(B, after);
         LLVMPositionBuilderAtEnd(B, more);
-        if (rows == TM_SPARSE_ROWS)
-            LLVMBuildUnreachable(B);
     }
+    multiply(r, s, stream, left, MOST_VECTORS, rows);
+    LLVMBuildBr(B, after);
     LLVMPositionBuilderAtEnd(B, after);
 }
 
-/* The sums of `rows` rows, to lines of columns. */
-static void turn(tm_region *r, const sparse *s, LLVMValueRef rows) {
+/* The sums of some rows from `first` on, to lines of columns. */
+static void turn(tm_region *r, const sparse *s, LLVMValueRef first, LLVMValueRef rows) {
     tm_loop row = tm_loop_begin(r, tm_int(r, 0), rows, TM_TRANSPOSE_ROWS);
-    LLVMValueRef from = tm_tiles_address(r, s->sums, tm_mul(r, row.index, tm_int(r, 4)));
+    LLVMValueRef from = tm_tiles_address(r, s->sums, tm_mul(r, tm_add(r, first, row.index), tm_int(r, 4)));
     LLVMValueRef to = tm_tiles_address(r, s->turned, tm_mul(r, row.index, tm_int(r, 4 * TM_TILE_PANEL)));
     for (int column = 0; column < TM_TILE_PANEL; column += r->lanes)
         tm_transpose(r, tm_tiles_address(r, from, tm_int(r, column * LINE)), LINE,
@@ -200,14 +200,17 @@ static void unit_of(tm_region *r, sparse *s, LLVMValueRef from, LLVMValueRef to,
     LLVMValueRef number = LLVMBuildUDiv(B, group.index, tm_int(r, TM_SPARSE_ROWS), "");
     LLVMValueRef left = tm_tiles_address(r, s->shared.data[s->shared.a], tm_mul(r, number, s->group_bytes));
     some_rows(r, s, stream, left, rows);
-    turn(r, s, rows);
+    tm_loop part = tm_loop_begin(r, tm_int(r, 0), rows, TURNED_ROWS);
+    LLVMValueRef now = tm_min(r, tm_sub(r, rows, part.index), tm_int(r, TURNED_ROWS));
+    turn(r, s, part.index, now);
     tm_contract_tile tile = {.sums = s->turned,
                              .stride = TM_TILE_PANEL,
-                             .row = group.index,
-                             .rows = rows,
+                             .row = tm_add(r, group.index, part.index),
+                             .rows = now,
                              .column = column,
                              .columns = TM_TILE_PANEL};
     tm_contract_finish(r, &s->shared, &tile);
+    tm_loop_end(r, &part);
     tm_loop_end(r, &group);
 }
 
@@ -217,7 +220,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_contract_begin(r, &s.shared);
     s.shared.ranges = tm_ranges_begin(r);
     s.sums = tm_region_alloca(r, r->e->i32, TM_TILE_PANEL * TM_SPARSE_ROWS, 64);
-    s.turned = tm_region_alloca(r, r->e->i32, TM_TILE_PANEL * TM_SPARSE_ROWS, 64);
+    s.turned = tm_region_alloca(r, r->e->i32, TM_TILE_PANEL * TURNED_ROWS, 64);
     LLVMValueRef panels = tm_ceildiv(r, s.shared.n, TM_TILE_PANEL), rows = unit_rows(r, &s);
     LLVMValueRef row_units = tm_mul(r, panels, tm_int(r, s.shared.products));
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
