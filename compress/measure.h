@@ -19,4 +19,9 @@ TM_MUST_USE tm_code tm_sample_answers_compare(tm_quantizer *q, tm_build *build,
                                               const tm_sample_answers *answers, int64_t most,
                                               tm_divergence *out);
 
+/* Adds the least time of several calls of each build on a sample; calls alternate, so that what else the
+ * machine does hits both. */
+TM_MUST_USE tm_code tm_time_builds(tm_quantizer *q, tm_build *builds[2], const tamis_tensor *inputs,
+                                   double *io_ns);
+
 #endif

@@ -5,29 +5,12 @@
  * Both run sample after sample in turn on one thread. Times are those of some samples, each the least of
  * several calls that alternate, so that what else the machine does hits both.
  */
+#include "compress/measure.h"
 #include "compress/prune.h"
 
 #include <math.h>
 
 #define TIMED_SAMPLES 4
-#define LEAST_TURNS 5
-#define MOST_TURNS 60
-#define ENOUGH_NS 1.5e8
-
-static tm_code time_sample(tm_quantizer *q, tm_build *builds[2], const tamis_tensor *inputs, double *io_ns) {
-    double least[2] = {INFINITY, INFINITY}, total = 0;
-    for (int turn = 0; turn < MOST_TURNS && (turn < LEAST_TURNS || total < ENOUGH_NS); turn++)
-        for (int i = 0; i < 2; i++) {
-            double start = tm_thread_ns();
-            TM_TRY(tm_build_run(q, builds[i], inputs));
-            double taken = tm_thread_ns() - start;
-            least[i] = fmin(least[i], taken);
-            total += taken;
-        }
-    io_ns[0] += least[0];
-    io_ns[1] += least[1];
-    return TM_OK;
-}
 
 static tm_code walk(tm_pruner *p, tm_build *builds[2], int64_t most, tm_divergence *out, double *io_ns,
                     int64_t *out_timed) {
@@ -42,7 +25,7 @@ static tm_code walk(tm_pruner *p, tm_build *builds[2], int64_t most, tm_divergen
             break;
         bool timed = io_ns != NULL && at % timed_step == 0 && *out_timed < TIMED_SAMPLES;
         if (timed) {
-            TM_TRY(time_sample(&p->q, builds, inputs, io_ns));
+            TM_TRY(tm_time_builds(&p->q, builds, inputs, io_ns));
             (*out_timed)++;
         }
         if (at % step != 0)

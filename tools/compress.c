@@ -4,17 +4,21 @@
  * and its figures back to the user.
  */
 #include "tools/storage.h"
+#include "tools/tokens.h"
 
 #include <string.h>
 
 bool tool_compress_option(tool_compress *options, int id, const char *value) {
-    if (id < TOOL_COMPRESS_FIRST || id > TOOL_COMPRESS_FIRST + 1)
+    const char **to[] = {&options->prune, &options->palette, &options->tokens};
+    if (id < TOOL_COMPRESS_FIRST || id > TOOL_COMPRESS_FIRST + 2)
         return false;
-    *(id == TOOL_COMPRESS_FIRST ? &options->prune : &options->palette) = value;
+    *to[id - TOOL_COMPRESS_FIRST] = value;
     return true;
 }
 
 tm_code tool_compress_check(tool *tool, const tool_compress *options, const tool_quantize *others) {
+    if (options->tokens != NULL)
+        return tool_tokens_check(tool, options, others);
     if (options->chooses_storage || options->palette != NULL)
         return tool_storage_check(tool, options, others);
     if (options->prune == NULL)
@@ -70,6 +74,8 @@ tm_code tool_compress_model(tool *tool, const char *path, tool_compile *compile,
     const char *folder;
     tm_compress_options_init(&compress);
     TM_TRY(tool_compress_check(tool, options, others));
+    if (options->tokens != NULL)
+        return tool_tokens_model(tool, path, compile, options, others, out_model);
     if (options->palette != NULL)
         return tool_palette_model(tool, path, compile, options, others, out_model);
     TM_TRY(tm_compress_parse(&tool->arena, &tool->diagnostics, options->prune, &compress));

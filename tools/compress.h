@@ -10,12 +10,14 @@
 #include "tools/quantize.h"
 
 enum { TOOL_COMPRESS_FIRST = 2100 };
-#define TOOL_COMPRESS_OPTIONS \
-    {"--prune", TOOL_VALUE, TOOL_COMPRESS_FIRST}, {"--palette", TOOL_VALUE, TOOL_COMPRESS_FIRST + 1}
+#define TOOL_COMPRESS_OPTIONS                                                                         \
+    {"--prune", TOOL_VALUE, TOOL_COMPRESS_FIRST}, {"--palette", TOOL_VALUE, TOOL_COMPRESS_FIRST + 1}, \
+        {"--tokens", TOOL_VALUE, TOOL_COMPRESS_FIRST + 2}
 
 typedef struct tool_compress {
-    const char *prune; /* NULL: the model stays as it is */
-    const char *palette; /* likewise */
+    const char *prune;    /* NULL: the model stays as it is */
+    const char *palette;  /* likewise */
+    const char *tokens;   /* likewise */
     bool chooses_storage; /* --storage=auto was given */
 } tool_compress;
 

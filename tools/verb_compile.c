@@ -73,7 +73,7 @@ typedef struct changes {
 
 static bool are_any(const changes *changes) {
     return changes->quantize.form != NULL || changes->compress.prune != NULL ||
-           changes->compress.palette != NULL;
+           changes->compress.palette != NULL || changes->compress.tokens != NULL;
 }
 
 static tm_code compile_changed(tool *tool, const char *path, const char *output, tool_compile *compile,
@@ -82,7 +82,7 @@ static tm_code compile_changed(tool *tool, const char *path, const char *output,
     tm_text log, warnings;
     tm_text_init(&log, &tool->arena);
     tm_text_init(&warnings, &tool->arena);
-    TM_TRY(changes->compress.prune != NULL || changes->compress.palette != NULL
+    TM_TRY(changes->quantize.form == NULL
                ? tool_compress_model(tool, path, compile, &changes->compress, &changes->quantize, &model)
                : tool_quantize_model(tool, path, compile, &changes->quantize, &model));
     tm_code code = tm_compile_model(model, output, tool_compile_get(compile), NULL, &log, &warnings);

@@ -33,7 +33,7 @@ int tool_compress_main(tool *tool, int argc, char **argv) {
                  tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
-    if (compress.prune == NULL && compress.palette == NULL)
+    if (compress.prune == NULL && compress.palette == NULL && compress.tokens == NULL)
         compress.prune = "zeros";
     if (id < 0 ||
         tool_arguments_single(&arguments, "one model", "tamis compress MODEL.onnx -o OUT.onnx") != TM_OK ||

@@ -29,7 +29,8 @@ const tool_verb tool_verbs[] = {
      "  --tune[=FILE]         measures schedules here, keeps them (MODEL.tune.json)\n"
      "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n"
      "  --quantize=FORM, --prune=GOAL, ...  see `tamis help quantize`, `compress`\n"
-     "  --palette=ENTRIES[,group=N][,keep=PART]  weights as entries of tables\n\n" COMPILE_HELP},
+     "  --palette=ENTRIES[,group=N][,keep=PART]  weights as entries of tables\n"
+     "  --tokens=packed[:MASK]  padding is not computed\n\n" COMPILE_HELP},
     {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
      "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
      "  --quantize=FORM[,OPTION...]           (int8)\n"
@@ -54,6 +55,7 @@ const tool_verb tool_verbs[] = {
      "     sparse:0.8         0.8 of the weights are zero, pattern=4x1 or 1x1\n"
      "     lowrank, noblocks, norepair, ridge=X, multiple=N, keep=PART, samples=N,\n"
      "     sweep=N, threads=N\n"
+     "  --tokens=packed[:MASK]  instead: padding is not computed\n"
      "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
      "  --labels=FILE.npy     the right class of each sample\n"
      "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tokens.c: the way of packed tokens on one page, see tokens.h.
+ *
+ *     load twice -> find mask and tokens -> pack one -> try both on numbers made up -> measure on samples ->
+ * judge
+ *
+ * Without samples numbers made up decide; with them the samples do: within a budget if there is one, else by
+ * differences that are more than rounding. A model that is not faster stays as it was.
+ */
+#include "compress/tokens.h"
+
+#include "compress/measure.h"
+#include "ir/infer.h"
+#include "passes/passes.h"
+#include "quantize/choose.h"
+
+#include <json-c/json.h>
+#include <math.h>
+#include <string.h>
+
+#define TIMED_SAMPLES 4
+#define MOST_DIFFERENCE 1e-3 /* of the root of the answers' mean square: what is called rounding */
+
+tm_code tm_tokens_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char *text,
+                        tm_tokens_options *out) {
+    *out = (tm_tokens_options){0};
+    tm_quantize_options_init(&out->measures);
+    if (strncmp(text, "packed", 6) != 0 || (text[6] != 0 && (text[6] != ':' || text[7] == 0)))
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "--tokens=packed, or --tokens=packed:attention_mask",
+                         "--tokens: '%s' is not understood", text);
+    if (text[6] == ':')
+        out->mask = tm_arena_string(arena, text + 7);
+    return TM_OK;
+}
+
+/* ---- where tokens are ---- */
+
+static bool may_be_mask(const tm_value *input) {
+    return input->kind == TAMIS_KIND_TENSOR && input->rank == 2 &&
+           (input->type == TAMIS_TYPE_FLOAT || input->type == TAMIS_TYPE_DOUBLE ||
+            input->type == TAMIS_TYPE_INT64 || input->type == TAMIS_TYPE_INT32 ||
+            input->type == TAMIS_TYPE_INT8 || input->type == TAMIS_TYPE_UINT8 ||
+            input->type == TAMIS_TYPE_BOOL);
+}
+
+int tm_tokens_lead(const tm_tokens_place *place, const tm_value *value) {
+    if (value->kind != TAMIS_KIND_TENSOR || value->type == TAMIS_TYPE_STRING)
+        return 0;
+    if (value->rank >= 2 && value->dims[0] == place->batch && value->dims[1] == place->length)
+        return 2;
+    return value->rank >= 1 && value->dims[0] == place->flat;
+}
+
+typedef struct replacement {
+    const tm_symbol *symbol;
+    tm_dim dim;
+} replacement;
+
+static tm_dim replace(void *context, tm_symbol *symbol) {
+    const replacement *r = context;
+    return symbol == r->symbol ? r->dim : NULL;
+}
+
+/* The mask's batch is `batch` from now on, in all that was made of it: views keep the dims that they have. */
+static tm_code set_batch(tm_model *model, const tm_value *mask, tm_dim batch) {
+    replacement r = {mask->dims[0]->symbol, batch};
+    if (mask->dims[0]->kind != TM_DIM_SYMBOL)
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL,
+                         "--tokens: mask '%s' has another batch than the other inputs", mask->name);
+    for (size_t i = 0; i < model->values.count; i++) {
+        tm_value *value = model->values.items[i];
+        for (int axis = 0; axis < value->rank; axis++)
+            value->dims[axis] = tm_dim_substitute(model->dims, value->dims[axis], replace, &r);
+    }
+    return tm_infer(model);
+}
+
+/* An input [batch, length, ..] of the mask's length: the mask, if no other batch is seen. */
+static tm_value *other_batched(const tm_graph *graph, tm_value *mask) {
+    tm_value *found = mask;
+    for (size_t i = 0; i < graph->inputs.count; i++) {
+        tm_value *input = graph->inputs.items[i];
+        if (input == mask || input->kind != TAMIS_KIND_TENSOR || input->rank < 2 ||
+            input->dims[1] != mask->dims[1])
+            continue;
+        if (input->dims[0] == mask->dims[0])
+            return mask;
+        found = found == mask ? input : found;
+    }
+    return found;
+}
+
+tm_code tm_tokens_find(tm_model *model, const char *mask, tm_tokens_place *out) {
+    const tm_graph *graph = model->main;
+    *out = (tm_tokens_place){0};
+    for (size_t i = 0; i < graph->inputs.count && out->mask == NULL; i++) {
+        tm_value *input = graph->inputs.items[i];
+        bool named = mask != NULL ? strcmp(input->name, mask) == 0 : strstr(input->name, "mask") != NULL;
+        if (named && (may_be_mask(input) || mask != NULL))
+            out->mask = input;
+    }
+    if (out->mask == NULL || !may_be_mask(out->mask))
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL,
+                         "--tokens=packed:NAME of an input [batch, length] of 1 at tokens and 0 at padding",
+                         mask != NULL
+                             ? "--tokens: input '%s' is no mask of two dims, or there is none of that name"
+                             : "--tokens: no input of two dims has 'mask' in its name%s",
+                         mask != NULL ? mask : "");
+    out->batched = other_batched(graph, out->mask);
+    if (out->mask->dims[0] != out->batched->dims[0] && !tm_dim_is(out->mask->dims[0], 1)) {
+        TM_TRY(set_batch(model, out->mask, out->batched->dims[0]));
+        out->batched = out->mask;
+    }
+    out->batch = out->batched->dims[0];
+    out->length = out->batched->dims[1];
+    out->flat = tm_dim_mul(model->dims, out->batch, out->length);
+    return TM_OK;
+}
+
+/* ---- models ---- */
+
+static tm_code run_passes(tm_model *model, const tm_quantizer *q, const char *const *names, size_t count) {
+    tm_pass_options options = {.level = 2, .bisect_limit = -1, .strict_math = q->compile->strict_math};
+    for (size_t i = 0; i < count; i++)
+        TM_TRY(tm_passes_run_one(model, names[i], &options));
+    return TM_OK;
+}
+
+static tm_code load(const tm_quantizer *q, tm_arena *arena, tm_model **out) {
+    static const char *const passes[] = {"drop_shape_inputs", "fold_constants", "dead_code"};
+    tm_loaded loaded;
+    TM_TRY(tm_quantize_load(q, arena, &loaded));
+    *out = loaded.model;
+    return run_passes(*out, q, passes, sizeof passes / sizeof *passes);
+}
+
+static tm_code pack(const tm_quantizer *q, const tm_tokens_options *options, tm_model *model,
+                    tm_tokens_report *report) {
+    static const char *const passes[] = {"common_subexpressions", "dead_code"};
+    tm_tokens_place place;
+    TM_TRY(tm_tokens_find(model, options->mask, &place));
+    report->mask = place.mask->name;
+    TM_TRY(tm_tokens_pack(model, &place, report));
+    if (report->packed == 0)
+        return tm_report(
+            q->diagnostics, TM_E_USAGE, NULL,
+            "the mask is [batch, length], and products by constant weights read [batch, length, ..]",
+            "--tokens=packed: no product of '%s' reads a row for each token of mask '%s'", q->path,
+            report->mask);
+    TM_TRY(run_passes(model, q, passes, sizeof passes / sizeof *passes));
+    return tm_verify(model);
+}
+
+/* ---- samples ---- */
+
+typedef struct comparison {
+    tm_quantizer *q;
+    tm_build *builds[2]; /* plain, ours */
+    const tm_tokens_place *place;
+    const tm_graph *graph; /* of the plain model */
+    int mask;
+    bool same;
+} comparison;
+
+static tm_code compare_sample(comparison *c, const tamis_tensor *inputs, tm_divergence *out) {
+    tm_arena scratch;
+    for (int i = 0; i < 2; i++)
+        TM_TRY(tm_build_run(c->q, c->builds[i], inputs));
+    tm_arena_init(&scratch);
+    tm_quantize_borrow_recovery(c->q, &scratch);
+    for (size_t i = 0; i < c->graph->outputs.count; i++)
+        tm_tokens_compare(c->place, c->graph->outputs.items[i], &inputs[c->mask],
+                          tamis_session_output(c->builds[0]->session, (int)i),
+                          tamis_session_output(c->builds[1]->session, (int)i), &scratch, out, &c->same);
+    tm_arena_deinit(&scratch);
+    return TM_OK;
+}
+
+static tm_code walk(comparison *c, tm_tokens_report *report) {
+    const tm_samples *samples = c->q->samples;
+    const tamis_tensor *inputs;
+    const int64_t most = c->q->options->most_samples;
+    double ns[2] = {0, 0};
+    int64_t real = 0, all = 0, timed = 0;
+    TM_TRY(samples->rewind(samples->self));
+    for (; most <= 0 || report->samples < most; report->samples++) {
+        int64_t tokens;
+        TM_TRY(samples->next(samples->self, &inputs));
+        if (inputs == NULL)
+            break;
+        real += tm_tokens_count(&inputs[c->mask], &tokens);
+        all += tokens;
+        TM_TRY(compare_sample(c, inputs, &report->whole));
+        if (timed < TIMED_SAMPLES) {
+            TM_TRY(tm_time_builds(c->q, c->builds, inputs, ns));
+            timed++;
+        }
+    }
+    if (report->samples == 0)
+        return tm_report(c->q->diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
+                         "there is no sample to measure with");
+    tm_divergence_finish(&report->whole);
+    report->fill = all > 0 ? (double)real / (double)all : 1;
+    report->ns_before = ns[0] / (double)timed;
+    report->ns = ns[1] / (double)timed;
+    return TM_OK;
+}
+
+static tm_code measure(tm_quantizer *q, tm_model *plain, tm_model *ours, const tm_tokens_place *place,
+                       tm_tokens_report *report) {
+    tm_build builds[2] = {0};
+    comparison c = {
+        .q = q, .builds = {&builds[0], &builds[1]}, .place = place, .graph = plain->main, .same = true};
+    for (size_t i = 0; i < plain->main->inputs.count; i++)
+        if (plain->main->inputs.items[i] == place->mask)
+            c.mask = (int)i;
+    tm_code code = tm_build_create(q, plain, &builds[0]);
+    if (code == TM_OK)
+        code = tm_build_create(q, ours, &builds[1]);
+    if (code == TM_OK)
+        code = walk(&c, report);
+    tm_build_destroy(&builds[0]);
+    tm_build_destroy(&builds[1]);
+    TM_TRY(code);
+    const tm_divergence *d = &report->whole;
+    double use = tm_budget_use(q->options, d);
+    bool budget =
+        !isnan(q->options->most_kl) || !isnan(q->options->most_flips) || !isnan(q->options->least_cosine);
+    if (budget)
+        report->budget = use <= 1 ? tm_arena_format(q->arena, "met: %.0f %% of it is used", use * 100)
+                                  : "met by the model as it was";
+    if (!c.same || (budget ? use > 1 : d->rows > 0 && !(d->max_error <= MOST_DIFFERENCE * d->rms)))
+        report->refused = tm_arena_format(
+            q->arena,
+            "padding has an influence: KL %.3g, flips %.2f %%, cosine %.6f at real tokens of the samples",
+            d->kl, d->flips * 100, d->cosine);
+    else if (!(report->ns < report->ns_before))
+        report->refused =
+            tm_arena_format(q->arena, "it is not faster on the samples: %.2f times, with %.0f %% real tokens",
+                            report->ns_before / report->ns, report->fill * 100);
+    return TM_OK;
+}
+
+tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const char *folder,
+                  const tamis_compile_options *compile, const tm_tokens_options *options,
+                  const tm_samples *samples, tm_model **out_model, tm_tokens_report *out_report) {
+    tm_quantize_options measures = options->measures;
+    measures.threads = 1;
+    tm_quantizer q = {.arena = arena,
+                      .diagnostics = diagnostics,
+                      .path = path,
+                      .folder = folder,
+                      .compile = compile,
+                      .options = &measures,
+                      .samples = samples};
+    double start = tm_wall_seconds();
+    tm_model *plain, *ours;
+    tm_tokens_place place;
+    const char *failed = NULL;
+    *out_report = (tm_tokens_report){.model = path};
+    TM_TRY(load(&q, arena, &plain));
+    TM_TRY(load(&q, arena, &ours));
+    TM_TRY(pack(&q, options, ours, out_report));
+    TM_TRY(tm_tokens_find(plain, options->mask, &place));
+    TM_TRY(tm_tokens_probe(&q, plain, ours, &place, &out_report->probe, &failed));
+    if (samples != NULL)
+        TM_TRY(measure(&q, plain, ours, &place, out_report));
+    else
+        out_report->refused = failed;
+    *out_model = out_report->refused != NULL ? plain : ours;
+    out_report->seconds = tm_wall_seconds() - start;
+    return TM_OK;
+}
+
+/* ---- the report ---- */
+
+static void add(json_object *to, const char *name, double value, bool known) {
+    json_object_object_add(to, name, known && isfinite(value) ? json_object_new_double(value) : NULL);
+}
+
+static void add_text(json_object *to, const char *name, const char *text) {
+    json_object_object_add(to, name, text != NULL ? json_object_new_string(text) : NULL);
+}
+
+void tm_tokens_report_json(const tm_tokens_report *r, tm_text *out) {
+    json_object *to = json_object_new_object();
+    const tm_divergence *d = &r->whole;
+    add_text(to, "model", r->model);
+    add_text(to, "mask", r->mask);
+    json_object_object_add(to, "nodes", json_object_new_int64(r->nodes));
+    json_object_object_add(to, "products", json_object_new_int64(r->products));
+    json_object_object_add(to, "packed_products", json_object_new_int64(r->packed));
+    json_object_object_add(to, "samples", json_object_new_int64(r->samples));
+    add(to, "fill", r->fill, r->samples > 0);
+    add(to, "ns_before", r->ns_before, r->samples > 0);
+    add(to, "ns", r->ns, r->samples > 0);
+    add(to, "probe_max_error", r->probe.max_error, r->probe.rows > 0);
+    add(to, "max_error", d->max_error, d->rows > 0);
+    add(to, "kl", d->kl, d->rows > 0);
+    add(to, "flips", d->flips, d->rows > 0);
+    add(to, "cosine", d->cosine, d->rows > 0);
+    add(to, "seconds", r->seconds, true);
+    add_text(to, "budget", r->budget);
+    add_text(to, "refused", r->refused);
+    tm_text_add(out, "%s\n", json_object_to_json_string_ext(to, JSON_C_TO_STRING_PRETTY));
+    json_object_put(to);
+}

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tamis compress --tokens=packed: answers at real tokens stay and padding is zero, by ONNX Runtime and compiled; models
+in which padding counts are refused."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+TAMIS = os.environ.get("TAMIS")
+pytestmark = pytest.mark.skipif(TAMIS is None, reason="TAMIS is not set")
+SOURCE = pathlib.Path(os.environ.get("TAMIS_SOURCE", pathlib.Path(__file__).parents[2]))
+ZOO = SOURCE.parent / "shared" / "zoo"
+WIDTH, HEADS = 16, 2
+
+
+def tamis(*arguments, code=0):
+    done = subprocess.run([TAMIS, *map(str, arguments)], capture_output=True, check=False, text=True)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stderr
+
+
+class Net:
+    """An encoder over `x` [batch, length, WIDTH] or `ids`, with a mask."""
+
+    def __init__(self, **inputs):
+        self.rng = np.random.default_rng(5)
+        self.nodes, self.constants, self.inputs, self.count = [], {}, inputs, 0
+
+    def constant(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants[name] = np.asarray(array)
+        return name
+
+    def __call__(self, op, *inputs, outputs=1, **attributes):
+        names = [f"t{self.count + i}" for i in range(outputs)]
+        self.count += outputs
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
+        return names[0] if outputs == 1 else names
+
+    def weights(self, *shape):
+        return self.constant((self.rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32))
+
+    def linear(self, x, rows=WIDTH, columns=WIDTH):
+        return self("Add", self("MatMul", x, self.weights(rows, columns)), self.weights(columns))
+
+    def ints(self, *values):
+        return self.constant(np.array(values, np.int64))
+
+    def hidden(self, mask="mask"):
+        """What is added to scores: minus 1e9 at padding."""
+        m = self("Cast", self("Unsqueeze", mask, self.ints(1, 2)), to=TensorProto.FLOAT)
+        return self("Mul", self("Sub", self.constant(np.float32(1)), m), self.constant(np.float32(-1e9)))
+
+    def layer(self, x, hidden):
+        def heads(t, perm):
+            return self("Transpose", self("Reshape", t, self.ints(0, 0, HEADS, WIDTH // HEADS)), perm=perm)
+        q, k, v = (heads(self.linear(x), perm) for perm in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]))
+        scores = self("MatMul", q, k)
+        p = self("Softmax", self("Add", scores, hidden) if hidden else scores, axis=-1)
+        y = self("Reshape", self("Transpose", self("MatMul", p, v), perm=[0, 2, 1, 3]), self.ints(0, 0, WIDTH))
+        x = self("LayerNormalization", self("Add", self.linear(y), x), self.weights(WIDTH), self.weights(WIDTH), axis=2)
+        gate, up = self("Split", self.linear(x, WIDTH, 2 * WIDTH), axis=-1, num_outputs=2, outputs=2)
+        return self("Add", x, self.linear(self("Mul", self("Sigmoid", gate), up)))
+
+    def pool(self, x, mask="mask"):
+        m = self("Cast", self("Unsqueeze", mask, self.ints(2)), to=TensorProto.FLOAT)
+        return self("Div", self("ReduceSum", self("Mul", x, m), self.ints(1), keepdims=0),
+                    self("Max", self("ReduceSum", m, self.ints(1), keepdims=0), self.constant(np.float32(1e-9))))
+
+    def save(self, path, *outputs):
+        types = {"x": TensorProto.FLOAT, "ids": TensorProto.INT64}
+        graph = helper.make_graph(
+            self.nodes, "g",
+            [helper.make_tensor_value_info(k, v[0] if isinstance(v, tuple) else types.get(k, TensorProto.INT64),
+                                           v[1] if isinstance(v, tuple) else v) for k, v in self.inputs.items()],
+            [helper.make_tensor_value_info(k, TensorProto.FLOAT, None) for k in outputs],
+            [numpy_helper.from_array(array, name) for name, array in self.constants.items()])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        onnx.save(model, path)
+
+
+def run(path, feed, compiled=False):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    if not compiled:
+        return dict(zip(names, session.run(None, feed)))
+    folder = path.parent
+    np.savez(folder / "in.npz", **feed)
+    tamis("compile", path, "-o", folder / "m.so")
+    tamis("run", folder / "m.so", "--inputs", folder / "in.npz",
+          *(word for i, name in enumerate(names) for word in ("-o", f"{name}={folder}/{i}.npy")))
+    return {name: np.load(folder / f"{i}.npy") for i, name in enumerate(names)}
+
+
+def check(before, after, feed, mask, compiled=True):
+    """Equal at real tokens and where no tokens are counted; zero at padding."""
+    onnx.checker.check_model(onnx.load(after))
+    expected, real = run(before, feed), np.broadcast_to(mask, next(iter(feed.values())).shape[:2]).astype(bool)
+    for found in [run(after, feed)] + ([run(after, feed, True)] if compiled else []):
+        for name, answer in expected.items():
+            tokens = answer.shape[:2] == real.shape
+            np.testing.assert_allclose(found[name][real] if tokens else found[name], answer[real] if tokens else answer,
+                                       rtol=1e-4, atol=1e-5, err_msg=name)
+            assert not tokens or not found[name][~real].any(), name
+
+
+MASKS = {
+    "suffix": [[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]],
+    "prefix": [[0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 1]],
+    "holes": [[0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 1]],
+    "full": [[1] * 6] * 3,
+    "one": [[1, 0, 0, 0, 0, 0]],
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """Token table, positions as wide as sequences, two layers, a pool that the mask weighs, tokens as an output."""
+    folder = tmp_path_factory.mktemp("encoder")
+    net = Net(ids=("ids", ["batch", "length"]), mask=("mask", ["batch", "length"]))
+    net.inputs = {"ids": (TensorProto.INT64, ["batch", "length"]), "mask": (TensorProto.INT64, ["batch", "length"])}
+    length = net("Shape", "ids", start=1, end=2)
+    places = net("Slice", net.constant(np.arange(32)), net.ints(0), length)
+    x = net("Add", net("Gather", net.weights(50, WIDTH), "ids"), net("Gather", net.weights(32, WIDTH), places))
+    hidden = net.hidden()
+    x = net.layer(net.layer(x, hidden), hidden)
+    net.save(folder / "m.onnx", x, net.pool(x), net("Softmax", net.linear(x, WIDTH, 5), axis=-1))
+    text = tamis("compress", folder / "m.onnx", "-o", folder / "p.onnx", "--tokens=packed")
+    assert "13 of 13 products" in text and "refused" not in text, text
+    return folder
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_answers_at_real_tokens_stay(encoder, kind):
+    mask = np.array(MASKS[kind], np.int64)
+    feed = {"ids": np.random.default_rng(1).integers(0, 50, mask.shape), "mask": mask}
+    check(encoder / "m.onnx", encoder / "p.onnx", feed, mask)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (0, 4), (2, 0)])
+def test_a_batch_without_tokens_runs(encoder, shape):
+    feed = {"ids": np.zeros(shape, np.int64), "mask": np.zeros(shape, np.int64)}
+    found = run(encoder / "p.onnx", feed, True)
+    assert all(not answer.any() for answer in found.values() if answer.shape[:2] == shape)
+
+
+def test_attention_runs_where_tokens_were_and_products_on_rows(encoder):
+    model = onnx.shape_inference.infer_shapes(onnx.load(encoder / "p.onnx"))
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in model.graph.value_info}
+    constants = {i.name for i in model.graph.initializer}
+    products = [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+    assert len(products) == 13 and all(ranks[n.output[0]] == 2 for n in products)
+
+
+def save_float(path, mask_type, mask_batch, flat):
+    net = Net()
+    net.inputs = {"x": (TensorProto.FLOAT, ["batch", "length", WIDTH]), "seen": (mask_type, [mask_batch, "length"])}
+    hidden, x = net.hidden("seen"), "x"
+    if flat:
+        rows = net("Reshape", x, net.ints(-1, WIDTH))
+        rows = net("Relu", net("Gemm", rows, net.weights(WIDTH, WIDTH), net.weights(WIDTH), transB=1))
+        x = net("Reshape", rows, net("Shape", "x"))
+    net.save(path, net.layer(x, hidden))
+
+
+@pytest.mark.parametrize("kind, batch, flat", [("float32", "batch", True), ("bool", "batch", False), ("int64", 1, True),
+                                               ("int32", "masks", False)])
+def test_kinds_of_masks(tmp_path, kind, batch, flat):
+    """Also one mask for all sequences, and rows of all tokens in one axis."""
+    save_float(tmp_path / "m.onnx", helper.np_dtype_to_tensor_dtype(np.dtype(kind)), batch, flat)
+    text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=packed:seen")
+    assert f"{7 if flat else 6} of " in text and "refused" not in text, text
+    mask = np.array(MASKS["suffix"][1:2] if batch == 1 else MASKS["suffix"]).astype(kind)
+    x = np.random.default_rng(2).normal(size=(3, 6, WIDTH)).astype(np.float32)
+    check(tmp_path / "m.onnx", tmp_path / "p.onnx", {"x": x, "seen": mask}, mask)
+
+
+def test_padding_that_counts_is_refused(tmp_path):
+    """A mean over all tokens, and attention without the mask."""
+    for unmasked in ("pool", "attention"):
+        net = Net()
+        net.inputs = {"ids": (TensorProto.INT64, ["batch", "length"]), "mask": (TensorProto.INT64, ["batch", "length"])}
+        x = net.layer(net("Gather", net.weights(50, WIDTH), "ids"), net.hidden() if unmasked == "pool" else None)
+        net.save(tmp_path / "m.onnx", net("ReduceMean", x, net.ints(1)) if unmasked == "pool" else x)
+        text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=packed")
+        assert "refused, the model stays as it is: padding has an influence" in text
+        assert not any(n.op_type == "NonZero" for n in onnx.load(tmp_path / "p.onnx").graph.node)
+
+
+def test_models_without_tokens_are_errors(tmp_path):
+    net = Net()
+    net.inputs = {"x": (TensorProto.FLOAT, ["batch", WIDTH]), "mask": (TensorProto.INT64, ["batch", "length"]),
+                  "word": (TensorProto.INT64, ["batch"])}
+    net.save(tmp_path / "m.onnx", net.linear("x"))
+    for option, words in [("packed", "no product of"), ("packed:word", "'word' is no mask"), ("packed:", "not understood"),
+                          ("topping", "not understood"), ("packed:none", "none of that name")]:
+        text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", f"--tokens={option}", code=2)
+        assert words in text and "hint" in text, (option, text)
+    text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=packed", "--prune=zeros", code=2)
+    assert "--tokens excludes" in text
+
+
+def test_samples_are_measured(encoder, tmp_path):
+    """A folder of tensors is a batch, rows of an array are samples of one sequence."""
+    for i, kind in enumerate(("suffix", "holes")):
+        (tmp_path / "s" / str(i)).mkdir(parents=True)
+        mask = np.array(MASKS[kind], np.int64)
+        for k, array in enumerate((np.full(mask.shape, i + 1), mask)):
+            (tmp_path / "s" / str(i) / f"input_{k}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
+    text = tamis("compress", encoder / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=packed", f"--calib={tmp_path}/s",
+                 "--budget=kl:1e-6", f"--report={tmp_path}/r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["samples"] == 2 and abs(report["fill"] - 22 / 36) < 1e-9 and report["kl"] < 1e-6
+    assert report["packed_products"] == 13 and report["mask"] == "mask" and report["ns"] > 0
+    assert "61 % real tokens" in text and report["budget"].startswith("met")
+    assert report["refused"] is None or "not faster" in report["refused"]  # so small a model need not be
+
+
+@pytest.mark.parametrize("name", ["sentence-minilm", "bytetransformer-bert", "roberta", "distilbert", "electra",
+                                  "bert-pooled-span"])
+def test_zoo(tmp_path, name):
+    if not (ZOO / name).exists():
+        pytest.skip("the zoo is not there")
+    text = tamis("compress", ZOO / name / "model.onnx", "-o", tmp_path / "p.onnx", "--tokens=packed")
+    assert "refused" not in text, text
+    mask = np.array(MASKS["suffix"], np.int64)
+    session = onnxruntime.InferenceSession(ZOO / name / "model.onnx", providers=["CPUExecutionProvider"])
+    feed = {i.name: mask if "mask" in i.name else np.zeros_like(mask) for i in session.get_inputs()}
+    feed["ids" if "ids" in feed else "input_ids"] = np.random.default_rng(3).integers(2, 30, mask.shape)
+    check(ZOO / name / "model.onnx", tmp_path / "p.onnx", feed, mask, name == "roberta")
