@@ -58,7 +58,8 @@ static int64_t planned_bytes(const tm_layer_plan *plan, int64_t float_bytes) {
     if (!plan->quantize)
         return float_bytes;
     int64_t blocks = (w->k + w->block - 1) / w->block * w->n;
-    return (w->k * w->n * w->bits + 7) / 8 + blocks * (blocks < 64 ? 4 : 2) +
+    int64_t scale_bytes = w->step > 0 ? blocks + 4 : blocks * (blocks < TM_SCALE_FEW ? 4 : 2);
+    return (w->k * w->n * w->bits + 7) / 8 + scale_bytes +
            (w->zeros != NULL ? (blocks * w->bits + 7) / 8 : 0);
 }
 
@@ -90,15 +91,18 @@ tm_code tm_describe_layers(tm_quantizer *q, const tm_loaded *loaded, tm_quantize
         if (value->constant != NULL && value->uses.count > 0)
             report->float_bytes += value->constant->bytes;
     }
+    q->narrow_saving = tm_narrow_saving(q, loaded);
     return tm_measure_layers(q, loaded);
 }
 
 static void finish_layers(tm_quantizer *q, tm_quantize_report *report) {
     int64_t saved = 0;
+    bool any = false;
     for (int i = 0; i < q->layer_count; i++) {
         tm_layer_report *item = &report->layers.items[i];
         const tm_layer_plan *plan = &q->plans[i];
         item->quantized = plan->quantize;
+        any = any || plan->quantize;
         item->form = !plan->quantize  ? "float"
                      : plan->is_table ? form_names[tm_plan_weights(plan)->bits == 4 ? TM_QUANTIZE_INT4
                                                                                    : TM_QUANTIZE_INT8_WEIGHTS]
@@ -112,7 +116,7 @@ static void finish_layers(tm_quantizer *q, tm_quantize_report *report) {
         item->weight_error = tm_plan_weights(plan)->error;
         saved += item->float_bytes - item->bytes;
     }
-    report->bytes = report->float_bytes - saved;
+    report->bytes = report->float_bytes - saved - (any ? q->narrow_saving : 0);
 }
 
 /* ---- the sweep ---- */

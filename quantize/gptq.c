@@ -108,6 +108,8 @@ bool tm_quantize_gptq(tm_arena *arena, tm_arena *scratch, const float *matrix, c
         int64_t to = from + GROUP < k ? from + GROUP : k;
         if (from % block == 0)
             begin_block(w, from, importance, out);
+        if (from == 0 && bits == 8 && block >= k)
+            out->step = tm_scales_to_bytes(out->scales, n);
         int64_t end = (from / block + 1) * block; /* a group does not reach over a block's end */
         to = to < end ? to : end;
         round_group(w, u, from, to, out, errors);

@@ -100,6 +100,7 @@ typedef struct tm_quantizer {
     float **factors;              /* by observed value, along its channels, or NULL; NULL: none at all */
     int layer_count, attention_count, observed_count;
     int64_t sample_count;
+    int64_t narrow_saving; /* bytes, see narrow.c */
     int builds; /* so far: names of temporary artifacts */
 } tm_quantizer;
 
@@ -166,6 +167,12 @@ TM_MUST_USE tm_code tm_smooth_apply(const tm_quantizer *q, tm_arena *arena, tm_l
 /* Plans a bias that takes back what the rounding of the weights does to the mean. */
 void tm_correct_bias(tm_quantizer *q, const tm_layer *layer, const float *matrix, tm_arena *scratch,
                      tm_layer_plan *plan);
+
+/* ---- narrow.c ---- */
+/* Constants beside the weights as float16, in a model whose layers are rewritten. */
+TM_MUST_USE tm_code tm_narrow_constants(tm_loaded *loaded);
+/* The bytes that it saves, of a model as it was loaded. */
+int64_t tm_narrow_saving(const tm_quantizer *q, const tm_loaded *loaded);
 
 /* ---- rewrite.c ---- */
 /* Changes the loaded model as the plans of the layers that are quantised say. */

@@ -6,17 +6,21 @@
  *     dynamic   for each row a scale of its own:
  *                   s = Max(ReduceMax(Abs(x), last axis) / 127, tiny)
  *                   x' = DequantizeLinear(QuantizeLinear(x, s, axis = -1, block_size = k), s, likewise)
- *     weights   DequantizeLinear(constant, r), r along the columns; in blocks along the sum for 4 bits
+ *     weights   DequantizeLinear(constant, r), r along the columns; in blocks along the sum for 4 bits;
+ *               r = Cast(f16 constant), or Mul(Cast(u8 constant), step), which engines fold
  *     tables    Cast(Gather(constant, i)) * Gather(scales, i); of 4 bits Gather(DequantizeLinear(constant,
  * r), i), since the standard gathers no half bytes
  *
  * A quantiser is made once for each input, before the first layer that reads it. Layers that stay float go on
  * reading the float input. Operands of attention have the same pairs, and its weights one of 0 .. 1; these go
- * first, since their pairs stand further up.
+ * first, since their pairs stand further up. Names cost bytes in a file: what the weights become on the way
+ * has numbers for names, as it does in any exporter's file.
  */
 #include "quantize/layer.h"
 
 #include "ir/infer.h"
+
+#include <math.h>
 
 typedef struct rewriter {
     const tm_quantizer *q;
@@ -24,6 +28,7 @@ typedef struct rewriter {
     tm_graph *graph;
     tm_value **fixed,
         **by_row; /* rounded inputs in the static and the dynamic form, by observed value, or NULL */
+    tm_value *last_axis, *share, *least, *zero; /* constants of the dynamic form, once they are made */
 } rewriter;
 
 static tm_value *constant_of(rewriter *r, const char *name, tamis_type type, int rank, const int64_t *dims,
@@ -48,33 +53,48 @@ static tm_node *make(rewriter *r, tm_node *before, tm_op op, const char *name, i
     return node;
 }
 
-#define FEW 64 /* scales: a node for the cast takes more room than half of them */
+/* float32 of constants, times a factor unless that is 0. */
+static tm_code widened(rewriter *r, tm_node *before, tm_value *stored, float factor, tm_value **out) {
+    tm_node *cast = make(r, before, TM_OP_Cast, NULL, 1, &stored);
+    tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
+    *out = cast->outputs[0];
+    TM_TRY(tm_infer_node(r->loaded->model, cast));
+    if (factor == 0)
+        return TM_OK;
+    tm_node *product = make(r, before, TM_OP_Mul, NULL, 2,
+                            (tm_value *[]){*out, number(r, NULL, TAMIS_TYPE_FLOAT, (double)factor)});
+    *out = product->outputs[0];
+    return tm_infer_node(r->loaded->model, product);
+}
 
-/* Scales as float16 and a cast, where they are such numbers. */
+/* Scales in as few bytes as hold them: multiples of a step as uint8, numbers of float16 as such. */
 static tm_code scales_of(rewriter *r, tm_node *before, const char *name, int rank, const int64_t *dims,
-                         const float *scales, tm_value **out) {
+                         const float *scales, float step, tm_value **out) {
+    tm_arena *arena = r->loaded->model->arena;
     int64_t count = 1;
     bool half = true;
     for (int i = 0; i < rank; i++)
         count *= dims[i];
+    if (step > 0) {
+        uint8_t *multiples = TM_NEW_ARRAY(arena, uint8_t, count);
+        for (int64_t i = 0; i < count; i++)
+            multiples[i] = (uint8_t)nearbyintf(scales[i] / step);
+        return widened(r, before, constant_of(r, NULL, TAMIS_TYPE_UINT8, rank, dims, multiples), step, out);
+    }
     for (int64_t i = 0; i < count; i++)
         half = half && scales[i] >= TM_SCALE_LEAST_HALF && scales[i] <= TM_SCALE_MOST_HALF &&
                tm_scale_stored(scales[i]) == scales[i];
-    if (!half || count < FEW) {
+    if (!half || count < TM_SCALE_FEW) {
         *out = constant_of(r, named(r, name, "scale"), TAMIS_TYPE_FLOAT, rank, dims, scales);
         return TM_OK;
     }
-    uint16_t *bits = TM_NEW_ARRAY(r->loaded->model->arena, uint16_t, count);
+    uint16_t *bits = TM_NEW_ARRAY(arena, uint16_t, count);
     for (int64_t i = 0; i < count; i++) {
         uint32_t wide;
         memcpy(&wide, &scales[i], sizeof wide);
         bits[i] = (uint16_t)((wide >> 13) - (112u << 10)); /* exponents are 112 apart */
     }
-    tm_value *stored = constant_of(r, named(r, name, "half"), TAMIS_TYPE_FLOAT16, rank, dims, bits);
-    tm_node *cast = make(r, before, TM_OP_Cast, named(r, name, "scale"), 1, &stored);
-    tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
-    *out = cast->outputs[0];
-    return tm_infer_node(r->loaded->model, cast);
+    return widened(r, before, constant_of(r, NULL, TAMIS_TYPE_FLOAT16, rank, dims, bits), 0, out);
 }
 
 /* ---- activations ---- */
@@ -92,30 +112,37 @@ static tm_code round_static(rewriter *r, tm_node *before, tm_value *x, const tm_
     return tm_infer_node(r->loaded->model, up);
 }
 
+static void make_row_constants(rewriter *r) {
+    static const int64_t one = 1, last = -1;
+    if (r->last_axis != NULL)
+        return;
+    r->last_axis = constant_of(r, NULL, TAMIS_TYPE_INT64, 1, &one, &last);
+    r->share = number(r, NULL, TAMIS_TYPE_FLOAT, 1.0 / 127);
+    r->least = number(r, NULL, TAMIS_TYPE_FLOAT, 1e-30);
+    r->zero = number(r, NULL, TAMIS_TYPE_INT8, 0);
+}
+
 static tm_code round_rows(rewriter *r, tm_node *before, tm_value *x, int64_t k, tm_value **out) {
     tm_model *model = r->loaded->model;
-    const int64_t one = 1, last = -1;
-    tm_node *size = make(r, before, TM_OP_Abs, named(r, x->name, "magnitude"), 1, &x);
+    make_row_constants(r);
+    tm_node *size = make(r, before, TM_OP_Abs, NULL, 1, &x);
     TM_TRY(tm_infer_node(model, size));
-    tm_value *axes = constant_of(r, named(r, x->name, "last_axis"), TAMIS_TYPE_INT64, 1, &one,
-                                 tm_arena_copy(model->arena, &last, sizeof last));
-    tm_node *most = make(r, before, TM_OP_ReduceMax, named(r, x->name, "largest"), 2,
-                         (tm_value *[]){size->outputs[0], axes});
+    tm_node *most = make(r, before, TM_OP_ReduceMax, NULL, 2,
+                         (tm_value *[]){size->outputs[0], r->last_axis});
     TM_TRY(tm_infer_node(model, most));
-    tm_node *share = make(r, before, TM_OP_Mul, named(r, x->name, "share"), 2,
-                          (tm_value *[]){most->outputs[0], number(r, NULL, TAMIS_TYPE_FLOAT, 1.0 / 127)});
+    tm_node *share = make(r, before, TM_OP_Mul, NULL, 2, (tm_value *[]){most->outputs[0], r->share});
     TM_TRY(tm_infer_node(model, share));
-    tm_node *scale = make(r, before, TM_OP_Max, named(r, x->name, "scale"), 2,
-                          (tm_value *[]){share->outputs[0], number(r, NULL, TAMIS_TYPE_FLOAT, 1e-30)});
+    tm_node *scale = make(r, before, TM_OP_Max, NULL, 2,
+                          (tm_value *[]){share->outputs[0], r->least});
     TM_TRY(tm_infer_node(model, scale));
-    tm_value *inputs[3] = {x, scale->outputs[0], number(r, NULL, TAMIS_TYPE_INT8, 0)};
-    tm_node *down = make(r, before, TM_OP_QuantizeLinear, named(r, x->name, "quantized"), 2, inputs);
+    tm_value *inputs[3] = {x, scale->outputs[0], r->zero};
+    tm_node *down = make(r, before, TM_OP_QuantizeLinear, NULL, 2, inputs);
     tm_node_set_int(down, "axis", -1);
     tm_node_set_int(down, "block_size", k);
     tm_node_set_int(down, "output_dtype", TAMIS_TYPE_INT8);
     TM_TRY(tm_infer_node(model, down));
     inputs[0] = down->outputs[0];
-    tm_node *up = make(r, before, TM_OP_DequantizeLinear, named(r, x->name, "dequantized"), 2, inputs);
+    tm_node *up = make(r, before, TM_OP_DequantizeLinear, NULL, 2, inputs);
     tm_node_set_int(up, "axis", -1);
     tm_node_set_int(up, "block_size", k);
     *out = up->outputs[0];
@@ -187,14 +214,16 @@ static tm_code dequantized_weights(rewriter *r, const tm_layer *layer, const tm_
     const char *name = layer->w->name;
     tm_value *inputs[3] = {integers(r, layer, w)};
     TM_TRY(scales_of(r, layer->node, name, blocks ? 2 : 1, blocks ? dims : &w->n,
-                     laid_out_scales(arena, w->scales, rows, w->n, turned), &inputs[1]));
+                     laid_out_scales(arena, w->scales, rows, w->n, turned), w->step, &inputs[1]));
     if (w->zeros != NULL)
         inputs[2] =
             constant_of(r, named(r, name, "zero_point"), weight_type(w), blocks ? 2 : 1,
                         blocks ? dims : &w->n, laid_out(arena, w->zeros, rows, w->n, turned, w->bits));
-    tm_node *node = make(r, layer->node, TM_OP_DequantizeLinear, named(r, name, "dequantized"),
+    tm_node *node = make(r, layer->node, TM_OP_DequantizeLinear, NULL,
                          w->zeros != NULL ? 3 : 2, inputs);
-    tm_node_set_int(node, "axis", blocks ? layer->sum_axis : layer->channel_axis);
+    int axis = blocks ? layer->sum_axis : layer->channel_axis;
+    if (axis != 1) /* the default */
+        tm_node_set_int(node, "axis", axis);
     if (blocks)
         tm_node_set_int(node, "block_size", w->block);
     *out = node->outputs[0];
@@ -211,20 +240,20 @@ static tm_code rewrite_table(rewriter *r, const tm_layer *layer, const tm_quanti
         tm_node_set_input(layer->node, 0, all);
         return TM_OK;
     }
-    tm_node *rows = make(r, layer->node, TM_OP_Gather, named(r, layer->w->name, "rows"), 2,
+    tm_node *rows = make(r, layer->node, TM_OP_Gather, NULL, 2,
                          (tm_value *[]){integers(r, layer, w), indices});
     TM_TRY(tm_infer_node(model, rows));
     tm_value *all;
-    TM_TRY(scales_of(r, layer->node, layer->w->name, 1, &w->n, w->scales, &all));
-    tm_node *scales = make(r, layer->node, TM_OP_Gather, named(r, layer->w->name, "scales"), 2,
+    TM_TRY(scales_of(r, layer->node, layer->w->name, 1, &w->n, w->scales, w->step, &all));
+    tm_node *scales = make(r, layer->node, TM_OP_Gather, NULL, 2,
                            (tm_value *[]){all, indices});
     TM_TRY(tm_infer_node(model, scales));
     tm_value *axes =
         constant_of(r, NULL, TAMIS_TYPE_INT64, 1, &one, tm_arena_copy(model->arena, &last, sizeof last));
-    tm_node *wide = make(r, layer->node, TM_OP_Unsqueeze, named(r, layer->w->name, "column"), 2,
+    tm_node *wide = make(r, layer->node, TM_OP_Unsqueeze, NULL, 2,
                          (tm_value *[]){scales->outputs[0], axes});
     TM_TRY(tm_infer_node(model, wide));
-    tm_node *cast = make(r, layer->node, TM_OP_Cast, named(r, layer->w->name, "real"), 1, &rows->outputs[0]);
+    tm_node *cast = make(r, layer->node, TM_OP_Cast, NULL, 1, &rows->outputs[0]);
     tm_node_set_int(cast, "to", TAMIS_TYPE_FLOAT);
     TM_TRY(tm_infer_node(model, cast));
     tm_node *product = make(r, layer->node, TM_OP_Mul, layer->node->name, 2,
@@ -290,8 +319,13 @@ tm_code tm_quantize_rewrite(const tm_quantizer *q, tm_loaded *loaded) {
     for (int i = 0; i < q->attention_count && i < (int)loaded->attentions.count; i++)
         if (q->attention_plans[i].quantize)
             TM_TRY(rewrite_attention(&r, &loaded->attentions.items[i]));
+    bool any = false;
     for (size_t i = 0; i < loaded->layers.count; i++)
-        if (q->plans[i].quantize)
+        if (q->plans[i].quantize) {
             TM_TRY(rewrite_layer(&r, &loaded->layers.items[i], &q->plans[i]));
+            any = true;
+        }
+    if (any)
+        TM_TRY(tm_narrow_constants(loaded));
     return tm_verify(loaded->model);
 }

@@ -3,7 +3,9 @@
  * round.c: weights to integers, see scale.h.
  *
  * Scales are numbers of float16 where its range allows, so that they can be stored as such; integers are
- * chosen for the scale as it is stored.
+ * chosen for the scale as it is stored. Where there are many, one for each column, they are multiples of a
+ * common step, and a byte each: a scale may be off by a share of a hundredth or so, which is the grain of the
+ * search below, and costs nothing, as integers fit the scale that it became.
  *
  * A symmetric scale is searched among shares of the largest magnitude: the smaller the scale, the finer the
  * many, and the more is cut off the few. Each share costs one walk over the column.
@@ -23,6 +25,9 @@
 #include <float.h>
 #include <math.h>
 #include <string.h>
+
+#define MANY 256       /* below it the nodes that multiply them take more room than bytes save */
+#define LEAST_STEPS 8 /* a smaller multiple would be too coarse */
 
 float tm_scale_stored(float scale) {
     uint32_t bits;
@@ -84,20 +89,69 @@ void tm_dequantize(const tm_quantized *quantized, float *out_matrix) {
         }
 }
 
+/* Of the element in row i of column j. */
+static int64_t place_of(const tm_quantized *q, int64_t i, int64_t j) {
+    return q->turned ? j * q->k + i : i * q->n + j;
+}
+
 void tm_quantized_measure(tm_quantized *quantized, const float *matrix, const float *row_weights) {
     double errors = 0, squares = 0;
     for (int64_t i = 0; i < quantized->k; i++)
         for (int64_t j = 0; j < quantized->n; j++) {
-            int64_t s = i / quantized->block * quantized->n + j;
+            int64_t s = i / quantized->block * quantized->n + j, at = place_of(quantized, i, j);
             int zero = quantized->zeros != NULL ? quantized->zeros[s] : 0;
-            double x = (double)matrix[i * quantized->n + j],
-                   w = row_weights != NULL ? (double)row_weights[i] : 1;
-            double d =
-                x - (double)(quantized->scales[s] * (float)(quantized->values[i * quantized->n + j] - zero));
+            double x = (double)matrix[at], w = row_weights != NULL ? (double)row_weights[i] : 1;
+            double d = x - (double)(quantized->scales[s] * (float)(quantized->values[at] - zero));
             errors += w * d * d;
             squares += w * x * x;
         }
     quantized->error = squares > 0 ? sqrt(errors / squares) : 0;
+}
+
+float tm_scales_to_bytes(float *scales, int64_t count) {
+    float most = 0, least = INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        most = fmaxf(most, scales[i]);
+        least = fminf(least, scales[i]);
+    }
+    float step = most / 255;
+    if (count < MANY || !(step >= FLT_MIN && least >= step * LEAST_STEPS))
+        return 0;
+    for (int64_t i = 0; i < count; i++)
+        scales[i] = step * fminf(nearbyintf(scales[i] / step), 255);
+    return step;
+}
+
+/* Columns of zeros have any scale: that of their neighbour here. */
+static void fill_scales(tm_quantized *q) {
+    int64_t last = -1;
+    for (int64_t j = 0; j < q->n; j++) {
+        bool any = false;
+        for (int64_t i = 0; i < q->k && !any; i++)
+            any = q->values[place_of(q, i, j)] != 0;
+        if (!any)
+            continue;
+        for (int64_t before = last + 1; before < j; before++)
+            q->scales[before] = q->scales[j];
+        last = j;
+    }
+    for (int64_t after = last + 1; last >= 0 && after < q->n; after++)
+        q->scales[after] = q->scales[last];
+}
+
+void tm_quantized_share_step(tm_quantized *quantized, const float *matrix) {
+    if (quantized->n < MANY)
+        return;
+    fill_scales(quantized);
+    quantized->step = tm_scales_to_bytes(quantized->scales, quantized->n);
+    if (quantized->step == 0)
+        return;
+    for (int64_t i = 0; i < quantized->k; i++)
+        for (int64_t j = 0; j < quantized->n; j++) {
+            int64_t at = place_of(quantized, i, j);
+            quantized->values[at] = (int8_t)rounded(matrix[at], quantized->scales[j], 127);
+        }
+    tm_quantized_measure(quantized, matrix, NULL);
 }
 
 void tm_quantize_symmetric(tm_arena *arena, const float *matrix, int64_t k, int64_t n, int bits,

@@ -55,6 +55,7 @@ typedef struct tm_quantized {
     int8_t *values; /* [k, n] */
     bool turned;    /* values lie as [n, k], which is for tables alone */
     float *scales;
+    float step;    /* not 0: scales are whole multiples of it, 255 at most */
     int8_t *zeros; /* like scales, or NULL: zero */
     double error;  /* root of the mean square error over that of the weights */
 } tm_quantized;
@@ -63,6 +64,13 @@ typedef struct tm_quantized {
 #define TM_SCALE_MOST_HALF 65504.0f
 /* The nearest number of float16, or the scale where that is too large or small. */
 float tm_scale_stored(float scale);
+#define TM_SCALE_FEW 64 /* numbers: a node that makes floats of them takes more room than half of them */
+/* Makes them multiples of a step, 1 to 255 times, so that a byte holds each; the step, or 0: they lie too far
+ * apart, and are as they were. */
+float tm_scales_to_bytes(float *scales, int64_t count);
+/* The same for 8-bit weights with many columns of a scale each; the matrix lies as the values do. Integers
+ * are rounded anew. */
+void tm_quantized_share_step(tm_quantized *quantized, const float *matrix);
 /* The scale of a column or block with the least square error, weighted when `weights` is not NULL (one for
  * each row): step from one element to the next is `stride`. `most`: the largest integer, 127 or 7. */
 float tm_scale_mse(const float *x, int64_t count, int64_t stride, const float *weights, int most);

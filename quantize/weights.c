@@ -88,6 +88,8 @@ static bool quantize_table(tm_quantizer *q, const tm_layer *layer, int bits, tm_
             return false;
     }
     all->error = squares > 0 ? sqrt(errors / squares) : 0;
+    if (bits == 8)
+        tm_quantized_share_step(all, layer->w->constant->data);
     return true;
 }
 
@@ -114,11 +116,13 @@ static tm_code quantize_layer(tm_quantizer *q, const tm_layer *layer, tm_layer_p
     int64_t block = four && q->options->block < layer->k ? q->options->block : layer->k;
     if (four && !q->options->plain_rounding)
         tm_quantize_affine(q->arena, matrix, layer->k, layer->n, block, &plan->weights);
-    else
-        tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, four ? 4 : 8, block, NULL,
-                              &plan->weights);
-    if (four && tm_has_budget(q->options))
-        tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, 8, layer->k, NULL, &plan->eight);
+    else if (four)
+        tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, 4, block, NULL, &plan->weights);
+    if (!four || tm_has_budget(q->options)) {
+        tm_quantized *eight = four ? &plan->eight : &plan->weights;
+        tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, 8, layer->k, NULL, eight);
+        tm_quantized_share_step(eight, matrix);
+    }
     return TM_OK;
 }
 

@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -241,6 +242,34 @@ def test_convolutions_and_tables(tmp_path):
         assert report["divergence"]["cosine"] > (0.98 if four else 0.999)
         expected, found = answers(tmp_path, tmp_path / "model.onnx"), answers(tmp_path, tmp_path / "out.onnx")
         assert 0 < np.abs(expected - found).max() < (0.3 if four else 0.05) * np.abs(expected).max()
+
+
+def test_the_file_has_few_bytes_beside_the_weights(tmp_path):
+    bias = weights(512)
+    nodes = [helper.make_node("Gather", ["table", "i"], ["e"]), helper.make_node("Gather", ["offsets", "i"], ["o"]),
+             helper.make_node("MatMul", ["e", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["n"]),
+             helper.make_node("MatMul", ["n", "v"], ["y"], name="kept"), helper.make_node("Add", ["y", "big"], ["z"])]
+    save(tmp_path / "model.onnx", nodes, [value("i", ["n"], TensorProto.INT64)],
+         [value("z", ["n", 64]), value("o", ["n"], TensorProto.INT64)],
+         {"table": weights(1024, 512), "w": weights(512, 512), "b": bias, "v": weights(512, 64),
+          "offsets": np.arange(0, 2048, 2), "big": np.linspace(-1e5, 1e5, 64, dtype=np.float32)})
+    tamis("quantize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx", "--quantize=int8-weights,keep=kept")
+    constants = {}
+    for constant in onnx.load(tmp_path / "out.onnx").graph.initializer:
+        constants.setdefault(constant.data_type, []).append(numpy_helper.to_array(constant))
+    assert sorted(scale.size for scale in constants[TensorProto.UINT8]) == [512, 1024]
+    assert [half.tolist() for half in constants[TensorProto.FLOAT16]] == [bias.astype(np.float16).tolist()]
+    assert [short.size for short in constants[TensorProto.INT16]] == [1024]
+    assert sorted(plain.size for plain in constants[TensorProto.FLOAT] if plain.size > 1) == [64, 512 * 64]
+    kept = 4 * 512 * 64 + 4 * 64
+    size, small = ((tmp_path / name).stat().st_size for name in ("model.onnx", "out.onnx"))
+    assert (size - kept) / (small - kept) > 3.95
+    tamis("compile", tmp_path / "out.onnx", "-o", tmp_path / "out.so")
+    np.savez(tmp_path / "i.npz", i=np.arange(64) * 16)
+    tamis("run", tmp_path / "out.so", "--inputs", tmp_path / "i.npz", "--outputs", tmp_path / "y.npz")
+    found, engine = np.load(tmp_path / "y.npz"), onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    wanted = dict(zip(["z", "o"], engine.run(None, {"i": np.arange(64) * 16})))
+    assert np.array_equal(found["o"], wanted["o"]) and np.abs(found["z"] - wanted["z"]).max() < 1e-2
 
 
 def transformer(path, width=32, heads=4):

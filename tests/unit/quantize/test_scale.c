@@ -148,6 +148,33 @@ static void weights_come_back(void **state) {
         assert_in_range(q.values[i], 0, 15);
 }
 
+/* Integers are those of the scales as they became; a column of zeros keeps none from it; a scale far below the
+ * others does. */
+static void scales_share_a_step(void **state) {
+    (void)state;
+    enum { K = 40, N = 300 };
+    static float matrix[K * N], back[K * N];
+    for (int i = 0; i < K * N; i++)
+        matrix[i] = i % N == 7 ? 0 : (float)(uniform() * (1 + i % N % 10));
+    tm_quantized q;
+    tm_quantize_symmetric(&arena, matrix, K, N, 8, K, NULL, &q);
+    double before = q.error;
+    tm_quantized_share_step(&q, matrix);
+    assert_true(q.step > 0 && q.error < before * 1.05);
+    tm_dequantize(&q, back);
+    for (int j = 0; j < N; j++) {
+        float multiple = q.scales[j] / q.step;
+        assert_true(q.scales[j] == q.step * nearbyintf(multiple) && nearbyintf(multiple) >= 8 && multiple < 255.5f);
+        for (int i = j; i < K * N; i += N)
+            assert_true(fabsf(back[i] - matrix[i]) <= q.scales[j] * 1.5f + 0.35f * q.scales[j] * 127);
+    }
+    for (int i = 0; i < K; i++)
+        matrix[i * N] *= 1e-3f;
+    tm_quantize_symmetric(&arena, matrix, K, N, 8, K, NULL, &q);
+    tm_quantized_share_step(&q, matrix);
+    assert_true(q.step == 0);
+}
+
 /* Each of five items in one of two ways, or not at all. */
 static void knapsacks_equal_brute_force(void **state) {
     (void)state;
@@ -234,6 +261,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(clips_look_at_the_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(scales_are_nearly_the_best_there_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(weights_come_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(scales_share_a_step, set_up, tear_down),
         cmocka_unit_test_setup_teardown(knapsacks_equal_brute_force, set_up, tear_down),
         cmocka_unit_test(labels_give_the_log_loss),
         cmocka_unit_test_setup_teardown(divergences_are_those_of_the_definition, set_up, tear_down)};
