@@ -12,45 +12,33 @@
 #include "compress/measure.h"
 #include "ir/infer.h"
 #include "quantize/choose.h"
+#include "quantize/words.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #define MOST_ELEMENTS 4194304 /* of a product's weights */
 
 /* ---- options ---- */
 
-static tm_code wrong(tm_diagnostics *diagnostics, const char *text) {
-    return tm_report(diagnostics, TM_E_USAGE, NULL, "--palette=16, or --palette=64,group=32,keep=head",
-                     "--palette: '%s' is not understood", text);
-}
-
 tm_code tm_palette_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char *text,
                          tm_palette_options *out) {
-    TM_VECTOR(const char *) keep = {0};
-    char *words = tm_arena_string(arena, text), *end;
+    tm_parts keep = {0};
+    double entries;
+    size_t size = strcspn(text, ",");
+    const char *first = tm_arena_string_n(arena, text, size);
     *out = (tm_palette_options){0};
     tm_quantize_options_init(&out->measures);
-    for (char *word = strtok_r(words, ",", &end); word != NULL; word = strtok_r(NULL, ",", &end)) {
-        bool keeps = strncmp(word, "keep=", 5) == 0, groups = strncmp(word, "group=", 6) == 0;
-        char *number = word + (groups ? 6 : 0), *rest = number;
-        if (keeps && word[5] != 0) {
-            tm_push(arena, &keep, word + 5);
-            continue;
-        }
-        long long value = strtoll(number, &rest, 10);
-        if (rest == number || *rest != 0 || value < 0)
-            return wrong(diagnostics, word);
-        if (groups)
-            out->group = value;
-        else
-            out->entries = value < 1000 ? (int)value : 1000;
-    }
-    out->keep = keep.items;
-    out->keep_count = keep.count;
-    if (out->entries < 2 || out->entries > 256)
-        return tm_report(diagnostics, TM_E_USAGE, NULL, "--palette=16",
-                         "--palette: a palette has 2 to 256 entries");
+    tm_word words[] = {
+        {.name = "group", .kind = TM_WORD_COUNT, .to = &out->group, .high = 1e9},
+        {.name = "keep", .kind = TM_WORD_PARTS, .to = &keep}};
+    const tm_word_table table = {"--palette", words, sizeof words / sizeof *words, NULL, 0, 0};
+    if (!tm_number_parse(first, "", 2, 256, &entries) || entries != floor(entries))
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "--palette=16, or --palette=64,group=32,keep=head",
+                         "--palette: '%s': a palette has 2 to 256 entries", first);
+    TM_TRY(tm_words_parse(arena, diagnostics, text[size] == ',' ? text + size + 1 : NULL, &table));
+    out->entries = (int)entries;
+    out->keep = keep.list.items;
+    out->keep_count = keep.list.count;
     return TM_OK;
 }
 
@@ -249,6 +237,7 @@ tm_code tm_palette(tm_arena *arena, tm_diagnostics *diagnostics, const char *pat
     tm_loaded loaded;
     *out_report = (tm_palette_report){0};
     TM_TRY(tm_quantize_load(&q, arena, &loaded));
+    TM_TRY(tm_layers_check_keep(&q, &loaded, "--palette", options->keep, options->keep_count));
     TM_TRY(rewrite(options, &loaded, out_report));
     *out_model = loaded.model;
     if (samples == NULL)

@@ -60,11 +60,31 @@ static tm_code watch(tm_quantizer *q, int i, const tamis_tensor *x, bool histogr
                            q->samples->name(q->samples->self), o->name);
 }
 
+/* Rows of the first float output, to which labels belong. */
+static int64_t labelled_rows(const tm_build *build) {
+    const int outputs = tamis_model_artifact(build->model)->output_count;
+    for (int i = 0; i < outputs; i++) {
+        const tamis_tensor *t = tamis_session_output(build->session, i);
+        if (t->kind == TAMIS_KIND_TENSOR && t->type == TAMIS_TYPE_FLOAT)
+            return t->rank > 0 && t->dims[t->rank - 1] > 0 ? count_of(t) / t->dims[t->rank - 1] : 1;
+    }
+    return 0;
+}
+
+static tm_code check_labels(const tm_quantizer *q, int64_t rows) {
+    int64_t count = q->samples->labels != NULL ? tm_constant_count(q->samples->labels) : rows;
+    return count == rows ? TM_OK
+                         : tm_report(q->diagnostics, TM_E_BAD_DATA, NULL,
+                                     "an integer for each row of the first output, over all samples",
+                                     "--labels: %lld labels, but the samples give %lld rows", (long long)count,
+                                     (long long)rows);
+}
+
 tm_code tm_each_sample(tm_quantizer *q, int64_t most, tm_build *build,
                        tm_code (*use)(tm_quantizer *, tm_build *, int64_t, void *), void *argument) {
     const tm_samples *samples = q->samples;
     const tamis_tensor *inputs;
-    int64_t step = most > 0 && q->sample_count > most ? q->sample_count / most : 1;
+    int64_t step = most > 0 && q->sample_count > most ? q->sample_count / most : 1, rows = 0;
     TM_TRY(samples->rewind(samples->self));
     for (int64_t at = 0, count = 0; most <= 0 || count < most; at++) {
         TM_TRY(samples->next(samples->self, &inputs));
@@ -74,8 +94,9 @@ tm_code tm_each_sample(tm_quantizer *q, int64_t most, tm_build *build,
             continue;
         TM_TRY(tm_build_run(q, build, inputs));
         TM_TRY(use(q, build, count++, argument));
+        rows += labelled_rows(build);
     }
-    return TM_OK;
+    return most > 0 ? TM_OK : check_labels(q, rows);
 }
 
 typedef struct walk {

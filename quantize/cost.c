@@ -147,7 +147,7 @@ bool tm_times_are_measured(const tm_quantizer *q) {
 }
 
 tm_code tm_measure_layers(tm_quantizer *q, const tm_loaded *loaded) {
-    if (q->samples == NULL)
+    if (!tm_goes_by_time(q))
         return TM_OK;
     for (int i = 0; i < q->layer_count; i++) {
         const tm_layer *layer = &loaded->layers.items[i];

@@ -114,6 +114,10 @@ void tm_quantize_unload(tm_arena *arena);
 /* The layers of a model that is there; load.c. */
 void tm_quantize_find_layers(tm_arena *arena, tm_loaded *loaded);
 
+/* Of an option: is each part in the name of a layer or an attention? E_USAGE filed. */
+TM_MUST_USE tm_code tm_layers_check_keep(const tm_quantizer *q, const tm_loaded *loaded, const char *option,
+                                         const char *const *parts, size_t count);
+
 /* A second arena that runs out of memory where the quantiser's does. */
 static inline void tm_quantize_borrow_recovery(const tm_quantizer *q, tm_arena *arena) {
     memcpy(arena->recovery, q->arena->recovery, sizeof arena->recovery);

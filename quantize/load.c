@@ -16,6 +16,7 @@
 #include "ir/text.h"
 #include "passes/match.h"
 #include "passes/passes.h"
+#include "quantize/words.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -132,6 +133,16 @@ void tm_quantize_find_layers(tm_arena *arena, tm_loaded *loaded) {
         layer.name = node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name;
         tm_push(arena, &loaded->layers, layer);
     }
+}
+
+tm_code tm_layers_check_keep(const tm_quantizer *q, const tm_loaded *loaded, const char *option,
+                             const char *const *parts, size_t count) {
+    tm_names names = {0};
+    for (size_t i = 0; i < loaded->layers.count; i++)
+        tm_push(q->arena, &names.list, loaded->layers.items[i].name);
+    for (size_t i = 0; i < loaded->attentions.count; i++)
+        tm_push(q->arena, &names.list, loaded->attentions.items[i].name);
+    return tm_parts_check(q->arena, q->diagnostics, option, parts, count, &names);
 }
 
 void tm_quantize_unload(tm_arena *arena) {

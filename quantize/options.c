@@ -7,9 +7,9 @@
  */
 #include "quantize/quantize.h"
 
-#include <errno.h>
+#include "quantize/words.h"
+
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void tm_quantize_options_init(tm_quantize_options *options) {
@@ -23,113 +23,79 @@ void tm_quantize_options_init(tm_quantize_options *options) {
 }
 
 static const char *const forms[] = {"int8", "int8-dynamic", "int8-weights", "int4"};
-static const char *const observers[] = {"minmax", "percentile", "entropy", "mse"};
+enum { FORMS = sizeof forms / sizeof *forms };
 
-static int find(const char *const *names, int count, const char *name) {
-    for (int i = 0; i < count; i++)
-        if (strcmp(names[i], name) == 0)
-            return i;
-    return -1;
-}
-
-static bool parse_number(const char *text, double low, double high, double *out) {
-    char *end;
-    errno = 0;
-    double value = strtod(text, &end);
-    if (*end == '%' && end != text) {
-        value /= 100;
-        end++;
-    }
-    if (end == text || *end != 0 || errno != 0 || !(value >= low && value <= high))
-        return false;
-    *out = value;
-    return true;
-}
-
-/* The flags of the options that are one. */
-static bool *flag(tm_quantize_options *o, const char *word) {
-    const struct {
-        const char *name;
-        bool *to;
-    } flags[] = {{"gptq", &o->gptq},         {"nearest", &o->plain_rounding}, {"bias", &o->bias_correction},
-                 {"equalize", &o->equalize}, {"s8", &o->signed_input},        {"always", &o->always},
-                 {"attention", &o->attention}};
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-        if (strcmp(flags[i].name, word) == 0)
-            return flags[i].to;
+/* The first word: its end, or NULL where it is no form. */
+static const char *take_form(const char *text, tm_quantize_options *o) {
+    size_t size = strcspn(text, ",");
+    for (int i = 0; i < FORMS; i++)
+        if (strlen(forms[i]) == size && strncmp(forms[i], text, size) == 0) {
+            o->form = (tm_quantize_form)i;
+            return text + size;
+        }
     return NULL;
 }
 
-typedef TM_VECTOR(const char *) names;
-
-static bool take_word(tm_arena *arena, const char *word, names *keep, tm_quantize_options *o) {
-    double value = 0;
-    const char *equals = strchr(word, '=');
-    if (equals == NULL) {
-        bool *to = flag(o, word);
-        if (to != NULL)
-            *to = true;
-        else if (strcmp(word, "notables") == 0)
-            o->tables = false;
-        else
-            return false;
-        return true;
-    }
-    const char *name = tm_arena_string_n(arena, word, (size_t)(equals - word)), *text = equals + 1;
-    if (strcmp(name, "keep") == 0 && *text != 0) {
-        tm_push(arena, keep, text);
-    } else if (strcmp(name, "observer") == 0) {
-        int i = find(observers, 4, text);
-        o->observer = (tm_observer_kind)(i < 0 ? 0 : i);
-        return i >= 0;
-    } else if (strcmp(name, "percentile") == 0 && parse_number(text, 50, 100, &value)) {
-        o->percentile = value;
-        o->observer = TM_OBSERVER_PERCENTILE;
-    } else if (strcmp(name, "block") == 0 && parse_number(text, 16, 256, &value) &&
-               ((int64_t)value & ((int64_t)value - 1)) == 0) {
-        o->block = (int64_t)value;
-    } else if (strcmp(name, "tables") == 0 && (strcmp(text, "4") == 0 || strcmp(text, "8") == 0)) {
-        o->table_bits = *text - '0';
-    } else if (strcmp(name, "smooth") == 0 && parse_number(text, 0, 1, &value)) {
-        o->smooth = value;
-    } else if (strcmp(name, "sweep") == 0 && parse_number(text, 0, 1e9, &value)) {
-        o->sweep_samples = (int64_t)value;
-    } else if (strcmp(name, "threads") == 0 && parse_number(text, 0, 256, &value)) {
-        o->threads = (int)value;
-    } else if (strcmp(name, "samples") == 0 && parse_number(text, 1, 1e9, &value)) {
-        o->most_samples = (int64_t)value;
-    } else {
-        return false;
-    }
-    return true;
+/* Words that say the same thing in two ways, or nothing. */
+static tm_code check_words(tm_diagnostics *diagnostics, const tm_word_table *table, bool percentile_chosen,
+                           const tm_quantize_options *o) {
+    const struct {
+        bool wrong;
+        const char *message, *hint;
+    } rules[] = {
+        {o->gptq && o->plain_rounding, "nearest and gptq exclude each other",
+         "gptq rounds by the inputs' second moments, nearest to the nearest"},
+        {!o->tables && o->table_bits != 0, "notables and tables= exclude each other", NULL},
+        {tm_word_given(table, "percentile") && tm_word_given(table, "observer") && !percentile_chosen,
+         "percentile= is of another observer", "observer=percentile,percentile=99.9"},
+        {tm_word_given(table, "block") && o->form != TM_QUANTIZE_INT4 && o->table_bits != 4,
+         "block= is of 4-bit weights", "int4,block=64, or tables=4,block=64"}};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].wrong)
+            return tm_report(diagnostics, TM_E_USAGE, NULL, rules[i].hint, "--quantize: %s",
+                             rules[i].message);
+    return TM_OK;
 }
 
 tm_code tm_quantize_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char *text,
                           tm_quantize_options *out) {
-    names keep = {0};
-    for (const char *at = text; at != NULL;) {
-        size_t size = strcspn(at, ",");
-        const char *word = tm_arena_string_n(arena, at, size);
-        if (at == text) {
-            int form = find(forms, 4, word);
-            if (form < 0)
-                return tm_report(diagnostics, TM_E_USAGE, NULL, "int8, int8-dynamic, int8-weights or int4",
-                                 "--quantize: there is no form '%s'", word);
-            out->form = (tm_quantize_form)form;
-        } else if (!take_word(arena, word, &keep, out)) {
-            return tm_report(
-                diagnostics, TM_E_USAGE, NULL,
-                "observer=minmax|percentile|entropy|mse, percentile=P, s8, block=16..256 (a power of two), "
-                "gptq, nearest, bias, smooth=0..1, equalize, keep=PART, always, attention, notables, tables=4|8, sweep=N, samples=N, threads=N",
-                "--quantize: '%s' is no option, or its value does not fit", word);
-        }
-        at = at[size] == ',' ? at + size + 1 : NULL;
-    }
-    out->keep = keep.items;
-    out->keep_count = keep.count;
-    if (out->attention && out->form != TM_QUANTIZE_INT8)
-        return tm_report(diagnostics, TM_E_USAGE, NULL, "int8,attention",
-                         "--quantize: attention is quantised with static scales alone");
+    enum { SCALED = 1 << TM_QUANTIZE_INT8 };
+    int observer = 0, tables = -1;
+    int64_t threads = out->threads;
+    tm_parts keep = {0};
+    tm_word words[] = {
+        {.name = "observer", .kind = TM_WORD_CHOICE, .to = &observer, .forms = SCALED,
+         .choices = "minmax|percentile|entropy|mse"},
+        {.name = "percentile", .kind = TM_WORD_NUMBER, .to = &out->percentile, .low = 50, .high = 100,
+         .forms = SCALED},
+        {.name = "s8", .kind = TM_WORD_FLAG, .to = &out->signed_input, .forms = SCALED},
+        {.name = "block", .kind = TM_WORD_POWER, .to = &out->block, .low = 16, .high = 256},
+        {.name = "gptq", .kind = TM_WORD_FLAG, .to = &out->gptq},
+        {.name = "nearest", .kind = TM_WORD_FLAG, .to = &out->plain_rounding},
+        {.name = "bias", .kind = TM_WORD_FLAG, .to = &out->bias_correction},
+        {.name = "smooth", .kind = TM_WORD_NUMBER, .to = &out->smooth, .low = 0, .high = 1},
+        {.name = "equalize", .kind = TM_WORD_FLAG, .to = &out->equalize},
+        {.name = "keep", .kind = TM_WORD_PARTS, .to = &keep},
+        {.name = "always", .kind = TM_WORD_FLAG, .to = &out->always},
+        {.name = "attention", .kind = TM_WORD_FLAG, .to = &out->attention, .forms = SCALED},
+        {.name = "notables", .kind = TM_WORD_CLEAR, .to = &out->tables},
+        {.name = "tables", .kind = TM_WORD_CHOICE, .to = &tables, .choices = "4|8"},
+        {.name = "sweep", .kind = TM_WORD_COUNT, .to = &out->sweep_samples, .high = 1e9},
+        {.name = "samples", .kind = TM_WORD_COUNT, .to = &out->most_samples, .low = 1, .high = 1e9},
+        {.name = "threads", .kind = TM_WORD_COUNT, .to = &threads, .high = 256}};
+    const char *rest = take_form(text, out);
+    if (rest == NULL)
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "int8, int8-dynamic, int8-weights or int4",
+                         "--quantize: '%s' begins with no form", text);
+    const tm_word_table table = {
+        "--quantize", words, sizeof words / sizeof *words, forms, FORMS, (int)out->form};
+    TM_TRY(tm_words_parse(arena, diagnostics, *rest == ',' ? rest + 1 : NULL, &table));
+    out->table_bits = tables < 0 ? 0 : tables == 0 ? 4 : 8;
+    TM_TRY(check_words(diagnostics, &table, observer == TM_OBSERVER_PERCENTILE, out));
+    out->observer = tm_word_given(&table, "percentile") ? TM_OBSERVER_PERCENTILE : (tm_observer_kind)observer;
+    out->threads = (int)threads;
+    out->keep = keep.list.items;
+    out->keep_count = keep.list.count;
     return TM_OK;
 }
 
@@ -138,22 +104,32 @@ tm_code tm_quantize_parse_budget(tm_diagnostics *diagnostics, const char *text,
     const struct {
         const char *name;
         double *to, high;
-    } figures[] = {{"kl:", &options->most_kl, INFINITY},
-                   {"flips:", &options->most_flips, 1},
-                   {"cosine:", &options->least_cosine, 1}};
+        const char *unit, *range;
+    } figures[] = {{"kl", &options->most_kl, INFINITY, "", "a number of 0 or more, without %"},
+                   {"flips", &options->most_flips, 1, "%", "0..1, or a share in percent: 0%..100%"},
+                   {"cosine", &options->least_cosine, 1, "", "0..1, without %"}};
     for (const char *at = text; at != NULL;) {
         char word[64] = "";
         size_t size = strcspn(at, ",");
-        bool fine = false;
+        int found = -1;
         memcpy(word, at, size < sizeof word - 1 ? size : sizeof word - 1);
-        for (int i = 0; i < 3; i++) {
-            size_t name = strlen(figures[i].name);
-            fine = fine || (strncmp(word, figures[i].name, name) == 0 &&
-                            parse_number(word + name, 0, figures[i].high, figures[i].to));
-        }
-        if (!fine)
+        for (int i = 0; i < 3 && found < 0; i++)
+            if (strncmp(word, figures[i].name, strlen(figures[i].name)) == 0 &&
+                word[strlen(figures[i].name)] == ':')
+                found = i;
+        if (found < 0)
             return tm_report(diagnostics, TM_E_USAGE, NULL, "kl:1.5e-3, flips:2.5%, cosine:0.999, or several",
                              "--budget: '%s' is no figure with a limit", word);
+        if (!isnan(*figures[found].to))
+            return tm_report(diagnostics, TM_E_USAGE, NULL, NULL, "--budget: '%s' is given twice",
+                             figures[found].name);
+        const char *number = word + strlen(figures[found].name) + 1;
+        bool percent = number[strlen(number) - (*number != 0)] == '%';
+        if (!tm_number_parse(number, figures[found].unit, 0, figures[found].high * (percent ? 100 : 1),
+                             figures[found].to))
+            return tm_report(diagnostics, TM_E_USAGE, NULL, NULL, "--budget: '%s': the limit is %s", word,
+                             figures[found].range);
+        *figures[found].to /= percent ? 100 : 1;
         at = at[size] == ',' ? at + size + 1 : NULL;
     }
     return TM_OK;

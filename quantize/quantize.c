@@ -76,6 +76,7 @@ static tm_code look(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report
     (void)report;
     TM_TRY(check_layers(q, loaded));
     TM_TRY(check_samples(q));
+    TM_TRY(tm_layers_check_keep(q, loaded, "--quantize", q->options->keep, q->options->keep_count));
     make_tables(q, loaded);
     return TM_OK;
 }

@@ -58,9 +58,49 @@ static tm_code read_all(tool *tool, int descriptor, const char *path, char **out
     return TM_OK;
 }
 
+static bool is_input(const tool *tool, struct tool_input file) {
+    for (size_t i = 0; i < tool->inputs.count; i++)
+        if (tool->inputs.items[i].device == file.device && tool->inputs.items[i].number == file.number)
+            return true;
+    return false;
+}
+
+static bool identify(const char *path, struct tool_input *out) {
+    struct stat info;
+    bool regular = stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    if (regular)
+        *out = (struct tool_input){(uint64_t)info.st_dev, (uint64_t)info.st_ino};
+    return regular;
+}
+
+static void add_input(tool *tool, struct tool_input file) {
+    if (!is_input(tool, file))
+        tm_push(&tool->arena, &tool->inputs, file);
+}
+
+void tool_reads(tool *tool, const char *path) {
+    struct tool_input file;
+    if (identify(path, &file))
+        add_input(tool, file);
+}
+
+void tool_reads_too(tool *tool, const struct tool *part) {
+    for (size_t i = 0; i < part->inputs.count; i++)
+        add_input(tool, part->inputs.items[i]);
+}
+
+static tm_code refuse_inputs(tool *tool, const char *path) {
+    struct tool_input file;
+    if (!identify(path, &file) || !is_input(tool, file))
+        return TM_OK;
+    return tool_report(tool, TM_E_USAGE, path, "give the output another name",
+                       "it is an input of the command, which would be lost");
+}
+
 tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *out_bytes) {
     if (strcmp(path, "-") == 0)
         return read_all(tool, STDIN_FILENO, "<stdin>", out_data, out_bytes);
+    tool_reads(tool, path);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return tool_report(tool, TM_E_OPEN_INPUT, path, NULL, "cannot open: %s", strerror(errno));
@@ -121,6 +161,7 @@ tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t b
     }
     if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
         return write_special(tool, path, data, bytes);
+    TM_TRY(refuse_inputs(tool, path));
     char *temporary = tm_arena_format(&tool->arena, "%s.tmp%ld", path, (long)getpid());
     int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor < 0)
@@ -152,7 +193,7 @@ tm_code tool_can_create(tool *tool, const char *path) {
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(errno));
     if (tool_is_folder(path))
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "is a folder");
-    return TM_OK;
+    return refuse_inputs(tool, path);
 }
 
 tm_code tool_make_folder(tool *tool, const char *path) {

@@ -71,11 +71,17 @@ static tm_code parse_header(tool *tool, const char *file, const char *data, size
     const char *text = tm_arena_string_n(&tool->arena, data + start, size);
     const char *descr = find_key(text, "'descr'");
     const char *order = find_key(text, "'fortran_order'");
+    if (descr != NULL && *descr == '[')
+        return tool_report(tool, TM_E_BAD_DATA, file, "save an array for each field",
+                           "the array is of records (a structured dtype)");
     if (descr == NULL || *descr != '\'' || descr[1] == 0 || order == NULL)
         return damaged(tool, file, "no descr or fortran_order");
     if (descr[1] == '>')
         return damaged(tool, file, "big-endian data");
     const char *kind = descr + (strchr("<|=", descr[1]) != NULL ? 2 : 1);
+    if (*kind == 'O')
+        return tool_report(tool, TM_E_BAD_DATA, file, "numpy.save(FILE, array.astype(numpy.float32)), or another dtype",
+                           "the array holds Python objects (dtype object), not numbers");
     out->kind = *kind == '?' ? 'b' : *kind;
     out->bytes = *kind == '?' ? 1 : strtoll(kind + 1, NULL, 10);
     out->fortran = strncmp(order, "True", 4) == 0;

@@ -78,8 +78,10 @@ int tool_arguments_next(tool_arguments *arguments) {
 }
 
 tm_code tool_arguments_single(const tool_arguments *arguments, const char *what, const char *hint) {
-    if (arguments->names.count == 1)
+    if (arguments->names.count == 1) {
+        tool_reads(arguments->tool, arguments->names.items[0]);
         return TM_OK;
+    }
     return tool_report(arguments->tool, TM_E_USAGE, NULL, hint, "%s is needed, not %zu", what,
                        arguments->names.count);
 }

@@ -32,6 +32,10 @@ typedef struct stream {
     bool deflated;
     z_stream inflater;
     bool inflating;
+    bool has_checksum; /* of an archive's entry */
+    uint32_t checksum;
+    uLong sum; /* of the bytes that were read, so many: */
+    size_t summed;
     int rank; /* of a sample */
     int64_t dims[TAMIS_MAX_RANK];
     int64_t samples, sample_bytes, read;
@@ -59,6 +63,7 @@ typedef struct source {
 static tm_code map(tool *tool, const char *path, void **out_data, size_t *out_bytes) {
     struct stat status;
     int file = open(path, O_RDONLY | O_CLOEXEC);
+    tool_reads(tool, path);
     if (file < 0)
         return tool_report(tool, TM_E_OPEN_INPUT, path, NULL, "%s", strerror(errno));
     void *data = MAP_FAILED;
@@ -76,7 +81,7 @@ static tm_code map(tool *tool, const char *path, void **out_data, size_t *out_by
 
 /* ---- one array ---- */
 
-static bool read_bytes(stream *s, char *to, size_t bytes) {
+static bool take_bytes(stream *s, char *to, size_t bytes) {
     if (!s->deflated) {
         if (bytes > s->bytes - s->at)
             return false;
@@ -104,6 +109,21 @@ static bool read_bytes(stream *s, char *to, size_t bytes) {
             return false;
     }
     return bytes == 0;
+}
+
+/* False: there are no more bytes, or, behind the last one, they are not those that were stored. */
+static bool read_bytes(stream *s, char *to, size_t bytes) {
+    if (!take_bytes(s, to, bytes))
+        return false;
+    if (!s->has_checksum)
+        return true;
+    s->sum = crc32_z(s->sum, (const Bytef *)to, bytes);
+    s->summed += bytes;
+    return s->summed < s->bytes || s->sum == s->checksum;
+}
+
+static bool is_damaged(const stream *s) {
+    return s->has_checksum && s->summed == s->bytes && s->sum != s->checksum;
 }
 
 static void stop(stream *s) {
@@ -212,7 +232,9 @@ static tm_code read_sample(source *from, stream *s, tamis_tensor *out) {
     if (s->read == 0 || s->samples > 1) {
         int64_t at;
         if (!read_bytes(s, s->buffer, (size_t)s->sample_bytes))
-            return tool_report(from->tool, TM_E_BAD_DATA, s->name, NULL, "sample %lld is cut short",
+            return tool_report(from->tool, TM_E_BAD_DATA, s->name, NULL,
+                               is_damaged(s) ? "the array is damaged: its checksum is another, after sample %lld"
+                                             : "sample %lld is cut short",
                                (long long)s->read);
         if (find_not_number(s, &at))
             return tool_report(from->tool, TM_E_BAD_DATA, s->name, "leave such samples out",
@@ -243,16 +265,17 @@ static void close_item(source *from) {
 }
 
 static void begin_part(source *from) {
+    from->part = (struct tool){.verb = from->tool->verb};
     tm_arena_init(&from->part.arena);
     memcpy(from->part.arena.recovery, from->tool->arena.recovery, sizeof from->part.arena.recovery);
     from->part.arena.has_recovery = from->tool->arena.has_recovery;
     tm_diagnostics_init(&from->part.diagnostics, &from->tool->arena);
-    from->part.verb = from->tool->verb;
     from->part_open = true;
 }
 
-/* What was filed about a part is the command's. */
+/* What was filed about a part is the command's, and so is what was read. */
 static tm_code hand_on(source *from, tm_code code) {
+    tool_reads_too(from->tool, &from->part);
     for (size_t i = 0; i < from->part.diagnostics.list.count; i++)
         tm_push(&from->tool->arena, &from->tool->diagnostics.list, from->part.diagnostics.list.items[i]);
     from->part.diagnostics.list.count = 0;
@@ -304,7 +327,9 @@ static tm_code open_npz(source *from, const char *path) {
                                     .data = entries[k].data,
                                     .bytes = entries[k].bytes,
                                     .packed = entries[k].packed,
-                                    .deflated = entries[k].deflated};
+                                    .deflated = entries[k].deflated,
+                                    .has_checksum = true,
+                                    .checksum = entries[k].checksum};
         TM_TRY(start(from, &from->streams[i], &from->ports[i]));
     }
     return TM_OK;

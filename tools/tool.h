@@ -20,6 +20,11 @@
 
 #include <stdio.h>
 
+/* A file, whatever names and links lead to it. */
+struct tool_input {
+    uint64_t device, number;
+};
+
 /* One run of the command. The arena's recovery point is main's. */
 typedef struct tool {
     tm_arena arena;
@@ -28,6 +33,7 @@ typedef struct tool {
     const char
         *compiler_text; /* diagnostics of a compilation that failed, as the library words them, or NULL */
     tm_code compiler_code;
+    TM_VECTOR(struct tool_input) inputs; /* files that were read or will be: never written over */
 } tool;
 
 typedef struct tool_verb {
@@ -139,7 +145,11 @@ TM_MUST_USE tm_code tool_import(tool *tool, const char *path, tool_compile *comp
 
 /* The whole file in the arena, NUL-terminated; "-" is stdin. */
 TM_MUST_USE tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *out_bytes);
-/* Writes a file whole or not at all; "-" is stdout. */
+/* Notes that a file is read (one that is there), so that nothing is written over it. tool_read_file does so by
+ * itself. */
+void tool_reads(tool *tool, const char *path);
+void tool_reads_too(tool *tool, const struct tool *part); /* all that the part has read */
+/* Writes a file whole or not at all; "-" is stdout. A file that is read is refused. */
 TM_MUST_USE tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t bytes);
 /* May the file be created? Asked before long work, so that it is not in vain. */
 TM_MUST_USE tm_code tool_can_create(tool *tool, const char *path);
@@ -182,10 +192,11 @@ typedef struct tool_zip_entry {
     size_t bytes;
     size_t packed; /* bytes in the file */
     bool deflated; /* `data` are the packed bytes */
+    uint32_t checksum; /* CRC-32 of `bytes` bytes; not of entries to be written */
 } tool_zip_entry;
 TM_MUST_USE tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes,
                                    tool_zip_entry **out_entries, size_t *out_count);
-/* Makes `data` the entry's bytes. */
+/* Makes `data` the entry's bytes, which have its checksum. */
 TM_MUST_USE tm_code tool_zip_unpack(tool *tool, const char *file, tool_zip_entry *entry);
 TM_MUST_USE tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count,
                                    tm_text *out);

@@ -100,16 +100,25 @@ static tm_code read_entry(tool *tool, const char *file, const char *data, size_t
                             .data = data + start,
                             .bytes = (size_t)size,
                             .packed = (size_t)packed,
+                            .checksum = (uint32_t)little(record + 16, 4),
                             .deflated = method == 8};
     return TM_OK;
 }
 
+static uint64_t checksum_of(const char *data, size_t bytes) {
+    uLong sum = crc32(0, NULL, 0);
+    for (size_t at = 0; at < bytes; at += 1u << 30)
+        sum = crc32(sum, (const Bytef *)data + at, (uInt)(bytes - at < 1u << 30 ? bytes - at : 1u << 30));
+    return sum;
+}
+
 tm_code tool_zip_unpack(tool *tool, const char *file, tool_zip_entry *entry) {
-    if (!entry->deflated)
-        return TM_OK;
-    TM_TRY(inflate_entry(tool, file, entry->data, entry->packed, entry->bytes, &entry->data));
+    if (entry->deflated)
+        TM_TRY(inflate_entry(tool, file, entry->data, entry->packed, entry->bytes, &entry->data));
     entry->deflated = false;
-    return TM_OK;
+    if (checksum_of(entry->data, entry->bytes) == entry->checksum)
+        return TM_OK;
+    return damaged(tool, file, tm_arena_format(&tool->arena, "the checksum of '%s' is another", entry->name));
 }
 
 tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t bytes,
@@ -153,13 +162,6 @@ static void put_common(tm_text *out, const tool_zip_entry *entry, uint64_t check
     put(out, entry->bytes, 4);
     put(out, strlen(entry->name), 2);
     put(out, 0, 2);
-}
-
-static uint64_t checksum_of(const char *data, size_t bytes) {
-    uLong sum = crc32(0, NULL, 0);
-    for (size_t at = 0; at < bytes; at += 1u << 30)
-        sum = crc32(sum, (const Bytef *)data + at, (uInt)(bytes - at < 1u << 30 ? bytes - at : 1u << 30));
-    return sum;
 }
 
 tm_code tool_zip_print(tool *tool, const char *file, const tool_zip_entry *entries, size_t count,

@@ -109,8 +109,8 @@ def test_layers_may_be_kept(folder):
     assert {"w", "t"} <= names and "k" not in names
 
 
-@pytest.mark.parametrize("words, message", [("1", "2 to 256 entries"), ("300", "2 to 256 entries"), ("16,group=x", "'group=x' is not understood"),
-                                            ("sixteen", "'sixteen' is not understood"), ("16,keep=", "is not understood")])
+@pytest.mark.parametrize("words, message", [("1", "2 to 256 entries"), ("300", "2 to 256 entries"), ("16,group=x", "'group=x' is none of group=0.."), ("16,keep=nosuch", "no layer has this"),
+                                            ("sixteen", "'sixteen': a palette has 2 to 256"), ("16,keep=", "'keep=' is none of keep=PART")])
 def test_wrong_words(folder, words, message):
     assert message in tamis("compile", folder / "model.onnx", f"--palette={words}", "-o", folder / "x.so", code=2).stderr
 

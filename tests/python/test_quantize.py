@@ -387,6 +387,14 @@ def bad_samples(folder):
     np.save(folder / "fortran.npy", np.asfortranarray(SAMPLES))
     np.save(folder / "none.npy", SAMPLES[:0])
     np.savez(folder / "other.npz", z=SAMPLES)
+    np.save(folder / "objects.npy", np.array([1, "a", None], object), allow_pickle=True)
+    np.save(folder / "records.npy", np.zeros(3, [("a", "f4"), ("b", "i4")]))
+    for name, pack in [("harmed.npz", np.savez), ("squeezed.npz", np.savez_compressed)]:
+        pack(folder / name, x=SAMPLES)
+        data = bytearray((folder / name).read_bytes())
+        at = data.find(SAMPLES[5].tobytes()[:64]) if pack is np.savez else data.rfind(b"PK\1\2") + 16
+        data[at] ^= 1   # an element; the checksum in the directory
+        (folder / name).write_bytes(data)
     (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:-100])
     (folder / "text.npy").write_text("no array")
     (folder / "text.txt").write_text("no array")
@@ -399,6 +407,10 @@ def bad_samples(folder):
     ("wide.npy", 65, ["f32[4, 6, 33]", "f32[n, 6, 32]"]),
     ("fortran.npy", 65, ["ascontiguousarray"]),
     ("none.npy", 65, ["no sample"]),
+    ("objects.npy", 65, ["objects.npy", "Python objects", "dtype"]),
+    ("records.npy", 65, ["records.npy", "structured"]),
+    ("harmed.npz", 65, ["harmed.npz", "checksum"]),
+    ("squeezed.npz", 65, ["squeezed.npz", "checksum"]),
     ("other.npz", 65, ["other.npz", "no array 'x'", "inspect"]),
     ("cut.npy", 65, ["cut.npy", "cut short"]),
     ("text.npy", 65, ["text.npy", "no NumPy array"]),
@@ -416,7 +428,21 @@ def test_bad_samples_are_named(folder, calib, code, words):
 
 @pytest.mark.parametrize("arguments, words", [
     (["--quantize=int3"], ["int3", "int8-dynamic"]), (["--quantize=int8,observer=best"], ["observer=best"]),
-    (["--quantize=int4,block=48"], ["block=48", "power of two"]), (["--quantize=int8"], ["samples", "--calib"]),
+    (["--quantize=int4,block=48"], ["block=48", "block=16..256 (a power of two)"]), (["--quantize=int8"], ["samples", "--calib"]),
+    (["--quantize=int4,block=512"], ["block=512", "16..256"]), (["--quantize=int8,sweep=1.5"], ["sweep=1.5", "whole"]),
+    (["--quantize=int8,smooth=50%"], ["smooth=50%", "smooth=0..1"]), (["--quantize=int8,s8=1"], ["s8=1", "no value"]),
+    (["--quantize=int8,often"], ["'often' is no option", "observer=minmax|percentile|entropy|mse", "percentile=50..100"]),
+    (["--quantize=int8,block=64"], ["block", "4-bit"]), (["--quantize=int8-weights,s8"], ["int8-weights has no use for 's8'", "it is of int8"]),
+    (["--quantize=int8-dynamic,observer=mse"], ["int8-dynamic has no use for 'observer'"]),
+    (["--quantize=int4,nearest,gptq"], ["nearest and gptq exclude each other"]),
+    (["--quantize=int8,notables,tables=4"], ["exclude each other"]), (["--quantize=int4,block=16,block=32"], ["block", "twice"]),
+    (["--quantize=int8,observer=mse,percentile=99"], ["percentile=", "another observer"]),
+    (["--quantize=int8,keep=nosuch", "--calib", "x.npy"], ["keep=nosuch: no layer", "'first'"]),
+    (["--quantize=int8", "--calib", "x.npy", "--budget=kl:1e-3%"], ["kl:1e-3%", "without %"]),
+    (["--quantize=int8", "--calib", "x.npy", "--budget=flips:200%"], ["flips:200%", "0%..100%"]),
+    (["--quantize=int8", "--calib", "x.npy", "--budget=kl:1,kl:2"], ["'kl' is given twice"]),
+    (["--quantize=int8", "--calib="], ["--calib: the name of the file is empty"]),
+    (["--quantize=int8", "--calib", "x.npy", "-o", "q.so"], ["-o q.so", "tamis compile --quantize"]),
     (["--quantize=int4,gptq"], ["gptq", "--calib"]), (["--quantize=int8-weights", "--budget=kl:1"], ["--budget"]),
     (["--quantize=int8", "--calib", "x.npy", "--budget=speed:1"], ["speed:1", "kl:"]),
     (["--quantize=int8", "--calib", "x.npy", "--report=r.txt"], ["r.txt", ".html"])])
@@ -425,6 +451,41 @@ def test_wrong_options_are_named(folder, arguments, words, monkeypatch):
     message = tamis("quantize", "model.onnx", "-o", "bad.onnx", *arguments, code=2)
     for word in words:
         assert word in message, message
+
+
+def test_labels_are_one_for_each_row(folder):
+    np.save(folder / "few.npy", np.zeros(3, np.int64))
+    rows = len(np.load(folder / "labels.npy"))
+    message = tamis("quantize", folder / "model.onnx", "-o", folder / "bad.onnx", "--quantize=int8,threads=1", "--calib",
+                    folder / "x.npy", "--labels", folder / "few.npy", code=65)
+    assert f"3 labels, but the samples give {rows} rows" in message
+
+
+def test_always_times_nothing(folder):
+    for layer in report_of(folder, "int8,always,sweep=0")["layers"]:
+        assert layer["ns"] is None and layer["float_ns"] is None
+
+
+def test_inputs_are_never_written_over(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.onnx", "x.npy", "labels.npy"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    os.link("model.onnx", "hard.onnx")
+    os.symlink("model.onnx", "soft.onnx")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    for output in ("model.onnx", "./model.onnx", "hard.onnx", "soft.onnx"):
+        for verb in (["quantize", "--quantize=int8-weights"], ["compress"], ["compile", "--emit=onnx"], ["compile", "--emit=so"],
+                     ["opt"], ["compile", "--emit=ir", "--quantize=int8-weights"]):
+            message = tamis(verb[0], "model.onnx", "-o", output, *verb[1:], code=2)
+            assert f"{output}: error" in message and "input of the command" in message
+    for output in ("x.npy", "labels.npy"):
+        message = tamis("quantize", "model.onnx", "-o", output, "--emit=onnx", "--quantize=int8,sweep=0,threads=1", "--calib", "x.npy",
+                        "--labels", "labels.npy", code=2)
+        assert "input of the command" in message
+    assert "input of the command" in tamis("run", "model.onnx", "-i", "x=x.npy", "-o", "y=model.onnx", code=2)
+    np.savez("in.npz", x=SAMPLES)
+    assert "input of the command" in tamis("run", "model.onnx", "--inputs", "in.npz", "--outputs", "in.npz", code=2)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 def test_what_cannot_be_quantised(folder, tmp_path):
