@@ -5,33 +5,36 @@
  *     load twice -> find mask and tokens -> pack one -> try both on numbers made up -> measure on samples ->
  * judge
  *
- * Without samples numbers made up decide; with them the samples do: within a budget if there is one, else by
- * differences that are more than rounding. A model that is not faster stays as it was.
+ * Without samples numbers made up decide about padding; with them the samples do. Top-k always needs samples.
  */
 #include "compress/tokens.h"
 
-#include "compress/measure.h"
 #include "ir/infer.h"
 #include "passes/passes.h"
 #include "quantize/choose.h"
 
 #include <json-c/json.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
-
-#define TIMED_SAMPLES 4
-#define MOST_DIFFERENCE 1e-3 /* of the root of the answers' mean square: what is called rounding */
 
 tm_code tm_tokens_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char *text,
                         tm_tokens_options *out) {
     *out = (tm_tokens_options){0};
     tm_quantize_options_init(&out->measures);
-    if (strncmp(text, "packed", 6) != 0 || (text[6] != 0 && (text[6] != ':' || text[7] == 0)))
-        return tm_report(diagnostics, TM_E_USAGE, NULL, "--tokens=packed, or --tokens=packed:attention_mask",
-                         "--tokens: '%s' is not understood", text);
-    if (text[6] == ':')
-        out->mask = tm_arena_string(arena, text + 7);
-    return TM_OK;
+    if (strncmp(text, "topk:", 5) == 0) {
+        char *end;
+        out->goal = TM_TOKENS_TOPK;
+        out->keys = strtoll(text + 5, &end, 10);
+        if (end != text + 5 && *end == 0 && out->keys > 0)
+            return TM_OK;
+    } else if (strncmp(text, "packed", 6) == 0 && (text[6] == 0 || (text[6] == ':' && text[7] != 0))) {
+        out->mask = text[6] == ':' ? tm_arena_string(arena, text + 7) : NULL;
+        return TM_OK;
+    }
+    return tm_report(diagnostics, TM_E_USAGE, NULL,
+                     "--tokens=packed, --tokens=packed:attention_mask, or --tokens=topk:64",
+                     "--tokens: '%s' is not understood", text);
 }
 
 /* ---- where tokens are ---- */
@@ -135,6 +138,24 @@ static tm_code load(const tm_quantizer *q, tm_arena *arena, tm_model **out) {
     return run_passes(*out, q, passes, sizeof passes / sizeof *passes);
 }
 
+static tm_code take_topk(const tm_quantizer *q, const tm_tokens_options *options, tm_model *model,
+                         tm_tokens_report *report) {
+    static const char *const passes[] = {"common_subexpressions", "dead_code"};
+    if (q->samples == NULL || !tm_has_budget(q->options))
+        return tm_report(q->diagnostics, TM_E_USAGE, NULL,
+                         "--calib=FOLDER and --budget=kl:X, flips:X% or cosine:X",
+                         "--tokens=topk changes answers: it needs samples and a budget");
+    TM_TRY(tm_tokens_topk(model, options->keys, report));
+    if (report->changed == 0)
+        return tm_report(
+            q->diagnostics, TM_E_USAGE, NULL,
+            "a decoder's step, with one query, a cache longer than that, and as many heads of values",
+            "--tokens=topk: of %lld attentions in '%s' none has one query and more keys than %lld",
+            (long long)report->attentions, q->path, (long long)options->keys);
+    TM_TRY(run_passes(model, q, passes, sizeof passes / sizeof *passes));
+    return tm_verify(model);
+}
+
 static tm_code pack(const tm_quantizer *q, const tm_tokens_options *options, tm_model *model,
                     tm_tokens_report *report) {
     static const char *const passes[] = {"common_subexpressions", "dead_code"};
@@ -152,95 +173,7 @@ static tm_code pack(const tm_quantizer *q, const tm_tokens_options *options, tm_
     return tm_verify(model);
 }
 
-/* ---- samples ---- */
-
-typedef struct comparison {
-    tm_quantizer *q;
-    tm_build *builds[2]; /* plain, ours */
-    const tm_tokens_place *place;
-    const tm_graph *graph; /* of the plain model */
-    int mask;
-    bool same;
-} comparison;
-
-static tm_code compare_sample(comparison *c, const tamis_tensor *inputs, tm_divergence *out) {
-    tm_arena scratch;
-    for (int i = 0; i < 2; i++)
-        TM_TRY(tm_build_run(c->q, c->builds[i], inputs));
-    tm_arena_init(&scratch);
-    tm_quantize_borrow_recovery(c->q, &scratch);
-    for (size_t i = 0; i < c->graph->outputs.count; i++)
-        tm_tokens_compare(c->place, c->graph->outputs.items[i], &inputs[c->mask],
-                          tamis_session_output(c->builds[0]->session, (int)i),
-                          tamis_session_output(c->builds[1]->session, (int)i), &scratch, out, &c->same);
-    tm_arena_deinit(&scratch);
-    return TM_OK;
-}
-
-static tm_code walk(comparison *c, tm_tokens_report *report) {
-    const tm_samples *samples = c->q->samples;
-    const tamis_tensor *inputs;
-    const int64_t most = c->q->options->most_samples;
-    double ns[2] = {0, 0};
-    int64_t real = 0, all = 0, timed = 0;
-    TM_TRY(samples->rewind(samples->self));
-    for (; most <= 0 || report->samples < most; report->samples++) {
-        int64_t tokens;
-        TM_TRY(samples->next(samples->self, &inputs));
-        if (inputs == NULL)
-            break;
-        real += tm_tokens_count(&inputs[c->mask], &tokens);
-        all += tokens;
-        TM_TRY(compare_sample(c, inputs, &report->whole));
-        if (timed < TIMED_SAMPLES) {
-            TM_TRY(tm_time_builds(c->q, c->builds, inputs, ns));
-            timed++;
-        }
-    }
-    if (report->samples == 0)
-        return tm_report(c->q->diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
-                         "there is no sample to measure with");
-    tm_divergence_finish(&report->whole);
-    report->fill = all > 0 ? (double)real / (double)all : 1;
-    report->ns_before = ns[0] / (double)timed;
-    report->ns = ns[1] / (double)timed;
-    return TM_OK;
-}
-
-static tm_code measure(tm_quantizer *q, tm_model *plain, tm_model *ours, const tm_tokens_place *place,
-                       tm_tokens_report *report) {
-    tm_build builds[2] = {0};
-    comparison c = {
-        .q = q, .builds = {&builds[0], &builds[1]}, .place = place, .graph = plain->main, .same = true};
-    for (size_t i = 0; i < plain->main->inputs.count; i++)
-        if (plain->main->inputs.items[i] == place->mask)
-            c.mask = (int)i;
-    tm_code code = tm_build_create(q, plain, &builds[0]);
-    if (code == TM_OK)
-        code = tm_build_create(q, ours, &builds[1]);
-    if (code == TM_OK)
-        code = walk(&c, report);
-    tm_build_destroy(&builds[0]);
-    tm_build_destroy(&builds[1]);
-    TM_TRY(code);
-    const tm_divergence *d = &report->whole;
-    double use = tm_budget_use(q->options, d);
-    bool budget =
-        !isnan(q->options->most_kl) || !isnan(q->options->most_flips) || !isnan(q->options->least_cosine);
-    if (budget)
-        report->budget = use <= 1 ? tm_arena_format(q->arena, "met: %.0f %% of it is used", use * 100)
-                                  : "met by the model as it was";
-    if (!c.same || (budget ? use > 1 : d->rows > 0 && !(d->max_error <= MOST_DIFFERENCE * d->rms)))
-        report->refused = tm_arena_format(
-            q->arena,
-            "padding has an influence: KL %.3g, flips %.2f %%, cosine %.6f at real tokens of the samples",
-            d->kl, d->flips * 100, d->cosine);
-    else if (!(report->ns < report->ns_before))
-        report->refused =
-            tm_arena_format(q->arena, "it is not faster on the samples: %.2f times, with %.0f %% real tokens",
-                            report->ns_before / report->ns, report->fill * 100);
-    return TM_OK;
-}
+/* ---- the way ---- */
 
 tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const char *folder,
                   const tamis_compile_options *compile, const tm_tokens_options *options,
@@ -261,13 +194,18 @@ tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path
     *out_report = (tm_tokens_report){.model = path};
     TM_TRY(load(&q, arena, &plain));
     TM_TRY(load(&q, arena, &ours));
-    TM_TRY(pack(&q, options, ours, out_report));
-    TM_TRY(tm_tokens_find(plain, options->mask, &place));
-    TM_TRY(tm_tokens_probe(&q, plain, ours, &place, &out_report->probe, &failed));
-    if (samples != NULL)
-        TM_TRY(measure(&q, plain, ours, &place, out_report));
-    else
-        out_report->refused = failed;
+    if (options->goal == TM_TOKENS_TOPK) {
+        TM_TRY(take_topk(&q, options, ours, out_report));
+        TM_TRY(tm_tokens_measure(&q, plain, ours, NULL, out_report));
+    } else {
+        TM_TRY(pack(&q, options, ours, out_report));
+        TM_TRY(tm_tokens_find(plain, options->mask, &place));
+        TM_TRY(tm_tokens_probe(&q, plain, ours, &place, &out_report->probe, &failed));
+        if (samples != NULL)
+            TM_TRY(tm_tokens_measure(&q, plain, ours, &place, out_report));
+        else
+            out_report->refused = failed;
+    }
     *out_model = out_report->refused != NULL ? plain : ours;
     out_report->seconds = tm_wall_seconds() - start;
     return TM_OK;
@@ -291,8 +229,10 @@ void tm_tokens_report_json(const tm_tokens_report *r, tm_text *out) {
     json_object_object_add(to, "nodes", json_object_new_int64(r->nodes));
     json_object_object_add(to, "products", json_object_new_int64(r->products));
     json_object_object_add(to, "packed_products", json_object_new_int64(r->packed));
+    json_object_object_add(to, "attentions", json_object_new_int64(r->attentions));
+    json_object_object_add(to, "changed_attentions", json_object_new_int64(r->changed));
     json_object_object_add(to, "samples", json_object_new_int64(r->samples));
-    add(to, "fill", r->fill, r->samples > 0);
+    add(to, "fill", r->fill, r->samples > 0 && r->mask != NULL);
     add(to, "ns_before", r->ns_before, r->samples > 0);
     add(to, "ns", r->ns, r->samples > 0);
     add(to, "probe_max_error", r->probe.max_error, r->probe.rows > 0);

@@ -22,30 +22,39 @@
 
 /* ---- the options, as the command calls them ---- */
 
+typedef enum tm_tokens_goal {
+    TM_TOKENS_PACKED, /* no padding */
+    TM_TOKENS_TOPK    /* attention of one query to the keys with the largest scores */
+} tm_tokens_goal;
+
 typedef struct tm_tokens_options {
+    tm_tokens_goal goal;
+    int64_t keys;                 /* of TM_TOKENS_TOPK */
     const char *mask;             /* name of the input; NULL: the one whose name has "mask" in it */
     tm_quantize_options measures; /* budget, samples */
 } tm_tokens_options;
 
-/* "packed", "packed:attention_mask" */
+/* "packed", "packed:attention_mask", "topk:64" */
 TM_MUST_USE tm_code tm_tokens_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char *text,
                                     tm_tokens_options *out);
 
 typedef struct tm_tokens_report {
-    const char *model, *mask;
-    int64_t nodes;              /* that run on real tokens only */
-    int64_t products, packed;   /* by constant weights; of them on real tokens only */
-    int64_t samples;            /* 0: there were none */
-    double fill;                /* of the samples: share of tokens that are real */
-    double ns_before, ns;       /* of a call on a sample, one thread */
-    tm_divergence probe, whole; /* at real tokens: on numbers made up, on samples */
+    const char *model, *mask;    /* mask: NULL with top-k */
+    int64_t nodes;               /* that run on real tokens only */
+    int64_t products, packed;    /* by constant weights; of them on real tokens only */
+    int64_t attentions, changed; /* of top-k: that were found, that read fewer values now */
+    int64_t samples;             /* 0: there were none */
+    double fill;                 /* of the samples: share of tokens that are real */
+    double ns_before, ns;        /* of a call on a sample, one thread */
+    tm_divergence probe, whole;  /* at real tokens: on numbers made up, on samples */
     double seconds;
     const char *budget;  /* in words, or NULL */
     const char *refused; /* why the model is as it was, or NULL */
 } tm_tokens_report;
 
-/* The model of a file with real tokens only, in `arena`; as it was if that changes its answers by more than
- * the budget. `samples` may be NULL. E_USAGE if the model has no tokens that the mask tells apart. */
+/* The changed model of a file, in `arena`; as it was if that changes its answers by more than the budget or
+ * is not faster on the samples. `samples` may be NULL with packed tokens. E_USAGE if there is nothing in the
+ * model to change. */
 TM_MUST_USE tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
                               const char *folder, const tamis_compile_options *compile,
                               const tm_tokens_options *options, const tm_samples *samples,
@@ -69,6 +78,9 @@ int tm_tokens_lead(const tm_tokens_place *place, const tm_value *value);
 /* Rewrites the model; fills nodes, products and packed. */
 TM_MUST_USE tm_code tm_tokens_pack(tm_model *model, const tm_tokens_place *place, tm_tokens_report *report);
 
+/* tokens_topk.c: rewrites attention of one query; fills attentions and changed. */
+TM_MUST_USE tm_code tm_tokens_topk(tm_model *model, int64_t keys, tm_tokens_report *report);
+
 /* tokens_rows.c: the index arithmetic, made once. */
 typedef struct tm_token_rows {
     const tm_tokens_place *place;
@@ -91,13 +103,18 @@ TM_MUST_USE tm_code tm_token_rows_unpack(tm_node *before, const tm_token_rows *r
 TM_MUST_USE tm_code tm_token_rows_operand(tm_node *before, const tm_token_rows *rows, tm_value *value,
                                           int rank, int lead, tm_value **out);
 
-/* tokens_compare.c: adds what two models answer at real tokens, for output `value` of the model. *out_same is
+/* tokens_compare.c: adds what two models answer at real tokens, or with `place` NULL at all, for output
+ * `value` of the model. *out_same is
  * cleared where answers that are not float32 differ. */
 void tm_tokens_compare(const tm_tokens_place *place, const tm_value *value, const tamis_tensor *mask,
                        const tamis_tensor *expected, const tamis_tensor *found, tm_arena *scratch,
                        tm_divergence *divergence, bool *out_same);
 /* Real tokens of a mask. */
 int64_t tm_tokens_count(const tamis_tensor *mask, int64_t *out_all);
+/* tokens_measure.c: both models on the samples; fills what the report says of them, and why it was refused.
+ * `place` NULL: there is no padding, and the first output counts. */
+TM_MUST_USE tm_code tm_tokens_measure(tm_quantizer *q, tm_model *plain, tm_model *ours,
+                                      const tm_tokens_place *place, tm_tokens_report *report);
 /* tokens_probe.c: runs both models on numbers made up; *out_failed says in words if they differ. */
 TM_MUST_USE tm_code tm_tokens_probe(const tm_quantizer *q, tm_model *plain, tm_model *ours,
                                     const tm_tokens_place *place, tm_divergence *out,

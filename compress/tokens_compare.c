@@ -58,7 +58,7 @@ static walker begin(const tm_tokens_place *place, const tm_value *value, const t
                     const tamis_tensor *tensor) {
     walker w = {.mask = mask, .rank = tensor->rank};
     memcpy(w.dims, tensor->dims, (size_t)tensor->rank * sizeof *w.dims);
-    if (value->rank != tensor->rank)
+    if (place == NULL || value->rank != tensor->rank)
         return w;
     w.flat = tm_tokens_lead(place, value) == 1;
     for (int i = 1; i < w.rank && value->dims[0] == place->batch; i++)

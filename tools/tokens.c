@@ -22,14 +22,21 @@ tm_code tool_tokens_check(tool *tool, const tool_compress *options, const tool_q
 
 static void print_summary(const tm_tokens_report *r) {
     const tm_divergence *d = &r->whole;
-    fprintf(stderr, "tokens that '%s' keeps: %lld of %lld products, %lld operators run on them alone\n",
-            r->mask, (long long)r->packed, (long long)r->products, (long long)r->nodes);
+    if (r->mask != NULL)
+        fprintf(stderr, "tokens that '%s' keeps: %lld of %lld products, %lld operators run on them alone\n",
+                r->mask, (long long)r->packed, (long long)r->products, (long long)r->nodes);
+    else
+        fprintf(stderr, "%lld of %lld attentions read the values of the largest scores\n",
+                (long long)r->changed, (long long)r->attentions);
     if (r->samples > 0)
-        fprintf(stderr, "%lld samples, %.0f %% real tokens; a call, one thread: %.3f ms -> %.3f ms (%.2fx)\n",
-                (long long)r->samples, r->fill * 100, r->ns_before / 1e6, r->ns / 1e6, r->ns_before / r->ns);
+        fprintf(stderr, "%lld samples; a call, one thread: %.3f ms -> %.3f ms (%.2fx)\n",
+                (long long)r->samples, r->ns_before / 1e6, r->ns / 1e6, r->ns_before / r->ns);
+    if (r->samples > 0 && r->mask != NULL)
+        fprintf(stderr, "%.0f %% real tokens\n", r->fill * 100);
     if (d->rows > 0)
-        fprintf(stderr, "at real tokens: KL %.3g, flips %.2f %%, cosine %.6f, largest error %.3g of %.3g\n",
-                d->kl, d->flips * 100, d->cosine, d->max_error, d->rms);
+        fprintf(stderr, "%sKL %.3g, flips %.2f %%, cosine %.6f, largest error %.3g of %.3g\n",
+                r->mask != NULL ? "at real tokens: " : "", d->kl, d->flips * 100, d->cosine, d->max_error,
+                d->rms);
     else if (r->probe.rows > 0)
         fprintf(stderr, "on numbers made up: largest error at real tokens %.3g of %.3g\n", r->probe.max_error,
                 r->probe.rms);
