@@ -5,7 +5,8 @@
  * First each axis is cut alone to about half, repaired, compiled, compared and timed. That gives the harm to
  * the model's outputs per loss of the layer's, and the time per multiplication that is really saved there.
  * Then, step by step, the axis goes down that saves the most time per harm, until the goal is reached;
- * channels in steps of the kernels' tile. The result is repaired and measured as a whole, with all samples.
+ * channels in steps of the kernels' tile. What the last step cut too much is given back where it harms most.
+ * The result is repaired and measured as a whole, with all samples.
  *
  *     flops      the steps count multiplications
  *     latency    they count time; what the whole model lacks then is asked for in addition
@@ -104,6 +105,43 @@ static int best_step(const tm_pruner *p, bool by_time, int *out_gone) {
     return best;
 }
 
+/* How many classes are gone one step before; -1: none are. */
+static int step_before(const tm_pruner *p, const tm_prune_axis *axis) {
+    int before = -1;
+    for (int gone = 0; gone >= 0 && gone < axis->gone; gone = next_step(p, axis, gone))
+        before = gone;
+    return before;
+}
+
+/* The last steps may have gone further than was asked, by a whole branch. Takes steps back, the most harmful for
+ * their flops first, while no more than `most` flops are left. */
+static void go_back(tm_pruner *p, double most) {
+    for (;;) {
+        tm_prune_axis *best = NULL;
+        double best_ratio = 0, now = flops_now(p);
+        int best_gone = 0;
+        for (size_t i = 0; i < p->axes.count; i++) {
+            tm_prune_axis *axis = &p->axes.items[i];
+            int gone = axis->gone, before = step_before(p, axis);
+            if (before < 0)
+                continue;
+            double harm = harm_of(axis, gone) - harm_of(axis, before);
+            axis->gone = before;
+            double flops = flops_now(p);
+            axis->gone = gone;
+            double ratio = harm / fmax(flops - now, 1e-30);
+            if (flops > now && flops <= most && ratio > best_ratio) {
+                best_ratio = ratio;
+                best = axis;
+                best_gone = before;
+            }
+        }
+        if (best == NULL)
+            return;
+        best->gone = best_gone;
+    }
+}
+
 /* Goes down from the whole model until this share of its flops is left, or nothing more can go. */
 static void descend(tm_pruner *p, double share) {
     int gone = 0;
@@ -115,6 +153,7 @@ static void descend(tm_pruner *p, double share) {
             return;
         p->axes.items[axis].gone = gone;
     }
+    go_back(p, share * p->flops);
 }
 
 /* ---- each axis alone ---- */

@@ -428,6 +428,13 @@ def test_what_is_said_twice_goes_first(classifier):
     assert report["divergence"]["kl"] < 1e-5 and report["divergence"]["rows"] == 64
 
 
+def test_what_went_too_far_comes_back(classifier):
+    """The attention goes as a whole, which is more than was missing: channels that went before stay."""
+    report = compress(classifier, "--prune=flops:0.5")
+    assert [axis["kept"] for axis in report["axes"] if axis["kind"] == "block"] == [0, 1]
+    assert 0.4 < report["flops"] / report["flops_before"] <= 0.5
+
+
 def test_repair_makes_up_for_what_went(classifier):
     plain = compress(classifier, "--prune=flops:0.5,noblocks,norepair")["divergence"]
     mended = compress(classifier, "--prune=flops:0.5,noblocks")["divergence"]
