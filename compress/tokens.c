@@ -22,19 +22,22 @@ tm_code tm_tokens_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char
                         tm_tokens_options *out) {
     *out = (tm_tokens_options){0};
     tm_quantize_options_init(&out->measures);
-    if (strncmp(text, "topk:", 5) == 0) {
+    const bool evict = strncmp(text, "evict:", 6) == 0;
+    if (evict || strncmp(text, "topk:", 5) == 0) {
+        const char *number = text + (evict ? 6 : 5);
         char *end;
-        out->goal = TM_TOKENS_TOPK;
-        out->keys = strtoll(text + 5, &end, 10);
-        if (end != text + 5 && *end == 0 && out->keys > 0)
+        out->goal = evict ? TM_TOKENS_EVICT : TM_TOKENS_TOPK;
+        out->keys = strtoll(number, &end, 10);
+        if (end != number && *end == 0 && out->keys > evict)
             return TM_OK;
     } else if (strncmp(text, "packed", 6) == 0 && (text[6] == 0 || (text[6] == ':' && text[7] != 0))) {
         out->mask = text[6] == ':' ? tm_arena_string(arena, text + 7) : NULL;
         return TM_OK;
     }
-    return tm_report(diagnostics, TM_E_USAGE, NULL,
-                     "--tokens=packed, --tokens=packed:attention_mask, or --tokens=topk:64",
-                     "--tokens: '%s' is not understood", text);
+    return tm_report(
+        diagnostics, TM_E_USAGE, NULL,
+        "--tokens=packed, --tokens=packed:attention_mask, --tokens=topk:64, or --tokens=evict:1024",
+        "--tokens: '%s' is not understood", text);
 }
 
 /* ---- where tokens are ---- */
@@ -138,14 +141,22 @@ static tm_code load(const tm_quantizer *q, tm_arena *arena, tm_model **out) {
     return run_passes(*out, q, passes, sizeof passes / sizeof *passes);
 }
 
-static tm_code take_topk(const tm_quantizer *q, const tm_tokens_options *options, tm_model *model,
-                         tm_tokens_report *report) {
+static tm_code bound_keys(const tm_quantizer *q, const tm_tokens_options *options, tm_model *model,
+                          tm_tokens_report *report, tm_evictions *out_evictions) {
+    const bool evict = options->goal == TM_TOKENS_EVICT;
     static const char *const passes[] = {"common_subexpressions", "dead_code"};
     if (q->samples == NULL || !tm_has_budget(q->options))
-        return tm_report(q->diagnostics, TM_E_USAGE, NULL,
-                         "--calib=FOLDER and --budget=kl:X, flips:X% or cosine:X",
-                         "--tokens=topk changes answers: it needs samples and a budget");
-    TM_TRY(tm_tokens_topk(model, options->keys, report));
+        return tm_report(
+            q->diagnostics, TM_E_USAGE, NULL, "--calib=FOLDER and --budget=kl:X, flips:X% or cosine:X",
+            "--tokens=%s changes answers: it needs samples and a budget", evict ? "evict" : "topk");
+    TM_TRY(evict ? tm_tokens_evict(model, options->keys, report, out_evictions)
+                 : tm_tokens_topk(model, options->keys, report));
+    if (report->changed == 0 && evict)
+        return tm_report(
+            q->diagnostics, TM_E_USAGE, NULL,
+            "a decoder with an input [batch, heads, past, size] that Concat lengthens to an output",
+            "--tokens=evict: none of %lld attentions in '%s' has such caches of more than %lld keys",
+            (long long)report->attentions, q->path, (long long)options->keys);
     if (report->changed == 0)
         return tm_report(
             q->diagnostics, TM_E_USAGE, NULL,
@@ -190,13 +201,15 @@ tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path
     double start = tm_wall_seconds();
     tm_model *plain, *ours;
     tm_tokens_place place;
+    tm_evictions evictions;
     const char *failed = NULL;
     *out_report = (tm_tokens_report){.model = path};
     TM_TRY(load(&q, arena, &plain));
     TM_TRY(load(&q, arena, &ours));
-    if (options->goal == TM_TOKENS_TOPK) {
-        TM_TRY(take_topk(&q, options, ours, out_report));
-        TM_TRY(tm_tokens_measure(&q, plain, ours, NULL, out_report));
+    if (options->goal != TM_TOKENS_PACKED) {
+        TM_TRY(bound_keys(&q, options, ours, out_report, &evictions));
+        TM_TRY(options->goal == TM_TOKENS_EVICT ? tm_tokens_rollout(&q, plain, ours, &evictions, out_report)
+                                                : tm_tokens_measure(&q, plain, ours, NULL, out_report));
     } else {
         TM_TRY(pack(&q, options, ours, out_report));
         TM_TRY(tm_tokens_find(plain, options->mask, &place));
@@ -231,6 +244,8 @@ void tm_tokens_report_json(const tm_tokens_report *r, tm_text *out) {
     json_object_object_add(to, "packed_products", json_object_new_int64(r->packed));
     json_object_object_add(to, "attentions", json_object_new_int64(r->attentions));
     json_object_object_add(to, "changed_attentions", json_object_new_int64(r->changed));
+    json_object_object_add(to, "keys_before", json_object_new_int64(r->keys_before));
+    json_object_object_add(to, "keys", json_object_new_int64(r->keys));
     json_object_object_add(to, "samples", json_object_new_int64(r->samples));
     add(to, "fill", r->fill, r->samples > 0 && r->mask != NULL);
     add(to, "ns_before", r->ns_before, r->samples > 0);

@@ -24,17 +24,18 @@
 
 typedef enum tm_tokens_goal {
     TM_TOKENS_PACKED, /* no padding */
-    TM_TOKENS_TOPK    /* attention of one query to the keys with the largest scores */
+    TM_TOKENS_TOPK,   /* attention of one query to the keys with the largest scores */
+    TM_TOKENS_EVICT   /* caches of so many keys */
 } tm_tokens_goal;
 
 typedef struct tm_tokens_options {
     tm_tokens_goal goal;
-    int64_t keys;                 /* of TM_TOKENS_TOPK */
+    int64_t keys;                 /* of TM_TOKENS_TOPK and _EVICT */
     const char *mask;             /* name of the input; NULL: the one whose name has "mask" in it */
     tm_quantize_options measures; /* budget, samples */
 } tm_tokens_options;
 
-/* "packed", "packed:attention_mask", "topk:64" */
+/* "packed", "packed:attention_mask", "topk:64", "evict:1024" */
 TM_MUST_USE tm_code tm_tokens_parse(tm_arena *arena, tm_diagnostics *diagnostics, const char *text,
                                     tm_tokens_options *out);
 
@@ -42,7 +43,8 @@ typedef struct tm_tokens_report {
     const char *model, *mask;    /* mask: NULL with top-k */
     int64_t nodes;               /* that run on real tokens only */
     int64_t products, packed;    /* by constant weights; of them on real tokens only */
-    int64_t attentions, changed; /* of top-k: that were found, that read fewer values now */
+    int64_t attentions, changed; /* of top-k and eviction: that were found, that are others now */
+    int64_t keys_before, keys;   /* of eviction: in a cache after the last step */
     int64_t samples;             /* 0: there were none */
     double fill;                 /* of the samples: share of tokens that are real */
     double ns_before, ns;        /* of a call on a sample, one thread */
@@ -80,6 +82,18 @@ TM_MUST_USE tm_code tm_tokens_pack(tm_model *model, const tm_tokens_place *place
 
 /* tokens_topk.c: rewrites attention of one query; fills attentions and changed. */
 TM_MUST_USE tm_code tm_tokens_topk(tm_model *model, int64_t keys, tm_tokens_report *report);
+
+/* A cache that is bounded: its index among the inputs, and among the outputs. */
+typedef struct tm_eviction {
+    int past, present;
+} tm_eviction;
+typedef TM_VECTOR(tm_eviction) tm_evictions; /* for each attention: of keys, values, weights */
+/* tokens_evict.c: bounds caches; fills attentions and changed. */
+TM_MUST_USE tm_code tm_tokens_evict(tm_model *model, int64_t keys, tm_tokens_report *report,
+                                    tm_evictions *out);
+/* tokens_rollout.c: both models step by step, each with its own caches; fills what the report says of it. */
+TM_MUST_USE tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours,
+                                      const tm_evictions *evictions, tm_tokens_report *report);
 
 /* tokens_rows.c: the index arithmetic, made once. */
 typedef struct tm_token_rows {

@@ -43,6 +43,8 @@ typedef struct walker {
 } walker;
 
 static bool counts(const walker *w, const int64_t *index) {
+    if (w->mask == NULL)
+        return true;
     const int64_t length = w->mask->dims[1];
     if (w->flat)
         return is_real(w->mask, w->mask->dims[0] == 1 ? index[0] % length : index[0]);
@@ -56,7 +58,7 @@ static bool counts(const walker *w, const int64_t *index) {
 
 static walker begin(const tm_tokens_place *place, const tm_value *value, const tamis_tensor *mask,
                     const tamis_tensor *tensor) {
-    walker w = {.mask = mask, .rank = tensor->rank};
+    walker w = {.mask = place != NULL ? mask : NULL, .rank = tensor->rank};
     memcpy(w.dims, tensor->dims, (size_t)tensor->rank * sizeof *w.dims);
     if (place == NULL || value->rank != tensor->rank)
         return w;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tokens.c: --tokens: from words and files to packed tokens, and the figures back to the user.
+ * tokens.c: --tokens: from words and files to an option about tokens, and its figures back to the user.
  */
 #include "tools/tokens.h"
 
@@ -26,8 +26,8 @@ static void print_summary(const tm_tokens_report *r) {
         fprintf(stderr, "tokens that '%s' keeps: %lld of %lld products, %lld operators run on them alone\n",
                 r->mask, (long long)r->packed, (long long)r->products, (long long)r->nodes);
     else
-        fprintf(stderr, "%lld of %lld attentions read the values of the largest scores\n",
-                (long long)r->changed, (long long)r->attentions);
+        fprintf(stderr, "%lld of %lld attentions use fewer keys\n", (long long)r->changed,
+                (long long)r->attentions);
     if (r->samples > 0)
         fprintf(stderr, "%lld samples; a call, one thread: %.3f ms -> %.3f ms (%.2fx)\n",
                 (long long)r->samples, r->ns_before / 1e6, r->ns / 1e6, r->ns_before / r->ns);
@@ -40,6 +40,9 @@ static void print_summary(const tm_tokens_report *r) {
     else if (r->probe.rows > 0)
         fprintf(stderr, "on numbers made up: largest error at real tokens %.3g of %.3g\n", r->probe.max_error,
                 r->probe.rms);
+    if (r->keys > 0)
+        fprintf(stderr, "keys in a cache after the last step: %lld -> %lld\n", (long long)r->keys_before,
+                (long long)r->keys);
     if (r->budget != NULL)
         fprintf(stderr, "budget %s\n", r->budget);
     if (r->refused != NULL)

@@ -30,7 +30,7 @@ const tool_verb tool_verbs[] = {
      "  --size NAME=N | N     size of a symbolic dim then, of all others (4)\n"
      "  --quantize=FORM, --prune=GOAL, ...  see `tamis help quantize`, `compress`\n"
      "  --palette=ENTRIES[,group=N][,keep=PART]  weights as entries of tables\n"
-     "  --tokens=packed[:MASK]|topk:N  padding is not computed; attention to N keys\n\n" COMPILE_HELP},
+     "  --tokens=packed[:MASK]|topk:N|evict:N  see `tamis help compress`\n\n" COMPILE_HELP},
     {"quantize", "quantise a model to int8 or int4", tool_quantize_main,
      "tamis quantize MODEL.onnx -o OUT        writes the quantised model\n\n"
      "  --quantize=FORM[,OPTION...]           (int8)\n"
@@ -57,6 +57,7 @@ const tool_verb tool_verbs[] = {
      "     sweep=N, threads=N\n"
      "  --tokens=packed[:MASK]  instead: padding is not computed\n"
      "  --tokens=topk:N         instead: one query attends to N keys\n"
+     "  --tokens=evict:N        instead: caches of at most N keys\n"
      "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
      "  --labels=FILE.npy     the right class of each sample\n"
      "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tamis compress --tokens=packed: answers at real tokens stay and padding is zero, by ONNX Runtime and compiled; models
-in which padding counts are refused."""
+"""tamis compress --tokens: packed tokens have the answers that they had and padding is zero, by ONNX Runtime and compiled;
+models in which padding counts are refused; top-k and eviction do what their rules say, within a budget."""
 
 import json
 import os
@@ -335,3 +335,102 @@ def test_topk_needs_samples_and_a_budget(tmp_path):
     save_step(tmp_path / "m.onnx", False)
     assert "needs samples and a budget" in tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx",
                                                  "--tokens=topk:4", code=2)
+
+
+# ---- eviction ----
+
+
+def steps(folder, count, past, masked):
+    """The steps of one sequence: folders, for the caches and the mask grow."""
+    rng = np.random.default_rng(9)
+    feeds = []
+    for i in range(count):
+        cache = (1, HEADS, past + i, WIDTH // HEADS)
+        feed = {"x": rng.normal(size=(1, 1, WIDTH)), "keys": rng.normal(size=cache), "values": rng.normal(size=cache)}
+        feed = {name: array.astype(np.float32) for name, array in feed.items()}
+        if masked:
+            feed["mask"] = np.ones((1, past + i + 1), np.int64)
+        (folder / f"{i:02}").mkdir(parents=True)
+        for k, array in enumerate(feed.values()):
+            (folder / f"{i:02}" / f"input_{k}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
+        feeds.append(feed)
+    return feeds
+
+
+def save_cached(path, masked):
+    net = Net()
+    cache = ["batch", HEADS, "past", WIDTH // HEADS]
+    net.inputs = {"x": (TensorProto.FLOAT, ["batch", 1, WIDTH]), "keys": (TensorProto.FLOAT, cache),
+                  "values": (TensorProto.FLOAT, cache)}
+    if masked:
+        net.inputs["mask"] = (TensorProto.INT64, ["batch", "total"])
+    q, k, v = (net("Transpose", net("Reshape", net.linear("x"), net.ints(0, 0, HEADS, WIDTH // HEADS)), perm=[0, 2, 1, 3])
+               for _ in range(3))
+    keys, values = net("Concat", "keys", k, axis=2), net("Concat", "values", v, axis=2)
+    scores = net("Mul", net("MatMul", q, net("Transpose", keys, perm=[0, 1, 3, 2])), net.constant(np.float32(0.5)))
+    p = net("Softmax", net("Add", scores, net.hidden()) if masked else scores, axis=-1)
+    y = net("Reshape", net("Transpose", net("MatMul", p, values), perm=[0, 2, 1, 3]), net.ints(0, 0, WIDTH))
+    net.save(path, net.linear(y), keys, values)
+    return keys, values
+
+
+def evicted_by_hand(scores_of, keys, values, weights, most):
+    """What stays, by the rule: the newest half, and of the others those with the most attention."""
+    weights = np.concatenate([weights, np.zeros((1, HEADS, 1), np.float32)], 2) + scores_of(keys)
+    length = keys.shape[2]
+    order = weights.copy()
+    order[..., max(length - (most + 1) // 2, 0):] += 1e30
+    stay = np.sort(np.argsort(-order, axis=-1, kind="stable")[..., :most], axis=-1)
+    return [np.take_along_axis(t, stay[..., None], 2) for t in (keys, values)] + [np.take_along_axis(weights, stay, 2)]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_eviction_keeps_what_had_attention(tmp_path, masked):
+    present = save_cached(tmp_path / "m.onnx", masked)
+    feeds = steps(tmp_path / "s", 12, 3, masked)
+    text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=evict:6", f"--calib={tmp_path}/s",
+                 "--budget=cosine:0.1", f"--report={tmp_path}/r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["refused"] is None and (report["keys_before"], report["keys"]) == (15, 6), text
+    assert report["samples"] == 12 and 0.1 < report["cosine"] < 1
+    onnx.checker.check_model(onnx.load(tmp_path / "p.onnx"))
+    names = [*present, present[0] + ".weights"]
+    plain = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    state = {"keys": feeds[0]["keys"], "values": feeds[0]["values"], "keys.weights": np.zeros((1, HEADS, 3), np.float32)}
+    for i, feed in enumerate(feeds):
+        feed = {**feed, **state}
+        if masked:
+            feed["mask"] = feed["mask"][:, :feed["keys"].shape[2] + 1]
+        found = run(tmp_path / "p.onnx", feed, i in (0, 11))
+        whole = plain.run(None, {k: v for k, v in feed.items() if k != "keys.weights"})
+        np.testing.assert_allclose(next(iter(found.values())), whole[0], rtol=1e-4, atol=1e-5)
+        constants = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "m.onnx").graph.initializer}
+        q = np.swapaxes((feed["x"] @ constants["c0"] + constants["c1"]).reshape(1, 1, HEADS, -1), 1, 2)
+
+        def attention(keys, q=q):
+            scores = 0.5 * (q @ np.swapaxes(keys, 2, 3))[:, :, 0]
+            p = np.exp(scores - scores.max(-1, keepdims=True))
+            return p / p.sum(-1, keepdims=True)
+        expected = evicted_by_hand(attention, whole[1], whole[2], feed["keys.weights"], 6)
+        for name, array in zip(names, expected):
+            np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5, err_msg=f"step {i}, {name}")
+        state = dict(zip(("keys", "values", "keys.weights"), (found[name] for name in names)))
+
+
+def test_eviction_is_refused(tmp_path):
+    save_cached(tmp_path / "m.onnx", False)
+    steps(tmp_path / "s", 12, 3, False)
+    for keys, budget, words in ((2, "cosine:0.9999", "over the budget"), (64, "cosine:0.5", "none was evicted")):
+        text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", f"--tokens=evict:{keys}",
+                     f"--calib={tmp_path}/s", f"--budget={budget}")
+        assert "refused, the model stays as it is" in text and words in text
+        assert len(onnx.load(tmp_path / "p.onnx").graph.input) == 3
+
+
+def test_eviction_without_caches_is_an_error(encoder, tmp_path):
+    (tmp_path / "s").mkdir()
+    np.savez(tmp_path / "s" / "0.npz", ids=np.zeros((1, 3), np.int64), mask=np.ones((1, 3), np.int64))
+    text = tamis("compress", encoder / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=evict:4", f"--calib={tmp_path}/s",
+                 "--budget=cosine:0.5", code=2)
+    assert "none of 2 attentions" in text
+    assert "not understood" in tamis("compress", encoder / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=evict:1", code=2)
