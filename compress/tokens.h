@@ -14,6 +14,9 @@
  * Answers at real tokens stay, if padding has no influence on them. Whether that is so depends on what the
  * mask does in the model, so it is not looked for in forms, but tried: on numbers made up for it, and on
  * samples if there are any. Answers at padding are zero.
+ *
+ * Top-k (tokens_topk.c) and eviction (tokens_evict.c) leave keys out of a decoder's attention; both change
+ * answers, and are measured on samples under a budget.
  */
 #ifndef TM_COMPRESS_TOKENS_H
 #define TM_COMPRESS_TOKENS_H
@@ -119,12 +122,13 @@ TM_MUST_USE tm_code tm_token_rows_operand(tm_node *before, const tm_token_rows *
 
 /* tokens_compare.c: adds what two models answer at real tokens, or with `place` NULL at all, for output
  * `value` of the model. *out_same is
- * cleared where answers that are not float32 differ. */
+ * cleared where answers differ that are not float32 or not finite. */
 void tm_tokens_compare(const tm_tokens_place *place, const tm_value *value, const tamis_tensor *mask,
                        const tamis_tensor *expected, const tamis_tensor *found, tm_arena *scratch,
                        tm_divergence *divergence, bool *out_same);
 /* Real tokens of a mask. */
 int64_t tm_tokens_count(const tamis_tensor *mask, int64_t *out_all);
+#define TM_TOKENS_UNMEASURED "the first output has no float32 numbers to measure by"
 /* tokens_measure.c: both models on the samples; fills what the report says of them, and why it was refused.
  * `place` NULL: there is no padding, and the first output counts. */
 TM_MUST_USE tm_code tm_tokens_measure(tm_quantizer *q, tm_model *plain, tm_model *ours,

@@ -9,6 +9,7 @@
 
 #include "quantize/choose.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool is_real(const tamis_tensor *mask, int64_t i) {
@@ -32,6 +33,14 @@ int64_t tm_tokens_count(const tamis_tensor *mask, int64_t *out_all) {
     for (int64_t i = 0; i < *out_all; i++)
         real += is_real(mask, i);
     return real;
+}
+
+/* A divergence has no place for others: they are equal, or the answers are others. */
+static bool are_finite(const float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
 }
 
 typedef struct walker {
@@ -95,7 +104,10 @@ void tm_tokens_compare(const tm_tokens_place *place, const tm_value *value, cons
                    size);
             real++;
         }
-        if (expected->type == TAMIS_TYPE_FLOAT && real > 0)
+        const bool numbers = expected->type == TAMIS_TYPE_FLOAT && real > 0 &&
+                             are_finite((const float *)(const void *)a, real) &&
+                             are_finite((const float *)(const void *)b, real);
+        if (numbers)
             tm_divergence_add(divergence, (const float *)(const void *)a, (const float *)(const void *)b, 1,
                               real);
         else if (memcmp(a, b, (size_t)real * size) != 0)

@@ -72,6 +72,8 @@ static tm_code walk(comparison *c, tm_tokens_report *report) {
 static const char *judge(const tm_quantizer *q, const tm_tokens_report *report, bool packed, bool same) {
     const tm_divergence *d = &report->whole;
     const bool rounding = d->rows == 0 || d->max_error <= MOST_DIFFERENCE * d->rms;
+    if (!packed && d->rows == 0)
+        return TM_TOKENS_UNMEASURED;
     if (!same || (tm_has_budget(q->options) ? tm_budget_use(q->options, d) > 1 : !rounding))
         return tm_arena_format(q->arena, "%s: KL %.3g, flips %.2f %%, cosine %.6f%s",
                                packed ? "padding has an influence" : "it is over the budget", d->kl,

@@ -8,7 +8,6 @@
 #include "compress/tokens.h"
 #include "quantize/choose.h"
 
-#include <math.h>
 #include <string.h>
 
 typedef struct side {
@@ -120,16 +119,23 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
     for (int i = 0; i < 2; i++)
         tm_build_destroy(&sides[i].build);
     TM_TRY(code);
+    if (report->samples == 0)
+        return tm_report(q->diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
+                         "there is no sample to measure with");
     tm_divergence_finish(&report->whole);
-    report->ns_before = sides[0].ns / fmax((double)report->samples, 1);
-    report->ns = sides[1].ns / fmax((double)report->samples, 1);
+    report->ns_before = sides[0].ns / (double)report->samples;
+    report->ns = sides[1].ns / (double)report->samples;
     report->keys_before = keys[0];
     report->keys = keys[1];
-    report->budget = tm_budget_use(q->options, &report->whole) <= 1 ? "met" : "met by the model as it was";
-    if (tm_budget_use(q->options, &report->whole) > 1)
+    const tm_divergence *d = &report->whole;
+    const bool met = same && tm_budget_use(q->options, d) <= 1;
+    report->budget = met ? "met" : "met by the model as it was";
+    if (d->rows == 0)
+        report->refused = TM_TOKENS_UNMEASURED;
+    else if (!met)
         report->refused =
-            tm_arena_format(q->arena, "it is over the budget: KL %.3g, flips %.2f %%, cosine %.6f",
-                            report->whole.kl, report->whole.flips * 100, report->whole.cosine);
+            tm_arena_format(q->arena, "it is over the budget: KL %.3g, flips %.2f %%, cosine %.6f%s", d->kl,
+                            d->flips * 100, d->cosine, same ? "" : ", and numbers that are none");
     else if (keys[1] >= keys[0])
         report->refused = tm_arena_format(q->arena, "the samples end with %lld keys, so none was evicted",
                                           (long long)keys[0]);

@@ -185,12 +185,16 @@ def test_kinds_of_masks(tmp_path, kind, batch, flat):
 
 
 def test_padding_that_counts_is_refused(tmp_path):
-    """A mean over all tokens, and attention without the mask."""
-    for unmasked in ("pool", "attention"):
+    """A mean over all tokens, attention without the mask, a product over all tokens."""
+    for unmasked in ("pool", "attention", "infinity"):
         net = Net()
         net.inputs = {"ids": (TensorProto.INT64, ["batch", "length"]), "mask": (TensorProto.INT64, ["batch", "length"])}
-        x = net.layer(net("Gather", net.weights(50, WIDTH), "ids"), net.hidden() if unmasked == "pool" else None)
-        net.save(tmp_path / "m.onnx", net("ReduceMean", x, net.ints(1)) if unmasked == "pool" else x)
+        x = net.layer(net("Gather", net.weights(50, WIDTH), "ids"), net.hidden() if unmasked != "attention" else None)
+        if unmasked == "pool":
+            x = net("ReduceMean", x, net.ints(1))
+        elif unmasked == "infinity":  # of zeros at padding
+            x = net("Log", net("ReduceProd", net("Abs", x), net.ints(1)))
+        net.save(tmp_path / "m.onnx", x)
         text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=packed")
         assert "refused, the model stays as it is: padding has an influence" in text
         assert not any(n.op_type == "NonZero" for n in onnx.load(tmp_path / "p.onnx").graph.node)
@@ -329,6 +333,21 @@ def test_topk_without_use_is_an_error(tmp_path, queries, past, option, words):
     text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", f"--tokens={option}",
                  f"--calib={tmp_path}/s.npz", "--budget=cosine:0.5", code=2)
     assert words in text and "hint" in text
+
+
+@pytest.mark.parametrize("option", ["topk:2", "evict:2"])
+def test_what_cannot_be_measured_is_refused(tmp_path, option):
+    """The first output is of integers."""
+    save_step(tmp_path / "m.onnx", False)
+    model = onnx.load(tmp_path / "m.onnx")
+    model.graph.node.append(helper.make_node("ArgMax", [model.graph.output[0].name], ["word"], name="word", axis=-1))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("word", TensorProto.INT64, None))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "m.onnx")
+    step_samples(tmp_path / "s.npz", 40)
+    text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", f"--tokens={option}",
+                 f"--calib={tmp_path}/s.npz", "--budget=cosine:0.5")
+    assert "the first output has no float32 numbers to measure by" in text
 
 
 def test_topk_needs_samples_and_a_budget(tmp_path):
