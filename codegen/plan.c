@@ -30,7 +30,7 @@ typedef struct planner {
     tm_plan *plan;
     tm_model *model;
     int64_t position;
-    tm_map dims; /* early dims already given -> their offset */
+    tm_map dims;      /* early dims already given -> their offset */
     tm_map constants; /* what tells constants apart -> the first entry of those */
 } planner;
 
@@ -139,7 +139,8 @@ typedef struct alike {
 
 static bool same_layout(const tm_constant *a, const tm_constant *b) {
     return a->bits == b->bits && a->bytes == b->bytes && a->panel == b->panel && a->stored == b->stored &&
-           (a->sparse == NULL) == (b->sparse == NULL) && a->panel_groups == b->panel_groups && a->panel_channels_last == b->panel_channels_last &&
+           (a->sparse == NULL) == (b->sparse == NULL) && a->panel_groups == b->panel_groups &&
+           a->panel_channels_last == b->panel_channels_last &&
            (a->panel == 0 || (a->type == b->type && a->rank == b->rank &&
                               memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0));
 }

@@ -8,7 +8,8 @@
 
 /* The 4 weights of a group, signed bytes as tiles hold them; beyond the last row zeros. False: all are zero.
  */
-static bool read_group(const tm_constant *constant, int64_t group, int64_t column, uint8_t out[TM_SPARSE_GROUP]) {
+static bool read_group(const tm_constant *constant, int64_t group, int64_t column,
+                       uint8_t out[TM_SPARSE_GROUP]) {
     const uint8_t *data = constant->data, flip = constant->type == TAMIS_TYPE_UINT8 ? 0x80 : 0;
     int64_t rows = constant->dims[0], columns = constant->dims[1];
     bool filled = false;
@@ -56,7 +57,8 @@ static uint8_t *put_list(const tm_constant *constant, int64_t first, int64_t pan
 
 /* The lists of a panel in a chunk, short ones first; returns what stands behind them. */
 static uint8_t *put_lists(const tm_constant *constant, int64_t first, int64_t panel, uint8_t *to) {
-    uint8_t list[TM_SPARSE_HEAD + (TM_SPARSE_CHUNK + 1) * TM_SPARSE_RECORD]; /* one is tried behind the last */
+    uint8_t
+        list[TM_SPARSE_HEAD + (TM_SPARSE_CHUNK + 1) * TM_SPARSE_RECORD]; /* one is tried behind the last */
     int count[TM_TILE_PANEL], largest = 0;
     for (int c = 0; c < TM_TILE_PANEL; c++) {
         (void)put_list(constant, first, panel, c, list);

@@ -23,12 +23,12 @@
 #include "ir/graph.h"
 #include "ir/tiles.h"
 
-#define TM_SPARSE_GROUP 4   /* terms of k */
-#define TM_SPARSE_CHUNK 64  /* groups */
-#define TM_SPARSE_ROWS 128  /* of the left factor */
-#define TM_SPARSE_HEAD 2    /* bytes before the records of a list */
-#define TM_SPARSE_RECORD 5  /* bytes of a group with its number */
-#define TM_SPARSE_PLACE 8   /* bytes of a place */
+#define TM_SPARSE_GROUP 4  /* terms of k */
+#define TM_SPARSE_CHUNK 64 /* groups */
+#define TM_SPARSE_ROWS 128 /* of the left factor */
+#define TM_SPARSE_HEAD 2   /* bytes before the records of a list */
+#define TM_SPARSE_RECORD 5 /* bytes of a group with its number */
+#define TM_SPARSE_PLACE 8  /* bytes of a place */
 
 /* The packed form of a constant that tiles could hold as INT8. */
 typedef struct tm_sparse {

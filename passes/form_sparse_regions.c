@@ -24,7 +24,7 @@
 
 #include <string.h>
 
-#define MOST_FILLED 0.4 /* of the groups */
+#define MOST_FILLED 0.5 /* of the groups */
 #define LEAST_ROWS 16
 
 static bool is_candidate(const tm_node *node) {

@@ -206,8 +206,7 @@ static bool is_packed_as(const tm_constant *a, const tm_constant *b) {
     return a->panel != 0 && a->data == b->data && a->type == b->type && a->rank == b->rank &&
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(*a->dims)) == 0 && a->stored == b->stored &&
            a->panel == b->panel && (a->sparse == NULL) == (b->sparse == NULL) &&
-           a->panel_groups == b->panel_groups &&
-           a->panel_channels_last == b->panel_channels_last;
+           a->panel_groups == b->panel_groups && a->panel_channels_last == b->panel_channels_last;
 }
 
 static bool is_packed_with(const tm_constant *a, const tm_constant *b) {
@@ -223,8 +222,7 @@ tm_value *tm_region_packed(tm_graph *graph, const char *name, const tm_constant 
     for (size_t i = 0; i < model->values.count; i++) {
         tm_value *known = model->values.items[i];
         if (known->constant != NULL && is_packed_as(known->constant, packed) &&
-            is_packed_with(known->constant, packed) &&
-            tm_graph_contains(known->graph, graph))
+            is_packed_with(known->constant, packed) && tm_graph_contains(known->graph, graph))
             return known;
     }
     return tm_value_create_constant(graph, name, tm_arena_copy(model->arena, packed, sizeof(*packed)));

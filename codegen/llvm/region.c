@@ -14,13 +14,20 @@
 
 #include <string.h>
 
-static const tm_region_kind *const kinds[] = {&tm_region_kind_map, &tm_region_kind_row,
-                                              &tm_region_kind_contract, &tm_region_kind_attention,
-                                              &tm_region_kind_scan, &tm_region_kind_convolution,
-                                              &tm_region_kind_window, &tm_region_kind_bottleneck,
-                                              &tm_region_kind_pack, &tm_region_kind_tiles,
-                                              &tm_region_kind_attention_tiles, &tm_region_kind_bits,
-                                              &tm_region_kind_attention_bytes, &tm_region_kind_turn,
+static const tm_region_kind *const kinds[] = {&tm_region_kind_map,
+                                              &tm_region_kind_row,
+                                              &tm_region_kind_contract,
+                                              &tm_region_kind_attention,
+                                              &tm_region_kind_scan,
+                                              &tm_region_kind_convolution,
+                                              &tm_region_kind_window,
+                                              &tm_region_kind_bottleneck,
+                                              &tm_region_kind_pack,
+                                              &tm_region_kind_tiles,
+                                              &tm_region_kind_attention_tiles,
+                                              &tm_region_kind_bits,
+                                              &tm_region_kind_attention_bytes,
+                                              &tm_region_kind_turn,
                                               &tm_region_kind_sparse};
 
 /* ---- key ---- */
@@ -306,7 +313,7 @@ typedef struct modules {
     tm_emit *driver;
     tm_emit open; /* what regions are emitted into */
     bool is_open;
-    int64_t size;        /* instructions in it */
+    int64_t size;         /* instructions in it */
     LLVMValueRef counted; /* its last function that is part of that */
     tm_map known;
 } modules;

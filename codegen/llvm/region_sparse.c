@@ -34,7 +34,7 @@
 typedef struct sparse {
     tm_contract shared;
     const tm_word_form *form;
-    LLVMValueRef group_bytes;  /* of A */
+    LLVMValueRef group_bytes; /* of A */
     LLVMValueRef chunks;
     LLVMValueRef sums, turned; /* stack buffers: [32 columns][128 rows], [32 rows][32 columns] */
 } sparse;
@@ -106,8 +106,8 @@ static void add_record(tm_region *r, const sparse *s, LLVMValueRef at, LLVMValue
     if (s->form->split != NULL)
         s->form->split(r, right[0], false, right);
     for (int v = 0; v < vectors; v++)
-        add_word(r, s->form, load(r, vector, tm_tiles_address(r, line, tm_int(r, 4 * v * r->lanes)), 16), right,
-                 slots[v]);
+        add_word(r, s->form, load(r, vector, tm_tiles_address(r, line, tm_int(r, 4 * v * r->lanes)), 16),
+                 right, slots[v]);
     if (s->form->signed_left) {
         LLVMValueRef sum = LLVMBuildLoad2(B, vector, shift, "");
         LLVMBuildStore(B, s->form->add(r, sum, tm_splat(r, tm_emit_i32(r->e, SIGNS)), right[0]), shift);
@@ -166,7 +166,8 @@ static void multiply(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMVal
 }
 
 /* With the fewest vectors that hold all rows, of those that fill whole tiles; else with the most. */
-static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left, LLVMValueRef rows) {
+static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left,
+                      LLVMValueRef rows) {
     LLVMBasicBlockRef after = tm_emit_block(r->e, "multiplied");
     for (int vectors = TM_TILE_ROWS / r->lanes; vectors < MOST_VECTORS; vectors *= 2) {
         LLVMBasicBlockRef fits = tm_emit_block(r->e, "rows"), more = tm_emit_block(r->e, "more");

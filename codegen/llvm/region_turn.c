@@ -33,9 +33,9 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 static void turn_tile(tm_region *r, LLVMValueRef tile, LLVMValueRef lines) {
     for (int word = 0; word < WORDS; word += TM_TRANSPOSE_ROWS)
         for (int row = 0; row < TM_TILE_ROWS; row += r->lanes)
-            tm_transpose(r, tm_tiles_address(r, tile, tm_int(r, row * TM_TILE_BYTES + 4 * word)), TM_TILE_BYTES,
-                         tm_tiles_address(r, lines, tm_int(r, (word * TM_SPARSE_ROWS + row) * 4)),
-                         TM_SPARSE_ROWS * 4);
+            tm_transpose(
+                r, tm_tiles_address(r, tile, tm_int(r, row * TM_TILE_BYTES + 4 * word)), TM_TILE_BYTES,
+                tm_tiles_address(r, lines, tm_int(r, (word * TM_SPARSE_ROWS + row) * 4)), TM_SPARSE_ROWS * 4);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {

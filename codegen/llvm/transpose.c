@@ -63,7 +63,8 @@ void tm_transpose(tm_region *r, LLVMValueRef from, int64_t from_stride, LLVMValu
         pairs[j + 1] = interleave(r, v[j], v[j + 1], high);
     }
     for (int row = 0; row < TM_TRANSPOSE_ROWS; row++) {
-        LLVMValueRef line = interleave(r, pairs[row / 2], pairs[2 + row / 2], row % 2 ? high_pairs : low_pairs);
+        LLVMValueRef line =
+            interleave(r, pairs[row / 2], pairs[2 + row / 2], row % 2 ? high_pairs : low_pairs);
         LLVMSetAlignment(LLVMBuildStore(r->e->builder, line, at(r, to, row * to_stride)), 4);
     }
 }
