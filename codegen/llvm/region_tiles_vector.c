@@ -31,7 +31,7 @@
 #define MOST_ROWS TM_TILES_MOST_ROWS
 #define MOST_VECTORS 4
 #define LEAST_SUMS 8 /* that hide the time of an instruction */
-#define SETS 4       /* divides WORDS */
+#define SETS 4       /* most; they divide WORDS */
 #define MOST_SUMS (SETS * LEAST_SUMS)
 #define SIGNS ((int64_t)0x80808080)
 #define CHUNK 8                   /* steps of K that are copied at once */
@@ -328,7 +328,10 @@ static void fetch_next(tm_region *r, const tm_tiles *t) {
 /* Sets of sums that take turns, where so few would wait for each other. Integers have one sum in any order.
  */
 static int set_count(const tm_region *r, const shape *s, int rows) {
-    return s->direct && s->sum == TAMIS_TYPE_INT32 && rows * (s->columns / r->lanes) < LEAST_SUMS ? SETS : 1;
+    int sums = rows * (s->columns / r->lanes), sets = SETS;
+    while (sets > 1 && sets * sums > 2 * LEAST_SUMS)
+        sets /= 2;
+    return s->direct && s->sum == TAMIS_TYPE_INT32 && sums < LEAST_SUMS ? sets : 1;
 }
 
 /* All words of a step that k has, and up to as many zeros as there are sets. */
@@ -434,7 +437,8 @@ void tm_tiles_vector_unit(tm_region *r, tm_tiles *t) {
     shape s = choose(r, t);
     LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), done = tm_region_alloca(r, r->e->i64, 1, 8);
     share_next(r, t, &s);
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_TILE_PANEL), s.columns);
+    LLVMValueRef columns = tm_min(r, tm_int(r, TM_TILE_PANEL), tm_sub(r, t->shared.n, t->column));
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), columns, s.columns);
     LLVMValueRef panel =
         tm_tiles_address(r, t->panel, tm_mul(r, column.index, tm_int(r, TM_TILE_TOTAL / TM_TILE_ROWS)));
     tm_loop group = tm_loop_begin(r, t->from, t->to, group_rows(&s));

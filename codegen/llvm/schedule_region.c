@@ -213,13 +213,15 @@ bool tm_tiles_fill_bands(const tm_schedule *schedule) {
 }
 
 /* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word
- * is one operand, tiles of 4, 8, or 6, 6 and 4 rows fill the bands of A. */
+ * is one operand, tiles of 4, 8, or 6, 6 and 4 rows fill the bands of A. Few columns take fewer vectors. */
 static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *region) {
     tm_schedule s = {.rows = 32, .vectors = 2, .unit_kib = TILES_UNIT_KIB};
     if ((level->units & TM_UNIT_TILES) != 0)
         return s;
     int lanes = tm_level_lanes(level);
     s.vectors = (lanes == 16 ? 32 : 16) / lanes;
+    while (region->shape.n > 0 && s.vectors % 2 == 0 && region->shape.n <= s.vectors / 2 * lanes)
+        s.vectors /= 2;
     int rows = (level->vector_registers - parts_of_word(level, region) * s.vectors - 2) / s.vectors;
     s.rows = rows > TM_TILES_MOST_ROWS ? TM_TILES_MOST_ROWS : rows;
     if (tm_tiles_words_are_whole(level, region))
