@@ -167,6 +167,7 @@ static int32_t move_bytes(tm_run *run, const tm_move *move, plane_function copy,
 #define LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 TILE(w1, uint8_t, 16, LOW_16, HIGH_16)
+TILE(w1_half, uint8_t, 8, LOW_8, HIGH_8)
 TILE(w2, uint16_t, 8, LOW_8, HIGH_8)
 TILE(w4, uint32_t, 8, LOW_8, HIGH_8)
 TILE(w8, uint64_t, 4, LOW_4, HIGH_4)
@@ -202,8 +203,30 @@ static bool w1_interleaved(uint8_t *to, const uint8_t *from, const plane *p) {
 #define w8_interleaved(to, from, p) false
 #define w16_interleaved(to, from, p) false
 
+/* Runs of 1 to 127 bytes, by words of which the last two may overlap: loops over bytes would go one by one
+ * where a run is shorter than a vector. The distances are in bytes. */
+static __attribute__((noinline)) void copy_runs(char *to, int64_t to_row, const char *from, int64_t from_row,
+                                                int64_t rows, int64_t bytes) {
+#define WORDS(size)                                                                         \
+    for (int64_t r = 0; r < rows; r++, to += to_row, from += from_row) {                    \
+        for (int64_t at = 0; at < bytes - size; at += size)                                 \
+            __builtin_memcpy(to + at, from + at, size);                                     \
+        __builtin_memcpy(to + bytes - size, from + bytes - size, size);                     \
+    }
+    if (bytes >= 16) {
+        WORDS(16)
+    } else if (bytes >= 8) {
+        WORDS(8)
+    } else if (bytes >= 4) {
+        WORDS(4)
+    } else {
+        WORDS(1)
+    }
+#undef WORDS
+}
+
 /* Planes of elements of type T. The tiled case: rows are contiguous in the input, columns in the output. */
-#define PLANE(name, T, N)                                                                              \
+#define TILED(name, T, N)                                                                              \
     static void name##_plane_tiled(T *to, const T *from, const plane *p) {                             \
         const int64_t line = N * (int64_t)sizeof(T) < 64 ? 64 / (int64_t)sizeof(T) : N;                \
         const int64_t rows = p->rows / N * N, columns = p->columns / N * N;                            \
@@ -215,7 +238,20 @@ static bool w1_interleaved(uint8_t *to, const uint8_t *from, const plane *p) {
         for (int64_t r = 0; r < p->rows; r++)                                                          \
             for (int64_t c = r < rows ? columns : 0; c < p->columns; c++)                              \
                 to[r * p->to_row + c] = from[c * p->from_column + r];                                  \
-    }                                                                                                  \
+    }
+TILED(w1, uint8_t, 16)
+TILED(w1_half, uint8_t, 8)
+TILED(w2, uint16_t, 8)
+TILED(w4, uint32_t, 8)
+TILED(w8, uint64_t, 4)
+TILED(w16, tm_w16, 1)
+
+/* Few channels fill no large tile of bytes. */
+static void bytes_tiled(uint8_t *to, const uint8_t *from, const plane *p) {
+    (p->rows % 16 >= 8 || p->columns % 16 >= 8 ? w1_half_plane_tiled : w1_plane_tiled)(to, from, p);
+}
+
+#define PLANE(name, T, tiled)                                                                          \
     static void name##_plane(void *to_data, const void *from_data, const plane *p) {                   \
         T *to = to_data;                                                                               \
         const T *from = from_data;                                                                     \
@@ -226,9 +262,8 @@ static bool w1_interleaved(uint8_t *to, const uint8_t *from, const plane *p) {
                     memcpy(to + r * p->to_row, from + r * p->from_row, (size_t)bytes);                 \
                 return;                                                                                \
             }                                                                                          \
-            for (int64_t r = 0; r < p->rows; r++)                                                      \
-                for (int64_t c = 0; c < p->columns; c++)                                               \
-                    to[r * p->to_row + c] = from[r * p->from_row + c];                                 \
+            copy_runs((char *)to, p->to_row * (int64_t)sizeof(T), (const char *)from,                  \
+                      p->from_row * (int64_t)sizeof(T), p->rows, bytes);                               \
         } else if (p->to_column == 1 && p->from_column == 0) {                                         \
             for (int64_t r = 0; r < p->rows; r++) {                                                    \
                 const T value = from[r * p->from_row];                                                 \
@@ -237,7 +272,7 @@ static bool w1_interleaved(uint8_t *to, const uint8_t *from, const plane *p) {
             }                                                                                          \
         } else if (p->to_column == 1 && p->from_row == 1) {                                            \
             if (!name##_interleaved(to, from, p))                                                      \
-                name##_plane_tiled(to, from, p);                                                       \
+                tiled(to, from, p);                                                                    \
         } else {                                                                                       \
             for (int64_t r = 0; r < p->rows; r++)                                                      \
                 for (int64_t c = 0; c < p->columns; c++)                                               \
@@ -247,11 +282,11 @@ static bool w1_interleaved(uint8_t *to, const uint8_t *from, const plane *p) {
     int32_t tm_move_##name(tm_run *run, const tm_move *move) {                                         \
         return move_bytes(run, move, name##_plane, (int64_t)sizeof(T));                                \
     }
-PLANE(w1, uint8_t, 16)
-PLANE(w2, uint16_t, 8)
-PLANE(w4, uint32_t, 8)
-PLANE(w8, uint64_t, 4)
-PLANE(w16, tm_w16, 1)
+PLANE(w1, uint8_t, bytes_tiled)
+PLANE(w2, uint16_t, w2_plane_tiled)
+PLANE(w4, uint32_t, w4_plane_tiled)
+PLANE(w8, uint64_t, w8_plane_tiled)
+PLANE(w16, tm_w16, w16_plane_tiled)
 
 /* A simplified move of packed elements whose columns are whole bytes, turned into one of bytes. */
 static bool whole_bytes(tm_move *move, int bits) {
