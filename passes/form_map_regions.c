@@ -6,7 +6,8 @@
  *
  * A group grows upwards from its last node: a producer joins when it is elementwise, has the same dims, and
  * is read by the group only. Its other operands must walk along the dims or repeat, known at compile time.
- * Single nodes stay with their kernels: a region of one gains nothing and costs code.
+ * Single nodes stay with their kernels, where a region of one gains nothing and costs code: not quantisers,
+ * whose kernels serve all types and layouts of scales, nor those that read short rows again and again.
  */
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -14,6 +15,7 @@
 #define MOST_NODES 48
 #define MOST_INPUTS 24
 #define MOST_OPERANDS 16 /* of one node that a region can hold */
+#define SHORT_ROW 64
 
 typedef struct group {
     const tm_node *sink;
@@ -99,6 +101,22 @@ static void grow(group *g, const positions *at) {
     }
 }
 
+/* Is a region of this node alone faster than its kernel? */
+static bool gains_alone(const tm_node *node) {
+    const tm_value *out = node->outputs[0];
+    if (node->op == TM_OP_QuantizeLinear || node->op == TM_OP_DequantizeLinear)
+        return true;
+    if (out->rank < 2 || !tm_dim_is_constant(out->dims[out->rank - 1]) ||
+        out->dims[out->rank - 1]->constant > SHORT_ROW)
+        return false;
+    bool repeats = false;
+    for (int i = 0; i < node->input_count; i++) {
+        const tm_value *x = node->inputs[i];
+        repeats = repeats || (x != NULL && !tm_region_is_scalar(x) && !tm_region_same_dims(x, out));
+    }
+    return repeats;
+}
+
 static void sort(group *g) { /* collected backwards: execution order is the reverse */
     for (int i = 0; i < g->count / 2; i++) {
         tm_node *other = g->nodes[i];
@@ -116,7 +134,7 @@ static tm_code form_in_graph(tm_pass_context *context, tm_graph *graph, const po
         if (tm_region_can_hold(node) && operands_fit(node, node->outputs[0])) {
             grow(&g, at);
             sort(&g);
-            if (g.count >= 2) {
+            if (g.count >= 2 || gains_alone(node)) {
                 if (!tm_pass_allow(context))
                     return TM_OK;
                 tm_node *region;
