@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many small models quantised, against themselves in float.
 
-    python bench/zoo_quantized.py ../shared/zoo [--only 'bert*'] [--every N] [--form int8 --form int8-dynamic] [--tamis COMMAND]
+    python bench/zoo_quantized.py ../shared/zoo [--only 'bert*'] [--every N] [--from K] [--form int8 --form int8-dynamic]
+                                  [--tamis COMMAND] [--results FILE]
 
 FOLDER holds folders in the layout of the ONNX backend tests; each model is quantised with its recorded inputs as the
 samples, as `tamis compile --quantize` does it out of the box: layers, or the whole model, stay float where integers are
 slower. Then both artifacts are timed in turns on the recorded inputs, and what counts is the median of the turns' ratios.
+--every and --from take a slice of them; --results keeps a line of JSON for each, and what is there already is not measured again.
 Prints models that fail, those slower than 1.02 times float (measured again, longer, before they are listed), and the
 geometric mean; ends with 1 if there is any of either.
 """
 
 import argparse
 import fnmatch
+import json
 import math
 import pathlib
 import statistics
@@ -56,22 +59,41 @@ def measure(options, folder, form, scratch):
     return (ratio(options, quantized, plain, inputs, 9) if found > SLOWER else found), None
 
 
+def remembered(options):
+    if options.results is None or not options.results.exists():
+        return {}
+    rows = map(json.loads, options.results.read_text().splitlines())
+    return {(row["form"], row["model"]): (row["ratio"], row["reason"]) for row in rows}
+
+
+def remember(options, form, model, found, reason):
+    if options.results is not None:
+        with options.results.open("a") as file:
+            print(json.dumps({"form": form, "model": model, "ratio": found, "reason": reason}), file=file)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--only", default="*")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--results", type=pathlib.Path)
     parser.add_argument("--form", action="append")
     parser.add_argument("--tamis", default="tamis")
     options = parser.parse_args()
     folders = [path for path in sorted(options.folder.iterdir())
-               if (path / "model.onnx").exists() and fnmatch.fnmatch(path.name, options.only)][::options.every]
-    bad = False
+               if (path / "model.onnx").exists() and fnmatch.fnmatch(path.name, options.only)][options.first :: options.every]
+    known, bad = remembered(options), False
     for form in options.form or ["int8", "int8-dynamic"]:
         ratios, failed, skipped = {}, {}, 0
         for folder in folders:
-            with tempfile.TemporaryDirectory() as scratch:
-                found, reason = measure(options, folder, form, pathlib.Path(scratch))
+            if (form, folder.name) in known:
+                found, reason = known[form, folder.name]
+            else:
+                with tempfile.TemporaryDirectory() as scratch:
+                    found, reason = measure(options, folder, form, pathlib.Path(scratch))
+                remember(options, form, folder.name, found, reason)
             if reason is None:
                 ratios[folder.name] = found
             elif any(word in reason for word in NOTHING):
