@@ -8,6 +8,7 @@
 
 #include "passes/passes.h"
 #include "quantize/algebra.h"
+#include "quantize/words.h"
 
 #include <math.h>
 
@@ -75,6 +76,16 @@ static tm_code finish(const tm_pruner *p, tm_model *model, tm_compress_report *r
     return tm_verify(model);
 }
 
+/* Parts of names that stay may be those of any node: what is no axis stays without being asked. */
+static tm_code check_keep(const tm_pruner *p, const tm_graph *graph) {
+    tm_names names = {0};
+    for (const tm_node *node = graph->first; node != NULL; node = node->next)
+        tm_push(p->q.arena, &names.list,
+                node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name);
+    return tm_parts_check(p->q.arena, p->q.diagnostics, "--prune", p->options->keep, p->options->keep_count,
+                          &names);
+}
+
 /* The number of samples, and the sizes of the first one's inputs for counting flops. */
 static tm_code look(tm_pruner *p) {
     const tm_samples *samples = p->q.samples;
@@ -89,6 +100,8 @@ static tm_code look(tm_pruner *p) {
     if (code == TM_OK && inputs == NULL)
         code = tm_report(p->q.diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
                          "there is no sample to measure with");
+    if (code == TM_OK)
+        code = check_keep(p, pruned.loaded.model->main);
     if (code == TM_OK)
         tm_prune_find_axes(p, &pruned, inputs);
     for (; code == TM_OK && inputs != NULL && (most <= 0 || p->q.sample_count < most); p->q.sample_count++)
@@ -120,7 +133,8 @@ static tm_code prune(tm_pruner *p, tm_pruned *pruned, tm_compress_report *report
     tm_prune_repair repair;
     p->one_thread = *p->q.options;
     p->one_thread.threads = 1;
-    TM_TRY(look(p));
+    if (p->q.sample_count == 0)
+        TM_TRY(look(p));
     report->samples = p->q.sample_count;
     if (p->axes.count == 0) {
         report->refused =
@@ -132,37 +146,61 @@ static tm_code prune(tm_pruner *p, tm_pruned *pruned, tm_compress_report *report
     return tm_prune_apply(p, pruned, &repair);
 }
 
-tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const char *folder,
-                    const tamis_compile_options *compile, const tm_compress_options *options,
-                    const tm_samples *samples, tm_model **out_model, tm_compress_report *out_report) {
-    tm_pruner p = {.options = options,
-                   .q = {.arena = arena,
-                         .diagnostics = diagnostics,
-                         .path = path,
-                         .folder = folder,
-                         .compile = compile,
-                         .options = &options->measures,
-                         .samples = samples}};
-    *out_report = (tm_compress_report){.model = path};
+static void close_pruner(void *argument) {
+    tm_pruner *p = argument;
+    tm_prune_forget(p);
+    tm_build_destroy(&p->whole);
+    tm_build_destroy(&p->observing);
+}
+
+tm_code tm_compressor_open(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const char *folder,
+                           const tamis_compile_options *compile, const tm_compress_options *options,
+                           const tm_samples *samples, tm_pruner **out) {
+    tm_pruner *p = TM_NEW(arena, tm_pruner);
+    *p = (tm_pruner){.options = options,
+                     .q = {.arena = arena,
+                           .diagnostics = diagnostics,
+                           .path = path,
+                           .folder = folder,
+                           .compile = compile,
+                           .options = &options->measures,
+                           .samples = samples}};
+    tm_arena_on_destroy(arena, close_pruner, p);
+    *out = p;
+    return check(p);
+}
+
+void tm_compressor_close(tm_pruner *p) {
+    close_pruner(p);
+}
+
+tm_code tm_compressor_make(tm_pruner *p, double room, tm_arena *arena, tm_model **out_model,
+                           tm_compress_report *out_report) {
+    *out_report = (tm_compress_report){.model = p->q.path};
     double start = tm_wall_seconds();
     tm_pruned pruned = {0};
-    TM_TRY(check(&p));
-    TM_TRY(tm_prune_load(&p, arena, &pruned.loaded, &pruned.counts));
+    TM_TRY(tm_prune_load(p, arena, &pruned.loaded, &pruned.counts));
     out_report->zeros = pruned.counts.zeros;
     out_report->merged = pruned.counts.merged;
     out_report->bytes_before = pruned.counts.bytes;
     TM_TRY(tm_slices_find(arena, pruned.loaded.model, &pruned.slices));
-    if (options->goal == TM_PRUNE_RANDOM) {
-        TM_TRY(cut_randomly(&p, pruned.loaded.model));
-    } else if (options->goal != TM_PRUNE_ZEROS) {
-        tm_code code = prune(&p, &pruned, out_report);
-        tm_prune_forget(&p);
-        tm_build_destroy(&p.whole);
-        tm_build_destroy(&p.observing);
-        TM_TRY(code);
-    }
+    p->room = room;
+    if (p->options->goal == TM_PRUNE_RANDOM)
+        TM_TRY(cut_randomly(p, pruned.loaded.model));
+    else if (p->options->goal != TM_PRUNE_ZEROS && room > 0)
+        TM_TRY(prune(p, &pruned, out_report));
     *out_model = pruned.loaded.model;
-    TM_TRY(finish(&p, pruned.loaded.model, out_report));
+    TM_TRY(finish(p, pruned.loaded.model, out_report));
     out_report->seconds = tm_wall_seconds() - start;
+    return TM_OK;
+}
+
+tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const char *folder,
+                    const tamis_compile_options *compile, const tm_compress_options *options,
+                    const tm_samples *samples, tm_model **out_model, tm_compress_report *out_report) {
+    tm_pruner *p;
+    TM_TRY(tm_compressor_open(arena, diagnostics, path, folder, compile, options, samples, &p));
+    TM_TRY(tm_compressor_make(p, 1, arena, out_model, out_report));
+    tm_compressor_close(p);
     return TM_OK;
 }

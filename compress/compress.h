@@ -80,6 +80,19 @@ TM_MUST_USE tm_code tm_compress(tm_arena *arena, tm_diagnostics *diagnostics, co
                                 const tm_compress_options *options, const tm_samples *samples,
                                 tm_model **out_model, tm_compress_report *out_report);
 
+/* The same in parts, for those who try less and less of the budget: what was measured once is not again. The
+ * pruner lives in the arena, which also closes it; reports live there, too. */
+typedef struct tm_pruner tm_pruner;
+TM_MUST_USE tm_code tm_compressor_open(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
+                                       const char *folder, const tamis_compile_options *compile,
+                                       const tm_compress_options *options, const tm_samples *samples,
+                                       tm_pruner **out);
+/* The goal, or the deepest cut that uses at most this share of the budget (0: only zeros go); the model is in
+ * `arena`. */
+TM_MUST_USE tm_code tm_compressor_make(tm_pruner *p, double room, tm_arena *arena, tm_model **out_model,
+                                       tm_compress_report *out_report);
+void tm_compressor_close(tm_pruner *p);
+
 void tm_compress_report_json(const tm_compress_report *report, tm_text *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * measure.h: answers of a model on samples, kept, and how far those of a changed one are from them: of the
- * first output, which must be float32.
+ * measure.h: answers of a model on samples, kept, and how far those of a changed one are from them: of all
+ * outputs that are float32 tensors.
  */
 #ifndef TM_COMPRESS_MEASURE_H
 #define TM_COMPRESS_MEASURE_H
@@ -9,7 +9,8 @@
 #include "quantize/layer.h"
 
 typedef struct tm_sample_answers {
-    TM_VECTOR(float *) list; /* by sample */
+    int outputs;
+    TM_VECTOR(float *) list; /* by sample and output; NULL: no floats */
 } tm_sample_answers;
 
 /* Runs all samples (options' most_samples of them) and keeps the answers; sets q->sample_count. */

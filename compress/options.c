@@ -63,20 +63,31 @@ tm_code tm_compress_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
         {.name = "noblocks", .kind = TM_WORD_CLEAR, .to = &out->blocks, .forms = slices},
         {.name = "norepair", .kind = TM_WORD_CLEAR, .to = &out->repair, .forms = slices},
         {.name = "ridge", .kind = TM_WORD_NUMBER, .to = &out->ridge, .high = 1000, .forms = measured},
-        {.name = "multiple", .kind = TM_WORD_POWER, .to = &out->multiple, .low = 1, .high = 1024,
+        {.name = "multiple",
+         .kind = TM_WORD_POWER,
+         .to = &out->multiple,
+         .low = 1,
+         .high = 1024,
          .forms = slices},
         {.name = "pattern", .kind = TM_WORD_CHOICE, .to = &pattern, .choices = "1x1|4x1", .forms = sparse},
         {.name = "keep", .kind = TM_WORD_PARTS, .to = &keep, .forms = measured},
         {.name = "seed", .kind = TM_WORD_COUNT, .to = &seed, .high = 1e9, .forms = random},
-        {.name = "sweep", .kind = TM_WORD_COUNT, .to = &out->measures.sweep_samples, .high = 1e9,
+        {.name = "sweep",
+         .kind = TM_WORD_COUNT,
+         .to = &out->measures.sweep_samples,
+         .high = 1e9,
          .forms = slices},
-        {.name = "samples", .kind = TM_WORD_COUNT, .to = &out->measures.most_samples, .low = 1, .high = 1e9,
+        {.name = "samples",
+         .kind = TM_WORD_COUNT,
+         .to = &out->measures.most_samples,
+         .low = 1,
+         .high = 1e9,
          .forms = measured},
         {.name = "threads", .kind = TM_WORD_COUNT, .to = &threads, .high = 256, .forms = measured}};
     size_t size = strcspn(text, ",");
     TM_TRY(take_goal(diagnostics, tm_arena_string_n(arena, text, size), out));
-    const tm_word_table table = {
-        "--prune", words, sizeof words / sizeof *words, goal_names, GOALS, (int)out->goal};
+    const tm_word_table table = {"--prune",  words, sizeof words / sizeof *words,
+                                 goal_names, GOALS, (int)out->goal};
     TM_TRY(tm_words_parse(arena, diagnostics, text[size] == ',' ? text + size + 1 : NULL, &table));
     if (pattern >= 0)
         out->block = pattern == 0 ? 1 : 4;

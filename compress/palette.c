@@ -28,9 +28,8 @@ tm_code tm_palette_parse(tm_arena *arena, tm_diagnostics *diagnostics, const cha
     const char *first = tm_arena_string_n(arena, text, size);
     *out = (tm_palette_options){0};
     tm_quantize_options_init(&out->measures);
-    tm_word words[] = {
-        {.name = "group", .kind = TM_WORD_COUNT, .to = &out->group, .high = 1e9},
-        {.name = "keep", .kind = TM_WORD_PARTS, .to = &keep}};
+    tm_word words[] = {{.name = "group", .kind = TM_WORD_COUNT, .to = &out->group, .high = 1e9},
+                       {.name = "keep", .kind = TM_WORD_PARTS, .to = &keep}};
     const tm_word_table table = {"--palette", words, sizeof words / sizeof *words, NULL, 0, 0};
     if (!tm_number_parse(first, "", 2, 256, &entries) || entries != floor(entries))
         return tm_report(diagnostics, TM_E_USAGE, NULL, "--palette=16, or --palette=64,group=32,keep=head",

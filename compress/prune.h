@@ -67,7 +67,15 @@ typedef struct tm_prune_cost {
     int axes[TM_PRUNE_FACTORS], count;
 } tm_prune_cost;
 
-typedef struct tm_pruner {
+/* A choice that was measured. */
+typedef struct tm_prune_attempt {
+    double share; /* of flops that was asked for */
+    int *gone;    /* by axis */
+    double use, ns_before, ns;
+    tm_divergence d;
+} tm_prune_attempt;
+
+struct tm_pruner {
     tm_quantizer q; /* samples, sessions */
     const tm_compress_options *options;
     TM_VECTOR(tm_prune_axis) axes;
@@ -83,7 +91,10 @@ typedef struct tm_pruner {
     tm_arena last_arena;
     tm_prune_repair last; /* of the last choice that was tried; matrices NULL: none was */
     const int *last_gone; /* by axis */
-} tm_pruner;
+    double room;          /* share of the budget that may be used */
+    bool prepared;        /* axes are found and measured alone */
+    TM_VECTOR(struct tm_prune_attempt) attempts; /* all that were measured */
+};
 
 /* What loading a model has found. */
 typedef struct tm_load_counts {
@@ -202,5 +213,8 @@ TM_MUST_USE tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_c
  * call on one thread, each the median over samples; either may be NULL. */
 TM_MUST_USE tm_code tm_prune_measure(tm_pruner *p, const tm_prune_repair *repair, int64_t most,
                                      tm_divergence *out, double *out_ns_before, double *out_ns);
+/* The same of two builds, the whole model's first; q->sample_count is known. */
+TM_MUST_USE tm_code tm_measure_pair(tm_quantizer *q, tm_build *builds[2], int64_t most, tm_divergence *out,
+                                    double *out_ns_before, double *out_ns);
 
 #endif

@@ -203,16 +203,23 @@ static tm_code probe(tm_pruner *p, int number) {
 
 /* ---- the whole ---- */
 
-typedef struct attempt {
-    double share; /* of flops that was asked for */
-    int *gone;    /* by axis */
-    double use, ns_before, ns;
-    tm_divergence d;
-} attempt;
+/* Is that what the axes say now? */
+static bool is_chosen(const tm_pruner *p, const tm_prune_attempt *a) {
+    for (size_t i = 0; i < p->axes.count; i++)
+        if (a->gone[i] != p->axes.items[i].gone)
+            return false;
+    return true;
+}
 
-static tm_code try_share(tm_pruner *p, double share, attempt *out) {
+static tm_code try_share(tm_pruner *p, double share, tm_prune_attempt *out) {
     descend(p, share);
-    *out = (attempt){.share = share};
+    for (size_t i = 0; i < p->attempts.count; i++)
+        if (is_chosen(p, &p->attempts.items[i])) {
+            *out = p->attempts.items[i];
+            out->share = share;
+            return TM_OK;
+        }
+    *out = (tm_prune_attempt){.share = share};
     out->gone = TM_NEW_ARRAY(p->q.arena, int, p->axes.count + 1);
     for (size_t i = 0; i < p->axes.count; i++)
         out->gone[i] = p->axes.items[i].gone;
@@ -223,6 +230,7 @@ static tm_code try_share(tm_pruner *p, double share, attempt *out) {
     TM_TRY(tm_prune_find_repair(p, &p->last_arena, &p->last));
     TM_TRY(tm_prune_measure(p, &p->last, 0, &out->d, &out->ns_before, &out->ns));
     out->use = tm_budget_use(p->q.options, &out->d);
+    tm_push(p->q.arena, &p->attempts, *out);
     return TM_OK;
 }
 
@@ -242,15 +250,18 @@ static tm_code repair_chosen(tm_pruner *p, tm_prune_repair *out) {
 }
 
 /* The deepest cut within the budget, between what is too deep and nothing. */
-static tm_code search_budget(tm_pruner *p, double too_deep, attempt *best, bool *out_found) {
+static tm_code search_budget(tm_pruner *p, double too_deep, tm_prune_attempt *best, bool *out_found) {
     double low = too_deep, high = 1;
+    for (size_t i = 0; i < p->attempts.count; i++) /* what is known already */
+        if (p->attempts.items[i].use > p->room && p->attempts.items[i].share < high)
+            low = fmax(low, p->attempts.items[i].share);
     for (int turn = 0; turn < MOST_TURNS; turn++) {
-        attempt next;
+        tm_prune_attempt next;
         TM_TRY(try_share(p, (low + high) / 2, &next));
         bool any = false;
         for (size_t i = 0; i < p->axes.count; i++)
             any = any || next.gone[i] > 0;
-        if (next.use > 1) {
+        if (next.use > p->room) {
             low = next.share;
             continue;
         }
@@ -264,10 +275,10 @@ static tm_code search_budget(tm_pruner *p, double too_deep, attempt *best, bool 
 }
 
 /* A latency is reached by asking for so many flops; what was measured corrects it. */
-static tm_code reach_latency(tm_pruner *p, attempt *best) {
+static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
     double share = 1 / p->options->amount;
     for (int turn = 0; turn < MOST_TURNS; turn++) {
-        attempt next;
+        tm_prune_attempt next;
         TM_TRY(try_share(p, share, &next));
         double lacks = next.ns / next.ns_before * p->options->amount;
         if (turn == 0 || next.ns / next.ns_before < best->ns / best->ns_before)
@@ -279,24 +290,24 @@ static tm_code reach_latency(tm_pruner *p, attempt *best) {
     return TM_OK;
 }
 
-static const char *figures(const tm_pruner *p, const attempt *a, double flops) {
+static const char *figures(const tm_pruner *p, const tm_prune_attempt *a, double flops) {
     return tm_arena_format(
         p->q.arena, "%.2f of the flops, %.2f times as fast: KL %.3g, flips %.2f %%, cosine %.5f",
         flops / p->flops, a->ns > 0 ? a->ns_before / a->ns : 1, a->d.kl, a->d.flips * 100, a->d.cosine);
 }
 
-static void take(tm_pruner *p, const attempt *a) {
+static void take(tm_pruner *p, const tm_prune_attempt *a) {
     for (size_t i = 0; i < p->axes.count; i++)
         p->axes.items[i].gone = a != NULL ? a->gone[i] : 0;
 }
 
-static tm_code judge(tm_pruner *p, attempt *reached, tm_compress_report *report) {
+static tm_code judge(tm_pruner *p, tm_prune_attempt *reached, tm_compress_report *report) {
     tm_arena *arena = p->q.arena;
-    bool budget = has_budget(p->q.options), found = !budget || reached->use <= 1;
+    bool budget = has_budget(p->q.options), found = !budget || reached->use <= p->room;
     take(p, reached);
     const char *asked = figures(p, reached, flops_now(p));
     if (!found) {
-        attempt deepest = *reached;
+        tm_prune_attempt deepest = *reached;
         TM_TRY(search_budget(p, reached->share, &deepest, &found));
         *reached = deepest;
         take(p, found ? reached : NULL);
@@ -323,13 +334,21 @@ static tm_code judge(tm_pruner *p, attempt *reached, tm_compress_report *report)
     return TM_OK;
 }
 
-tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report) {
-    attempt reached;
+static tm_code prepare(tm_pruner *p) {
+    if (p->prepared)
+        return TM_OK;
     for (size_t i = 0; i < p->axes.count; i++)
         p->axes.items[i].probe = p->axes.items[i].unfit ? 0 : probe_of(p, &p->axes.items[i]);
     TM_TRY(tm_prune_order(p));
     for (size_t i = 0; i < p->axes.count && p->q.options->sweep_samples > 0; i++)
         TM_TRY(probe(p, (int)i));
+    p->prepared = true;
+    return TM_OK;
+}
+
+tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report) {
+    tm_prune_attempt reached;
+    TM_TRY(prepare(p));
     if (p->options->goal == TM_PRUNE_LATENCY)
         TM_TRY(reach_latency(p, &reached));
     else

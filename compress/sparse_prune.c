@@ -129,9 +129,9 @@ tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repo
     double share = p->options->amount, use = 0, low = 0, high = share;
     tm_arena *arena = p->q.arena;
     TM_TRY(try_share(p, arena, share, repair, &report->whole, &use));
-    report->budget_met = use <= 1;
+    report->budget_met = use <= p->room;
     report->sparsity = share;
-    if (use <= 1) {
+    if (use <= p->room) {
         report->budget = use > 0 ? tm_arena_format(arena, "met: %.0f %% of it is used", use * 100) : NULL;
         return TM_OK;
     }
@@ -143,7 +143,7 @@ tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repo
         tm_prune_repair next;
         tm_divergence d;
         TM_TRY(try_share(p, arena, (low + high) / 2, &next, &d, &use));
-        if (use > 1) {
+        if (use > p->room) {
             high = (low + high) / 2;
             continue;
         }

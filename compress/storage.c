@@ -30,6 +30,7 @@ typedef struct place {
     float *values; /* in the weights that runs read */
     const float *exact;
     int64_t count, columns;
+    int64_t room; /* bytes, of what is no float32; 0: of what is */
     float largest;
     bool fixed;
     double bytes[LEVELS], harm[LEVELS];
@@ -169,6 +170,7 @@ static void find_places(search *s) {
         place p = {.values = (float *)(void *)(s->weights + at->offset),
                    .count = form.type == TAMIS_TYPE_FLOAT ? (end - at->offset) / 4 : 0,
                    .columns = last,
+                   .room = form.type == TAMIS_TYPE_FLOAT ? 0 : end - at->offset,
                    .fixed = form.type != TAMIS_TYPE_FLOAT};
         /* Packed constants fill their panels up with zeros; of others what is behind them is padding. */
         if (!p.fixed && p.count < count_of(at) + TAMIS_ALIGNMENT / 4)
@@ -214,6 +216,10 @@ static void measure_bytes(search *s) {
         p->fixed = p->fixed || is_generated(&scratch, p);
         for (int level = 0; level < LEVELS && !p->fixed; level++)
             p->bytes[level] = cost(&scratch, coder, p, level);
+        if (p->room > 0) {
+            tm_elements bytes = {.data = p->values, .count = p->room, .columns = p->room, .size = 1};
+            p->bytes[0] = tm_coder_cost(coder, &bytes);
+        }
         s->report->exact_bytes += p->bytes[0];
         tm_arena_deinit(&scratch);
     }
@@ -350,8 +356,20 @@ static void give_steps(search *s, const float **out_steps, size_t *out_count) {
     *out_count = s->places.count;
 }
 
+/* Of the model whose answers count: this one as it is, or what it was made of. */
+static tm_code keep_answers(search *s) {
+    tm_build reference;
+    int outputs;
+    if (s->q.options->reference == NULL)
+        return tm_sample_answers_keep(&s->q, &s->build, &s->answers);
+    TM_TRY(tm_build_reference(&s->q, &reference, &outputs));
+    tm_code code = tm_sample_answers_keep(&s->q, &reference, &s->answers);
+    tm_build_destroy(&reference);
+    return code;
+}
+
 static tm_code search_steps(search *s) {
-    TM_TRY(tm_sample_answers_keep(&s->q, &s->build, &s->answers));
+    TM_TRY(keep_answers(s));
     s->report->samples = s->q.sample_count;
     find_places(s);
     measure_bytes(s);

@@ -124,6 +124,7 @@ static void finish_layers(tm_quantizer *q, tm_quantize_report *report) {
 /* For each layer and form; what was not measured has no gain. */
 typedef struct table {
     double *gains, *harms; /* [layers, forms] */
+    double base;           /* use of the budget by the model as it came, pruned, say */
     tm_divergence *alone;
 } table;
 
@@ -183,6 +184,14 @@ static tm_code sweep(tm_quantizer *q, const tm_answers *kept, const bool *possib
     t->gains = TM_NEW_ARRAY(q->arena, double, count);
     t->harms = TM_NEW_ARRAY(q->arena, double, count);
     t->alone = TM_NEW_ARRAY(q->arena, tm_divergence, count);
+    t->base = 0;
+    if (q->options->reference != NULL) {
+        tm_divergence found;
+        for (int i = 0; i < q->layer_count; i++)
+            q->plans[i].quantize = false;
+        TM_TRY(tm_compare_all(q, &found));
+        t->base = tm_budget_use_elsewhere(q->options, &found);
+    }
     for (int i = 0; i < q->layer_count; i++)
         if (possible[i])
             TM_TRY(sweep_layer(q, kept, i, &report->layers.items[i], t));
@@ -289,6 +298,7 @@ static tm_code choose_under_budget(tm_quantizer *q, const tm_answers *kept, cons
     s.best_use = tm_budget_use_elsewhere(q->options, &report->whole);
     if (s.best_use > 1) {
         TM_TRY(sweep(q, kept, possible, report, &t));
+        s.capacity = fmax(1 - t.base, 0.01);
         for (int turn = 0; turn < MOST_STEPS && s.measured < MOST_TURNS && s.high - s.low > 0.01 * s.low;
              turn++)
             TM_TRY(take_turn(q, &s, &t, report));

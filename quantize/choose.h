@@ -22,7 +22,10 @@ bool tm_goes_by_time(const tm_quantizer *q);
 /* Compiles the model as planned (`plain`: in float). */
 TM_MUST_USE tm_code tm_build_planned(tm_quantizer *q, tm_build *out, int *out_outputs, bool plain);
 
-/* The float model's answers on some of the samples. */
+/* Compiles the model whose answers count, in float. */
+TM_MUST_USE tm_code tm_build_reference(tm_quantizer *q, tm_build *out, int *out_outputs);
+
+/* The answers of this model in float, which layers are measured by, on some of the samples. */
 typedef struct tm_answers {
     int outputs; /* of the model */
     int64_t most, samples, bytes;
@@ -34,6 +37,9 @@ TM_MUST_USE tm_code tm_compare_kept(tm_quantizer *q, const tm_answers *kept, tm_
 /* Adds the float outputs of a sample that has run in both builds; labels are those of the first output. */
 void tm_divergence_add_builds(const tm_quantizer *q, tm_divergence *d, const tm_build *plain,
                               const tm_build *ours);
+/* The labels of rows of the first float output, which come behind those that were added. */
+void tm_divergence_add_labels(const tm_quantizer *q, tm_divergence *d, const float *expected,
+                              const float *found, int64_t rows, int64_t width);
 /* The planned model against float on all samples. */
 TM_MUST_USE tm_code tm_compare_all(tm_quantizer *q, tm_divergence *out);
 

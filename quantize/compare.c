@@ -37,6 +37,23 @@ tm_code tm_build_planned(tm_quantizer *q, tm_build *out, int *out_outputs, bool 
     return code;
 }
 
+tm_code tm_build_reference(tm_quantizer *q, tm_build *out, int *out_outputs) {
+    const tm_reference *reference = q->options->reference;
+    const char *path = q->path;
+    const tamis_compile_options *compile = q->compile;
+    float **factors = q->factors;
+    if (reference != NULL) {
+        q->path = reference->path;
+        q->compile = reference->compile;
+        q->factors = NULL; /* those of another model's values */
+    }
+    tm_code code = tm_build_planned(q, out, out_outputs, true);
+    q->path = path;
+    q->compile = compile;
+    q->factors = factors;
+    return code;
+}
+
 /* ---- kept answers ---- */
 
 static tm_code keep_answers(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
@@ -100,14 +117,13 @@ tm_code tm_compare_kept(tm_quantizer *q, const tm_answers *kept, tm_divergence *
 
 /* ---- all samples ---- */
 
-static void count_labels(const tm_quantizer *q, tm_divergence *d, const tamis_tensor *expected,
-                         const tamis_tensor *found, int64_t rows, int64_t width) {
+void tm_divergence_add_labels(const tm_quantizer *q, tm_divergence *d, const float *expected,
+                              const float *found, int64_t rows, int64_t width) {
     const tm_constant *labels = q->samples->labels;
     for (int64_t r = 0; r < rows && labels != NULL && d->labelled < tm_constant_count(labels); r++) {
         int64_t label = -1;
         (void)tm_constant_int(labels, d->labelled, &label);
-        tm_divergence_add_label(d, (const float *)expected->data + r * width,
-                                (const float *)found->data + r * width, width, label);
+        tm_divergence_add_label(d, expected + r * width, found + r * width, width, label);
     }
 }
 
@@ -124,7 +140,7 @@ void tm_divergence_add_builds(const tm_quantizer *q, tm_divergence *d, const tm_
             continue;
         tm_divergence_add(d, expected->data, found->data, rows, width);
         if (first)
-            count_labels(q, d, expected, found, rows, width);
+            tm_divergence_add_labels(q, d, expected->data, found->data, rows, width);
         first = false;
     }
 }
@@ -136,7 +152,7 @@ tm_code tm_compare_all(tm_quantizer *q, tm_divergence *out) {
     const tamis_tensor *inputs;
     *out = (tm_divergence){0};
     TM_TRY(tm_build_planned(q, &ours, &outputs, false));
-    tm_code code = tm_build_planned(q, &plain, &outputs, true);
+    tm_code code = tm_build_reference(q, &plain, &outputs);
     if (code == TM_OK)
         code = samples->rewind(samples->self);
     int64_t most = q->options->most_samples;

@@ -64,9 +64,16 @@ tm_code tm_quantize_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
     int64_t threads = out->threads;
     tm_parts keep = {0};
     tm_word words[] = {
-        {.name = "observer", .kind = TM_WORD_CHOICE, .to = &observer, .forms = SCALED,
+        {.name = "observer",
+         .kind = TM_WORD_CHOICE,
+         .to = &observer,
+         .forms = SCALED,
          .choices = "minmax|percentile|entropy|mse"},
-        {.name = "percentile", .kind = TM_WORD_NUMBER, .to = &out->percentile, .low = 50, .high = 100,
+        {.name = "percentile",
+         .kind = TM_WORD_NUMBER,
+         .to = &out->percentile,
+         .low = 50,
+         .high = 100,
          .forms = SCALED},
         {.name = "s8", .kind = TM_WORD_FLAG, .to = &out->signed_input, .forms = SCALED},
         {.name = "block", .kind = TM_WORD_POWER, .to = &out->block, .low = 16, .high = 256},
@@ -87,8 +94,8 @@ tm_code tm_quantize_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
     if (rest == NULL)
         return tm_report(diagnostics, TM_E_USAGE, NULL, "int8, int8-dynamic, int8-weights or int4",
                          "--quantize: '%s' begins with no form", text);
-    const tm_word_table table = {
-        "--quantize", words, sizeof words / sizeof *words, forms, FORMS, (int)out->form};
+    const tm_word_table table = {"--quantize", words, sizeof words / sizeof *words,
+                                 forms,        FORMS, (int)out->form};
     TM_TRY(tm_words_parse(arena, diagnostics, *rest == ',' ? rest + 1 : NULL, &table));
     out->table_bits = tables < 0 ? 0 : tables == 0 ? 4 : 8;
     TM_TRY(check_words(diagnostics, &table, observer == TM_OBSERVER_PERCENTILE, out));

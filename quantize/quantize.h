@@ -32,6 +32,12 @@ typedef enum tm_observer_kind {
     TM_OBSERVER_MSE      /* least square error of the histogram */
 } tm_observer_kind;
 
+/* A model file, and how it is read. */
+typedef struct tm_reference {
+    const char *path;
+    const tamis_compile_options *compile;
+} tm_reference;
+
 typedef struct tm_quantize_options {
     tm_quantize_form form;
     tm_observer_kind observer;
@@ -53,6 +59,7 @@ typedef struct tm_quantize_options {
     int64_t sweep_samples;                    /* for the sensitivity of each layer; 0: none is measured */
     int64_t most_samples;                     /* of calibration; 0: all */
     int threads;
+    const tm_reference *reference; /* the model whose answers count; NULL: the one that is changed */
 } tm_quantize_options;
 
 void tm_quantize_options_init(tm_quantize_options *options);

@@ -3,6 +3,7 @@
  * compress.c: --prune, and the measures that it shares with --quantize: from words and files to compression,
  * and its figures back to the user.
  */
+#include "tools/contract.h"
 #include "tools/storage.h"
 #include "tools/tokens.h"
 
@@ -19,14 +20,12 @@ bool tool_compress_option(tool_compress *options, int id, const char *value) {
 tm_code tool_compress_check(tool *tool, const tool_compress *options, const tool_quantize *others) {
     if (options->tokens != NULL)
         return tool_tokens_check(tool, options, others);
+    if (tool_contract_wanted(options, others))
+        return tool_contract_check(tool, options, others);
     if (options->chooses_storage || options->palette != NULL)
         return tool_storage_check(tool, options, others);
     if (options->prune == NULL)
         return tool_quantize_check(tool, others);
-    if (others->form != NULL)
-        return tool_report(tool, TM_E_USAGE, NULL,
-                           "tamis compress MODEL -o SMALL.onnx, then --quantize for SMALL.onnx",
-                           "--prune and --quantize exclude each other");
     TM_TRY(tool_measures_check(tool, others));
     if (others->report != NULL && !tool_ends_with(others->report, ".json"))
         return tool_report(tool, TM_E_USAGE, NULL, "end it in .json", "--report %s: of --prune it is JSON",

@@ -80,7 +80,8 @@ static tm_code parse_header(tool *tool, const char *file, const char *data, size
         return damaged(tool, file, "big-endian data");
     const char *kind = descr + (strchr("<|=", descr[1]) != NULL ? 2 : 1);
     if (*kind == 'O')
-        return tool_report(tool, TM_E_BAD_DATA, file, "numpy.save(FILE, array.astype(numpy.float32)), or another dtype",
+        return tool_report(tool, TM_E_BAD_DATA, file,
+                           "numpy.save(FILE, array.astype(numpy.float32)), or another dtype",
                            "the array holds Python objects (dtype object), not numbers");
     out->kind = *kind == '?' ? 'b' : *kind;
     out->bytes = *kind == '?' ? 1 : strtoll(kind + 1, NULL, 10);

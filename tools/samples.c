@@ -233,7 +233,7 @@ static tm_code read_sample(source *from, stream *s, tamis_tensor *out) {
         int64_t at;
         if (!read_bytes(s, s->buffer, (size_t)s->sample_bytes))
             return tool_report(from->tool, TM_E_BAD_DATA, s->name, NULL,
-                               is_damaged(s) ? "the array is damaged: its checksum is another, after sample %lld"
+                               is_damaged(s) ? "the array is damaged, by its checksum after sample %lld"
                                              : "sample %lld is cut short",
                                (long long)s->read);
         if (find_not_number(s, &at))

@@ -10,10 +10,10 @@
 
 tm_code tool_storage_check(tool *tool, const tool_compress *options, const tool_quantize *others) {
     const char *name = options->palette != NULL ? "--palette" : "--storage=auto";
-    if (others->form != NULL || options->prune != NULL ||
-        (options->palette != NULL && options->chooses_storage))
+    if (options->palette != NULL &&
+        (others->form != NULL || options->prune != NULL || options->chooses_storage))
         return tool_report(tool, TM_E_USAGE, NULL, "write the changed model as ONNX first, then give that",
-                           "%s excludes --quantize, --prune and each other", name);
+                           "%s excludes --quantize, --prune and --storage=auto", name);
     if (options->palette == NULL && (others->calib == NULL || others->budget == NULL))
         return tool_report(tool, TM_E_USAGE, NULL, "--storage=auto --calib=FILE.npy --budget=flips:1%",
                            "--storage=auto needs samples and a budget");

@@ -4,6 +4,7 @@
  * is printed as the library words it; --json puts the diagnostics on stdout as JSON.
  */
 #include "compiler/internal.h"
+#include "tools/contract.h"
 #include "tools/storage.h"
 #include "tools/tool.h"
 
@@ -80,12 +81,21 @@ static tm_code compile_changed(tool *tool, const char *path, const char *output,
                                const changes *changes) {
     tm_model *model;
     tm_text log, warnings;
+    tamis_compile_options options;
+    bool contract = tool_contract_wanted(&changes->compress, &changes->quantize);
     tm_text_init(&log, &tool->arena);
     tm_text_init(&warnings, &tool->arena);
-    TM_TRY(changes->quantize.form == NULL
-               ? tool_compress_model(tool, path, compile, &changes->compress, &changes->quantize, &model)
-               : tool_quantize_model(tool, path, compile, &changes->quantize, &model));
-    tm_code code = tm_compile_model(model, output, tool_compile_get(compile), NULL, &log, &warnings);
+    if (contract)
+        TM_TRY(tool_contract_model(tool, path, compile, &changes->compress, &changes->quantize, &model,
+                                   &options));
+    else
+        TM_TRY(changes->quantize.form == NULL
+                   ? tool_compress_model(tool, path, compile, &changes->compress, &changes->quantize, &model)
+                   : tool_quantize_model(tool, path, compile, &changes->quantize, &model));
+    if (!contract)
+        options = *tool_compile_get(compile);
+    TM_TRY(tool_can_create(tool, output)); /* samples may have the same name */
+    tm_code code = tm_compile_model(model, output, &options, NULL, &log, &warnings);
     fputs(tm_text_get(&warnings), stderr);
     fputs(tm_text_get(&log), stderr);
     return code;
@@ -218,7 +228,8 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     bool to_stdout = strcmp(output, "-") == 0;
     if ((!to_stdout && tool_can_create(tool, output) != TM_OK) ||
         tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK ||
-        (compile.choose_storage && tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK))
+        (compile.choose_storage && !tool_contract_wanted(&changes.compress, &changes.quantize) &&
+         tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK))
         return tool_fail(tool);
     if (to_stdout)
         return compile_to_stdout(tool, model, &compile, &changes, form);

@@ -2,7 +2,10 @@
  *
  * tamis compress MODEL -o OUT: the compressed model as a model: what compile --prune would compile.
  */
-#include "tools/compress.h"
+#include "tools/contract.h"
+
+#include "compiler/internal.h"
+#include "ir/infer.h"
 
 enum { OUTPUT = 1, EMIT, EXTERNAL_DATA };
 
@@ -10,6 +13,19 @@ static const tool_option options_table[] = {
     {"-o", TOOL_VALUE, OUTPUT}, {"--emit", TOOL_VALUE, EMIT}, {"--external-data", TOOL_FLAG, EXTERNAL_DATA},
     TOOL_COMPRESS_OPTIONS,      TOOL_QUANTIZE_OPTIONS,        TOOL_COMPILE_OPTIONS,
     {NULL, TOOL_FLAG, 0}};
+
+static tm_code change(tool *tool, const char *path, tool_compile *compile, const tool_compress *compress,
+                      const tool_quantize *others, tm_model **out_model) {
+    tamis_compile_options options;
+    if (compile->choose_storage)
+        return tool_report(tool, TM_E_USAGE, NULL, "tamis compile --storage=auto",
+                           "--storage=auto is of artifacts: a model file has no steps");
+    if (!tool_contract_wanted(compress, others))
+        return tool_compress_model(tool, path, compile, compress, others, out_model);
+    TM_TRY(tool_contract_model(tool, path, compile, compress, others, out_model, &options));
+    TM_TRY(tm_apply_dim_facts(*out_model, options.dims, options.dim_count));
+    return tm_infer(*out_model);
+}
 
 int tool_compress_main(tool *tool, int argc, char **argv) {
     tool_compile compile;
@@ -38,7 +54,7 @@ int tool_compress_main(tool *tool, int argc, char **argv) {
     if (id < 0 ||
         tool_arguments_single(&arguments, "one model", "tamis compress MODEL.onnx -o OUT.onnx") != TM_OK ||
         tool_model_output_check(tool, &to) != TM_OK ||
-        tool_compress_model(tool, arguments.names.items[0], &compile, &compress, &others, &model) != TM_OK ||
+        change(tool, arguments.names.items[0], &compile, &compress, &others, &model) != TM_OK ||
         tool_model_output_write(tool, &to, model) != TM_OK)
         return tool_fail(tool);
     return 0;

@@ -53,6 +53,7 @@ const tool_verb tool_verbs[] = {
      "     flops:0.5          half of the multiplications stay\n"
      "     latency:1.8x       1.8 times as fast, measured here\n"
      "     sparse:0.8         0.8 of the weights are zero, pattern=4x1 or 1x1\n"
+     "     random:0.5         each slice stays with this chance, seed=N: for tests\n"
      "     lowrank, noblocks, norepair, ridge=X, multiple=N, keep=PART, samples=N,\n"
      "     sweep=N, threads=N\n"
      "  --tokens=packed[:MASK]  instead: padding is not computed\n"
@@ -61,8 +62,9 @@ const tool_verb tool_verbs[] = {
      "  --calib=DIR|FILE      samples: .npy, .npz, folders with input_N.pb\n"
      "  --labels=FILE.npy     the right class of each sample\n"
      "  --budget=kl:X,flips:X%,cosine:X    what it may cost\n"
-     "  --report=FILE.json\n\n"
-     "`tamis compile` takes the same options.\n"},
+     "  --report=FILE.json\n"
+     "  --quantize=FORM       integers too, under the same budget: `help quantize`\n\n"
+     "`tamis compile` takes the same options, and --storage=auto besides.\n"},
     {"run", "run a model or artifact on data from files", tool_run_main,
      "tamis run OUT.so|MODEL.onnx             runs on data from files\n\n"
      "  --inputs DIR|F.npz    input_N.pb or NAME.npy in a folder; or an archive\n"

@@ -522,11 +522,19 @@ def test_compile_takes_the_same_options(classifier, tmp_path):
 @pytest.mark.parametrize("arguments, words", [
     (["--prune=flops:0.5"], "needs samples"),
     (["--prune=half"], "is no goal"),
-    (["--prune=flops:2"], "does not fit"),
+    (["--prune=flops:2"], "'flops:2': the amount is 0.01..1"),
+    (["--prune=latency:0.5x"], "1x..100x"),
+    (["--prune=flops:0.5,multiple=24"], "multiple=1..1024 (a power of two)"),
+    (["--prune=flops:0.5,pattern=4x1"], "flops has no use for 'pattern'"),
+    (["--prune=random:0.5,keep=q"], "random has no use for 'keep'"),
+    (["--prune=flops:0.5,keep=nosuch", "--calib", "x.npy"], "keep=nosuch: no layer has this in its name"),
     (["--prune=zeros,often"], "is no option"),
     (["--prune=budget", "--calib", "x.npy"], "there is no budget"),
     (["--prune=flops:0.5", "--calib", "x.npy", "--report=r.html"], "JSON"),
-    (["--prune=zeros", "--quantize=int8"], "exclude each other"),
+    (["--prune=zeros", "--quantize=int8"], "needs samples"),
+    (["--prune=zeros", "--quantize=int8", "--palette=16"], "--palette excludes"),
+    (["--prune=zeros", "--quantize=int8-weights", "--report=r.html"], "JSON"),
+    (["--storage=auto"], "is of artifacts"),
     (["--prune=zeros", "--labels=y.npy"], "needs samples"),
 ])
 def test_what_does_not_fit_is_said(classifier, arguments, words):
