@@ -32,6 +32,7 @@ typedef struct contract {
     tm_quantize_options one_thread;
     tamis_compile_options between; /* for files that were made on the way */
     bool by_bytes;
+    const char *refused; /* the goal, by pruning with the whole budget; NULL: it was not */
     /* the best so far */
     struct room *kept;
     const char *path;
@@ -276,6 +277,8 @@ static tm_code try_room(contract *c, double share, int64_t *io_bytes) {
         TM_TRY(prune(c, pruned.path, &trial, &pruned.prune, io_bytes));
         if (!trial.stages[TM_STAGE_PRUNE].made)
             return TM_OK;
+        if (c->report->trials.count == 0)
+            c->refused = pruned.prune.refused;
     }
     bool shares = c->options->storage && c->options->quantize != NULL;
     size_t rooms = shares ? sizeof quantize_rooms / sizeof *quantize_rooms : 1;
@@ -305,13 +308,11 @@ static void judge(contract *c) {
                                       : tm_arena_format(c->q.arena, "missed: %.2f times what it allows", use);
     if (chosen->fits && chosen->reaches)
         return;
-    const tm_contract_trial *asked = &report->trials.items[0];
-    report->refused = asked->fits
-                          ? tm_arena_format(c->q.arena, "the goal was not reached; the best is %s",
-                                            figures(c->q.arena, chosen))
-                          : tm_arena_format(c->q.arena, "the goal is over the budget with %s. Within it: %s",
-                                            figures(c->q.arena, asked),
-                                            chosen->fits ? figures(c->q.arena, chosen) : "nothing");
+    const char *best = chosen->fits ? figures(c->q.arena, chosen) : "nothing";
+    report->refused =
+        c->refused != NULL
+            ? tm_arena_format(c->q.arena, "of pruning alone %s. All together: %s", c->refused, best)
+            : tm_arena_format(c->q.arena, "the goal was not reached within the budget; the best is %s", best);
 }
 
 static tm_code count_samples(contract *c) {

@@ -61,7 +61,10 @@ tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count) {
         for (int d = 0; d < value->rank; d++) {
             tm_text text;
             tm_text_init(&text, &tool->arena);
-            tm_dim_print(value->dims[d], &text);
+            if (value->dims[d]->low == value->dims[d]->high) /* pinned */
+                tm_text_add(&text, "%lld", (long long)value->dims[d]->low);
+            else
+                tm_dim_print(value->dims[d], &text);
             dims[d] = tm_text_get(&text);
         }
         ports[i] =

@@ -77,9 +77,8 @@ def test_what_pruning_has_used_is_missing_for_integers(folder):
 
 def test_a_goal_over_the_budget_is_refused(folder):
     report, chosen, stages = contract(folder, "--prune=flops:0.1", "--quantize=int8-weights", "--budget=kl:1e-4")
-    assert "over the budget with 0." in report["refused"] and "Within it:" in report["refused"]
+    assert "the goal is over the budget with 0." in report["refused"] and "All together: 0." in report["refused"]
     assert chosen["within_budget"] and not chosen["goal_reached"]
-    assert not report["trials"][0]["within_budget"] or report["trials"][0]["flops"] > 0.1
     check_divergence(folder, stages["quantize"], ask(folder / "small.onnx", {"x": SAMPLES})[0])
 
 
