@@ -136,7 +136,10 @@ static tm_code prune(tm_pruner *p, tm_pruned *pruned, tm_compress_report *report
     if (p->q.sample_count == 0)
         TM_TRY(look(p));
     report->samples = p->q.sample_count;
-    if (p->axes.count == 0) {
+    bool any = false;
+    for (size_t i = 0; i < p->axes.count; i++)
+        any = any || p->axes.items[i].count > 0;
+    if (!any) {
         report->refused =
             "no axis can be cut: products by constant weights with channels of their own were not found";
         return TM_OK;

@@ -87,8 +87,9 @@ bool tm_prune_keeps(const tm_compress_options *options, const char *name) {
     return false;
 }
 
+/* Class -1: one of its own, of which nothing may go. */
 static int axis_of(tm_pruner *p, int32_t axis_class, const tm_node *node) {
-    for (size_t i = 0; i < p->axes.count; i++)
+    for (size_t i = 0; i < p->axes.count && axis_class >= 0; i++)
         if (p->axes.items[i].axis_class == axis_class)
             return (int)i;
     const char *name = node->name != NULL && node->name[0] != 0 ? node->name : node->outputs[0]->name;
@@ -119,7 +120,9 @@ static void add_reader(tm_pruner *p, const tm_slices *s, int number) {
         reader.class_of[i] = tm_slices_class(s, first + (int32_t)i);
         any = any || reader.class_of[i] != 0;
     }
-    if (!any && !p->options->low_rank)
+    const tm_value *stream = tm_prune_stream(sink->node);
+    bool may_end_branch = p->options->blocks && stream != NULL; /* its mean is asked for */
+    if (!any && !p->options->low_rank && !may_end_branch)
         return;
     for (int k = 2; sink->node->op == TM_OP_Conv && k < sink->w->rank; k++)
         reader.taps *= dims[k];
@@ -127,10 +130,9 @@ static void add_reader(tm_pruner *p, const tm_slices *s, int number) {
     reader.n = tm_constant_count(sink->w->constant) / reader.k;
     reader.has_bias = !p->options->low_rank && tm_prune_bias(sink->node, &holder, &index) != NULL;
     reader.observed = observe(p, sink->x);
-    const tm_value *stream = tm_prune_stream(sink->node);
     reader.stream = stream != NULL ? observe(p, stream) : -1;
     if (!p->options->low_rank)
-        reader.axis = axis_of(p, tm_slices_axis_class(s, first), sink->node);
+        reader.axis = axis_of(p, any ? tm_slices_axis_class(s, first) : -1, sink->node);
     tm_push(p->q.arena, &p->readers, reader);
     if (p->options->low_rank)
         tm_low_rank_add(p, (int)p->readers.count - 1, sink->node);

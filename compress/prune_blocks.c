@@ -6,7 +6,7 @@
  *
  * When the branch goes, its mean takes its place: %z = Add(%x, mean). A block is an axis of one slice, so
  * that it is measured and chosen like the others; all products that only the branch needs cost nothing
- * without it.
+ * without it, bodies of loops and scans among them.
  */
 #include "compress/prune.h"
 
@@ -25,48 +25,45 @@ static tm_node *end_of(tm_node *node, int *out_index) {
     return end;
 }
 
-/* Marks, by value id, what the marked values are computed from. */
-static void spread(const tm_model *model, bool *marked) {
+/* What bodies read of the main graph, by value id. */
+static void mark_captured(const tm_graph *body, bool *marked) {
+    for (size_t i = 0; i < body->outputs.count; i++)
+        if (body->outputs.items[i]->graph == body->model->main)
+            marked[body->outputs.items[i]->id] = true;
+    for (const tm_node *node = body->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->input_count; i++)
+            if (node->inputs[i] != NULL && node->inputs[i]->graph == body->model->main)
+                marked[node->inputs[i]->id] = true;
+        for (int i = 0; i < tm_node_subgraph_count(node); i++)
+            mark_captured(tm_node_subgraph(node, i), marked);
+    }
+}
+
+/* Marks what the marked values are computed from, all but operand `branch` of `end` (NULL: of no node). */
+static void spread(const tm_model *model, const tm_node *end, int branch, bool *marked) {
     for (const tm_node *node = model->main->last; node != NULL; node = node->previous) {
         bool any = false;
         for (int i = 0; i < node->output_count; i++)
             any = any || (node->outputs[i] != NULL && marked[node->outputs[i]->id]);
         for (int i = 0; any && i < node->input_count; i++)
-            if (node->inputs[i] != NULL)
+            if (node->inputs[i] != NULL && (node != end || i != branch))
                 marked[node->inputs[i]->id] = true;
+        for (int i = 0; any && i < tm_node_subgraph_count(node); i++)
+            mark_captured(tm_node_subgraph(node, i), marked);
     }
-}
-
-/* What bodies read is taken as needed. */
-static void mark_outputs(const tm_model *model, bool *needed) {
-    for (size_t i = 0; i < model->main->outputs.count; i++)
-        needed[model->main->outputs.items[i]->id] = true;
-    for (size_t i = 0; i < model->values.count; i++)
-        for (size_t k = 0; k < model->values.items[i]->uses.count; k++) {
-            const tm_node *node = model->values.items[i]->uses.items[k].node;
-            if (node != NULL && node->graph != model->main)
-                needed[model->values.items[i]->id] = true;
-        }
 }
 
 /* Values that the model needs without the branch. False: the branch does not come from the stream. */
 static bool find_needed(const tm_model *model, const tm_node *end, int branch, bool *needed,
                         bool *of_branch) {
     of_branch[end->inputs[branch]->id] = true;
-    spread(model, of_branch);
+    spread(model, NULL, 0, of_branch);
     if (!of_branch[end->inputs[1 - branch]->id])
         return false;
-    mark_outputs(model, needed);
-    bool kept = needed[end->inputs[branch]->id];
-    for (const tm_node *node = model->main->last; node != NULL; node = node->previous) {
-        bool any = false;
-        for (int i = 0; i < node->output_count; i++)
-            any = any || (node->outputs[i] != NULL && needed[node->outputs[i]->id]);
-        for (int i = 0; any && i < node->input_count; i++)
-            if (node->inputs[i] != NULL && (node != end || i != branch))
-                needed[node->inputs[i]->id] = true;
-    }
-    return !kept;
+    for (size_t i = 0; i < model->main->outputs.count; i++)
+        needed[model->main->outputs.items[i]->id] = true;
+    spread(model, end, branch, needed);
+    return !needed[end->inputs[branch]->id];
 }
 
 void tm_prune_find_blocks(tm_pruner *p, const tm_pruned *pruned) {

@@ -274,7 +274,8 @@ static tm_code search_budget(tm_pruner *p, double too_deep, tm_prune_attempt *be
     return TM_OK;
 }
 
-/* A latency is reached by asking for so many flops; what was measured corrects it. */
+/* A latency is reached by asking for so many flops; what was measured corrects it: less than is left now, so that
+ * each turn cuts more. */
 static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
     double share = 1 / p->options->amount;
     for (int turn = 0; turn < MOST_TURNS; turn++) {
@@ -285,7 +286,7 @@ static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
             *best = next;
         if (lacks <= 1)
             break;
-        share *= fmax(fmin(1 - 1.3 * (lacks - 1), 0.97), 0.5);
+        share = fmin(share, flops_now(p) / p->flops) * fmax(fmin(1 - 1.3 * (lacks - 1), 0.97), 0.5);
     }
     return TM_OK;
 }
@@ -359,6 +360,8 @@ tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repor
     TM_TRY(repair_chosen(p, repair));
     for (size_t i = 0; i < p->axes.count; i++) {
         const tm_prune_axis *axis = &p->axes.items[i];
+        if (axis->count == 0)
+            continue;
         double error = axis->is_block                          ? -1
                        : axis->is_rank && axis->errors != NULL ? axis->errors[axis->gone]
                                                                : 0;

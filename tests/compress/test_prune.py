@@ -435,6 +435,30 @@ def test_what_went_too_far_comes_back(classifier):
     assert 0.4 < report["flops"] / report["flops_before"] <= 0.5
 
 
+def test_a_branch_with_a_scan_goes_as_one(tmp_path):
+    """No slice of a recurrence in a body may go, but all of it, with the products around it."""
+    net = Net(6, x=["n", 5, 24])
+    element = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("s", "h", "t", "y")]
+    body = helper.make_graph([helper.make_node("Mul", ["s", "decay"], ["k"]), helper.make_node("Add", ["k", "h"], ["t"]),
+                              helper.make_node("Identity", ["t"], ["y"])], "step", element[:2], element[2:])
+    net.constant(net.rng.random(24).astype(np.float32), "decay")
+    start = net("Mul", net("ReduceMean", "x", net.ints(1), keepdims=0), net.constant(np.float32(0)))
+    h = net("Transpose", net.linear("x", "in", 24, 24), perm=[1, 0, 2])
+    _, all_steps = net("Scan", start, h, outputs=2, body=body, num_scan_inputs=1)
+    y = net("Add", "x", net.linear(net("Transpose", all_steps, perm=[1, 0, 2]), "out", 24, 24))
+    net.constants["out"] *= np.float32(1e-4)
+    h = net("Relu", net.linear(y, "up", 24, 48))
+    y = net("Add", y, net.linear(h, "down", 48, 24))
+    net.save(tmp_path / "model.onnx", y)
+    np.save(tmp_path / "x.npy", SAMPLES)
+    report = compress(tmp_path, "--prune=flops:0.7")
+    kept = [(axis["kind"], axis["kept"]) for axis in report["axes"]]
+    assert kept == [("channels", 48), ("block", 0), ("block", 1)], kept
+    assert "Scan" not in [node.op_type for node in onnx.load(tmp_path / "small.onnx").graph.node]
+    expected, found = (ask(tmp_path / name, {"x": SAMPLES}) for name in ("model.onnx", "small.onnx"))
+    assert_near(found, expected, 1e-2)
+
+
 def test_repair_makes_up_for_what_went(classifier):
     plain = compress(classifier, "--prune=flops:0.5,noblocks,norepair")["divergence"]
     mended = compress(classifier, "--prune=flops:0.5,noblocks")["divergence"]
