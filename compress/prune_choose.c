@@ -113,8 +113,8 @@ static int step_before(const tm_pruner *p, const tm_prune_axis *axis) {
     return before;
 }
 
-/* The last steps may have gone further than was asked, by a whole branch. Takes steps back, the most harmful for
- * their flops first, while no more than `most` flops are left. */
+/* The last steps may have gone further than was asked, by a whole branch. Takes steps back, the most harmful
+ * for their flops first, while no more than `most` flops are left. */
 static void go_back(tm_pruner *p, double most) {
     for (;;) {
         tm_prune_axis *best = NULL;
@@ -274,19 +274,20 @@ static tm_code search_budget(tm_pruner *p, double too_deep, tm_prune_attempt *be
     return TM_OK;
 }
 
-/* A latency is reached by asking for so many flops; what was measured corrects it: less than is left now, so that
- * each turn cuts more. */
+/* A latency is reached by asking for so many flops. What was measured corrects it: as if time went with the
+ * flops that go, and a little further than now in any case, so that each turn cuts more. */
 static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
     double share = 1 / p->options->amount;
     for (int turn = 0; turn < MOST_TURNS; turn++) {
         tm_prune_attempt next;
         TM_TRY(try_share(p, share, &next));
-        double lacks = next.ns / next.ns_before * p->options->amount;
-        if (turn == 0 || next.ns / next.ns_before < best->ns / best->ns_before)
+        double time = next.ns / next.ns_before, left = flops_now(p) / p->flops;
+        if (turn == 0 || time < best->ns / best->ns_before)
             *best = next;
-        if (lacks <= 1)
+        if (time * p->options->amount <= 1)
             break;
-        share = fmin(share, flops_now(p) / p->flops) * fmax(fmin(1 - 1.3 * (lacks - 1), 0.97), 0.5);
+        double needed = 1 - (1 - 1 / p->options->amount) * (1 - left) / fmax(1 - time, 1e-3);
+        share = fmin(share, left) * fmax(fmin(needed / fmax(left, 1e-9), 0.97), 0.5);
     }
     return TM_OK;
 }
