@@ -45,6 +45,8 @@ static tm_code check_words(tm_diagnostics *diagnostics, const tm_word_table *tab
     } rules[] = {
         {o->gptq && o->plain_rounding, "nearest and gptq exclude each other",
          "gptq rounds by the inputs' second moments, nearest to the nearest"},
+        {o->half_quadratic && (o->gptq || o->plain_rounding), "hqq excludes nearest and gptq",
+         "each of them says how weights are rounded"},
         {!o->tables && o->table_bits != 0, "notables and tables= exclude each other", NULL},
         {tm_word_given(table, "percentile") && tm_word_given(table, "observer") && !percentile_chosen,
          "percentile= is of another observer", "observer=percentile,percentile=99.9"},
@@ -79,6 +81,7 @@ tm_code tm_quantize_parse(tm_arena *arena, tm_diagnostics *diagnostics, const ch
         {.name = "block", .kind = TM_WORD_POWER, .to = &out->block, .low = 16, .high = 256},
         {.name = "gptq", .kind = TM_WORD_FLAG, .to = &out->gptq},
         {.name = "nearest", .kind = TM_WORD_FLAG, .to = &out->plain_rounding},
+        {.name = "hqq", .kind = TM_WORD_FLAG, .to = &out->half_quadratic, .forms = 1 << TM_QUANTIZE_INT4},
         {.name = "bias", .kind = TM_WORD_FLAG, .to = &out->bias_correction},
         {.name = "smooth", .kind = TM_WORD_NUMBER, .to = &out->smooth, .low = 0, .high = 1},
         {.name = "equalize", .kind = TM_WORD_FLAG, .to = &out->equalize},

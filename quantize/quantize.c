@@ -89,7 +89,8 @@ static tm_code choose_factors(tm_quantizer *q, const tm_loaded *loaded, tm_quant
 
 /* A budget leaves more layers room the better their weights are rounded. */
 static bool wants_gptq(const tm_quantize_options *options) {
-    return options->gptq || (tm_has_budget(options) && !options->plain_rounding && tm_algebra_load() == NULL);
+    return options->gptq || (tm_has_budget(options) && !options->plain_rounding && !options->half_quadratic &&
+                             tm_algebra_load() == NULL);
 }
 
 static tm_code make_weights(tm_quantizer *q, const tm_loaded *loaded, tm_quantize_report *report) {

@@ -46,6 +46,7 @@ typedef struct tm_quantize_options {
     bool signed_input;       /* activations as int8 about zero instead of uint8 */
     bool gptq;               /* rounding that knows the inputs' second moments */
     bool plain_rounding;     /* to nearest; int4 without the search for zero points and scales */
+    bool half_quadratic;     /* int4: blocks by half_quadratic.c */
     bool bias_correction;    /* the mean error of a layer's outputs goes into its bias */
     bool equalize;           /* scales between two layers that cancel out */
     double smooth;           /* 0: no; else the share of outliers that moves from activations to weights */

@@ -17,8 +17,8 @@
  *
  *     q = clamp(round(x / s) + z)       s = sum x (q - z) / sum (q - z)^2
  *
- * the best pair by squared error is kept. Needs no data. (A norm of p < 1, which weighs large errors less,
- * left larger errors on average, and answers further off.)
+ * the best pair by squared error is kept. Needs no data. (The norm of half_quadratic.c leaves larger errors on
+ * average and answers no nearer; docs/quantization.md has both.)
  */
 #include "quantize/scale.h"
 
@@ -214,13 +214,14 @@ void tm_fit_block(const float *x, int64_t rows, int64_t stride, float *out_scale
 }
 
 void tm_quantize_affine(tm_arena *arena, const float *matrix, int64_t k, int64_t n, int64_t block,
-                        tm_quantized *out) {
+                        bool half_quadratic, tm_quantized *out) {
     prepare(arena, k, n, 4, block, true, out);
     for (int64_t from = 0; from < k; from += block) {
         int64_t rows = k - from < block ? k - from : block;
         for (int64_t j = 0; j < n; j++) {
             float scale, zero;
-            tm_fit_block(matrix + from * n + j, rows, n, &scale, &zero);
+            (half_quadratic ? tm_fit_block_half_quadratic : tm_fit_block)(matrix + from * n + j, rows, n,
+                                                                          &scale, &zero);
             out->scales[from / block * n + j] = scale;
             out->zeros[from / block * n + j] = (int8_t)zero;
             for (int64_t i = from; i < from + rows; i++) {

@@ -77,12 +77,15 @@ float tm_scale_mse(const float *x, int64_t count, int64_t stride, const float *w
 /* Rounds to nearest. `row_weights`: k importances, or NULL. */
 void tm_quantize_symmetric(tm_arena *arena, const float *matrix, int64_t k, int64_t n, int bits,
                            int64_t block, const float *row_weights, tm_quantized *out);
-/* 4 bits: for each block a scale and a whole zero point, searched for the least square error. block <= 256.
- */
+/* 4 bits: for each block a scale and a whole zero point, searched for the least square error, or for that of
+ * half_quadratic.c. block <= 256. */
 void tm_quantize_affine(tm_arena *arena, const float *matrix, int64_t k, int64_t n, int64_t block,
-                        tm_quantized *out);
+                        bool half_quadratic, tm_quantized *out);
 /* Its scale and whole zero point for one block: `rows` elements (256 at most), `stride` apart. */
 void tm_fit_block(const float *x, int64_t rows, int64_t stride, float *out_scale, float *out_zero);
+/* half_quadratic.c: the same for the least sum of |error|^0.7. */
+void tm_fit_block_half_quadratic(const float *x, int64_t rows, int64_t stride, float *out_scale,
+                                 float *out_zero);
 /* The matrix that the integers stand for. */
 void tm_dequantize(const tm_quantized *quantized, float *out_matrix);
 void tm_quantized_measure(tm_quantized *quantized, const float *matrix, const float *row_weights);

@@ -70,7 +70,8 @@ static bool quantize_table(tm_quantizer *q, const tm_layer *layer, int bits, tm_
         }
         if (fine) {
             if (zeros)
-                tm_quantize_affine(&scratch, matrix, k, count, block, &slice);
+                tm_quantize_affine(&scratch, matrix, k, count, block, q->options->half_quadratic,
+                                   &slice);
             else
                 tm_quantize_symmetric(&scratch, matrix, k, count, bits, block, NULL, &slice);
             for (int64_t i = 0; i < k * count; i++)
@@ -115,7 +116,8 @@ static tm_code quantize_layer(tm_quantizer *q, const tm_layer *layer, tm_layer_p
     bool four = q->options->form == TM_QUANTIZE_INT4 && layer->sum_axis >= 0;
     int64_t block = four && q->options->block < layer->k ? q->options->block : layer->k;
     if (four && !q->options->plain_rounding)
-        tm_quantize_affine(q->arena, matrix, layer->k, layer->n, block, &plan->weights);
+        tm_quantize_affine(q->arena, matrix, layer->k, layer->n, block,
+                           q->options->half_quadratic, &plan->weights);
     else if (four)
         tm_quantize_symmetric(q->arena, matrix, layer->k, layer->n, 4, block, NULL, &plan->weights);
     if (!four || tm_has_budget(q->options)) {

@@ -123,7 +123,7 @@ static void gptq_does_less_harm_than_rounding(void **state) {
                 w[e] = uniform();
             tm_quantized nearest, better;
             if (zeros != 0)
-                tm_quantize_affine(&arena, w, k, n, block, &nearest);
+                tm_quantize_affine(&arena, w, k, n, block, false, &nearest);
             else
                 tm_quantize_symmetric(&arena, w, k, n, 4, block, NULL, &nearest);
             assert_true(tm_quantize_gptq(&arena, &arena, w, h, k, n, 4, block, zeros != 0, &better));
