@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -23,10 +24,14 @@ import tamis
 SOURCE = pathlib.Path(os.environ["TAMIS_SOURCE"])
 TAMIS = os.environ["TAMIS"]
 EXAMPLE = SOURCE / "examples" / "t2"
+DIGITS = SOURCE / "examples" / "digits"
 T2 = SOURCE.parent / "shared" / "models" / "t2"
 ZOO = SOURCE.parent / "shared" / "zoo"
 BOUND = 1e-5  # on probabilities; the recorded answers come from other orders of summation
 SAME_CLASS = 0.99
+
+sys.path.insert(0, str(DIGITS))
+import digits  # noqa: E402
 
 needs_t2 = pytest.mark.skipif(not T2.is_dir(), reason=f"no {T2}")
 needs_zoo = pytest.mark.skipif(not ZOO.is_dir(), reason=f"no {ZOO}")
@@ -94,6 +99,35 @@ def test_t2_int8(artifacts, name, batch):
     found = answers(artifacts(T2 / f"{name}.onnx"), x, batch)
     wanted = answers(reference(T2 / f"{name}.onnx", optimise=False), x, batch)
     assert (found.argmax(-1) == wanted.argmax(-1)).mean() >= SAME_CLASS
+
+
+@needs_t2
+@pytest.mark.parametrize("form", ["int8,always", "int8,always,s8,smooth=0.5", "int8-dynamic,always", "int8-weights", "int4,block=32"])
+def test_t2_quantized_gives_the_same_bits_in_any_batch(tmp_path, form):
+    x = np.concatenate([np.load(T2 / f"x{data}.npy") for data in ("", "_ztf")])
+    np.save(tmp_path / "calib.npy", x[::8])
+    run(TAMIS, "quantize", T2 / "t2_clean.onnx", "-o", tmp_path / "q.onnx", f"--quantize={form},sweep=0,threads=1",
+        "--calib", tmp_path / "calib.npy")
+    model = session(compile_model(tmp_path / "q.onnx", tmp_path / "q.so"))
+    whole = answers(model, x, 256)
+    assert len(np.unique(whole, axis=0)) > 200
+    for batch in (1, 7):
+        assert answers(model, x, batch).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("form, most_lost, most_kl", [("int8,always", 0.005, 2e-3), ("int8-dynamic,always", 0.005, 2e-3),
+                                                      ("int8-weights", 0.005, 1e-3), ("int4,block=32", 0.01, 2e-2)])
+def test_digits_quantized(tmp_path, form, most_lost, most_kl):
+    """Labelled pictures that were not trained on; other ones calibrate. All figures: examples/quantize.py."""
+    x, labels = digits.drawn(1000, seed=2)
+    np.save(tmp_path / "calib.npy", digits.drawn(64, seed=3)[0])
+    run(TAMIS, "quantize", DIGITS / "digits.onnx", "-o", tmp_path / "q.onnx", f"--quantize={form},sweep=0,threads=1",
+        "--calib", tmp_path / "calib.npy")
+    wanted, found = (answers(session(compile_model(path, tmp_path / f"{path.stem}.so")), x, 250).astype(np.float64)
+                     for path in (DIGITS / "digits.onnx", tmp_path / "q.onnx"))
+    assert (wanted.argmax(1) == labels).mean() > 0.99
+    assert (found.argmax(1) == labels).mean() >= (wanted.argmax(1) == labels).mean() - most_lost
+    assert 0 < (wanted * np.log(np.maximum(wanted, 1e-30) / np.maximum(found, 1e-12))).sum(1).mean() < most_kl
 
 
 @pytest.fixture(scope="module")
