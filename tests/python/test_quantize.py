@@ -84,7 +84,7 @@ def report_of(folder, form, *arguments, calib="x.npy"):
 @pytest.mark.parametrize("form, most", [
     ("int8", 2e-3), ("int8,s8,bias", 2e-3), ("int8,observer=mse,smooth=0.5", 2e-3), ("int8,percentile=99.9", 1e-2),
     ("int8,equalize,gptq", 2e-3), ("int8-dynamic", 2e-3), ("int8-weights", 5e-4), ("int4,block=32", 0.3),
-    ("int4,block=32,gptq,smooth=0.5,bias", 0.1)])
+    ("int4,block=32,hqq", 0.3), ("int4,block=32,gptq,smooth=0.5,bias", 0.1)])
 def test_answers_are_near_those_of_float(folder, form, most):
     report = report_of(folder, form + ",always,sweep=0")
     assert all(layer["quantized"] for layer in report["layers"])
