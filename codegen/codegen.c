@@ -99,10 +99,13 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
     if (options->storage.coded && plan->weights_bytes > 0)
         tm_plan_code(plan, &options->storage);
     bool text = options->emit == TM_EMIT_ASM || options->emit == TM_EMIT_LLVM;
-    uint64_t hash = 0;
     const char *symbol = tm_arena_format(model->arena, "tamis_weights_%s", options->name);
+    uint64_t hash = 0, ignored;
+    if (options->weights_file != NULL)
+        TM_TRY(tm_share_weights(plan, options->weights_file, output, &hash));
     bool hollow = options->emit == TM_EMIT_SO && tm_plan_stored_bytes(plan) >= TM_LARGE_WEIGHTS;
-    TM_TRY(tm_write_weights(plan, options->target.target, symbol, hollow, f->weights, &hash));
+    TM_TRY(tm_write_weights(plan, options->target.target, symbol, hollow, f->weights,
+                            options->weights_file != NULL ? &ignored : &hash));
     int objects = 0;
     const tm_lines *lines = options->symbols ? tm_lines_create(model) : NULL;
     TM_TRY(tm_emit_module(model, plan, options, hash, lines, text ? f->partial : f->module, &objects));

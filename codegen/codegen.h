@@ -30,6 +30,7 @@ typedef struct tm_codegen_options {
     bool symbols;
     const char *precision; /* for the manifest: "f32", "bf16" */
     tm_storage_options storage; /* of the weights */
+    const char *weights_file;   /* in the output's folder: has the weights, or gets them; or NULL */
     bool profile; /* the driver tells a profiler of each step: tamis/profile.h */
     tm_schedule_table *schedules; /* instead of the cost model's; or NULL */
     tm_schedule_steps *steps;     /* filled when there is a profile; or NULL */
@@ -62,6 +63,10 @@ TM_MUST_USE tm_code tm_write_weights(const struct tm_plan *plan, const tm_target
 TM_MUST_USE tm_code tm_strip_headers(tm_model *model, const char *path);
 /* Streams the constants to the end of the linked file and points the hollow segment there. */
 TM_MUST_USE tm_code tm_fill_weights(const struct tm_plan *plan, const char *path);
+/* shared_weights.c: the constants find their places in the file of that name in the output's folder, which
+ * gets those that it lacks; sets the xxh3 of all. */
+TM_MUST_USE tm_code tm_share_weights(struct tm_plan *plan, const char *name, const char *output,
+                                     uint64_t *out_hash);
 /* header.c */
 TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen_options *options,
                                     const char *path);

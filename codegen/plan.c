@@ -35,6 +35,8 @@ typedef struct planner {
 } planner;
 
 int64_t tm_plan_stored_bytes(const tm_plan *plan) {
+    if (plan->shared != NULL)
+        return 0;
     return plan->coded != NULL ? plan->coded->bytes : plan->weights_bytes;
 }
 
@@ -155,7 +157,7 @@ static const tm_plan_value *find_equal(planner *p, const tm_constant *constant, 
     alike *first = tm_map_get(&p->constants, key);
     for (const alike *a = first; a != NULL; a = a->next) {
         const tm_plan_value *other = &plan->values.items[a->frame];
-        const tm_constant *known = other->value->constant;
+        const tm_constant *known = other->constant;
         if (same_layout(known, constant) && (known->data == data || memcmp(known->data, data, bytes) == 0))
             return other;
     }
@@ -165,27 +167,34 @@ static const tm_plan_value *find_equal(planner *p, const tm_constant *constant, 
     return NULL;
 }
 
+static bool stands_in_weights(const tm_value *value) {
+    return value != NULL && (tm_value_is_constant(value) || value->slot != NULL);
+}
+
 static void number_constant(planner *p, tm_value *value) {
     tm_plan *plan = p->plan;
     if (plan->frame[value->id] >= 0)
         return;
     tm_plan_value *entry = number(p, value, 1);
+    const tm_constant *constant = value->slot != NULL ? value->slot->initial : value->constant;
+    bool fixed = value->slot == NULL && constant->slot == NULL;
     entry->storage = TM_STORAGE_CONSTANT;
+    entry->constant = constant;
     if (value->type == TAMIS_TYPE_STRING) {
         entry->storage = TM_STORAGE_NONE;
         entry->unfixed = true;
         return;
     }
-    const tm_plan_value *equal = find_equal(p, value->constant, plan->frame[value->id]);
+    const tm_plan_value *equal = fixed ? find_equal(p, constant, plan->frame[value->id]) : NULL;
     if (equal != NULL) {
         entry->shares = true;
         entry->argument = equal->argument;
         return;
     }
-    int64_t alignment = tm_constant_stored_bytes(value->constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
+    int64_t alignment = tm_constant_stored_bytes(constant) >= TAMIS_ALIGNMENT ? TAMIS_ALIGNMENT : 16;
     plan->weights_bytes = (plan->weights_bytes + alignment - 1) & ~(alignment - 1);
     entry->argument = plan->weights_bytes;
-    plan->weights_bytes += tm_constant_stored_bytes(value->constant);
+    plan->weights_bytes += tm_constant_stored_bytes(constant);
 }
 
 static void number_graph(planner *p, tm_graph *graph);
@@ -234,7 +243,7 @@ static void number_output(planner *p, tm_node *node, int i) {
 static void number_node(planner *p, tm_node *node) {
     p->position++;
     for (int i = 0; i < node->input_count; i++)
-        if (tm_value_is_constant(node->inputs[i]))
+        if (stands_in_weights(node->inputs[i]))
             number_constant(p, node->inputs[i]);
     bool control = tm_op_has(node->op, TM_CONTROL);
     for (int i = 0; i < node->output_count; i++)
@@ -267,7 +276,7 @@ static void number_graph(planner *p, tm_graph *graph) {
     for (tm_node *node = graph->first; node != NULL; node = node->next)
         number_node(p, node);
     for (size_t i = 0; i < graph->outputs.count; i++)
-        if (tm_value_is_constant(graph->outputs.items[i]))
+        if (stands_in_weights(graph->outputs.items[i]))
             number_constant(p, graph->outputs.items[i]);
 }
 
@@ -474,10 +483,20 @@ static void place_outputs(tm_plan *plan) {
     }
 }
 
+/* Slots are no inputs of the artifact. */
+static void detach_slots(tm_graph *graph) {
+    size_t count = 0;
+    for (size_t i = 0; i < graph->inputs.count; i++)
+        if (graph->inputs.items[i]->slot == NULL)
+            graph->inputs.items[count++] = graph->inputs.items[i];
+    graph->inputs.count = count;
+}
+
 tm_code tm_plan_create(tm_model *model, tm_plan **out_plan) {
     tm_plan *plan = TM_NEW(model->arena, tm_plan);
     plan->model = model;
     plan->arena = model->arena;
+    detach_slots(model->main);
     plan->frame = TM_NEW_ARRAY(plan->arena, int32_t, model->value_count + 1);
     for (int32_t i = 0; i < model->value_count; i++)
         plan->frame[i] = -1;

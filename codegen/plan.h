@@ -18,6 +18,7 @@ typedef struct tm_plan_value {
     int32_t dims_offset;
     int32_t root;       /* frame number of the value whose memory it has (itself, unless a view) */
     bool late;          /* some dim is known only while running, or a handle */
+    const tm_constant *constant; /* of storage CONSTANT: what stands there */
     bool shares;        /* a constant that stands where an equal one does */
     bool unfixed;       /* its data pointer changes while running */
     int64_t begin, end; /* lifetime in positions, inclusive */
@@ -27,6 +28,13 @@ typedef struct tm_plan_slot {
     TM_VECTOR(int32_t) members; /* frame numbers */
     int64_t hint;               /* bytes, under example dims */
 } tm_plan_slot;
+
+/* A file of weights, which several artifacts share. */
+typedef struct tm_shared_weights {
+    const char *name;
+    uint64_t id;   /* the chain over its index */
+    int64_t count; /* entries of that */
+} tm_shared_weights;
 
 typedef struct tm_plan {
     tm_model *model;
@@ -41,6 +49,7 @@ typedef struct tm_plan {
     bool *symbol_used;     /* by symbol number */
     int64_t weights_bytes; /* constants, with padding */
     const struct tm_coded *coded; /* store.h: what the artifact has in their place, or NULL */
+    const tm_shared_weights *shared; /* the file that has them, or NULL */
     bool allocates;
 } tm_plan;
 

@@ -58,7 +58,7 @@ bool tm_plan_values(const tm_plan *plan, size_t entry, tm_arena *arena, tm_store
     const tm_plan_value *value = &plan->values.items[entry];
     if (value->storage != TM_STORAGE_CONSTANT || value->shares)
         return false;
-    const tm_constant *constant = value->value->constant;
+    const tm_constant *constant = value->constant;
     int64_t bytes = tm_constant_stored_bytes(constant);
     *out = (tm_stored_values){0};
     set_type(constant, out);

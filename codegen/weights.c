@@ -168,6 +168,8 @@ static void put_pieces(writer *w, const tm_pieces *pieces) {
 }
 
 static void put_constants(writer *w, const tm_plan *plan) {
+    if (plan->shared != NULL)
+        return;
     if (plan->coded != NULL) {
         put_section(w, &plan->coded->header, sizeof plan->coded->header);
         put_pieces(w, &plan->coded->raw);
@@ -179,7 +181,7 @@ static void put_constants(writer *w, const tm_plan *plan) {
         if (entry->storage != TM_STORAGE_CONSTANT || entry->shares)
             continue;
         pad_section(w, entry->argument);
-        put_constant(w, entry->value->constant);
+        put_constant(w, entry->constant);
     }
     pad_section(w, plan->weights_bytes);
 }

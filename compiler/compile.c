@@ -16,6 +16,7 @@
 #include "ir/infer.h"
 #include "ir/text.h"
 #include "passes/passes.h"
+#include "passes/slots.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -112,6 +113,10 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
 #endif
     };
     TM_TRY(tm_apply_dim_facts(model, options->dims, options->dim_count));
+    if (onnx && options->slot_count > 0)
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL,
+                         "--slot: slots are of artifacts; ONNX has none");
+    TM_TRY(tm_slots_mark(model, options->slots, options->slot_count));
     return tm_passes_run(model, &passes, log);
 }
 
@@ -176,6 +181,11 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
     if (options->profile && (options->emit == TAMIS_EMIT_OBJ || options->emit == TAMIS_EMIT_LIB))
         return tm_report(model->diagnostics, TM_E_USAGE, NULL, "compile to a shared object (.so)",
                          "--profile: objects and archives have no profile");
+    bool so = options->emit == TAMIS_EMIT_SO, shared = options->weights_file != NULL && tuning == NULL;
+    if (shared && (!so || storage_of(options).coded))
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL,
+                         "compile to a shared object with --weights=mapped", "--weights-file: %s",
+                         so ? "coded weights are in the artifact" : "it is for shared objects");
     static const tm_emit_kind kinds[] = {TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM};
     tm_codegen_options codegen = {.emit = kinds[options->emit],
                                   .level = options->level,
@@ -188,6 +198,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .symbols = options->symbols,
                                   .precision = options->precision == TAMIS_PRECISION_BF16 ? "bf16" : "f32",
                                   .storage = storage_of(options),
+                                  .weights_file = shared ? options->weights_file : NULL,
                                   .profile = options->profile,
                                   .schedules = tuning != NULL ? tuning->schedules : NULL,
                                   .steps = tuning != NULL ? tuning->steps : NULL};

@@ -40,6 +40,15 @@ bool tm_form_exists(tamis_kind kind, tamis_kind item);
 TM_MUST_USE bool tm_type_size(tamis_type type, int64_t count, int64_t *out_bytes);
 
 /* ---- constants ---- */
+
+/* A constant that may be replaced when the artifact is loaded (docs/slots.md). While the passes run it is an
+ * input of the main graph, so nobody reads its elements; where products read it, a constant has `slot`. */
+typedef struct tm_weight_slot {
+    tm_value *value;
+    const struct tm_constant *initial;
+    int number;
+} tm_weight_slot;
+
 typedef struct tm_constant { /* dense, row-major; strings: tamis_string records */
     tamis_type type;
     int rank;
@@ -59,6 +68,9 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     const struct tm_bits
         *bits; /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
     const struct tm_sparse *sparse; /* not NULL: tiles of bytes without their zeros (ir/sparse.h) */
+    const tm_weight_slot
+        *slot; /* not NULL: the elements are those of a slot, or of its transpose; they may change */
+    bool slot_turned;
 } tm_constant;
 #define TM_PANEL_COLUMNS 64
 /* The packed form: `groups` times as many panels as `columns` need, of `rows` rows each. */
@@ -116,6 +128,7 @@ struct tm_value {
     int output_index;
     tm_graph *graph;    /* where it is defined; NULL once its node was removed */
     const tm_constant *constant; /* not NULL: a constant */
+    const tm_weight_slot *slot;  /* not NULL: an input of the main graph that is a slot */
     tm_dim *elements; /* known elements of a small integer or bool tensor (flat), or NULL; an entry is never
                          NULL */
     int64_t element_count;
@@ -171,6 +184,7 @@ struct tm_model {
     int32_t value_count; /* ids given out */
     TM_VECTOR(tm_value *) values; /* by id */
     TM_VECTOR(tm_constraint) constraints;
+    TM_VECTOR(tm_weight_slot *) slots;
     tm_map names; /* of values, given out: what tm_value_create makes unique */
 };
 

@@ -26,7 +26,8 @@
 
 static bool is_weights(const tm_value *value) {
     return tm_value_is_constant(value) && value->rank == 2 && value->constant->panel == 0 &&
-           value->constant->dims[0] >= LEAST_DEPTH && value->constant->dims[1] >= LEAST_COLUMNS;
+           value->constant->slot == NULL && value->constant->dims[0] >= LEAST_DEPTH &&
+           value->constant->dims[1] >= LEAST_COLUMNS;
 }
 
 static bool is_candidate(const tm_pass_context *context, const tm_node *node) {

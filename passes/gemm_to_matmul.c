@@ -5,8 +5,9 @@
  *     %y = Gemm(%x, %w, %b) {transB = 1}    ->    %t = Transpose(%w); %m = MatMul(%x, %t); %y = Add(%m, %b)
  *
  * The transpose and the factors alpha and beta are put on the weights and the bias, where constant folding
- * takes care of them; with operands that are not constant only the plain form is rewritten. A transposed
- * first operand stays a Gemm. For float32 and float64.
+ * takes care of them; with operands that are not constant only the plain form is rewritten, and the transpose
+ * of a slot, which bind_slots puts on the weights too. A transposed first operand stays a Gemm. For float32
+ * and float64.
  *
  * Not bit-exact: the factors are rounded on the operands, and the bias is added after the sum is rounded.
  */
@@ -29,8 +30,9 @@ static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     double alpha = tm_node_float(node, "alpha"), beta = tm_node_float(node, "beta");
     bool transposed = tm_node_int(node, "transB") != 0;
     bool plain_weights = alpha == 1 && !transposed, plain_bias = bias == NULL || beta == 1;
-    if ((!plain_weights && weights->constant == NULL) || (!plain_bias && bias->constant == NULL) ||
-        !tm_pass_allow(context))
+    bool turned_slot = weights->slot != NULL && alpha == 1; /* packed as its transpose */
+    if ((!plain_weights && weights->constant == NULL && !turned_slot) ||
+        (!plain_bias && bias->constant == NULL) || !tm_pass_allow(context))
         return TM_OK;
     if (transposed)
         TM_TRY(tm_match_make_transpose(node, weights, (const int64_t[]){1, 0}, &weights));

@@ -11,6 +11,7 @@
 #include "ir/infer.h"
 #include "passes/match.h"
 #include "passes/rewrite.h"
+#include "passes/slots.h"
 
 #include <string.h>
 
@@ -140,7 +141,10 @@ tm_value *tm_layout_transposed_constant(tm_graph *graph, const tm_constant *cons
             at[axis] = 0;
         }
     }
-    return tm_value_create_constant(graph, NULL, tm_constant_create(arena, constant->type, rank, dims, data));
+    const tm_constant *transposed = tm_constant_create(arena, constant->type, rank, dims, data);
+    if (constant->slot != NULL) /* a matrix: bind_slots makes constants for products and convolutions only */
+        return tm_slot_constant(graph, constant->slot, transposed, !constant->slot_turned);
+    return tm_value_create_constant(graph, NULL, transposed);
 }
 
 /* ---- the end of the walk ---- */

@@ -40,7 +40,7 @@ static range unite(range a, range b) {
 static range of_constant(const tm_constant *constant) {
     int64_t count = tm_constant_count(constant);
     range result = {true, INFINITY, -INFINITY};
-    if (count < 1 || count > MAX_ELEMENTS)
+    if (count < 1 || count > MAX_ELEMENTS || constant->slot != NULL)
         return unknown;
     for (int64_t i = 0; i < count; i++) {
         double number;

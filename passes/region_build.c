@@ -206,7 +206,8 @@ static bool is_packed_as(const tm_constant *a, const tm_constant *b) {
     return a->panel != 0 && a->data == b->data && a->type == b->type && a->rank == b->rank &&
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(*a->dims)) == 0 && a->stored == b->stored &&
            a->panel == b->panel && (a->sparse == NULL) == (b->sparse == NULL) &&
-           a->panel_groups == b->panel_groups && a->panel_channels_last == b->panel_channels_last;
+           a->panel_groups == b->panel_groups && a->panel_channels_last == b->panel_channels_last &&
+           a->slot == b->slot && a->slot_turned == b->slot_turned;
 }
 
 static bool is_packed_with(const tm_constant *a, const tm_constant *b) {

@@ -107,8 +107,8 @@ static int check_level(int level) {
     return -1;
 }
 
-/* `disable` is a list of str; its strings live as long as the list. */
-static int take_disabled(PyObject *list, const char **names) {
+/* Of a list of str; the strings live as long as the list. */
+static int take_names(PyObject *list, const char **names) {
     for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
         names[i] = PyUnicode_AsUTF8AndSize(PyList_GetItem(list, i), NULL);
         if (names[i] == NULL)
@@ -177,34 +177,32 @@ static PyObject *tune_and_run(PyObject *model, const char *output, tamis_compile
 
 PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords) {
     (void)module;
-    static char *names[] = {"model",       "output",
-                            "emit",        "level",
-                            "target",      "cpu",
-                            "name",        "dims",
-                            "strict_math", "precision",
-                            "disable",     "bisect_limit",
-                            "print_after", "external_folder",
-                            "schedules",   "tune",
-                            "sizes",       "external_data",
+    static char *names[] = {"model",   "output",       "emit",          "level",           "target",
+                            "cpu",     "name",         "dims",          "strict_math",     "precision",
+                            "disable", "bisect_limit", "print_after",   "external_folder", "schedules",
+                            "tune",    "sizes",        "external_data", "slots",           "weights_file",
                             NULL};
-    PyObject *model, *output = NULL, *dims, *disable, *sizes, *answer = NULL;
+    PyObject *model, *output = NULL, *dims, *disable, *sizes, *slots, *answer = NULL;
     const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder, *schedules;
+    const char *weights_file;
     int level, strict, tune, external_data;
     long long bisect_limit;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO&sizzzO!psO!LzzzpO!p", names, &model,
-                                     PyUnicode_FSConverter, &output, &emit, &level, &target, &cpu, &name,
-                                     &PyDict_Type, &dims, &strict, &precision, &PyList_Type, &disable,
-                                     &bisect_limit, &print_after, &external_folder, &schedules, &tune,
-                                     &PyDict_Type, &sizes, &external_data))
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "OO&sizzzO!psO!LzzzpO!pO!z", names, &model, PyUnicode_FSConverter, &output,
+            &emit, &level, &target, &cpu, &name, &PyDict_Type, &dims, &strict, &precision, &PyList_Type,
+            &disable, &bisect_limit, &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes,
+            &external_data, &PyList_Type, &slots, &weights_file))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
     tamis_dim_fact *measured = PyMem_Calloc((size_t)PyDict_Size(sizes) + 1, sizeof *measured);
     const char **disabled = PyMem_Calloc((size_t)PyList_Size(disable) + 1, sizeof *disabled);
-    if (facts == NULL || disabled == NULL || measured == NULL) {
+    const char **slot_names = PyMem_Calloc((size_t)PyList_Size(slots) + 1, sizeof *slot_names);
+    if (facts == NULL || disabled == NULL || measured == NULL || slot_names == NULL) {
         PyErr_NoMemory();
     } else if (check_level(level) == 0 && load_library() == 0 && take_dims(dims, facts) == 0 &&
-               take_dims(sizes, measured) == 0 && take_disabled(disable, disabled) == 0) {
+               take_dims(sizes, measured) == 0 && take_names(disable, disabled) == 0 &&
+               take_names(slots, slot_names) == 0) {
         library.options_init(&options);
         options.level = level;
         options.target = target;
@@ -220,6 +218,9 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
         options.external_folder = external_folder;
         options.schedules = schedules;
         options.external_data = external_data != 0;
+        options.slots = slot_names;
+        options.slot_count = (size_t)PyList_Size(slots);
+        options.weights_file = weights_file;
         if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0)
             answer = tune ? tune_and_run(model, PyBytes_AsString(output), &options, measured,
                                          (size_t)PyDict_Size(sizes))
@@ -228,6 +229,7 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
     PyMem_Free(facts);
     PyMem_Free(measured);
     PyMem_Free((void *)disabled);
+    PyMem_Free((void *)slot_names);
     Py_DECREF(output);
     return answer;
 }

@@ -5,7 +5,7 @@
  *     session = Session(path, threads, strict, seed)
  *     session.inputs                      [(name, "tensor(float)", ["batch", 4]), ...]
  *     session.run(None, {"x": array})     list of new arrays
- *     session.run_list([array, ...])      by position
+ *     session.adapter({"lora_A": array})  weights in the place of slots, third argument of run()
  *
  * run() lets other threads go on while the model runs. A tamis_session belongs to one call at a time, so
  * calls that overlap take another one from the idle list, or make it.
@@ -109,6 +109,76 @@ static void return_session(session_object *self, tamis_session *session) {
         tamis_session_destroy(session);
 }
 
+/* ---- adapters ---- */
+
+static const char adapter_name[] = "tamis adapter";
+
+/* The session object, which the capsule's context holds, keeps the model. */
+static void adapter_dealloc(PyObject *capsule) {
+    tamis_adapter_destroy(PyCapsule_GetPointer(capsule, adapter_name));
+    Py_XDECREF((PyObject *)PyCapsule_GetContext(capsule));
+}
+
+static int set_slot(const session_object *self, tamis_adapter *adapter, PyObject *name, PyObject *array) {
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (text == NULL)
+        return -1;
+    int slot = tamis_model_find_slot(self->model, text);
+    if (slot < 0) {
+        PyErr_Format(PyExc_ValueError, "the model has no slot %R: compile it with slots=[...]", name);
+        return -1;
+    }
+    tm_python_item item;
+    tamis_error error;
+    memset(&item, 0, sizeof item);
+    int code = tm_python_take(array, &self->artifact->weight_slots[slot], &item);
+    if (code == 0) {
+        code = tamis_adapter_set(adapter, slot, (tamis_type)item.tensor.type, item.tensor.rank,
+                                 item.tensor.dims, item.tensor.data, &error);
+        if (code != 0)
+            tm_python_fail(error.code, error.message);
+    }
+    tm_python_release(&item);
+    return code == 0 ? 0 : -1;
+}
+
+static PyObject *session_adapter(PyObject *self, PyObject *weights) {
+    session_object *session = (session_object *)self;
+    tamis_adapter *adapter = NULL;
+    tamis_error error;
+    PyObject *name, *array;
+    Py_ssize_t at = 0;
+    if (!PyDict_Check(weights)) {
+        PyErr_SetString(PyExc_TypeError, "an adapter is made of a dict of arrays");
+        return NULL;
+    }
+    if (tamis_adapter_create(session->model, &adapter, &error) != 0)
+        return tm_python_fail(error.code, error.message);
+    while (PyDict_Next(weights, &at, &name, &array))
+        if (set_slot(session, adapter, name, array) != 0) {
+            tamis_adapter_destroy(adapter);
+            return NULL;
+        }
+    PyObject *capsule = PyCapsule_New(adapter, adapter_name, adapter_dealloc);
+    if (capsule == NULL)
+        tamis_adapter_destroy(adapter);
+    else
+        PyCapsule_SetContext(capsule, Py_NewRef(self));
+    return capsule;
+}
+
+/* None: the artifact's own weights. */
+static int use_adapter(tamis_session *session, PyObject *capsule) {
+    tamis_adapter *adapter = NULL;
+    tamis_error error;
+    if (capsule != Py_None && (adapter = PyCapsule_GetPointer(capsule, adapter_name)) == NULL)
+        return -1;
+    if (tamis_session_set_adapter(session, adapter, &error) == 0)
+        return 0;
+    tm_python_fail(error.code, error.message);
+    return -1;
+}
+
 /* ---- inputs ---- */
 
 typedef struct call {
@@ -209,7 +279,7 @@ static int run_call(call *c, PyObject *const *objects) {
 
 /* `objects` in the order of the inputs; `order`: names of the wanted outputs, or NULL for all. */
 static PyObject *run_objects(session_object *self, PyObject *const *objects, const bool *wanted,
-                             PyObject *order) {
+                             PyObject *order, PyObject *adapter) {
     const tamis_artifact *artifact = self->artifact;
     size_t outputs = (size_t)artifact->output_count, result_bytes = outputs * sizeof(tm_python_result);
     int64_t records = 0;
@@ -228,7 +298,7 @@ static PyObject *run_objects(session_object *self, PyObject *const *objects, con
     PyObject *list = NULL;
     c.session = take_session(self);
     if (c.session != NULL) {
-        if (run_call(&c, objects) == 0)
+        if (use_adapter(c.session, adapter) == 0 && run_call(&c, objects) == 0)
             list = give_outputs(&c, order);
         return_session(self, c.session);
     }
@@ -285,9 +355,9 @@ static int find_feeds(session_object *self, PyObject *feeds, PyObject **objects)
 
 static PyObject *session_run(PyObject *self, PyObject *arguments) {
     session_object *session = (session_object *)self;
-    PyObject *names, *feeds, *small_objects[16], **objects = small_objects, *list = NULL;
+    PyObject *names, *feeds, *adapter = Py_None, *small_objects[16], **objects = small_objects, *list = NULL;
     bool small_wanted[64], *wanted = small_wanted;
-    if (!PyArg_ParseTuple(arguments, "OO!", &names, &PyDict_Type, &feeds))
+    if (!PyArg_ParseTuple(arguments, "OO!|O", &names, &PyDict_Type, &feeds, &adapter))
         return NULL;
     if (session->artifact->input_count > 16)
         objects = PyMem_Calloc((size_t)session->artifact->input_count, sizeof(PyObject *));
@@ -296,7 +366,7 @@ static PyObject *session_run(PyObject *self, PyObject *arguments) {
     if (objects == NULL || wanted == NULL)
         PyErr_NoMemory();
     else if (mark_wanted(session, names, wanted) == 0 && find_feeds(session, feeds, objects) == 0)
-        list = run_objects(session, objects, wanted, names != Py_None ? names : NULL);
+        list = run_objects(session, objects, wanted, names != Py_None ? names : NULL, adapter);
     if (objects != small_objects)
         PyMem_Free(objects);
     if (wanted != small_wanted)
@@ -348,6 +418,12 @@ static PyObject *session_outputs(PyObject *self, void *closure) {
     return describe(artifact->outputs, artifact->output_count);
 }
 
+static PyObject *session_slots_list(PyObject *self, void *closure) {
+    (void)closure;
+    const tamis_artifact *artifact = ((session_object *)self)->artifact;
+    return describe(artifact->weight_slots, artifact->weight_slot_count);
+}
+
 static PyObject *session_about(PyObject *self, void *closure) {
     (void)closure;
     const tamis_artifact *a = ((session_object *)self)->artifact;
@@ -357,13 +433,15 @@ static PyObject *session_about(PyObject *self, void *closure) {
 }
 
 static PyMethodDef session_methods[] = {
-    {"run", session_run, METH_VARARGS, "run(output_names or None, feeds) -> list of arrays"},
+    {"run", session_run, METH_VARARGS, "run(output_names or None, feeds, adapter=None) -> list of arrays"},
+    {"adapter", session_adapter, METH_O, "adapter({slot: array}) -> weights for run()"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef session_getters[] = {
     {"inputs", session_inputs, NULL, "list of (name, type, dims)", NULL},
     {"outputs", session_outputs, NULL, "list of (name, type, dims)", NULL},
+    {"slots", session_slots_list, NULL, "list of (name, type, dims)", NULL},
     {"about", session_about, NULL, "fields of the artifact's header", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

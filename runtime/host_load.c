@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #endif
 #include "runtime/runtime_internal.h"
+#include "tamis/stored.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -189,6 +191,71 @@ static int unpack(tamis_model *model, const char *path, tamis_error *error) {
                   "the file is damaged: copy it again, or compile the model again");
 }
 
+/* Do the entries of the index up to this artifact's last one say what they said when it was compiled? */
+static bool index_agrees(int file, const tm_weights_file *header, const tamis_artifact *artifact) {
+    enum { BATCH = 128 };
+    tm_weights_entry entries[BATCH];
+    uint64_t chain = TM_WEIGHTS_FILE_MAGIC;
+    for (int64_t at = 0; at < artifact->weights_file_count;) {
+        int64_t left = artifact->weights_file_count - at, count = left < BATCH ? left : BATCH;
+        ssize_t bytes = (ssize_t)((size_t)count * sizeof *entries);
+        if (pread(file, entries, (size_t)bytes, (off_t)(header->bytes + at * (int64_t)sizeof *entries)) !=
+            bytes)
+            return false;
+        for (int64_t i = 0; i < count; i++)
+            chain = tm_weights_chain(chain, &entries[i]);
+        at += count;
+    }
+    return chain == artifact->weights_file_id;
+}
+
+static const char *const move_together =
+    "keep it beside the artifact, or compile the model again with --weights-file";
+
+static int map_file(tamis_model *model, int file, const char *path, tamis_error *error) {
+    const tamis_artifact *artifact = model->artifact;
+    struct stat status;
+    tm_weights_file header;
+    if (pread(file, &header, sizeof header, 0) != sizeof header || fstat(file, &status) != 0 ||
+        header.magic != TM_WEIGHTS_FILE_MAGIC || header.version != TM_WEIGHTS_FILE_VERSION)
+        return refuse(error, path, "weights file", "the header of one", "something else", move_together);
+    if (header.bytes < artifact->weights_bytes || header.bytes > status.st_size ||
+        header.count < artifact->weights_file_count || !index_agrees(file, &header, artifact))
+        return refuse(error, path, "weights file", "the constants that the artifact was compiled with",
+                      "others", move_together);
+    if (artifact->weights_bytes == 0)
+        return 0;
+    void *map = mmap(NULL, (size_t)artifact->weights_bytes, PROT_READ, MAP_SHARED, file, 0);
+    if (map == MAP_FAILED)
+        return tm_host_fail(error, TM_HOST_OUT_OF_MEMORY, "mapping %s failed: %s", path, strerror(errno));
+    model->weights = map;
+    model->mapped_bytes = artifact->weights_bytes;
+    return 0;
+}
+
+/* Maps the file beside the artifact that has the weights: its pages are shared by all who do. */
+static int map_weights(tamis_model *model, const char *path, tamis_error *error) {
+    char name[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int folder = slash != NULL ? (int)(slash + 1 - path) : 0;
+    int length = snprintf(name, sizeof name, "%.*s%s", folder, path, model->artifact->weights_file);
+    int file = length > 0 && (size_t)length < sizeof name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0)
+        return tm_host_fail(error, TM_HOST_OPEN,
+                            "%s: its weights are in %s, which cannot be opened: %s\n    hint: %s", path, name,
+                            strerror(errno), move_together);
+    int code = map_file(model, file, name, error);
+    close(file);
+    return code;
+}
+
+static void release_weights(tamis_model *model) {
+    if (model->mapped_bytes > 0)
+        munmap(model->weights, (size_t)model->mapped_bytes);
+    else
+        free(model->weights);
+}
+
 static int create(const tamis_artifact *artifact, void *library, const char *path, tamis_model **out_model,
                   tamis_error *error) {
     int32_t level = 0;
@@ -201,12 +268,12 @@ static int create(const tamis_artifact *artifact, void *library, const char *pat
     model->artifact = artifact;
     model->library = library;
     model->level = level;
-    code = unpack(model, path, error);
+    code = artifact->weights_file != NULL ? map_weights(model, path, error) : unpack(model, path, error);
     if (code == 0) {
         *out_model = model;
         return 0;
     }
-    free(model->weights);
+    release_weights(model);
     free(model);
     return code;
 }
@@ -251,7 +318,7 @@ void tamis_model_destroy(tamis_model *model) {
         return;
     if (model->library != NULL)
         dlclose(model->library);
-    free(model->weights);
+    release_weights(model);
     free(model);
 }
 
@@ -264,6 +331,10 @@ static int find_port(const tamis_port *ports, int32_t count, const char *name) {
         if (strcmp(ports[i].name, name) == 0)
             return i;
     return -1;
+}
+
+int tamis_model_find_slot(const tamis_model *model, const char *name) {
+    return find_port(model->artifact->weight_slots, model->artifact->weight_slot_count, name);
 }
 
 int tamis_model_find_input(const tamis_model *model, const char *name) {

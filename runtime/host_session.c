@@ -280,6 +280,8 @@ static int bind(tamis_session *session, tamis_error *error) {
         if (code != 0)
             return code;
     }
+    session->run.slots = session->adapter != NULL ? (const void *const *)session->adapter->forms : NULL;
+    session->adapter_version = session->adapter != NULL ? session->adapter->version : 0;
     tm_run_bind(&session->run, session->model->artifact);
     session->bound = true;
     return 0;
@@ -313,6 +315,8 @@ int tamis_session_run(tamis_session *session, tamis_error *out_error) {
     int code = tamis_session_prepare(session, out_error);
     if (code != 0)
         return code;
+    if (session->adapter != NULL && session->adapter->version != session->adapter_version)
+        session->bound = false;
     if (!session->bound) {
         code = bind(session, out_error);
         if (code != 0)

@@ -4,6 +4,7 @@
  *
  *   host_load.c      an artifact from a file or from the program -> tamis_model
  *   host_session.c   the frame: inputs, prepare, memory, run -> tamis_session
+ *   host_adapter.c   weights in the place of slots -> tamis_adapter
  *   host_sequence.c  sequences, optionals and maps as inputs and outputs
  *   host_cache.c     freed blocks kept for the next request
  *   host_pool.c      the default host: memory and threads
@@ -36,9 +37,16 @@ enum { /* numbers of base/errors.def; the runtime does not include base/ */
 struct tamis_model {
     const tamis_artifact *artifact;
     void *library; /* of dlopen, or NULL */
-    void *weights; /* made of coded ones, or NULL */
+    void *weights; /* made of coded ones, or mapped, or NULL */
+    int64_t mapped_bytes; /* of weights that are a file's; else 0 */
     int32_t level; /* index of the level chosen for this CPU */
     bool profiled; /* a profiler is set: it is told of steps by the thread of the run only */
+};
+
+struct tamis_adapter {
+    const tamis_model *model;
+    uint64_t version; /* counts the changes */
+    void *forms[];    /* what stands in the place of each of the artifact's slot_forms, or NULL */
 };
 
 /* What a session keeps for an input or output. */
@@ -96,6 +104,8 @@ struct tamis_session {
     int64_t own_workspace_bytes;
     void *given_workspace;
     int64_t given_workspace_bytes;
+    const tamis_adapter *adapter; /* or NULL */
+    uint64_t adapter_version;     /* that is bound */
 };
 
 /* Fills *error (which may be NULL) and returns the code. */

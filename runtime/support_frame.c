@@ -75,6 +75,9 @@ void tm_run_bind(tm_run *run, const tamis_artifact *artifact) {
             break;
         }
     }
+    for (int32_t i = 0; run->slots != NULL && i < artifact->slot_form_count; i++)
+        if (run->slots[i] != NULL)
+            run->values[artifact->slot_forms[i].value].data = (void *)(uintptr_t)run->slots[i];
     /* Sources stand before their aliases in the frame or are of a storage resolved above or by the host. */
     for (int32_t i = 0; i < artifact->value_count; i++)
         if (artifact->value_infos[i].storage == TM_STORAGE_ALIAS)

@@ -129,6 +129,7 @@ static int32_t run_range(const slices *s, void *memory, int64_t begin, int64_t e
     own.level = s->run->level;
     own.flags = s->run->flags;
     own.weights = s->run->weights;
+    own.slots = s->run->slots;
     own.workspace = (uint8_t *)memory + frame;
     int32_t code = run_slices(s, &own, s->run->workspace_bytes - frame, begin, end);
     tm_run_deinit(&own, s->artifact);

@@ -140,6 +140,7 @@ tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile,
 
 void tool_engine_destroy(tool_engine *engine) {
     tamis_session_destroy(engine->session);
+    tamis_adapter_destroy(engine->adapter);
     tamis_model_destroy(engine->loaded);
 }
 
@@ -214,6 +215,17 @@ tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
         if (tamis_session_set_input_value(engine->session, i, &given, &error) != 0)
             return runtime_failed(tool, &error);
     }
+    return TM_OK;
+}
+
+tm_code tool_engine_set_slot(tool_engine *engine, int slot, const tool_value *value) {
+    tamis_error error;
+    tamis_tensor given = to_tensor(value);
+    if ((engine->adapter == NULL && tamis_adapter_create(engine->loaded, &engine->adapter, &error) != 0) ||
+        tamis_adapter_set(engine->adapter, slot, (tamis_type)given.type, given.rank, given.dims, given.data,
+                          &error) != 0 ||
+        tamis_session_set_adapter(engine->session, engine->adapter, &error) != 0)
+        return runtime_failed(engine->tool, &error);
     return TM_OK;
 }
 

@@ -228,6 +228,12 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
         return TM_OK;
     case 22:
         return set_storage(tool, compile, value);
+    case 23:
+        tm_push(&tool->arena, &compile->slots, value);
+        return TM_OK;
+    case 24:
+        options->weights_file = value;
+        return TM_OK;
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 11, value);
     }
@@ -238,6 +244,8 @@ const tamis_compile_options *tool_compile_get(tool_compile *compile) {
     compile->options.dim_count = compile->dims.count;
     compile->options.disabled_passes = compile->disabled.items;
     compile->options.disabled_pass_count = compile->disabled.count;
+    compile->options.slots = compile->slots.items;
+    compile->options.slot_count = compile->slots.count;
     return &compile->options;
 }
 

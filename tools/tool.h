@@ -105,32 +105,33 @@ TM_MUST_USE tm_code tool_parse_tolerance(tool *tool, const char *what, const cha
 
 /* Options of compilation, shared by the verbs that compile. */
 enum { TOOL_COMPILE_FIRST = 1000 };
-#define TOOL_COMPILE_OPTIONS                                                                               \
-    {"-O", TOOL_JOINED, TOOL_COMPILE_FIRST}, {"--target", TOOL_VALUE, TOOL_COMPILE_FIRST + 1},             \
-        {"-mcpu", TOOL_VALUE, TOOL_COMPILE_FIRST + 2}, {"--dim", TOOL_VALUE, TOOL_COMPILE_FIRST + 3},      \
-        {"--math", TOOL_VALUE, TOOL_COMPILE_FIRST + 4},                                                    \
-        {"--precision", TOOL_VALUE, TOOL_COMPILE_FIRST + 5},                                               \
-        {"--disable", TOOL_VALUE, TOOL_COMPILE_FIRST + 6},                                                 \
-        {"--opt-bisect-limit", TOOL_VALUE, TOOL_COMPILE_FIRST + 7},                                        \
-        {"--print-after", TOOL_VALUE, TOOL_COMPILE_FIRST + 8},                                             \
-        {"--external-folder", TOOL_VALUE, TOOL_COMPILE_FIRST + 9},                                         \
-        {"--allow-links", TOOL_VALUE, TOOL_COMPILE_FIRST + 10},                                            \
-        {"--limit-depth", TOOL_VALUE, TOOL_COMPILE_FIRST + 11},                                            \
-        {"--limit-nodes", TOOL_VALUE, TOOL_COMPILE_FIRST + 12},                                            \
-        {"--limit-initializers", TOOL_VALUE, TOOL_COMPILE_FIRST + 13},                                     \
-        {"--limit-file-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                       \
-        {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                     \
-        {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                     \
-        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 17},                                       \
-        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}, {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 19},     \
-        {"--schedules", TOOL_VALUE, TOOL_COMPILE_FIRST + 20},                                              \
-        {"--weights", TOOL_VALUE, TOOL_COMPILE_FIRST + 21}, {"--storage", TOOL_VALUE, TOOL_COMPILE_FIRST + 22}
+#define TOOL_COMPILE_OPTIONS                                                                                 \
+    {"-O", TOOL_JOINED, TOOL_COMPILE_FIRST}, {"--target", TOOL_VALUE, TOOL_COMPILE_FIRST + 1},               \
+        {"-mcpu", TOOL_VALUE, TOOL_COMPILE_FIRST + 2}, {"--dim", TOOL_VALUE, TOOL_COMPILE_FIRST + 3},        \
+        {"--math", TOOL_VALUE, TOOL_COMPILE_FIRST + 4}, {"--precision", TOOL_VALUE, TOOL_COMPILE_FIRST + 5}, \
+        {"--disable", TOOL_VALUE, TOOL_COMPILE_FIRST + 6},                                                   \
+        {"--opt-bisect-limit", TOOL_VALUE, TOOL_COMPILE_FIRST + 7},                                          \
+        {"--print-after", TOOL_VALUE, TOOL_COMPILE_FIRST + 8},                                               \
+        {"--external-folder", TOOL_VALUE, TOOL_COMPILE_FIRST + 9},                                           \
+        {"--allow-links", TOOL_VALUE, TOOL_COMPILE_FIRST + 10},                                              \
+        {"--limit-depth", TOOL_VALUE, TOOL_COMPILE_FIRST + 11},                                              \
+        {"--limit-nodes", TOOL_VALUE, TOOL_COMPILE_FIRST + 12},                                              \
+        {"--limit-initializers", TOOL_VALUE, TOOL_COMPILE_FIRST + 13},                                       \
+        {"--limit-file-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 14},                                         \
+        {"--limit-tensor-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 15},                                       \
+        {"--limit-memory-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 16},                                       \
+        {"--limit-name-bytes", TOOL_VALUE, TOOL_COMPILE_FIRST + 17},                                         \
+        {"--profile", TOOL_FLAG, TOOL_COMPILE_FIRST + 18}, {"-g", TOOL_FLAG, TOOL_COMPILE_FIRST + 19},       \
+        {"--schedules", TOOL_VALUE, TOOL_COMPILE_FIRST + 20},                                                \
+        {"--weights", TOOL_VALUE, TOOL_COMPILE_FIRST + 21},                                                  \
+        {"--storage", TOOL_VALUE, TOOL_COMPILE_FIRST + 22}, {"--slot", TOOL_VALUE, TOOL_COMPILE_FIRST + 23}, \
+        {"--weights-file", TOOL_VALUE, TOOL_COMPILE_FIRST + 24}
 
 typedef struct tool_compile {
     tamis_compile_options options;
     bool choose_storage; /* --storage=auto */
     TM_VECTOR(tamis_dim_fact) dims;
-    TM_VECTOR(const char *) disabled;
+    TM_VECTOR(const char *) disabled, slots;
 } tool_compile;
 
 void tool_compile_init(tool_compile *compile);
@@ -243,6 +244,7 @@ typedef struct tool_engine {
     tm_model *model;     /* evaluator */
     tamis_model *loaded; /* compiled */
     tamis_session *session;
+    tamis_adapter *adapter; /* NULL until a slot is set */
 } tool_engine;
 
 typedef struct tool_engine_options {
@@ -263,6 +265,8 @@ TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *input
 tamis_tensor tool_value_given(tool *tool, const tool_value *value);
 /* Sets the inputs of a compiled engine only (for timing of repeated runs). */
 TM_MUST_USE tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs);
+/* Weights in the place of a slot of a compiled engine. */
+TM_MUST_USE tm_code tool_engine_set_slot(tool_engine *engine, int slot, const tool_value *value);
 /* Ports of an artifact; of a model's graph. */
 tool_port *tool_artifact_ports(tool *tool, const tamis_port *from, int32_t count);
 tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count);

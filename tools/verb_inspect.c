@@ -143,11 +143,17 @@ static tm_code inspect_artifact(tool *tool, const char *path, json_object *root)
                            ports_json(tool_artifact_ports(tool, a->inputs, a->input_count), a->input_count));
     json_object_object_add(
         root, "outputs", ports_json(tool_artifact_ports(tool, a->outputs, a->output_count), a->output_count));
+    if (a->weight_slot_count > 0)
+        json_object_object_add(root, "slots",
+                               ports_json(tool_artifact_ports(tool, a->weight_slots, a->weight_slot_count),
+                                          a->weight_slot_count));
     json_object_object_add(root, "values", json_object_new_int64(a->value_count));
     json_object_object_add(root, "calls", json_object_new_int64(a->node_count));
     json_object_object_add(root, "allocates", json_object_new_boolean(a->allocates != 0));
     json_object_object_add(root, "weights_bytes", json_object_new_int64(a->weights_bytes));
     json_object_object_add(root, "stored_bytes", json_object_new_int64(a->stored_bytes));
+    if (a->weights_file != NULL)
+        json_object_object_add(root, "weights_file", json_object_new_string(a->weights_file));
     add_hash(tool, root, "weights_hash", a->weights_hash);
     add_hash(tool, root, "model_hash", a->model_hash);
     json_object *manifest = a->manifest != NULL ? json_tokener_parse(a->manifest) : NULL;

@@ -4,17 +4,19 @@
  *
  *     tamis run t2.so --inputs test_data_set_0 --outputs answers        input_N.pb, output_N.pb
  *     tamis run t2.onnx -i x=x.npy -o y=-                                the values of y as text
+ *     tamis run m.so -i x=x.npy --set q.lora_A=french.npy                weights in the place of a slot
  */
 #include "tools/tool.h"
 
 #include <string.h>
 
-enum { INPUTS = 1, OUTPUTS, INPUT, OUTPUT, THREADS, EVALUATE, SEED, LIMIT };
+enum { INPUTS = 1, OUTPUTS, INPUT, OUTPUT, SET, THREADS, EVALUATE, SEED, LIMIT };
 
 static const tool_option options_table[] = {{"--inputs", TOOL_VALUE, INPUTS},
                                             {"--outputs", TOOL_VALUE, OUTPUTS},
                                             {"-i", TOOL_VALUE, INPUT},
                                             {"-o", TOOL_VALUE, OUTPUT},
+                                            {"--set", TOOL_VALUE, SET},
                                             {"--threads", TOOL_VALUE, THREADS},
                                             {"--evaluate", TOOL_FLAG, EVALUATE},
                                             {"--seed", TOOL_VALUE, SEED},
@@ -29,7 +31,7 @@ typedef TM_VECTOR(named_file) file_list;
 
 typedef struct run_options {
     const char *inputs, *outputs;
-    file_list input_files, output_files;
+    file_list input_files, output_files, slot_files;
     tool_engine_options engine;
     int64_t limit;
 } run_options;
@@ -57,6 +59,8 @@ static tm_code take_option(tool *tool, int id, const char *value, run_options *o
         return add_file(tool, &options->input_files, "-i", value);
     case OUTPUT:
         return add_file(tool, &options->output_files, "-o", value);
+    case SET:
+        return add_file(tool, &options->slot_files, "--set", value);
     case EVALUATE:
         options->engine.evaluate = true;
         return TM_OK;
@@ -105,6 +109,25 @@ static tm_code read_inputs(tool *tool, const tool_engine *engine, const run_opti
     return TM_OK;
 }
 
+static tm_code set_slots(tool *tool, tool_engine *engine, const run_options *options) {
+    int32_t count = engine->loaded != NULL ? tamis_model_artifact(engine->loaded)->weight_slot_count : 0;
+    tool_port *slots =
+        count > 0 ? tool_artifact_ports(tool, tamis_model_artifact(engine->loaded)->weight_slots, count)
+                  : NULL;
+    for (size_t i = 0; i < options->slot_files.count; i++) {
+        const named_file *file = &options->slot_files.items[i];
+        int slot = find_port(slots, count, file->name);
+        tool_value value;
+        if (slot < 0)
+            return tool_report(tool, TM_E_USAGE, NULL,
+                               "compile with --slot=NAME; tamis inspect lists the slots",
+                               "the model has no slot '%s'", file->name);
+        TM_TRY(tool_value_read(tool, file->path, &slots[slot], &value));
+        TM_TRY(tool_engine_set_slot(engine, slot, &value));
+    }
+    return TM_OK;
+}
+
 static void print_output(tool *tool, const tool_port *port, const tool_value *value, int64_t limit) {
     tm_text text;
     tm_text_init(&text, &tool->arena);
@@ -143,7 +166,9 @@ static tm_code run(tool *tool, const char *path, tool_compile *compile, const ru
     TM_TRY(tool_engine_create(tool, path, compile, &options->engine, &engine));
     tool_value *inputs = TM_NEW_ARRAY(&tool->arena, tool_value, engine.input_count + 1);
     tool_value *outputs = TM_NEW_ARRAY(&tool->arena, tool_value, engine.output_count + 1);
-    tm_code code = read_inputs(tool, &engine, options, inputs);
+    tm_code code = set_slots(tool, &engine, options);
+    if (code == TM_OK)
+        code = read_inputs(tool, &engine, options, inputs);
     if (code == TM_OK)
         code = tool_engine_run(&engine, inputs, outputs);
     if (code == TM_OK)

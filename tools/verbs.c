@@ -4,17 +4,17 @@
  */
 #include "tools/tool.h"
 
-#define COMPILE_HELP                                                    \
-    "Compilation (taken by every verb that compiles):\n"                \
-    "  -O0..-O3, -Os         how hard to optimise (2); for size\n"      \
-    "  --target=TRIPLE       machine, see `tamis targets` (this one)\n" \
-    "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"              \
-    "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                  \
-    "  --math=strict|fast    keep order and subnormals (fast)\n"        \
-    "  --precision=f32|bf16  of the factors of products (f32)\n"        \
-    "  --weights=mapped|coded  coded: smaller, decoded when loaded\n"   \
-    "  --storage=exact|float16|bfloat16|auto  of coded weights (exact)\n" \
-    "  --schedules=FILE      cut loops as --tune found\n"                \
+#define COMPILE_HELP                                                              \
+    "Compilation (taken by every verb that compiles):\n"                          \
+    "  -O0..-O3, -Os         how hard to optimise (2); for size\n"                \
+    "  --target=TRIPLE       machine, see `tamis targets` (this one)\n"           \
+    "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"                        \
+    "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                            \
+    "  --math=strict|fast    keep order and subnormals (fast)\n"                  \
+    "  --precision=f32|bf16  of the factors of products (f32)\n"                  \
+    "  --weights=mapped|coded  coded: smaller, decoded when loaded\n"             \
+    "  --storage=exact|float16|bfloat16|auto  of coded weights (exact)\n"         \
+    "  --schedules=FILE, --slot=NAME|PATTERN, --weights-file=FILE\n"              \
     "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile, -g\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 

@@ -52,7 +52,7 @@ static LLVMValueRef node_names(tm_emit *e) {
     return text.size > 0 ? tm_emit_bytes(e, "nodes", text.data, text.size, 1) : LLVMConstNull(e->ptr);
 }
 
-static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
+static LLVMValueRef port(tm_emit *e, const tm_value *value, int32_t frame, bool late) {
     int rank = value->rank;
     int64_t dims[TAMIS_MAX_RANK + 1];
     const char *texts[TAMIS_MAX_RANK + 1];
@@ -67,9 +67,6 @@ static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
         dims[i] = value->dims[i]->kind == TM_DIM_CONST ? value->dims[i]->constant : -1;
         texts[i] = tm_text_get(&text);
     }
-    int32_t frame = tm_plan_frame(e->plan, value);
-    const tm_plan_value *entry = &e->plan->values.items[frame];
-    bool late = output && e->plan->values.items[entry->root].storage != TM_STORAGE_OUTPUT;
     LLVMValueRef members[] = {tm_emit_string(e, value->name),
                               tm_emit_i32(e, frame),
                               tm_emit_i32(e, rank),
@@ -90,9 +87,67 @@ static LLVMValueRef port(tm_emit *e, const tm_value *value, bool output) {
 
 static LLVMValueRef ports(tm_emit *e, tm_value *const *values, size_t count, bool output) {
     LLVMValueRef *items = TM_NEW_ARRAY(e->arena, LLVMValueRef, count + 1);
-    for (size_t i = 0; i < count; i++)
-        items[i] = port(e, values[i], output);
+    for (size_t i = 0; i < count; i++) {
+        int32_t frame = tm_plan_frame(e->plan, values[i]);
+        const tm_plan_value *root = &e->plan->values.items[e->plan->values.items[frame].root];
+        items[i] = port(e, values[i], frame, output && root->storage != TM_STORAGE_OUTPUT);
+    }
     return array(e, output ? "outputs" : "inputs", count > 0 ? LLVMTypeOf(items[0]) : e->i8, items, count);
+}
+
+/* ---- slots ---- */
+
+static LLVMValueRef weight_slots(tm_emit *e) {
+    size_t count = e->model->slots.count;
+    LLVMValueRef *items = TM_NEW_ARRAY(e->arena, LLVMValueRef, count + 1);
+    for (size_t i = 0; i < count; i++)
+        items[i] = port(e, e->model->slots.items[i]->value, -1, false);
+    return array(e, "weight_slots", count > 0 ? LLVMTypeOf(items[0]) : e->i8, items, count);
+}
+
+/* How a constant that stands for a slot is made of it: what put_packed in codegen/weights.c reads of the
+ * unpacked constant, in terms of the slot. */
+static tm_slot_form slot_form(const tm_weight_slot *slot, int32_t frame, const tm_constant *constant) {
+    tm_slot_form form = {.slot = slot->number, .value = frame, .bytes = tm_constant_stored_bytes(constant)};
+    if (constant->panel == 0 && !constant->slot_turned)
+        return form;
+    tm_panels panels = tm_constant_panels(constant);
+    form.panel = constant->panel != 0 ? constant->panel : panels.columns;
+    form.groups = panels.groups;
+    form.columns = panels.columns;
+    form.outer = 1;
+    form.inner = panels.rows;
+    if (constant->rank == 2) {
+        form.column_step = constant->slot_turned ? panels.rows : 1;
+        form.inner_step = constant->slot_turned ? 1 : panels.columns;
+        return form;
+    }
+    form.group_step = panels.columns * panels.rows;
+    form.column_step = panels.rows;
+    form.inner_step = 1;
+    if (constant->panel_channels_last) {
+        form.inner = constant->dims[1];
+        form.outer = form.inner > 0 ? panels.rows / form.inner : 0;
+        form.inner_step = form.outer;
+        form.outer_step = 1;
+    }
+    return form;
+}
+
+static LLVMValueRef slot_forms(tm_emit *e, int32_t *out_count) {
+    size_t count = 0, all = e->plan->values.count;
+    tm_slot_form *forms = TM_NEW_ARRAY(e->arena, tm_slot_form, all + 1);
+    for (size_t i = 0; i < all; i++) {
+        const tm_plan_value *entry = &e->plan->values.items[i];
+        const tm_weight_slot *slot = entry->value->slot;
+        if (entry->storage == TM_STORAGE_CONSTANT && slot == NULL)
+            slot = entry->constant->slot;
+        if (slot != NULL)
+            forms[count++] = slot_form(slot, (int32_t)i, entry->constant);
+    }
+    *out_count = (int32_t)count;
+    return count > 0 ? tm_emit_bytes(e, "slot_forms", forms, count * sizeof *forms, 8)
+                     : LLVMConstNull(e->ptr);
 }
 
 /* Packed as plain bytes: value_infos and the template have no pointers. */
@@ -161,7 +216,9 @@ static const char *manifest(tm_emit *e) {
         &text,
         "], \"optimisation\": %d, \"math\": \"%s\", \"precision\": \"%s\", \"weights\": \"%s\", \"schedules\": ",
         e->options->level, e->options->strict_math ? "strict" : "fast", e->options->precision,
-        e->plan->coded == NULL ? "mapped" : "coded");
+        e->plan->shared != NULL  ? "shared"
+        : e->plan->coded == NULL ? "mapped"
+                                 : "coded");
     tm_schedule_list(e->model, &e->options->target, e->options->schedules, &text);
     tm_text_add(&text, "}");
     return tm_text_get(&text);
@@ -203,6 +260,9 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
     const tm_graph *graph = e->model->main;
     const tm_target_choice *target = &e->options->target;
     e->batch = tm_find_slices(e->model);
+    const tm_shared_weights *shared = e->plan->shared;
+    int32_t forms = 0;
+    LLVMValueRef form_table = slot_forms(e, &forms);
     const char *levels[TM_MOST_LEVELS];
     for (int i = 0; i < target->level_count; i++)
         levels[i] = target->levels[i].name;
@@ -238,7 +298,14 @@ tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
                               cpu_level(e),
                               LLVMGetNamedFunction(e->module, "tm_model_prepare"),
                               LLVMGetNamedFunction(e->module, "tm_model_execute"),
-                              unpack(e)};
+                              unpack(e),
+                              tm_emit_i32(e, (int64_t)e->model->slots.count),
+                              tm_emit_i32(e, forms),
+                              weight_slots(e),
+                              form_table,
+                              shared != NULL ? tm_emit_string(e, shared->name) : LLVMConstNull(e->ptr),
+                              tm_emit_i64(e, shared != NULL ? (int64_t)shared->id : 0),
+                              tm_emit_i64(e, shared != NULL ? shared->count : 0)};
     LLVMValueRef value = row(e, members, sizeof(members) / sizeof(members[0]));
     LLVMTargetDataRef layout = LLVMGetModuleDataLayout(e->module);
     if (LLVMABISizeOfType(layout, LLVMTypeOf(value)) != sizeof(tamis_artifact))

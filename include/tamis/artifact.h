@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define TAMIS_ABI_VERSION 5u
+#define TAMIS_ABI_VERSION 6u
 #define TAMIS_MAGIC 0x31534d54u /* "TMS1" */
 #define TAMIS_MAX_RANK 16       /* import refuses more */
 #define TAMIS_ALIGNMENT 64      /* of workspace, constants, and buffers that tamis allocates */
@@ -144,6 +144,8 @@ struct tm_run {
     int64_t detail[2];
     struct tm_arena_chunk *arena; /* memory of sequences and strings, reset by each execute() */
     uint64_t random_state;
+    const void *const
+        *slots; /* NULL, or for each of the artifact's slot_forms what stands in its place, or NULL */
 };
 
 #define TM_RUN_STRICT 1
@@ -221,6 +223,22 @@ typedef struct tm_value_info {
     uint16_t reserved;
 } tm_value_info;
 
+/* A place where a run reads a slot, a constant that can be replaced when the model is loaded: as the caller
+ * gives it (panel 0), or rearranged, elements of float32, in panels of columns for products:
+ *
+ *     for each group, for each panel of `panel` columns, for each outer, for each inner: the panel's columns,
+ *     element group * group_step + outer * outer_step + inner * inner_step + column * column_step
+ *
+ * with zeros where the last panel has more columns than the group. */
+typedef struct tm_slot_form {
+    int32_t slot;
+    int32_t value; /* number in the frame */
+    int64_t bytes; /* as it is read */
+    int64_t groups, columns, outer, inner;
+    int64_t group_step, column_step, outer_step, inner_step;
+    int64_t panel;
+} tm_slot_form;
+
 /* What an artifact exports: `const tamis_artifact *tamis_artifact_NAME(void)`, and for a shared object
  * also under the fixed name tamis_artifact(). Everything in it is constant. */
 typedef struct tamis_artifact {
@@ -260,7 +278,33 @@ typedef struct tamis_artifact {
      * reads, weights_bytes, to memory aligned to TAMIS_ALIGNMENT, once for all runs. Returns 0 or
      * TM_RUN_DAMAGED. */
     int32_t (*unpack)(const struct tamis_artifact *artifact, void *memory);
+    int32_t weight_slot_count; /* constants that an adapter may replace (runtime.h) */
+    int32_t slot_form_count;
+    const tamis_port *weight_slots; /* without a number in the frame */
+    const tm_slot_form *slot_forms;
+    /* NULL, or the file, in the artifact's folder, that has the weights instead of `weights`, from its start
+     * on: other artifacts may share it. It begins with a tm_weights_file; the chain over the first entries of
+     * its index is weights_file_id (tm_weights_chain in stored.h). */
+    const char *weights_file;
+    uint64_t weights_file_id;
+    int64_t weights_file_count;
 } tamis_artifact;
+
+#define TM_WEIGHTS_FILE_MAGIC 0x46574d54u /* "TMWF" */
+#define TM_WEIGHTS_FILE_VERSION 1u
+typedef struct tm_weights_file {
+    uint32_t magic;
+    uint32_t version;
+    int64_t bytes; /* of the file up to its index */
+    int64_t count; /* entries of the index */
+    uint8_t reserved[40];
+} tm_weights_file;
+
+/* The index: the constants in the order in which they were added. */
+typedef struct tm_weights_entry {
+    int64_t offset, bytes;
+    uint64_t hash; /* xxh3-64 */
+} tm_weights_entry;
 
 typedef const tamis_artifact *(*tamis_artifact_function)(void);
 

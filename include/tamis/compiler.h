@@ -71,6 +71,11 @@ typedef struct tamis_compile_options {
     const float *storage_steps; /* or, for each constant in the artifact's order, what it is rounded to
                                    multiples of; 0: exact */
     size_t storage_step_count;
+    const char *const
+        *slots; /* --slot: names or patterns of constants that stay replaceable (docs/slots.md) */
+    size_t slot_count;
+    const char
+        *weights_file;  /* --weights-file: a file beside the output that has the weights, or gets them */
     bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *schedules; /* file that tamis_tune_file wrote (tune.h), or NULL: the cost model chooses */

@@ -24,6 +24,7 @@ extern "C" {
 
 typedef struct tamis_model tamis_model;
 typedef struct tamis_session tamis_session;
+typedef struct tamis_adapter tamis_adapter;
 
 typedef struct tamis_error {
     int code;           /* as in `tamis explain` (400 artifact, 401 CPU, 402 run, 1 memory, 10 open) */
@@ -55,6 +56,31 @@ int tamis_model_find_output(const tamis_model *model, const char *name);
 int tamis_session_create(tamis_model *model, const tamis_session_options *options,
                          tamis_session **out_session, tamis_error *out_error);
 void tamis_session_destroy(tamis_session *session);
+
+/* ---- slots: weights that are replaced without compiling again (docs/slots.md) ----
+ *
+ * Slots are the constants that `tamis compile --slot` named: artifact->weight_slots has names, types and
+ * dims. An adapter has weights for some or all of them; a session with an adapter runs with these, and with
+ * the artifact's own for the rest. Sessions of one model may have different adapters, or share one; changing
+ * is a matter of pointers.
+ *
+ *     tamis_adapter *french;
+ *     tamis_adapter_create(model, &french, &error);
+ *     tamis_adapter_set(french, tamis_model_find_slot(model, "q.lora_A"), TAMIS_TYPE_FLOAT, 2, dims, data,
+ * &error); tamis_session_set_adapter(session, french, &error);
+ */
+int tamis_model_find_slot(const tamis_model *model, const char *name); /* -1: none */
+int tamis_adapter_create(const tamis_model *model, tamis_adapter **out_adapter, tamis_error *out_error);
+/* After the sessions that have it, or have been given another; before the model. */
+void tamis_adapter_destroy(tamis_adapter *adapter);
+/* Copies the weights, as the artifact's code reads them; type and dims must be the slot's (error 402, nothing
+ * is changed). `data` NULL: the artifact's own again. Not while a session with this adapter runs; sessions
+ * that have it see the change in their next run. */
+int tamis_adapter_set(tamis_adapter *adapter, int slot, tamis_type type, int rank, const int64_t *dims,
+                      const void *data, tamis_error *out_error);
+/* The adapter of the next runs, borrowed, which must be of the session's model; NULL: the artifact's own
+ * weights. Outputs of earlier runs stay as they are. */
+int tamis_session_set_adapter(tamis_session *session, const tamis_adapter *adapter, tamis_error *out_error);
 
 /* Binds an input: data are borrowed until the run is over, dims are copied. */
 int tamis_session_set_input(tamis_session *session, int input, tamis_type type, int rank, const int64_t *dims,

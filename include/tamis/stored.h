@@ -102,6 +102,12 @@ static inline uint64_t tm_stored_mix(uint64_t hash, uint64_t word) {
     return hash ^ hash >> 29;
 }
 
+/* Over the index of a weights file that several artifacts share, entry by entry. */
+static inline uint64_t tm_weights_chain(uint64_t chain, const tm_weights_entry *entry) {
+    return tm_stored_mix(tm_stored_mix(tm_stored_mix(chain, (uint64_t)entry->offset), (uint64_t)entry->bytes),
+                         entry->hash);
+}
+
 /* The check value before the first word of what follows the header, in words of eight bytes, the last filled
  * up with zeros. */
 static inline uint64_t tm_stored_check(const tm_stored_header *header) {

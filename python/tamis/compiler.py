@@ -19,7 +19,7 @@ _FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir", ".o
 
 def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
             precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None, schedules=None, tune=None,
-            sizes=None, external_data=False):
+            sizes=None, external_data=False, slots=(), weights_file=None):
     """Compiles a model (a path, or the bytes of one) into the file `output`.
 
     emit: so, obj, lib, asm, llvm, ir or onnx; else the suffix of `output` tells (so for all but .o, .a, .s, .ll, .ir
@@ -30,6 +30,8 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
     tune: a file, or True for MODEL.tune.json beside the model: how the loops are best cut is measured on this machine,
     written there, and used; sizes: of symbolic dims meanwhile, {"batch": 8} (4). schedules: such a file, to be used
     without measuring (docs/schedules.md).
+    slots: names or patterns of constants that stay replaceable (docs/slots.md).
+    weights_file: a file in the output's folder that has the weights, for several artifacts (docs/storage.md).
     Returns what print_after asked for. Raises tamis.Error with all diagnostics.
     """
     if isinstance(model, (bytearray, memoryview)):
@@ -47,7 +49,7 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
     return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, precision,
                           list(disable), bisect_limit, print_after, external_folder,
                           None if file is None or file is False else os.fspath(file), bool(tune), dict(sizes or {}),
-                          external_data)
+                          external_data, list(slots), None if weights_file is None else os.fspath(weights_file))
 
 
 def cache_folder():

@@ -12,7 +12,7 @@ class SessionOptions:
     """Options of a session; those of compilation matter only when a model, not an artifact, is given."""
 
     __slots__ = ("intra_op_num_threads", "strict_math", "precision", "seed", "optimization_level", "cpu", "dims",
-                 "disabled_passes", "use_cache")
+                 "disabled_passes", "use_cache", "slots")
 
     def __init__(self):
         self.intra_op_num_threads = 0  # 0: as many as the process may use
@@ -23,11 +23,12 @@ class SessionOptions:
         self.cpu = None                # CPU levels of the artifact, as -mcpu
         self.dims = {}                 # facts about dims: {"batch": 1, "seq": (1, 512)}
         self.disabled_passes = []
+        self.slots = []                # names or patterns of constants that set_weights and adapters replace
         self.use_cache = True          # keep compiled models in the user's cache folder
 
     def _compile_options(self):
         return {"level": self.optimization_level, "cpu": self.cpu, "dims": dict(self.dims), "strict_math": self.strict_math, "precision": self.precision,
-                "disable": list(self.disabled_passes)}
+                "disable": list(self.disabled_passes), "slots": list(self.slots)}
 
 
 class NodeArg:
@@ -65,6 +66,8 @@ class InferenceSession:
                 os.unlink(path)
         self._inputs = [NodeArg(*row) for row in self._session.inputs]
         self._outputs = [NodeArg(*row) for row in self._session.outputs]
+        self._slots = [NodeArg(*row) for row in self._session.slots]
+        self._adapter = None
         self._run = self._session.run
 
     @staticmethod
@@ -88,9 +91,24 @@ class InferenceSession:
             os.close(file)
         return compile_cached(source, options._compile_options(), options.use_cache)
 
-    def run(self, output_names, input_feed, run_options=None):
-        """Runs the model on {name: array}; a list of new arrays, of all outputs when output_names is None."""
-        return self._run(output_names or None, input_feed)
+    def run(self, output_names, input_feed, run_options=None, adapter=None):
+        """Runs the model on {name: array}; a list of new arrays, of all outputs when output_names is None.
+
+        adapter: weights of this run, from adapter(); else those of set_weights, else the artifact's own.
+        """
+        return self._run(output_names or None, input_feed, adapter if adapter is not None else self._adapter)
+
+    def get_slots(self):
+        """The constants that can be replaced, as NodeArg."""
+        return self._slots
+
+    def adapter(self, weights):
+        """Copies {slot: array}, laid out as the code reads them; for run(), from any thread, any number of times."""
+        return self._session.adapter(dict(weights))
+
+    def set_weights(self, weights):
+        """{slot: array} for all runs that begin from now on; what is not named is the artifact's own, as in {}."""
+        self._adapter = self._session.adapter(dict(weights)) if weights else None
 
     def get_inputs(self):
         return self._inputs
