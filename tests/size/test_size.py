@@ -117,3 +117,33 @@ def test_large_weights_come_last(tmp_path):
     sizes = [int(segment[5], 16) for segment in segments]
     assert addresses == sorted(addresses)
     assert max(sizes) == sizes[-1] >= 5 << 20
+
+
+def small_model(path, kind):
+    numpy = pytest.importorskip("numpy")
+    onnx = pytest.importorskip("onnx")
+    shape, result, nodes, weights = {
+        "dense": (["n", 16], ["n", 24], [("MatMul", ["x", "w"], ["h"]), ("Softmax", ["h"], ["y"])], {"w": (16, 24)}),
+        "convolution": ([1, 3, 16, 16], [1, 16, 16, 16], [("Conv", ["x", "k"], ["h"]), ("Relu", ["h"], ["y"])],
+                        {"k": (16, 3, 1, 1)}),
+        "kernel": (["n", 16], ["n", 16], [("CumSum", ["x", "axis"], ["y"])], {"axis": ()})}[kind]
+    arrays = [onnx.numpy_helper.from_array(numpy.ones(dims, numpy.int64 if name == "axis" else numpy.float32), name)
+              for name, dims in weights.items()]
+    port = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph([onnx.helper.make_node(*node) for node in nodes], "g",
+                                   [port("x", onnx.TensorProto.FLOAT, shape)],
+                                   [port("y", onnx.TensorProto.FLOAT, result)], arrays)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+@pytest.mark.parametrize("kind, kernels", [("dense", set()), ("kernel", {"tm_k_CumSum_f32"}),
+                                           ("convolution", {"tm_k_Transpose_w4"})])  # channels last, and back
+def test_linked_artifacts_have_what_they_use(tmp_path, kind, kernels):
+    """No libc but the memory functions and a heap, no name that others could meet, no kernel that is not called."""
+    small_model(tmp_path / "m.onnx", kind)
+    for form in ("m.o", "m.so"):
+        run(pathlib.Path(BUILD) / "bin/tamis", "compile", tmp_path / "m.onnx", "-o", tmp_path / form, "--name=m", "-g")
+    needed = symbols(tmp_path / "m.o", "--undefined-only")
+    assert needed <= DIRECT_MAY_CALL | CPU_MAY_CALL
+    assert symbols(tmp_path / "m.o", "--defined-only", "--extern-only") == {"m_run", "m_workspace_bytes", "tamis_artifact_m"}
+    assert {name for name in symbols(tmp_path / "m.so", "--defined-only") if name.startswith("tm_k_")} == kernels
