@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define MOST_MOVES 32
+#define MOST_STEPS 4 /* from what is stored to a scale */
 
 static bool is_scale_type(tamis_type type) {
     return type == TAMIS_TYPE_FLOAT || type == TAMIS_TYPE_FLOAT16 || type == TAMIS_TYPE_BFLOAT16;
@@ -150,15 +151,35 @@ static bool has_constants(const tm_node *node, int from) {
     return true;
 }
 
-/* Scales may be stored in half precision, and cast: then the node reads what the Cast gives. */
-static bool settle_scale(tm_node *node) {
-    const tm_node *cast = node->inputs[1]->producer;
-    if (cast == NULL || cast->op != TM_OP_Cast || cast->inputs[0]->constant == NULL)
-        return true;
-    tm_value *scale = evaluated_cast(node, cast->inputs[0], node->inputs[1]->type);
-    if (scale != NULL)
+/* A value that a few nodes compute from constants, as a constant; NULL: it is none. */
+static tm_value *computed(tm_node *before, tm_value *value, int depth) {
+    tm_node *node = value->producer;
+    if (value->constant != NULL)
+        return value;
+    if (node == NULL || depth == 0 || tm_node_subgraph_count(node) > 0 || tm_op_has(node->op, TM_RANDOM))
+        return NULL;
+    tm_value **inputs = TM_NEW_ARRAY(before->graph->model->arena, tm_value *, node->input_count + 1);
+    int output = 0;
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] != NULL && (inputs[i] = computed(before, node->inputs[i], depth - 1)) == NULL)
+            return NULL;
+    tm_node *copy = tm_rewrite_copy(before->graph, before, node, node->input_count, inputs);
+    for (int i = 0; i < node->output_count; i++) {
+        (void)tm_node_add_output(copy, NULL);
+        output = node->outputs[i] == value ? i : output;
+    }
+    return evaluated(copy, output);
+}
+
+/* Scales may be stored in few bytes, as float16 that is cast or as multiples of a step: then the node reads
+ * the numbers. Has it constants then? */
+static bool settles(tm_node *node) {
+    if (dequantizer_of(node->outputs[0]) == NULL)
+        return false;
+    tm_value *scale = computed(node, node->inputs[1], MOST_STEPS);
+    if (scale != NULL && scale != node->inputs[1])
         tm_node_set_input(node, 1, scale);
-    return scale != NULL;
+    return has_constants(node, 0);
 }
 
 /* Transposes and nothing between them are carried out on the bytes. */
@@ -168,8 +189,7 @@ static bool take_transposed(tm_node *before, tm_value *value, int axis, tm_quant
     if (node == NULL || depth == 0)
         return false;
     if (node->op == TM_OP_DequantizeLinear)
-        return dequantizer_of(value) != NULL && settle_scale(node) && has_constants(node, 0) &&
-               take_bytes(before, node, axis, out);
+        return settles(node) && take_bytes(before, node, axis, out);
     if (node->op == TM_OP_Identity)
         return take_transposed(before, node->inputs[0], axis, out, depth - 1);
     if (node->op != TM_OP_Transpose)
@@ -250,7 +270,7 @@ static tm_value *scales(tm_node *before, const tm_node *node, const walk *w, int
 
 static tm_value *dequantized(tm_node *before, const tm_node *node, part wanted) {
     tamis_type type = node->inputs[0]->type;
-    if (!has_constants(node, 0) || !(is_integer(type) || type == TAMIS_TYPE_FLOAT4E2M1) ||
+    if (!(is_integer(type) || type == TAMIS_TYPE_FLOAT4E2M1) ||
         tm_constant_count(node->inputs[1]->constant) == 0)
         return NULL;
     walk w = walk_of(node);
@@ -263,7 +283,7 @@ static tm_value *replay(tm_node *before, tm_value *value, part wanted, int depth
     if (node == NULL || depth == 0)
         return NULL;
     if (node->op == TM_OP_DequantizeLinear)
-        return dequantizer_of(value) != NULL && settle_scale(node) ? dequantized(before, node, wanted) : NULL;
+        return settles(node) ? dequantized(before, node, wanted) : NULL;
     if (node->op == TM_OP_Cast && is_scale_type(node->inputs[0]->type))
         return replay(before, node->inputs[0], wanted, depth - 1);
     int parts = tm_quantized_moved_inputs(node), output = 0;
