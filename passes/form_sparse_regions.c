@@ -60,7 +60,7 @@ static bool is_sparse(const tm_node *region) {
             continue;
         int left = input_of(region, node->inputs[0]), right = input_of(region, node->inputs[1]);
         if (left < 0 || right < 0 || !tm_value_is_constant(region->inputs[right]) ||
-            has_few_rows(region->inputs[left]))
+            region->inputs[right]->constant->slot != NULL || has_few_rows(region->inputs[left]))
             return false;
         groups += tm_sparse_groups(region->inputs[right]->constant);
         filled += tm_sparse_filled_groups(region->inputs[right]->constant);
