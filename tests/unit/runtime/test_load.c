@@ -27,7 +27,7 @@ static void refuses_fields(void **state) {
     artifact = hand_artifact;
     artifact.abi_version = 99;
     assert_int_equal(tamis_model_create(&artifact, &model, &error), TM_HOST_ARTIFACT);
-    assert_non_null(strstr(error.message, "abi_version\n    expected 5\n    found    99\n    hint: compile"));
+    assert_non_null(strstr(error.message, "abi_version\n    expected 6\n    found    99\n    hint: compile"));
     artifact = hand_artifact;
     artifact.struct_bytes--;
     assert_int_equal(tamis_model_create(&artifact, &model, &error), TM_HOST_ARTIFACT);
