@@ -76,8 +76,8 @@ static tm_code check_labels(const tm_quantizer *q, int64_t rows) {
     return count == rows ? TM_OK
                          : tm_report(q->diagnostics, TM_E_BAD_DATA, NULL,
                                      "an integer for each row of the first output, over all samples",
-                                     "--labels: %lld labels, but the samples give %lld rows", (long long)count,
-                                     (long long)rows);
+                                     "--labels: %lld labels, but the samples give %lld rows",
+                                     (long long)count, (long long)rows);
 }
 
 tm_code tm_each_sample(tm_quantizer *q, int64_t most, tm_build *build,

@@ -17,8 +17,8 @@
  *
  *     q = clamp(round(x / s) + z)       s = sum x (q - z) / sum (q - z)^2
  *
- * the best pair by squared error is kept. Needs no data. (The norm of half_quadratic.c leaves larger errors on
- * average and answers no nearer; docs/quantization.md has both.)
+ * the best pair by squared error is kept. Needs no data. (The norm of half_quadratic.c leaves larger errors
+ * on average and answers no nearer; docs/quantization.md has both.)
  */
 #include "quantize/scale.h"
 

@@ -41,7 +41,8 @@ tm_code tool_measures_check(tool *tool, const tool_quantize *options) {
     } files[] = {{"--calib", options->calib}, {"--labels", options->labels}, {"--report", options->report}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (files[i].value != NULL && files[i].value[0] == 0)
-            return tool_report(tool, TM_E_USAGE, NULL, tm_arena_format(&tool->arena, "%s=FILE", files[i].name),
+            return tool_report(tool, TM_E_USAGE, NULL,
+                               tm_arena_format(&tool->arena, "%s=FILE", files[i].name),
                                "%s: the name of the file is empty", files[i].name);
     if (options->calib == NULL && (options->labels != NULL || options->budget != NULL))
         return tool_report(tool, TM_E_USAGE, NULL, "--calib=FOLDER or FILE.npy",

@@ -146,8 +146,8 @@ TM_MUST_USE tm_code tool_import(tool *tool, const char *path, tool_compile *comp
 
 /* The whole file in the arena, NUL-terminated; "-" is stdin. */
 TM_MUST_USE tm_code tool_read_file(tool *tool, const char *path, char **out_data, size_t *out_bytes);
-/* Notes that a file is read (one that is there), so that nothing is written over it. tool_read_file does so by
- * itself. */
+/* Notes that a file is read (one that is there), so that nothing is written over it. tool_read_file does so
+ * by itself. */
 void tool_reads(tool *tool, const char *path);
 void tool_reads_too(tool *tool, const struct tool *part); /* all that the part has read */
 /* Writes a file whole or not at all; "-" is stdout. A file that is read is refused. */

@@ -343,7 +343,8 @@ static void outputs_of_bodies_are_their_own(void **state) {
     bench_deinit(&b);
 }
 
-/* Of branches of two ranks the one counts that squeezes; what is written in place of Squeeze does not show it. */
+/* Of branches of two ranks the one counts that squeezes; what is written in place of Squeeze does not show
+ * it. */
 static void ranks_of_branches_that_differ_are_declared(void **state) {
     (void)state;
     bench b;

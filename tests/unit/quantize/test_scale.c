@@ -173,8 +173,8 @@ static void half_quadratic_blocks_are_nearer_by_their_norm(void **state) {
     assert_true(q.error < 1e-3);
 }
 
-/* Integers are those of the scales as they became; a column of zeros keeps none from it; a scale far below the
- * others does. */
+/* Integers are those of the scales as they became; a column of zeros keeps none from it; a scale far below
+ * the others does. */
 static void scales_share_a_step(void **state) {
     (void)state;
     enum { K = 40, N = 300 };
