@@ -194,7 +194,7 @@ def test_inspect_schedule_of_every_kind(folder):
 
 def test_opt_and_text_forms(folder):
     out, _ = tamis("opt", "model.onnx")
-    assert "Add(%x, %w)" in out
+    assert "Add(" in out
     open("a.ir", "w", encoding="utf-8").write(out)
     assert tamis("opt", "a.ir")[0] == out
     assert "dead_code" in tamis("opt", "--list")[0]
