@@ -209,6 +209,9 @@ tm_code tm_share_weights(tm_plan *plan, const char *name, const char *output, ui
         return tm_report(model->diagnostics, TM_E_USAGE, NULL, "it stands in the folder of the artifact",
                          "--weights-file: '%s' is not the name of a file without a folder", name);
     const char *slash = strrchr(output, '/');
+    if (strcmp(name, slash != NULL ? slash + 1 : output) == 0)
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL, "name another file with --weights-file",
+                         "--weights-file: %s is the artifact itself", output);
     const char *folder =
         slash != NULL ? tm_arena_string_n(model->arena, output, (size_t)(slash + 1 - output)) : "./";
     sharing *s = TM_NEW(model->arena, sharing);

@@ -116,6 +116,13 @@ def test_what_does_not_fit_together(models, options):
     assert "folder" in tamis("compile", models / "a.onnx", "-o", models / "a.so", "--weights-file=../w", code=2)
 
 
+def test_artifact_is_no_weights_file(models):
+    (models / "m.so").write_bytes(b"before")
+    told = tamis("compile", models / "a.onnx", "-o", models / "m.so", "--weights-file=m.so", code=2)
+    assert "is the artifact itself" in told
+    assert (models / "m.so").read_bytes() == b"before"
+
+
 def test_compilers_at_once_add_one_after_the_other(models):
     jobs = [subprocess.Popen([TAMIS, "compile", models / f"{name}.onnx", "-o", models / f"{name}.so",
                               "--weights-file=shared.weights"]) for name in "abc"]
