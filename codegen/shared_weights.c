@@ -92,7 +92,8 @@ static tm_code read_index(sharing *s) {
     for (int64_t i = 0; i < s->header.count; i++) {
         tm_weights_entry entry;
         memcpy(&entry, s->old + s->header.bytes + i * (int64_t)sizeof entry, sizeof entry);
-        if (entry.offset < 0 || entry.bytes < 0 || entry.offset > s->header.bytes - entry.bytes)
+        if (entry.offset < (int64_t)sizeof s->header || entry.offset % TAMIS_ALIGNMENT != 0 ||
+            entry.bytes < 0 || entry.offset > s->header.bytes - entry.bytes)
             return damaged(s, "its index is wrong");
         note(s, &entry);
     }

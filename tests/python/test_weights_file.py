@@ -116,6 +116,18 @@ def test_what_does_not_fit_together(models, options):
     assert "folder" in tamis("compile", models / "a.onnx", "-o", models / "a.so", "--weights-file=../w", code=2)
 
 
+@pytest.mark.parametrize("offset", [0, 8, 68, -64])
+def test_places_of_constants_are_checked(models, offset):
+    share(models, "a")
+    file = models / "shared.weights"
+    data = bytearray(file.read_bytes())
+    data[-24:-16] = offset.to_bytes(8, "little", signed=True)  # of the last constant
+    file.write_bytes(data)
+    told = tamis("compile", models / "b.onnx", "-o", models / "b.so", "--weights-file=shared.weights", code=73)
+    assert "its index is wrong" in told
+    assert file.read_bytes() == data
+
+
 def test_artifact_is_no_weights_file(models):
     (models / "m.so").write_bytes(b"before")
     told = tamis("compile", models / "a.onnx", "-o", models / "m.so", "--weights-file=m.so", code=2)
