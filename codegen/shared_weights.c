@@ -39,6 +39,7 @@ typedef struct sharing {
     TM_VECTOR(const tm_constant *) added; /* those of index[old_count...] */
     tm_map places;                        /* hash as text -> number in the index, from 1 on */
     uint8_t *scratch;                     /* a constant as it is laid out */
+    uint8_t *other;                       /* one to compare with it */
     XXH3_state_t *hash;                   /* of all constants */
 } sharing;
 
@@ -122,12 +123,20 @@ static tm_code open_file(sharing *s, const char *folder) {
     return read_index(s);
 }
 
+/* The bytes of number `known` of the index. */
+static const uint8_t *bytes_of(sharing *s, size_t known) {
+    if (known <= s->old_count)
+        return s->old + s->index.items[known - 1].offset;
+    tm_lay_out_constant(s->added.items[known - 1 - s->old_count], s->other);
+    return s->other;
+}
+
 /* Where the bytes in `scratch` stand: in the file, or among what is added, or at its end. */
 static int64_t place(sharing *s, const tm_constant *constant, int64_t bytes, uint64_t hash) {
     size_t known = (size_t)(uintptr_t)tm_map_get(&s->places, key_of(s, hash));
     if (known > 0 && s->index.items[known - 1].bytes == bytes) {
         const tm_weights_entry *entry = &s->index.items[known - 1];
-        if (known > s->old_count || memcmp(s->old + entry->offset, s->scratch, (size_t)bytes) == 0)
+        if (memcmp(bytes_of(s, known), s->scratch, (size_t)bytes) == 0)
             return entry->offset;
     }
     tm_weights_entry entry = {.offset =
@@ -150,6 +159,7 @@ static void place_all(sharing *s) {
             largest = tm_constant_stored_bytes(constant);
     }
     s->scratch = tm_arena_alloc(plan->arena, (size_t)largest + 1);
+    s->other = tm_arena_alloc(plan->arena, (size_t)largest + 1);
     TM_VECTOR(int64_t) moved = {0}; /* new places by the order of the old ones */
     TM_VECTOR(int64_t) places = {0};
     for (size_t i = 0; i < plan->values.count; i++) {
