@@ -11,7 +11,8 @@
  * loaded.
  *
  * The file is written beside itself and renamed, under a lock on its folder, so that compilers at work at the
- * same time add one after the other, and a failure changes nothing.
+ * same time add one after the other, and a failure to write leaves the file as it was. A compilation that
+ * fails later leaves its constants in the file, where the next attempt finds them.
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -109,7 +110,7 @@ static tm_code open_file(sharing *s, const char *folder) {
         return cannot(s, TM_E_CREATE_OUTPUT, "locking the folder of");
     s->header = (tm_weights_file){
         .magic = TM_WEIGHTS_FILE_MAGIC, .version = TM_WEIGHTS_FILE_VERSION, .bytes = sizeof s->header};
-    int file = open(s->path, O_RDONLY | O_CLOEXEC);
+    int file = open(s->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (file < 0)
         return errno == ENOENT ? TM_OK : cannot(s, TM_E_CREATE_OUTPUT, "opening");
     void *map = MAP_FAILED;

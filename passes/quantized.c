@@ -2,9 +2,9 @@
  *
  * quantized.c: constants and values that were dequantised; see quantized.h.
  *
- *     %d = DequantizeLinear(%q: u4[2, 32, 16] const, %s[16], %z[16]) {axis = 2}          bytes [16, 64],
- *     %r = Reshape(%d) [64, 16]                                                  ->      scales [16], and
- * zero %w: f32[16, 64] = Transpose(%r)                                                    points if needed
+ *     %d = DequantizeLinear(%q: u4[2, 32, 16] const, %s[16], %z[16]) {axis = 2}        bytes [16, 64],
+ *     %r = Reshape(%d) [64, 16]                                                  ->    scales [16], and
+ *     %w: f32[16, 64] = Transpose(%r)                                                  zeros if needed
  *
  * Weights that are bytes beside their product, transposed at most, are taken as they are. For all others the
  * movement is carried out on two tensors of their dims: the differences q - z, as int16, and the scales. If

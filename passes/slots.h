@@ -2,8 +2,8 @@
  *
  * slots.h: constants that may be replaced when the artifact is loaded (docs/slots.md).
  *
- *     --slot='*.lora_A'   ->   main(x, lora_A) with a slot for lora_A   ->   bind_slots   ->   MatMul(x,
- * constant of lora_A)
+ *     --slot='*.lora_A'   ->   main(x, lora_A) with a slot for lora_A
+ *     bind_slots          ->   MatMul(x, constant of lora_A)
  */
 #ifndef TM_PASSES_SLOTS_H
 #define TM_PASSES_SLOTS_H

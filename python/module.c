@@ -154,11 +154,17 @@ static PyObject *session_adapter(PyObject *self, PyObject *weights) {
     }
     if (tamis_adapter_create(session->model, &adapter, &error) != 0)
         return tm_python_fail(error.code, error.message);
-    while (PyDict_Next(weights, &at, &name, &array))
-        if (set_slot(session, adapter, name, array) != 0) {
+    while (PyDict_Next(weights, &at, &name, &array)) {
+        Py_INCREF(name); /* what set_slot calls may change the dict */
+        Py_INCREF(array);
+        int code = set_slot(session, adapter, name, array);
+        Py_DECREF(name);
+        Py_DECREF(array);
+        if (code != 0) {
             tamis_adapter_destroy(adapter);
             return NULL;
         }
+    }
     PyObject *capsule = PyCapsule_New(adapter, adapter_name, adapter_dealloc);
     if (capsule == NULL)
         tamis_adapter_destroy(adapter);

@@ -129,6 +129,8 @@ int tamis_session_set_adapter(tamis_session *session, const tamis_adapter *adapt
         return tm_host_fail(
             out_error, TM_HOST_USAGE,
             "the adapter was made for another model\n    hint: make one for each loaded model");
+    if (adapter == NULL && session->adapter == NULL)
+        return 0;
     session->adapter = adapter;
     session->bound = false;
     return 0;

@@ -239,7 +239,9 @@ static int map_weights(tamis_model *model, const char *path, tamis_error *error)
     const char *slash = strrchr(path, '/');
     int folder = slash != NULL ? (int)(slash + 1 - path) : 0;
     int length = snprintf(name, sizeof name, "%.*s%s", folder, path, model->artifact->weights_file);
-    int file = length > 0 && (size_t)length < sizeof name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    errno = ENAMETOOLONG;
+    int file =
+        length > 0 && (size_t)length < sizeof name ? open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
     if (file < 0)
         return tm_host_fail(error, TM_HOST_OPEN,
                             "%s: its weights are in %s, which cannot be opened: %s\n    hint: %s", path, name,

@@ -66,8 +66,9 @@ void tamis_session_destroy(tamis_session *session);
  *
  *     tamis_adapter *french;
  *     tamis_adapter_create(model, &french, &error);
- *     tamis_adapter_set(french, tamis_model_find_slot(model, "q.lora_A"), TAMIS_TYPE_FLOAT, 2, dims, data,
- * &error); tamis_session_set_adapter(session, french, &error);
+ *     int slot = tamis_model_find_slot(model, "q.lora_A");
+ *     tamis_adapter_set(french, slot, TAMIS_TYPE_FLOAT, 2, dims, data, &error);
+ *     tamis_session_set_adapter(session, french, &error);
  */
 int tamis_model_find_slot(const tamis_model *model, const char *name); /* -1: none */
 int tamis_adapter_create(const tamis_model *model, tamis_adapter **out_adapter, tamis_error *out_error);
