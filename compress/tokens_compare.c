@@ -77,14 +77,28 @@ static walker begin(const tm_tokens_place *place, const tm_value *value, const t
     return w;
 }
 
+/* Has `found` an element for each of `expected`, of the same type? Else they are others, and not read. */
+static bool are_alike(const tamis_tensor *expected, const tamis_tensor *found) {
+    if (found->kind != TAMIS_KIND_TENSOR || found->type != expected->type || found->rank != expected->rank)
+        return false;
+    for (int i = 0; i < expected->rank; i++)
+        if (found->dims[i] != expected->dims[i])
+            return false;
+    return true;
+}
+
 void tm_tokens_compare(const tm_tokens_place *place, const tm_value *value, const tamis_tensor *mask,
                        const tamis_tensor *expected, const tamis_tensor *found, tm_arena *scratch,
                        tm_divergence *divergence, bool *out_same) {
-    walker w = begin(place, value, mask, expected);
-    int64_t rows = 1, width = w.rank > 0 ? w.dims[w.rank - 1] : 1, index[TAMIS_MAX_RANK] = {0};
     const size_t size = (size_t)tm_type_bits(expected->type) / 8;
     if (expected->kind != TAMIS_KIND_TENSOR || expected->type == TAMIS_TYPE_STRING || size == 0)
         return;
+    if (!are_alike(expected, found)) {
+        *out_same = false;
+        return;
+    }
+    walker w = begin(place, value, mask, expected);
+    int64_t rows = 1, width = w.rank > 0 ? w.dims[w.rank - 1] : 1, index[TAMIS_MAX_RANK] = {0};
     for (int i = 0; i + 1 < w.rank; i++)
         rows *= w.dims[i];
     char *a = tm_arena_alloc(scratch, (size_t)width * size + 1),

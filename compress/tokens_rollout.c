@@ -27,8 +27,8 @@ static int64_t bytes_of(const tamis_tensor *t) {
 
 static tamis_tensor keep(tm_arena *arena, const tamis_tensor *t) {
     tamis_tensor copy = *t;
-    copy.data = tm_arena_copy(arena, t->data, (size_t)bytes_of(t) + 1);
-    copy.dims = tm_arena_copy(arena, t->dims, sizeof(int64_t) * (size_t)t->rank + 1);
+    copy.data = tm_arena_copy(arena, t->data, (size_t)bytes_of(t));
+    copy.dims = tm_arena_copy(arena, t->dims, sizeof(int64_t) * (size_t)t->rank);
     return copy;
 }
 
@@ -41,6 +41,20 @@ static tamis_tensor newest(tm_arena *arena, const tamis_tensor *t, int64_t lengt
         memcpy((char *)cut.data + row * length * size,
                (const char *)t->data + ((row + 1) * whole - length) * size, (size_t)(length * size));
     return cut;
+}
+
+/* The first output that is no cache that was bounded: those have other rows. There is one, as what the last
+ * attention says is read by an output that no attention bounds, or it would be dead. */
+static int answer_of(const tm_graph *plain, const tm_evictions *evictions) {
+    for (size_t i = 0; i < plain->outputs.count; i++) {
+        bool cache = false;
+        for (size_t k = 0; k < evictions->count; k++) /* of those that are outputs of both models */
+            cache = cache || (evictions->items[k].present < (int)plain->outputs.count &&
+                              plain->outputs.items[i] == plain->outputs.items[evictions->items[k].present]);
+        if (!cache)
+            return (int)i;
+    }
+    return 0;
 }
 
 /* One step; *out_keys: how many the cache has then. */
@@ -87,6 +101,7 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
     const tamis_tensor *inputs;
     side sides[2] = {{.graph = plain->main, .inputs = (int)plain->main->inputs.count},
                      {.graph = ours->main, .inputs = (int)ours->main->inputs.count}};
+    const int answer = answer_of(plain->main, evictions);
     bool same = true;
     int64_t keys[2] = {0, 0};
     for (int i = 0; i < 2; i++)
@@ -110,9 +125,10 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
                         &keys[i], whole, &scratch);
         }
         if (code == TM_OK)
-            tm_tokens_compare(
-                NULL, plain->main->outputs.items[0], NULL, tamis_session_output(sides[0].build.session, 0),
-                tamis_session_output(sides[1].build.session, 0), &scratch, &report->whole, &same);
+            tm_tokens_compare(NULL, plain->main->outputs.items[answer], NULL,
+                              tamis_session_output(sides[0].build.session, answer),
+                              tamis_session_output(sides[1].build.session, answer), &scratch, &report->whole,
+                              &same);
         tm_arena_deinit(&scratch);
         report->samples++;
     }

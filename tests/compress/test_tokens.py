@@ -436,6 +436,23 @@ def test_eviction_keeps_what_had_attention(tmp_path, masked):
         state = dict(zip(("keys", "values", "keys.weights"), (found[name] for name in names)))
 
 
+def test_eviction_where_outputs_begin_with_caches(tmp_path):
+    """They have fewer rows than they had, so the answer behind them is compared, as if it were the first."""
+    save_cached(tmp_path / "m.onnx", False)
+    steps(tmp_path / "s", 12, 3, False)
+    reports = []
+    for _ in range(2):
+        tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=evict:6", f"--calib={tmp_path}/s",
+              "--budget=cosine:0.1", f"--report={tmp_path}/r.json")
+        reports.append(json.loads((tmp_path / "r.json").read_text()))
+        model = onnx.load(tmp_path / "m.onnx")
+        model.graph.output.append(model.graph.output.pop(0))
+        onnx.save(model, tmp_path / "m.onnx")
+    for name in ("cosine", "kl", "max_error", "keys", "refused"):
+        assert reports[0][name] == reports[1][name], name
+    assert reports[1]["refused"] is None
+
+
 def test_eviction_is_refused(tmp_path):
     save_cached(tmp_path / "m.onnx", False)
     steps(tmp_path / "s", 12, 3, False)
