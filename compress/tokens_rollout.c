@@ -14,7 +14,9 @@ typedef struct side {
     tm_build build;
     const tm_graph *graph;
     int inputs;
-    tamis_tensor *caches; /* by eviction: what the last step handed on */
+    tamis_tensor *caches; /* by eviction: what the last step handed on, in memory[turn] */
+    tm_arena memory[2];   /* swapped at each step, so memory does not grow with the steps */
+    int turn;
     double ns;
 } side;
 
@@ -57,6 +59,19 @@ static int answer_of(const tm_graph *plain, const tm_evictions *evictions) {
     return 0;
 }
 
+/* Keeps the caches for the next step. */
+static void hand_on(const tm_quantizer *q, side *s, const tm_evictions *evictions, int sample_inputs,
+                    bool weights) {
+    s->turn = !s->turn;
+    tm_arena *memory = &s->memory[s->turn];
+    tm_arena_deinit(memory); /* empty, and to be used again */
+    tm_quantize_borrow_recovery(q, memory);
+    for (size_t i = 0; i < evictions->count; i++)
+        if (evictions->items[i].past < sample_inputs || weights)
+            s->caches[i] =
+                keep(memory, tamis_session_output(s->build.session, evictions->items[i].present));
+}
+
 /* One step; *out_keys: how many the cache has then. */
 static tm_code step(tm_quantizer *q, side *s, const tamis_tensor *sample, int sample_inputs,
                     const tm_evictions *evictions, bool weights, bool first, int64_t *io_keys, int64_t whole,
@@ -87,12 +102,24 @@ static tm_code step(tm_quantizer *q, side *s, const tamis_tensor *sample, int sa
     double start = tm_thread_ns();
     TM_TRY(tm_build_run(q, &s->build, inputs));
     s->ns += tm_thread_ns() - start;
-    for (size_t i = 0; i < evictions->count; i++)
-        if (evictions->items[i].past < sample_inputs || weights)
-            s->caches[i] =
-                keep(q->arena, tamis_session_output(s->build.session, evictions->items[i].present));
+    hand_on(q, s, evictions, sample_inputs, weights);
     *io_keys = s->caches[0].dims[2];
     return TM_OK;
+}
+
+static void judge(const tm_quantizer *q, tm_tokens_report *report, bool same) {
+    const tm_divergence *d = &report->whole;
+    const bool met = same && tm_budget_use(q->options, d) <= 1;
+    report->budget = met ? "met" : "met by the model as it was";
+    if (d->rows == 0)
+        report->refused = TM_TOKENS_UNMEASURED;
+    else if (!met)
+        report->refused =
+            tm_arena_format(q->arena, "it is over the budget: KL %.3g, flips %.2f %%, cosine %.6f%s", d->kl,
+                            d->flips * 100, d->cosine, same ? "" : ", and numbers that are none");
+    else if (report->keys >= report->keys_before)
+        report->refused = tm_arena_format(q->arena, "the samples end with %lld keys, so none was evicted",
+                                          (long long)report->keys_before);
 }
 
 tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, const tm_evictions *evictions,
@@ -104,8 +131,11 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
     const int answer = answer_of(plain->main, evictions);
     bool same = true;
     int64_t keys[2] = {0, 0};
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         sides[i].caches = TM_NEW_ARRAY(q->arena, tamis_tensor, evictions->count + 1);
+        tm_arena_init(&sides[i].memory[0]);
+        tm_arena_init(&sides[i].memory[1]);
+    }
     tm_code code = tm_build_create(q, plain, &sides[0].build);
     if (code == TM_OK)
         code = tm_build_create(q, ours, &sides[1].build);
@@ -132,8 +162,11 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
         tm_arena_deinit(&scratch);
         report->samples++;
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         tm_build_destroy(&sides[i].build);
+        tm_arena_deinit(&sides[i].memory[0]);
+        tm_arena_deinit(&sides[i].memory[1]);
+    }
     TM_TRY(code);
     if (report->samples == 0)
         return tm_report(q->diagnostics, TM_E_BAD_DATA, NULL, "--calib=DIR or FILE with samples",
@@ -143,17 +176,6 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
     report->ns = sides[1].ns / (double)report->samples;
     report->keys_before = keys[0];
     report->keys = keys[1];
-    const tm_divergence *d = &report->whole;
-    const bool met = same && tm_budget_use(q->options, d) <= 1;
-    report->budget = met ? "met" : "met by the model as it was";
-    if (d->rows == 0)
-        report->refused = TM_TOKENS_UNMEASURED;
-    else if (!met)
-        report->refused =
-            tm_arena_format(q->arena, "it is over the budget: KL %.3g, flips %.2f %%, cosine %.6f%s", d->kl,
-                            d->flips * 100, d->cosine, same ? "" : ", and numbers that are none");
-    else if (keys[1] >= keys[0])
-        report->refused = tm_arena_format(q->arena, "the samples end with %lld keys, so none was evicted",
-                                          (long long)keys[0]);
+    judge(q, report, same);
     return TM_OK;
 }
