@@ -126,6 +126,7 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
                           tm_tokens_report *report) {
     const tm_samples *samples = q->samples;
     const tamis_tensor *inputs;
+    const int64_t most = q->options->most_samples;
     side sides[2] = {{.graph = plain->main, .inputs = (int)plain->main->inputs.count},
                      {.graph = ours->main, .inputs = (int)ours->main->inputs.count}};
     const int answer = answer_of(plain->main, evictions);
@@ -141,7 +142,7 @@ tm_code tm_tokens_rollout(tm_quantizer *q, tm_model *plain, tm_model *ours, cons
         code = tm_build_create(q, ours, &sides[1].build);
     if (code == TM_OK)
         code = samples->rewind(samples->self);
-    while (code == TM_OK) {
+    while (code == TM_OK && (most <= 0 || report->samples < most)) {
         tm_arena scratch;
         code = samples->next(samples->self, &inputs);
         if (code != TM_OK || inputs == NULL)
