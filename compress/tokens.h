@@ -86,11 +86,13 @@ TM_MUST_USE tm_code tm_tokens_pack(tm_model *model, const tm_tokens_place *place
 /* tokens_topk.c: rewrites attention of one query; fills attentions and changed. */
 TM_MUST_USE tm_code tm_tokens_topk(tm_model *model, int64_t keys, tm_tokens_report *report);
 
-/* A cache that is bounded: its index among the inputs, and among the outputs. */
+/* A cache that is bounded, or its weights: index among the inputs, and among the outputs. */
 typedef struct tm_eviction {
     int past, present;
+    int keys; /* of weights: `past` of the keys that they are of */
 } tm_eviction;
-typedef TM_VECTOR(tm_eviction) tm_evictions; /* for each attention: of keys, values, weights */
+/* For each attention: of keys, values unless they are the same cache, weights. */
+typedef TM_VECTOR(tm_eviction) tm_evictions;
 /* tokens_evict.c: bounds caches; fills attentions and changed. */
 TM_MUST_USE tm_code tm_tokens_evict(tm_model *model, int64_t keys, tm_tokens_report *report,
                                     tm_evictions *out);

@@ -149,6 +149,7 @@ static int index_of(tm_value *const *values, size_t count, const tm_value *value
 static tm_code evict(tm_node *before, tm_node *caches[2], tm_value *p, int64_t keys, tm_evictions *out) {
     tm_graph *graph = before->graph;
     tm_value *weights, *length, *stay, *kept;
+    const size_t first = out->count;
     TM_TRY(make_weights(before, caches[0], p, &weights));
     TM_TRY(length_of(before, caches[0]->outputs[0], &length));
     TM_TRY(choose(before, weights, length, keys, &stay));
@@ -157,20 +158,23 @@ static tm_code evict(tm_node *before, tm_node *caches[2], tm_value *p, int64_t k
     tm_value *places = tm_match_view(before, stay, 4, rows);
     for (int i = 0; i < 2; i++) {
         tm_value *all = caches[i]->outputs[0];
+        if (i == 1 && caches[1] == caches[0])
+            continue; /* keys are the values too, of one cache */
         tm_eviction e = {index_of(graph->inputs.items, graph->inputs.count, caches[i]->inputs[0]),
-                         index_of(graph->outputs.items, graph->outputs.count, all)};
+                         index_of(graph->outputs.items, graph->outputs.count, all), 0};
         TM_TRY(with_axis(before, TM_OP_GatherND, all, places, 2, &kept));
         set_output(graph, all, kept);
         tm_push(graph->model->arena, out, e);
     }
     TM_TRY(with_axis(before, TM_OP_GatherElements, weights, stay, 2, &weights));
-    const char *name = graph->outputs.items[out->items[out->count - 2].present]->name;
+    const tm_eviction keys_of = out->items[first];
+    const char *name = graph->outputs.items[keys_of.present]->name;
     tm_value *named = tm_value_create(graph, tm_arena_format(graph->model->arena, "%s.weights", name));
     const char *fresh = weights->name;
     weights->name = named->name;
     named->name = fresh;
     tm_graph_add_output(graph, weights);
-    tm_eviction e = {(int)graph->inputs.count - 1, (int)graph->outputs.count - 1};
+    tm_eviction e = {(int)graph->inputs.count - 1, (int)graph->outputs.count - 1, keys_of.past};
     tm_push(graph->model->arena, out, e);
     return TM_OK;
 }

@@ -85,7 +85,7 @@ static tm_code step(tm_quantizer *q, side *s, const tamis_tensor *sample, int sa
         if (!first) {
             inputs[e->past] = s->caches[i];
         } else if (e->past >= sample_inputs) { /* the keys of the first step have had no attention */
-            const tamis_tensor *cache = &sample[evictions->items[i - 2].past];
+            const tamis_tensor *cache = &sample[e->keys];
             inputs[e->past] = (tamis_tensor){.rank = 3, .type = TAMIS_TYPE_FLOAT, .kind = TAMIS_KIND_TENSOR};
             inputs[e->past].dims = tm_arena_copy(scratch, cache->dims, 3 * sizeof(int64_t));
             inputs[e->past].data =

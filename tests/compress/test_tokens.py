@@ -436,6 +436,33 @@ def test_eviction_keeps_what_had_attention(tmp_path, masked):
         state = dict(zip(("keys", "values", "keys.weights"), (found[name] for name in names)))
 
 
+def test_eviction_of_one_cache_of_keys_and_values(tmp_path):
+    """It has one input and one output, and weights."""
+    save_cached(tmp_path / "m.onnx", False)
+    model = onnx.load(tmp_path / "m.onnx")
+    keys, values = (o.name for o in model.graph.output[1:])
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] == values:
+            node.input[1] = keys
+    unused = next(n for n in model.graph.node if n.output[0] == values)
+    model.graph.node.remove(unused)
+    del model.graph.output[2], model.graph.input[2]
+    onnx.save(model, tmp_path / "m.onnx")
+    feeds = steps(tmp_path / "s", 12, 3, False)
+    for i in range(12):
+        (tmp_path / "s" / f"{i:02}" / "input_2.pb").unlink()
+    text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=evict:6", f"--calib={tmp_path}/s",
+                 "--budget=cosine:0.1", f"--report={tmp_path}/r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["refused"] is None and (report["keys_before"], report["keys"]) == (15, 6), text
+    graph = onnx.load(tmp_path / "p.onnx").graph
+    assert [i.name for i in graph.input] == ["x", "keys", "keys.weights"]
+    assert [o.name for o in graph.output][1:] == [keys, keys + ".weights"]
+    feed = {"x": feeds[11]["x"], "keys": feeds[11]["keys"], "keys.weights": np.zeros((1, HEADS, 14), np.float32)}
+    found = run(tmp_path / "p.onnx", feed, True)
+    assert found[keys].shape[2] == found[keys + ".weights"].shape[2] == 6
+
+
 def test_eviction_where_outputs_begin_with_caches(tmp_path):
     """They have fewer rows than they had, so the answer behind them is compared, as if it were the first."""
     save_cached(tmp_path / "m.onnx", False)
