@@ -7,9 +7,9 @@
  *
  * gets, for each such attention, an input of what each key had before, and an output of what it has now:
  *
- *     %w = ReduceSum(%p) + Concat(%past_k.weights, 0)         of each key, over queries and heads that share
- * it %i = TopK(Where(newest, 1e30, 0) + %w, min(keys, 1024)) in ascending order return GatherND(%k, %i),
- * GatherND(%v, %i), GatherElements(%w, %i)
+ *     %w = ReduceSum(%p, NaN as 0) + Concat(%past_k.weights, 0)      of each key, over queries and heads
+ *     %i = TopK(Where(newest, 1e30, 0) + %w, min(keys, 1024))        in ascending order
+ *     return GatherND(%k, %i), GatherND(%v, %i), GatherElements(%w, %i)
  *
  * A step's own answers are those of the model that it was: all keys that it is given take part.
  */
@@ -79,6 +79,28 @@ static tm_code with_axis(tm_node *before, tm_op op, tm_value *a, tm_value *b, in
     return tm_infer_node(before->graph->model, node);
 }
 
+/* Zeros as wide as `like`: a product with 0 would be NaN where that is. */
+static tm_code zeros(tm_node *before, tm_value *like, tm_value **out) {
+    tm_value *shape;
+    TM_TRY(tm_match_make(before, TM_OP_Shape, 1, &like, &shape));
+    TM_TRY(tm_match_make_pair(before, TM_OP_Expand, number(before->graph, TAMIS_TYPE_FLOAT, 0), shape, out));
+    *out = tm_match_view(before, *out, like->rank, like->dims);
+    return TM_OK;
+}
+
+/* `p` with 0 in rows that see no key, whose softmax is NaN and would stay in the sums. */
+static tm_code without_nan(tm_node *before, tm_value *p, tm_value **out) {
+    tm_value *none;
+    const tm_node *guard = p->producer;
+    *out = p;
+    if (guard != NULL && guard->op == TM_OP_Where && guard->inputs[0]->producer != NULL &&
+        guard->inputs[0]->producer->op == TM_OP_IsNaN)
+        return TM_OK;
+    TM_TRY(tm_match_make(before, TM_OP_IsNaN, 1, &p, &none));
+    tm_value *choice[] = {none, number(before->graph, TAMIS_TYPE_FLOAT, 0), p};
+    return tm_match_make(before, TM_OP_Where, 3, choice, out);
+}
+
 /* The attention that each key has had, this step's included: [batch, heads of keys, keys]. */
 static tm_code make_weights(tm_node *before, const tm_node *cache, tm_value *p, tm_value **out) {
     tm_graph *graph = before->graph;
@@ -86,6 +108,7 @@ static tm_code make_weights(tm_node *before, const tm_node *cache, tm_value *p, 
     tm_value *past = cache->inputs[0], *had, *fresh, *start;
     const tm_value *all = cache->outputs[0];
     int64_t group = p->dims[1]->constant / all->dims[1]->constant;
+    TM_TRY(without_nan(before, p, &p));
     TM_TRY(sum(before, p, out));
     if (group > 1) {
         const tm_dim four[] = {p->dims[0], all->dims[1], tm_dim_constant(dims, group), p->dims[3]};
@@ -97,7 +120,7 @@ static tm_code make_weights(tm_node *before, const tm_node *cache, tm_value *p, 
     TM_TRY(length_of(before, past, &start));
     tm_value *part[] = {*out, start, list(graph, INT64_MAX), list(graph, 2)};
     TM_TRY(tm_match_make(before, TM_OP_Slice, 4, part, &fresh));
-    TM_TRY(tm_match_make_pair(before, TM_OP_Mul, fresh, number(graph, TAMIS_TYPE_FLOAT, 0), &fresh));
+    TM_TRY(zeros(before, fresh, &fresh));
     TM_TRY(with_axis(before, TM_OP_Concat, had, fresh, 2, &had));
     return tm_match_make_pair(before, TM_OP_Add, *out, tm_match_view(before, had, 3, (*out)->dims), out);
 }

@@ -436,6 +436,31 @@ def test_eviction_keeps_what_had_attention(tmp_path, masked):
         state = dict(zip(("keys", "values", "keys.weights"), (found[name] for name in names)))
 
 
+def test_a_query_that_sees_no_key_adds_no_attention(tmp_path):
+    """Its softmax is NaN; what the keys had before counts on."""
+    save_cached(tmp_path / "m.onnx", True)
+    model = onnx.load(tmp_path / "m.onnx")
+    for constant in model.graph.initializer:
+        if numpy_helper.to_array(constant).size == 1 and numpy_helper.to_array(constant) == np.float32(-1e9):
+            constant.CopyFrom(numpy_helper.from_array(np.float32(-3e38), constant.name))
+    hidden = next(n for n in model.graph.node if n.op_type == "Softmax").input[0]
+    add = next(n for n in model.graph.node if n.output[0] == hidden)
+    at = list(model.graph.node).index(add)  # twice -3e38 is minus infinity
+    model.graph.node.insert(at, helper.make_node("Add", [add.input[1], add.input[1]], ["twice"], name="twice"))
+    add.input[1] = "twice"
+    onnx.save(model, tmp_path / "m.onnx")
+    feeds = steps(tmp_path / "s", 12, 3, True)
+    text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", "--tokens=evict:6", f"--calib={tmp_path}/s",
+                 "--budget=cosine:0.1")
+    assert "refused" not in text, text
+    weights = np.random.default_rng(3).random((1, HEADS, 5)).astype(np.float32)
+    feed = {**feeds[2], "mask": np.zeros((1, 6), np.int64), "keys.weights": weights}
+    for compiled in (False, True):
+        found = run(tmp_path / "p.onnx", feed, compiled)
+        name = next(name for name in found if name.endswith(".weights"))
+        np.testing.assert_array_equal(found[name], np.concatenate([weights, np.zeros((1, HEADS, 1), np.float32)], 2))
+
+
 def test_eviction_of_one_cache_of_keys_and_values(tmp_path):
     """It has one input and one output, and weights."""
     save_cached(tmp_path / "m.onnx", False)
