@@ -2,10 +2,11 @@
  *
  * tokens.c: the way of packed tokens on one page, see tokens.h.
  *
- *     load twice -> find mask and tokens -> pack one -> try both on numbers made up -> measure on samples ->
- * judge
+ *     load twice -> find mask and tokens -> pack one -> try both on numbers made up -> measure on samples
+ *     -> judge
  *
- * Without samples numbers made up decide about padding; with them the samples do. Top-k always needs samples.
+ * Without samples numbers made up decide about padding; with them the samples do. Top-k and eviction
+ * always need samples.
  */
 #include "compress/tokens.h"
 

@@ -43,7 +43,7 @@ TM_MUST_USE tm_code tm_tokens_parse(tm_arena *arena, tm_diagnostics *diagnostics
                                     tm_tokens_options *out);
 
 typedef struct tm_tokens_report {
-    const char *model, *mask;    /* mask: NULL with top-k */
+    const char *model, *mask;    /* mask: NULL with top-k and eviction */
     int64_t nodes;               /* that run on real tokens only */
     int64_t products, packed;    /* by constant weights; of them on real tokens only */
     int64_t attentions, changed; /* of top-k and eviction: that were found, that are others now */
@@ -58,8 +58,8 @@ typedef struct tm_tokens_report {
 } tm_tokens_report;
 
 /* The changed model of a file, in `arena`; as it was if that changes its answers by more than the budget or
- * is not faster on the samples. `samples` may be NULL with packed tokens. E_USAGE if there is nothing in the
- * model to change. */
+ * is not faster on the samples. `samples` may be NULL with packed tokens only. E_USAGE if there is nothing
+ * in the model to change. */
 TM_MUST_USE tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
                               const char *folder, const tamis_compile_options *compile,
                               const tm_tokens_options *options, const tm_samples *samples,
@@ -123,11 +123,13 @@ TM_MUST_USE tm_code tm_token_rows_operand(tm_node *before, const tm_token_rows *
                                           int rank, int lead, tm_value **out);
 
 /* tokens_compare.c: adds what two models answer at real tokens, or with `place` NULL at all, for output
- * `value` of the model. *out_same is
- * cleared where answers differ that are not float32 or not finite. */
+ * `value` of the model. *out_same is cleared where answers differ that are not float32 or not finite, or have
+ * other dims. */
 void tm_tokens_compare(const tm_tokens_place *place, const tm_value *value, const tamis_tensor *mask,
                        const tamis_tensor *expected, const tamis_tensor *found, tm_arena *scratch,
                        tm_divergence *divergence, bool *out_same);
+/* Are the differences no more than what is called rounding? Also where nothing was measured. */
+bool tm_tokens_is_rounding(const tm_divergence *divergence);
 /* Real tokens of a mask. */
 int64_t tm_tokens_count(const tamis_tensor *mask, int64_t *out_all);
 #define TM_TOKENS_UNMEASURED "the first output has no float32 numbers to measure by"

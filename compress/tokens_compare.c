@@ -12,6 +12,12 @@
 #include <math.h>
 #include <string.h>
 
+#define MOST_DIFFERENCE 1e-3 /* of the root of the answers' mean square */
+
+bool tm_tokens_is_rounding(const tm_divergence *divergence) {
+    return divergence->rows == 0 || divergence->max_error <= MOST_DIFFERENCE * divergence->rms;
+}
+
 static bool is_real(const tamis_tensor *mask, int64_t i) {
     switch (mask->type) {
     case TAMIS_TYPE_FLOAT:

@@ -11,7 +11,6 @@
 #include "quantize/choose.h"
 
 #define TIMED_SAMPLES 4
-#define MOST_DIFFERENCE 1e-3 /* of the root of the answers' mean square: what is called rounding */
 
 typedef struct comparison {
     tm_quantizer *q;
@@ -71,10 +70,9 @@ static tm_code walk(comparison *c, tm_tokens_report *report) {
 /* Why the changed model is not taken, or NULL. */
 static const char *judge(const tm_quantizer *q, const tm_tokens_report *report, bool packed, bool same) {
     const tm_divergence *d = &report->whole;
-    const bool rounding = d->rows == 0 || d->max_error <= MOST_DIFFERENCE * d->rms;
     if (!packed && d->rows == 0)
         return TM_TOKENS_UNMEASURED;
-    if (!same || (tm_has_budget(q->options) ? tm_budget_use(q->options, d) > 1 : !rounding))
+    if (!same || (tm_has_budget(q->options) ? tm_budget_use(q->options, d) > 1 : !tm_tokens_is_rounding(d)))
         return tm_arena_format(q->arena, "%s: KL %.3g, flips %.2f %%, cosine %.6f%s",
                                packed ? "padding has an influence" : "it is over the budget", d->kl,
                                d->flips * 100, d->cosine, packed ? " at real tokens of the samples" : "");
