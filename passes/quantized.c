@@ -151,6 +151,18 @@ static bool has_constants(const tm_node *node, int from) {
     return true;
 }
 
+/* What the node of a value makes of other inputs, which are constant. */
+static tm_value *evaluated_with(tm_node *before, const tm_value *value, tm_value **inputs) {
+    const tm_node *node = value->producer;
+    tm_node *copy = tm_rewrite_copy(before->graph, before, node, node->input_count, inputs);
+    int output = 0;
+    for (int i = 0; i < node->output_count; i++) {
+        (void)tm_node_add_output(copy, NULL);
+        output = node->outputs[i] == value ? i : output;
+    }
+    return evaluated(copy, output);
+}
+
 /* A value that a few nodes compute from constants, as a constant; NULL: it is none. */
 static tm_value *computed(tm_node *before, tm_value *value, int depth) {
     tm_node *node = value->producer;
@@ -159,16 +171,10 @@ static tm_value *computed(tm_node *before, tm_value *value, int depth) {
     if (node == NULL || depth == 0 || tm_node_subgraph_count(node) > 0 || tm_op_has(node->op, TM_RANDOM))
         return NULL;
     tm_value **inputs = TM_NEW_ARRAY(before->graph->model->arena, tm_value *, node->input_count + 1);
-    int output = 0;
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] != NULL && (inputs[i] = computed(before, node->inputs[i], depth - 1)) == NULL)
             return NULL;
-    tm_node *copy = tm_rewrite_copy(before->graph, before, node, node->input_count, inputs);
-    for (int i = 0; i < node->output_count; i++) {
-        (void)tm_node_add_output(copy, NULL);
-        output = node->outputs[i] == value ? i : output;
-    }
-    return evaluated(copy, output);
+    return evaluated_with(before, value, inputs);
 }
 
 /* Scales may be stored in few bytes, as float16 that is cast or as multiples of a step: then the node reads
@@ -286,7 +292,7 @@ static tm_value *replay(tm_node *before, tm_value *value, part wanted, int depth
         return settles(node) ? dequantized(before, node, wanted) : NULL;
     if (node->op == TM_OP_Cast && is_scale_type(node->inputs[0]->type))
         return replay(before, node->inputs[0], wanted, depth - 1);
-    int parts = tm_quantized_moved_inputs(node), output = 0;
+    int parts = tm_quantized_moved_inputs(node);
     if (!tm_quantized_is_move(node) || !has_constants(node, parts))
         return NULL;
     tm_value **inputs = TM_NEW_ARRAY(before->graph->model->arena, tm_value *, node->input_count);
@@ -295,12 +301,7 @@ static tm_value *replay(tm_node *before, tm_value *value, part wanted, int depth
         if (i < parts && (inputs[i] = replay(before, inputs[i], wanted, depth - 1)) == NULL)
             return NULL;
     }
-    tm_node *copy = tm_rewrite_copy(before->graph, before, node, node->input_count, inputs);
-    for (int i = 0; i < node->output_count; i++) {
-        (void)tm_node_add_output(copy, NULL);
-        output = node->outputs[i] == value ? i : output;
-    }
-    return evaluated(copy, output);
+    return evaluated_with(before, value, inputs);
 }
 
 /* Of one column: the scale of what is not zero, and the zero point that brings all into 8 bits. */
