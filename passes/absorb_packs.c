@@ -65,6 +65,8 @@ static bool is_attention(const tm_node *maker, const tm_value *value, tamis_type
 
 /* May the region store the output as tiles of that type? */
 static bool can_store(const tm_node *maker, const tm_value *value, tamis_type type) {
+    if (value->rank == 0)
+        return false;
     tm_dim depth = value->dims[value->rank - 1];
     bool whole = depth->kind == TM_DIM_CONST && depth->constant % tm_tile_depth(type) == 0;
     bool window = is_kind(maker, "window") && tm_value_single_user(value) != NULL; /* stores one output */
