@@ -144,6 +144,8 @@ static tm_code prune(tm_pruner *p, tm_pruned *pruned, tm_compress_report *report
             "no axis can be cut: products by constant weights with channels of their own were not found";
         return TM_OK;
     }
+    if (p->q.sample_count < TM_HELD_OUT)
+        report->unchecked = "of fewer than five samples none is held out, so others may well show more";
     TM_TRY(p->options->goal == TM_PRUNE_SPARSE ? tm_sparse_choose(p, &repair, report)
                                                : tm_prune_choose(p, &repair, report));
     return tm_prune_apply(p, pruned, &repair);

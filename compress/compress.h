@@ -65,7 +65,8 @@ typedef struct tm_compress_report {
     double ns_before, ns;        /* of a call on a sample, one thread; 0: not measured */
     double seconds;
     double sparsity; /* share of zeros in the weights of products; 0: was not asked for */
-    tm_divergence whole;
+    tm_divergence whole;    /* on all samples */
+    tm_divergence held_out; /* on those alone that the repair did not see; rows 0: it saw all */
     bool budget_met;
     const char *budget;    /* in words; NULL: none was given */
     const char *refused;   /* why the goal was not reached, with the figures; NULL: it was */

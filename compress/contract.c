@@ -101,8 +101,18 @@ static tm_code write_model(const tm_model *model, const char *path) {
 
 /* ---- one trial ---- */
 
-/* The model of a file against the one that was given: divergence on all samples, times. */
-static tm_code measure(contract *c, tm_model *model, tm_contract_trial *trial, tm_stage_report *out) {
+static const tm_stage_report *last_stage(const tm_contract_trial *trial) {
+    static const tm_stage_report none = {0};
+    for (int i = TM_STAGES - 1; i >= 0; i--)
+        if (trial->stages[i].made)
+            return &trial->stages[i];
+    return &none;
+}
+
+/* The model of a file against the one that was given: divergence on all samples, and, of one whose weights
+ * pruning fitted, on those that it did not see; times. */
+static tm_code measure(contract *c, tm_model *model, bool fitted, tm_contract_trial *trial,
+                       tm_stage_report *out) {
     tm_build ours = {0}, *builds[2] = {&c->plain, &ours};
     int outputs;
     if (c->q.samples == NULL)
@@ -112,9 +122,11 @@ static tm_code measure(contract *c, tm_model *model, tm_contract_trial *trial, t
     if (c->plain.session == NULL)
         code = tm_build_reference(&c->q, &c->plain, &outputs);
     code = code == TM_OK ? tm_build_create(&c->q, model, &ours) : code;
-    code = code == TM_OK ? tm_measure_pair(&c->q, builds, 0, &out->d, &trial->ns_before, &out->ns) : code;
+    code = code == TM_OK ? tm_measure_pair(&c->q, builds, 0, &out->d, &out->held_out, &trial->ns_before, &out->ns) : code;
     tm_build_destroy(&ours);
-    out->use = tm_budget_use(c->options->measures, &out->d);
+    if (!fitted)
+        out->held_out = (tm_divergence){0};
+    out->use = tm_prune_use(c->options->measures, &out->d, &out->held_out);
     return code;
 }
 
@@ -129,7 +141,7 @@ static tm_code prune(contract *c, const char *path, tm_contract_trial *trial, tm
     *io_bytes = report->bytes;
     c->report->bytes_before = (double)report->bytes_before;
     if (!same) {
-        TM_TRY(measure(c, model, trial, stage));
+        TM_TRY(measure(c, model, report->held_out.rows > 0, trial, stage));
         stage->made = true;
         stage->bytes = (double)report->bytes;
         trial->flops = report->flops_before > 0 ? report->flops / report->flops_before : 0;
@@ -160,7 +172,7 @@ static tm_code quantize(contract *c, tm_arena *arena, const char *from, const ta
     TM_TRY(make_folder(c, "quantize", c->q.builds++, &folder));
     TM_TRY(
         tm_quantize(arena, c->q.diagnostics, from, folder, compile, &options, c->q.samples, &model, report));
-    TM_TRY(measure(c, model, trial, stage));
+    TM_TRY(measure(c, model, trial->stages[TM_STAGE_PRUNE].held_out.rows > 0, trial, stage));
     stage->made = true;
     stage->bytes = (double)report->bytes;
     if (c->options->prune == NULL)
@@ -173,22 +185,16 @@ static tm_code round_constants(contract *c, const char *from, const tamis_compil
                                tm_storage_report *report) {
     tm_stage_report *stage = &trial->stages[TM_STAGE_STORAGE];
     tm_quantize_options measures = *c->options->measures;
+    const tm_stage_report *before = last_stage(trial);
+    double held_out = before->held_out.rows > 0 ? before->use : 0; /* rounding makes it no less */
     measures.reference = &c->reference;
     TM_TRY(tm_storage_choose(c->q.arena, c->q.diagnostics, from, c->q.folder, compile, &measures,
                              c->q.samples, steps, step_count, report));
     *stage = (tm_stage_report){.made = true,
                                .d = report->whole,
-                               .use = tm_budget_use(c->options->measures, &report->whole),
+                               .use = fmax(tm_budget_use(c->options->measures, &report->whole), held_out),
                                .bytes = report->bytes};
     return TM_OK;
-}
-
-static const tm_stage_report *last_stage(const tm_contract_trial *trial) {
-    static const tm_stage_report none = {0};
-    for (int i = TM_STAGES - 1; i >= 0; i--)
-        if (trial->stages[i].made)
-            return &trial->stages[i];
-    return &none;
 }
 
 static double time_of(const tm_contract_trial *trial) {

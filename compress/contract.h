@@ -30,6 +30,7 @@ typedef enum tm_stage { TM_STAGE_PRUNE, TM_STAGE_QUANTIZE, TM_STAGE_STORAGE, TM_
 typedef struct tm_stage_report {
     bool made;       /* false: it was not asked for */
     tm_divergence d; /* from the model as it was given */
+    tm_divergence held_out; /* on samples that the repair of pruning did not see; rows 0: there are none */
     double use;      /* of the budget; 0 without one */
     double bytes;    /* of constants; of storage: coded */
     double ns;       /* of a call, one thread; 0: not measured */

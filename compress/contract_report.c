@@ -26,6 +26,9 @@ static json_object *of_stage(tm_stage stage, const tm_stage_report *s) {
     add_number(to, "max_error", d->max_error, d->rows > 0);
     add_number(to, "accuracy", (double)d->right / (double)d->labelled, d->labelled > 0);
     add_number(to, "log_loss", d->log_loss, d->labelled > 0);
+    add_number(to, "held_out_kl", s->held_out.kl, s->held_out.rows > 0);
+    add_number(to, "held_out_flips", s->held_out.flips, s->held_out.rows > 0);
+    add_number(to, "held_out_cosine", s->held_out.cosine, s->held_out.rows > 0);
     add_number(to, "budget_used", s->use, true);
     add_number(to, "bytes", s->bytes, s->bytes > 0);
     add_number(to, "ns", s->ns, s->ns > 0);

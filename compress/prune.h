@@ -72,7 +72,7 @@ typedef struct tm_prune_attempt {
     double share; /* of flops that was asked for */
     int *gone;    /* by axis */
     double use, ns_before, ns;
-    tm_divergence d;
+    tm_divergence d, held_out;
 } tm_prune_attempt;
 
 struct tm_pruner {
@@ -169,6 +169,10 @@ typedef struct tm_moments {
 const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k,
                            int64_t *out_rows);
 TM_MUST_USE tm_code tm_prune_collect(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_moments *out);
+/* Of so many samples, is this one kept from moments and repair, to judge them by? One of TM_HELD_OUT; of fewer
+ * none. */
+#define TM_HELD_OUT 5
+bool tm_prune_holds_out(int64_t count, int64_t sample);
 
 /* ---- prune_order.c ---- */
 /* Fills the lower triangle and adds a share of the mean to the diagonal. */
@@ -209,12 +213,19 @@ void tm_prune_forget(tm_pruner *p);
 TM_MUST_USE tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report);
 
 /* ---- prune_measure.c ---- */
-/* The model under the choices against the whole one: divergence on `most` samples (0: all), and the time of a
- * call on one thread, each the median over samples; either may be NULL. */
+/* The model under the choices against the whole one: divergence on `most` samples (0: all) and on those of
+ * them that were held out, and the time of a call on one thread, a mean over samples; NULL: not asked for. */
 TM_MUST_USE tm_code tm_prune_measure(tm_pruner *p, const tm_prune_repair *repair, int64_t most,
-                                     tm_divergence *out, double *out_ns_before, double *out_ns);
+                                     tm_divergence *out, tm_divergence *out_held_out, double *out_ns_before,
+                                     double *out_ns);
 /* The same of two builds, the whole model's first; q->sample_count is known. */
 TM_MUST_USE tm_code tm_measure_pair(tm_quantizer *q, tm_build *builds[2], int64_t most, tm_divergence *out,
-                                    double *out_ns_before, double *out_ns);
+                                    tm_divergence *out_held_out, double *out_ns_before, double *out_ns);
+/* What both use of the budget: it is to hold on all samples, and on those alone that the repair did not see.
+ */
+double tm_prune_use(const tm_quantize_options *options, const tm_divergence *all,
+                    const tm_divergence *held_out);
+/* Both in words. */
+const char *tm_prune_figures(tm_arena *arena, const tm_divergence *all, const tm_divergence *held_out);
 
 #endif

@@ -190,7 +190,7 @@ static tm_code probe(tm_pruner *p, int number) {
         }
     for (size_t i = 0; i < p->axes.count; i++)
         p->axes.items[i].gone = (int)i == number ? axis->probe : 0;
-    tm_code code = tm_prune_measure(p, &repair, p->q.options->sweep_samples, &d, &before, &after);
+    tm_code code = tm_prune_measure(p, &repair, p->q.options->sweep_samples, &d, NULL, &before, &after);
     if (code == TM_OK && d.rows > 0) {
         double mean = before / p->flops, saved = p->flops - flops_now(p);
         axis->harm = d.rms > 0 ? d.rms_error * d.rms_error / (d.rms * d.rms) : d.rms_error;
@@ -228,8 +228,8 @@ static tm_code try_share(tm_pruner *p, double share, tm_prune_attempt *out) {
     tm_quantize_borrow_recovery(&p->q, &p->last_arena);
     p->last_gone = out->gone;
     TM_TRY(tm_prune_find_repair(p, &p->last_arena, &p->last));
-    TM_TRY(tm_prune_measure(p, &p->last, 0, &out->d, &out->ns_before, &out->ns));
-    out->use = tm_budget_use(p->q.options, &out->d);
+    TM_TRY(tm_prune_measure(p, &p->last, 0, &out->d, &out->held_out, &out->ns_before, &out->ns));
+    out->use = tm_prune_use(p->q.options, &out->d, &out->held_out);
     tm_push(p->q.arena, &p->attempts, *out);
     return TM_OK;
 }
@@ -293,9 +293,9 @@ static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
 }
 
 static const char *figures(const tm_pruner *p, const tm_prune_attempt *a, double flops) {
-    return tm_arena_format(
-        p->q.arena, "%.2f of the flops, %.2f times as fast: KL %.3g, flips %.2f %%, cosine %.5f",
-        flops / p->flops, a->ns > 0 ? a->ns_before / a->ns : 1, a->d.kl, a->d.flips * 100, a->d.cosine);
+    return tm_arena_format(p->q.arena, "%.2f of the flops, %.2f times as fast: %s", flops / p->flops,
+                           a->ns > 0 ? a->ns_before / a->ns : 1,
+                           tm_prune_figures(p->q.arena, &a->d, &a->held_out));
 }
 
 static void take(tm_pruner *p, const tm_prune_attempt *a) {
@@ -330,6 +330,7 @@ static tm_code judge(tm_pruner *p, tm_prune_attempt *reached, tm_compress_report
                                : "met by the model as it was";
     if (found) {
         report->whole = reached->d;
+        report->held_out = reached->held_out;
         report->ns_before = reached->ns_before;
         report->ns = reached->ns;
     }

@@ -101,9 +101,14 @@ const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_t
     return rows;
 }
 
+bool tm_prune_holds_out(int64_t count, int64_t sample) {
+    return count >= TM_HELD_OUT && sample % TM_HELD_OUT == TM_HELD_OUT - 1;
+}
+
 static tm_code collect(tm_quantizer *q, tm_build *build, int64_t sample, void *argument) {
     collection *c = argument;
-    (void)sample;
+    if (tm_prune_holds_out(q->sample_count, sample))
+        return TM_OK;
     for (size_t r = 0; r < c->p->readers.count; r++) {
         if (!c->wanted[r])
             continue;

@@ -109,6 +109,8 @@ static tm_code run_both(tm_pruner *p, tm_build *cut, const tm_pruned *whole, fit
         TM_TRY(samples->next(samples->self, &inputs));
         if (inputs == NULL)
             break;
+        if (tm_prune_holds_out(p->q.sample_count, at))
+            continue;
         TM_TRY(tm_build_run(&p->q, &p->observing, inputs));
         TM_TRY(tm_build_run(&p->q, cut, inputs));
         for (int i = 0; i < count; i++)

@@ -63,6 +63,7 @@ void tm_compress_report_json(const tm_compress_report *r, tm_text *out) {
     add_number(to, "sparsity", r->sparsity, r->sparsity > 0);
     add_number(to, "seconds", r->seconds, true);
     json_object_object_add(to, "divergence", of_divergence(&r->whole));
+    json_object_object_add(to, "held_out", of_divergence(&r->held_out));
     add_text(to, "budget", r->budget);
     add_text(to, "refused", r->refused);
     add_text(to, "unchecked", r->unchecked);

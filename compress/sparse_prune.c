@@ -117,32 +117,32 @@ static bool is_fit(const tm_pruner *p, const tm_prune_reader *reader) {
 }
 
 static tm_code try_share(tm_pruner *p, tm_arena *arena, double share, tm_prune_repair *repair,
-                         tm_divergence *out, double *out_use) {
+                         tm_divergence *out, tm_divergence *out_held_out, double *out_use) {
     tm_prune_repair_init(p, arena, repair);
     TM_TRY(tm_prune_each_reader(p, arena, is_fit, sparsen_reader, &share, repair));
-    TM_TRY(tm_prune_measure(p, repair, 0, out, NULL, NULL));
-    *out_use = tm_budget_use(p->q.options, out);
+    TM_TRY(tm_prune_measure(p, repair, 0, out, out_held_out, NULL, NULL));
+    *out_use = tm_prune_use(p->q.options, out, out_held_out);
     return TM_OK;
 }
 
 tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_report *report) {
     double share = p->options->amount, use = 0, low = 0, high = share;
     tm_arena *arena = p->q.arena;
-    TM_TRY(try_share(p, arena, share, repair, &report->whole, &use));
+    TM_TRY(try_share(p, arena, share, repair, &report->whole, &report->held_out, &use));
     report->budget_met = use <= p->room;
     report->sparsity = share;
     if (use <= p->room) {
         report->budget = use > 0 ? tm_arena_format(arena, "met: %.0f %% of it is used", use * 100) : NULL;
         return TM_OK;
     }
-    const tm_divergence asked = report->whole;
-    report->whole = (tm_divergence){0};
+    const char *asked = tm_prune_figures(arena, &report->whole, &report->held_out);
+    report->whole = report->held_out = (tm_divergence){0};
     tm_prune_repair_init(p, arena, repair);
     report->sparsity = 0;
     for (int turn = 0; turn < TURNS; turn++) {
         tm_prune_repair next;
-        tm_divergence d;
-        TM_TRY(try_share(p, arena, (low + high) / 2, &next, &d, &use));
+        tm_divergence d, held_out;
+        TM_TRY(try_share(p, arena, (low + high) / 2, &next, &d, &held_out, &use));
         if (use > p->room) {
             high = (low + high) / 2;
             continue;
@@ -150,12 +150,12 @@ tm_code tm_sparse_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repo
         low = report->sparsity = (low + high) / 2;
         *repair = next;
         report->whole = d;
+        report->held_out = held_out;
         report->budget_met = true;
     }
     report->budget = low > 0 ? "met" : "met by the model as it was";
-    report->refused = tm_arena_format(
-        arena,
-        "the goal is over the budget with %.0f %% zeros: KL %.3g, flips %.2f %%, cosine %.5f. Within it: %.0f %%",
-        share * 100, asked.kl, asked.flips * 100, asked.cosine, low * 100);
+    report->refused =
+        tm_arena_format(arena, "the goal is over the budget with %.0f %% zeros: %s. Within it: %.0f %%",
+                        share * 100, asked, low * 100);
     return TM_OK;
 }

@@ -53,6 +53,10 @@ static void print_summary(const tm_compress_report *r) {
             stderr,
             "against the whole model, %lld samples: KL %.3g, flips %.2f %%, cosine %.6f, largest error %.3g\n",
             (long long)r->samples, d->kl, d->flips * 100, d->cosine, d->max_error);
+    const tm_divergence *held_out = &r->held_out;
+    if (held_out->rows > 0)
+        fprintf(stderr, "on every fifth, which the repair did not see: KL %.3g, flips %.2f %%, cosine %.6f\n",
+                held_out->kl, held_out->flips * 100, held_out->cosine);
     if (d->labelled > 0)
         fprintf(stderr, "of %lld labelled: %.2f %% right, before %.2f %%\n", (long long)d->labelled,
                 100 * (double)d->right / (double)d->labelled,

@@ -38,6 +38,9 @@ static void print_trial(const tm_contract_report *report, int number) {
             fprintf(stderr, ", %.2f times as fast", trial->ns_before / s->ns);
         if (s->d.rows > 0)
             fprintf(stderr, "; KL %.3g, flips %.2f %%, cosine %.6f", s->d.kl, s->d.flips * 100, s->d.cosine);
+        if (s->held_out.rows > 0)
+            fprintf(stderr, "; held out: KL %.3g, flips %.2f %%, cosine %.6f", s->held_out.kl,
+                    s->held_out.flips * 100, s->held_out.cosine);
         if (report->budget != NULL)
             fprintf(stderr, "; %.0f %% of the budget", s->use * 100);
         fputs("\n", stderr);

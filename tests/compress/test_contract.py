@@ -76,9 +76,14 @@ def test_what_pruning_has_used_is_missing_for_integers(folder):
 
 
 def test_a_goal_over_the_budget_is_refused(folder):
-    report, chosen, stages = contract(folder, "--prune=flops:0.1", "--quantize=int8-weights", "--budget=kl:1e-4")
+    report, chosen, stages = contract(folder, "--prune=flops:0.1,ridge=1e-6", "--quantize=int8-weights", "--budget=kl:1e-4")
     assert "the goal is over the budget with 0." in report["refused"] and "All together: 0." in report["refused"]
     assert chosen["within_budget"] and not chosen["goal_reached"]
+    for stage in stages.values(): # of every fifth sample, which the repair did not see
+        assert 0 <= stage["held_out_kl"] <= 1e-4 and stage["budget_used"] >= 0.99 * stage["held_out_kl"] / 1e-4
+    rows = slice(4, None, 5)
+    assert stages["quantize"]["held_out_kl"] == pytest.approx(
+        kl(ask(folder / "model.onnx", {"x": SAMPLES[rows]})[0], ask(folder / "small.onnx", {"x": SAMPLES[rows]})[0]), rel=0.05, abs=2e-7)
     check_divergence(folder, stages["quantize"], ask(folder / "small.onnx", {"x": SAMPLES})[0])
 
 
