@@ -83,18 +83,24 @@ static const char *artifact_name(tm_arena *arena, const char *output) {
     return isalpha((unsigned char)name[0]) ? name : tm_arena_format(arena, "model_%s", name);
 }
 
+/* A device or a pipe is written to, a file made beside its place and moved there. */
 tm_code tm_write_text(tm_diagnostics *diagnostics, const char *output, const tm_text *text) {
-    FILE *file = strcmp(output, "-") == 0 ? stdout : fopen(output, "wb");
+    struct stat status;
+    bool to_stdout = strcmp(output, "-") == 0;
+    bool special = to_stdout || (stat(output, &status) == 0 && !S_ISREG(status.st_mode));
+    const char *partial =
+        special ? output : tm_arena_format(diagnostics->arena, "%s.%d.part", output, (int)getpid());
+    FILE *file = to_stdout ? stdout : fopen(partial, "wb");
     if (file == NULL)
         return tm_report(diagnostics, TM_E_CREATE_OUTPUT, NULL, NULL, "cannot create %s: %s", output,
                          strerror(errno));
-    struct stat status;
-    bool failed = fwrite(text->data, 1, text->size, file) != text->size;
-    bool regular = file != stdout && fstat(fileno(file), &status) == 0 && S_ISREG(status.st_mode);
-    failed |= file == stdout ? fflush(file) != 0 : fclose(file) != 0;
-    if (failed && regular)
-        unlink(output);
-    return failed ? tm_report(diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output) : TM_OK;
+    bool written = fwrite(text->data, 1, text->size, file) == text->size;
+    written &= to_stdout ? fflush(file) == 0 : fclose(file) == 0;
+    if (written && (special || rename(partial, output) == 0))
+        return TM_OK;
+    if (!special)
+        unlink(partial);
+    return tm_report(diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output);
 }
 
 static tm_code optimize(tm_model *model, const tamis_compile_options *options, tm_text *log) {

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -153,9 +152,7 @@ tm_code check_run_all(tool *tool, check_case *cases, size_t count, const check_o
     size_t jobs = options->jobs < MAX_JOBS ? (size_t)options->jobs : MAX_JOBS;
     bool *done = TM_NEW_ARRAY(&tool->arena, bool, count + 1);
     size_t started = 0, reported = 0;
-    const char *folder; /* of all temporary files below, also those of children that are killed */
-    TM_TRY(tool_temporary_folder(tool, &folder));
-    setenv("TMPDIR", folder, 1);
+    TM_TRY(tool_temporaries(tool)); /* what killed children leave stands there */
     while (reported < count) {
         for (size_t i = 0; i < jobs && started < count; i++) {
             if (slots[i].child != 0)

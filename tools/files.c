@@ -3,8 +3,9 @@
  * Whole files, folders and temporary folders for the command.
  *
  * Output files are written beside their place under another name and then renamed, so that a reader never
- * sees half a file and a failure leaves the old one. Temporary folders are registered with the arena,
- * which removes them, with all that is in them, when the command ends.
+ * sees half a file and a failure leaves the old one. Temporary folders stand in one folder of the command, and
+ * those of the library do by TMPDIR. The arena removes them, with all that is in them, when the command ends;
+ * interrupt.c does when a signal ends it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -162,7 +163,8 @@ tm_code tool_write_file(tool *tool, const char *path, const void *data, size_t b
     if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
         return write_special(tool, path, data, bytes);
     TM_TRY(refuse_inputs(tool, path));
-    char *temporary = tm_arena_format(&tool->arena, "%s.tmp%ld", path, (long)getpid());
+    char *temporary = tm_arena_format(&tool->arena, "%s.%d.part", path, (int)getpid());
+    tool_interrupt_output(path);
     int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor < 0)
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(errno));
@@ -193,6 +195,7 @@ tm_code tool_can_create(tool *tool, const char *path) {
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "cannot create: %s", strerror(errno));
     if (tool_is_folder(path))
         return tool_report(tool, TM_E_CREATE_OUTPUT, path, NULL, "is a folder");
+    tool_interrupt_output(path);
     return refuse_inputs(tool, path);
 }
 
@@ -225,10 +228,7 @@ static void remove_temporary(void *argument) {
         nftw(folder->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-tm_code tool_temporary_folder(tool *tool, const char **out_path) {
-    const char *base = getenv("TMPDIR");
-    const char *pattern =
-        tm_arena_format(&tool->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
+static tm_code make_temporary(tool *tool, const char *pattern, const char **out_path) {
     temporary *folder = tm_arena_alloc(&tool->arena, sizeof *folder + strlen(pattern) + 1);
     memcpy(folder->path, pattern, strlen(pattern) + 1);
     folder->owner = getpid();
@@ -238,6 +238,23 @@ tm_code tool_temporary_folder(tool *tool, const char **out_path) {
     tm_arena_on_destroy(&tool->arena, remove_temporary, folder);
     *out_path = folder->path;
     return TM_OK;
+}
+
+tm_code tool_temporaries(tool *tool) {
+    const char *base = getenv("TMPDIR");
+    if (tool->temporaries != NULL)
+        return TM_OK;
+    TM_TRY(make_temporary(
+        tool, tm_arena_format(&tool->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp"),
+        &tool->temporaries));
+    tool_interrupt_folder(tool->temporaries);
+    setenv("TMPDIR", tool->temporaries, 1);
+    return TM_OK;
+}
+
+tm_code tool_temporary_folder(tool *tool, const char **out_path) {
+    TM_TRY(tool_temporaries(tool));
+    return make_temporary(tool, tm_arena_format(&tool->arena, "%s/XXXXXX", tool->temporaries), out_path);
 }
 
 static int by_name(const void *a, const void *b) {

@@ -93,6 +93,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a failed write, with a message, like a full disk */
+    tool_interrupt_init();
     static tool tool; /* static: survives the jump with its members as they are */
     tm_arena_init(&tool.arena);
     tm_diagnostics_init(&tool.diagnostics, &tool.arena);

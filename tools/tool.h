@@ -3,6 +3,7 @@
  * tool.h: what the files of the `tamis` command share. One file a verb (verb_*.c); below them
  *
  *   options.c   the command line            files.c    whole files, temporary folders
+ *   interrupt.c leaves nothing behind when a signal ends the command
  *   values.c    tensors from and to files   npy.c      NumPy's .npy     zip.c  and .npz
  *   engine.c    runs a model: compiled, loaded, or by the evaluator
  *   compare.c   expected against found
@@ -33,6 +34,7 @@ typedef struct tool {
     const char
         *compiler_text; /* diagnostics of a compilation that failed, as the library words them, or NULL */
     tm_code compiler_code;
+    const char *temporaries; /* the folder of all temporary folders, or NULL: not made yet */
     TM_VECTOR(struct tool_input) inputs; /* files that were read or will be: never written over */
 } tool;
 
@@ -155,6 +157,8 @@ TM_MUST_USE tm_code tool_write_file(tool *tool, const char *path, const void *da
 /* May the file be created? Asked before long work, so that it is not in vain. */
 TM_MUST_USE tm_code tool_can_create(tool *tool, const char *path);
 TM_MUST_USE tm_code tool_make_folder(tool *tool, const char *path); /* fine when it exists */
+/* From now on all temporary folders, the library's too, stand in one of the command's own. */
+TM_MUST_USE tm_code tool_temporaries(tool *tool);
 /* A new private folder; it and all files in it go away with the arena. */
 TM_MUST_USE tm_code tool_temporary_folder(tool *tool, const char **out_path);
 bool tool_is_folder(const char *path);
@@ -164,6 +168,13 @@ const char *tool_base_name(const char *path); /* after the last slash */
 /* Names of the entries of a folder, sorted, without . and .. */
 TM_MUST_USE tm_code tool_list_folder(tool *tool, const char *path, const char ***out_names,
                                      size_t *out_count);
+
+/* ---- interrupt.c ---- */
+
+/* From now on a signal that ends the command removes its temporary folder and files that are under way. */
+void tool_interrupt_init(void);
+void tool_interrupt_folder(const char *path); /* the temporary one */
+void tool_interrupt_output(const char *path); /* a file that will be made, beside its place first */
 
 /* ---- npy.c, zip.c ---- */
 

@@ -31,7 +31,7 @@ int tool_tune(tool *tool, const char *model, const char *file, tool_compile *com
     options.size_count = sizes->list.count;
     options.other_size = sizes->fallback;
     options.progress = show_progress;
-    if (tool_can_create(tool, file) != TM_OK)
+    if (tool_can_create(tool, file) != TM_OK || tool_temporaries(tool) != TM_OK)
         return tool_fail(tool);
     if (strcmp(model, "-") == 0) {
         char *data;

@@ -226,7 +226,9 @@ int tool_compile_main(tool *tool, int argc, char **argv) {
     }
     changes.compress.chooses_storage = compile.choose_storage;
     bool to_stdout = strcmp(output, "-") == 0;
+    bool code = forms[form].emit != TAMIS_EMIT_IR && forms[form].emit != TAMIS_EMIT_ONNX;
     if ((!to_stdout && tool_can_create(tool, output) != TM_OK) ||
+        (code && tool_temporaries(tool) != TM_OK) ||
         tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK ||
         (compile.choose_storage && !tool_contract_wanted(&changes.compress, &changes.quantize) &&
          tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK))
