@@ -29,6 +29,7 @@ typedef struct tm_tiles {
     LLVMValueRef panel, next; /* its data; where the next panel stands */
     /* state of a generator over the units of a call */
     LLVMValueRef ahead, ahead_bytes; /* of the next panel: slot of the byte fetched next, bytes of a step */
+    LLVMValueRef fetched;            /* first column of the tiles at hand */
     LLVMValueRef sums, copy;         /* stack buffers */
     LLVMValueRef waiting_sums, waiting_row, waiting_column, waiting_done, waiting_rows,
         waiting_which; /* slots */

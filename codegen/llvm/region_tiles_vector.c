@@ -31,13 +31,14 @@
 #define MOST_ROWS TM_TILES_MOST_ROWS
 #define MOST_VECTORS 4
 #define LEAST_SUMS 8 /* that hide the time of an instruction */
-#define SETS 4       /* most; they divide WORDS */
+#define SETS 4       /* most; they divide WORDS. As many words follow each other without a jump */
 #define MOST_SUMS (SETS * LEAST_SUMS)
 #define SIGNS ((int64_t)0x80808080)
 #define CHUNK 8                   /* steps of K that are copied at once */
 #define WORDS (TM_TILE_BYTES / 4) /* of a line */
 #define PAIR (2 * TM_TILE_BYTES)  /* of lines, which are fetched at once */
 #define PAIRS TM_TILE_ROWS        /* of a step of a panel */
+#define FETCHED_ROWS 2            /* of the result, in a step */
 
 typedef struct shape {
     const tm_word_form *form;
@@ -266,6 +267,7 @@ static void prefetch_line(tm_region *r, LLVMValueRef line, int64_t at) {
 typedef struct left_rows {
     LLVMValueRef data, word;
     int64_t distance;
+    LLVMValueRef first; /* number of the first row */
 } left_rows;
 
 /* Adds the products of the words at `left` and of the line of B to all sums. */
@@ -325,6 +327,17 @@ static void fetch_next(tm_region *r, const tm_tiles *t) {
     LLVMBuildStore(B, end, t->ahead);
 }
 
+/* Brings what the epilogue reads and stores of the tile's rows near, some rows in each of the first steps:
+ * it would wait for lines that are far, and the next tile for it. */
+static void fetch_result(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
+                         LLVMValueRef step) {
+    LLVMValueRef done = tm_mul(r, step, tm_int(r, FETCHED_ROWS));
+    LLVMBasicBlockRef after = tm_if_begin(r, tm_less(r, done, tm_int(r, rows)));
+    int some = rows < FETCHED_ROWS ? rows : FETCHED_ROWS;
+    tm_contract_fetch(r, &t->shared, tm_add(r, row, done), some, t->fetched, s->columns);
+    tm_if_end(r, after);
+}
+
 /* Sets of sums that take turns, where so few would wait for each other. Integers have one sum in any order.
  */
 static int set_count(const tm_region *r, const shape *s, int rows) {
@@ -334,17 +347,19 @@ static int set_count(const tm_region *r, const shape *s, int rows) {
     return s->direct && s->sum == TAMIS_TYPE_INT32 && sums < LEAST_SUMS ? sets : 1;
 }
 
-/* All words of a step that k has, and up to as many zeros as there are sets. */
+/* All words of a step that k has, and up to SETS zeros. */
 static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left,
                      LLVMValueRef step, LLVMValueRef panel, int rows, LLVMValueRef sums[][MOST_VECTORS]) {
     fetch_next(r, t);
+    fetch_result(r, t, s, left->first, rows, step);
     LLVMValueRef lines = tm_tiles_address(r, panel, tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL)));
     LLVMValueRef rest =
         tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
-    int sets = set_count(r, s, rows);
-    tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), sets);
-    for (int set = 0; set < sets; set++) {
-        LLVMValueRef own = tm_add(r, word.index, tm_int(r, set));
+    int sets = set_count(r, s, rows), together = s->direct && s->sum == TAMIS_TYPE_INT32 ? SETS : 1;
+    tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), together);
+    for (int i = 0; i < together; i++) {
+        int set = i % sets;
+        LLVMValueRef own = tm_add(r, word.index, tm_int(r, i));
         left_rows here = *left;
         here.word = tm_add(r, left->word, own);
         add_words(r, s, &here, tm_tiles_address(r, lines, tm_mul(r, own, tm_int(r, TM_TILE_BYTES))), rows,
@@ -356,7 +371,7 @@ static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left
 /* All steps, reading A where it stands. */
 static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
                        LLVMValueRef panel, LLVMValueRef sums[][MOST_VECTORS]) {
-    left_rows left = {line_of(r, t, row, tm_int(r, 0)), NULL, WORDS};
+    left_rows left = {line_of(r, t, row, tm_int(r, 0)), NULL, WORDS, row};
     tm_loop step = tm_loop_begin(r, tm_int(r, 0), t->steps, 1);
     left.word = tm_mul(r, step.index, tm_int(r, TM_TILE_TOTAL / 4));
     add_step(r, t, s, &left, step.index, panel, rows, sums);
@@ -369,7 +384,7 @@ static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValu
     tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), t->steps, CHUNK);
     LLVMValueRef last = tm_min(r, tm_add(r, chunk.index, tm_int(r, CHUNK)), t->steps);
     copy_rows(r, t, s, row, rows, chunk.index, last);
-    left_rows left = {t->copy, NULL, (int64_t)CHUNK * words_of_line(s)};
+    left_rows left = {t->copy, NULL, (int64_t)CHUNK * words_of_line(s), row};
     tm_loop step = tm_loop_begin(r, chunk.index, last, 1);
     left.word = tm_mul(r, tm_sub(r, step.index, chunk.index), tm_int(r, words_of_line(s)));
     add_step(r, t, s, &left, step.index, panel, rows, sums);
@@ -441,6 +456,7 @@ void tm_tiles_vector_unit(tm_region *r, tm_tiles *t) {
     tm_loop column = tm_loop_begin(r, tm_int(r, 0), columns, s.columns);
     LLVMValueRef panel =
         tm_tiles_address(r, t->panel, tm_mul(r, column.index, tm_int(r, TM_TILE_TOTAL / TM_TILE_ROWS)));
+    t->fetched = tm_add(r, t->column, column.index);
     tm_loop group = tm_loop_begin(r, t->from, t->to, group_rows(&s));
     LLVMValueRef end_row = tm_min(r, t->to, tm_add(r, group.index, tm_int(r, group_rows(&s))));
     LLVMBuildStore(b, group.index, at);
