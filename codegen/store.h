@@ -43,9 +43,8 @@ typedef struct tm_form {
     /* RANGE */
     int64_t start, step, inner, length;
     /* SINES */
-    int kind;
-    bool single;   /* angles are rounded to float32 */
-    int64_t first; /* position of row 0 */
+    int kind, rounding; /* tm_stored_sines, tm_stored_rounding */
+    bool single;        /* angles are rounded to float32 */
     const double *frequencies;
     int64_t frequency_count;
     const int8_t *rest; /* what is added to the bits, or NULL */
@@ -55,7 +54,8 @@ typedef struct tm_form {
 tm_form tm_form_find(tm_arena *arena, const tm_coder *coder, const tm_stored_values *values);
 void tm_form_put(tm_coder *coder, const tm_stored_values *values, const tm_form *form);
 
-/* store_sines.c: is it a table of sines? At most `most_ulps` away in each element (127). */
+/* store_sines.c: is it a table of sines? At most `most_ulps` away in each element (127), of narrow types two.
+ */
 bool tm_form_find_sines(tm_arena *arena, const tm_stored_values *values, int most_ulps, tm_form *out);
 /* store_linear.c: is it integers times scales? */
 bool tm_form_find_linear(tm_arena *arena, const tm_stored_values *values, tm_form *out);

@@ -120,7 +120,7 @@ static void put_sines(tm_coder *coder, const tm_stored_values *v, const tm_form 
     tm_coder_number(coder, f->rows);
     tm_coder_number(coder, f->kind);
     tm_coder_number(coder, f->single);
-    tm_coder_number(coder, f->first);
+    tm_coder_number(coder, f->rounding);
     tm_coder_number(coder, f->rest != NULL);
     tm_coder_raw(coder, f->frequencies, 8 * (size_t)f->frequency_count);
     if (f->rest != NULL)

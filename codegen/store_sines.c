@@ -4,11 +4,13 @@
  *
  *     table[row, column] = sin or cos((first + row) * base^(-j / count))
  *
- * Row 1 (or the first rows) says the frequencies: the angle between the sine and the cosine of a column, or
- * an arc of one of them. Their logarithms lie on a line if it is such a table; its slope gives the base,
- * which is rounded to the nearest usual one (10000 and its like), and the frequencies are made anew from
- * that, as exporters do: in doubles, or rounded to float32 with the angles too. Then the whole table is
- * compared. Sines of other libraries may be a bit or two away: that is kept in a byte for each element.
+ * Row 1 says whether it may be one: its first angle is 1. Then the usual bases (10000 and its like) are
+ * tried, and the table is made anew as exporters do: in doubles, or rounded to float32 with the angles too.
+ * The first rows refuse nearly all; what is left is compared whole. Sines of other libraries may be a bit or
+ * two away: that is kept in a byte for each element.
+ *
+ * Tables of float16 and bfloat16, and float32 that were rounded to those (the quantiser does so beside its
+ * weights), are compared after the same rounding, and the byte counts the places of the narrow type.
  *
  * Elements so near to the middle of two floats that another sine of double precision might round them the
  * other way are no such table: the artifact's own sine need not have the bits of ours.
@@ -17,8 +19,6 @@
 
 #include <math.h>
 #include <string.h>
-
-#define MOST_LAYOUT TM_STORED_SINES_COUNT
 
 typedef struct table {
     const float *data;
@@ -52,106 +52,93 @@ static double step_of(const table *t, int kind, int64_t j) {
     return high - low;
 }
 
-/* base^(-j / divisor) */
-typedef struct line {
-    double base;
-    double divisor;
-} line;
+static const double usual_bases[] = {100,    500,    1000,   5000,   10000,   20000,   50000,   100000,
+                                     150000, 160000, 250000, 500000, 1000000, 5000000, 8000000, 10000000};
+#define BASES (int)(sizeof usual_bases / sizeof *usual_bases)
 
-static double usual_base(double base) {
-    static const double usual[] = {100,    1000,   5000,   10000,   20000,   50000,   100000,   150000,
-                                   160000, 250000, 500000, 1000000, 5000000, 8000000, 10000000, 500};
-    double best = 0;
-    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-        if (fabs(log(base / usual[i])) < 0.02)
-            best = usual[i];
-    return best;
-}
-
-/* The line through the logarithms of the first frequencies, for `count` or count - 1 steps in all. */
-static bool fit(const table *t, int kind, int64_t count, bool one_less, line *out) {
-    int64_t last = count / 4 < 1 ? 1 : count / 4;
-    double divisor = (double)(one_less ? count - 1 : count), f0 = step_of(t, kind, 0),
-           f1 = step_of(t, kind, last);
-    if (!(f0 > 0.99) || !(f0 < 1.01) || !(f1 > 0) || !(f1 < f0))
-        return false;
-    out->base = usual_base(exp(-log(f1) * divisor / (double)last));
-    out->divisor = divisor;
-    return out->base > 0;
-}
-
-/* Bits of floats as integers in the order of their values. */
-static int64_t ordered(float x) {
-    int32_t bits;
-    memcpy(&bits, &x, 4);
-    return bits < 0 ? -(int64_t)(bits & 0x7fffffff) : bits;
-}
-
-/* Would a sine that is a few last places of a double away round to another float? */
-static bool is_undecided(double x) {
-    double low = x - fabs(x) * 0x1p-49, high = x + fabs(x) * 0x1p-49;
-    return (float)low != (float)high;
-}
-
-static int32_t difference(float found, float expected) {
-    int64_t d = ordered(found) - ordered(expected);
-    return d > 127 || d < -127 || signbit(found) != signbit(expected) ? INT32_MAX : (int32_t)d;
-}
-
+/* A table that may be the one. */
 typedef struct guess {
-    int kind;
+    int kind, rounding; /* of enum tm_stored_rounding, without TM_STORED_WIDENED */
     bool single;
-    int64_t first, count;
+    int64_t count;
+    double base, divisor; /* frequency j: base^(-j / divisor) */
     double *frequencies;
 } guess;
 
-/* What is to be added to the bits of each element; false: some are further away than `most`, or undecided. */
+/* The bits of x as an element, which it is exactly or is rounded to. */
+static uint32_t bits_of(const guess *g, float x) {
+    uint32_t bits = 0;
+    if (g->rounding == TM_STORED_FLOAT16) {
+        _Float16 half = (_Float16)x;
+        memcpy(&bits, &half, sizeof half);
+        return bits;
+    }
+    if (g->rounding == TM_STORED_BFLOAT16)
+        (void)tm_storage_round(TM_STORAGE_BFLOAT16, 0, &x, 1);
+    memcpy(&bits, &x, sizeof x);
+    return g->rounding == TM_STORED_BFLOAT16 ? bits >> 16 : bits;
+}
+
+/* Would a sine that is a few last places of a double away round to another element? */
+static bool is_undecided(const guess *g, double x) {
+    double low = x - fabs(x) * 0x1p-49, high = x + fabs(x) * 0x1p-49;
+    return bits_of(g, (float)low) != bits_of(g, (float)high);
+}
+
+/* What is to be added to the bits, which count away from zero; more than a byte holds where signs differ. */
+static int64_t difference(const guess *g, float found, float expected) {
+    return signbit(found) != signbit(expected) ? INT32_MAX
+                                               : (int64_t)bits_of(g, found) - (int64_t)bits_of(g, expected);
+}
+
+/* What makes each element of the table; false: some are further away than `most`, or undecided. */
 static bool compare(const table *t, const guess *g, int most, int8_t *rest, bool *out_exact) {
     *out_exact = true;
     for (int64_t row = 0; row < t->rows; row++)
         for (int64_t c = 0; c < t->columns; c++) {
             int cosine;
             double f = g->frequencies[tm_stored_sines_column(g->kind, t->columns, c, &cosine)];
-            double position = (double)(g->first + row);
-            double angle = g->single ? (double)((float)position * (float)f) : position * f;
+            double angle = g->single ? (double)((float)row * (float)f) : (double)row * f;
             double made = cosine != 0 ? cos(angle) : sin(angle);
-            float x = t->data[row * t->columns + c];
-            int32_t d = difference(x, (float)made);
-            if (d > most || d < -most || is_undecided(made))
+            int64_t d = difference(g, t->data[row * t->columns + c], (float)made);
+            if (d > most || d < -most || is_undecided(g, made))
                 return false;
-            rest[row * t->columns + c] = (int8_t)(x < 0 ? -d : d); /* in bits, which count away from zero */
+            rest[row * t->columns + c] = (int8_t)d;
             *out_exact = *out_exact && d == 0;
         }
     return true;
 }
 
-static void fill(guess *g, const line *l) {
+static void fill(guess *g) {
     for (int64_t j = 0; j < g->count; j++) {
-        double f = pow(l->base, -(double)j / l->divisor);
+        double f = pow(g->base, -(double)j / g->divisor);
         g->frequencies[j] = g->single ? (double)(float)f : f;
     }
 }
 
-static bool try_kind(tm_arena *arena, const table *t, int kind, int most, tm_form *out) {
-    guess g = {.kind = kind, .count = tm_stored_sines_frequencies(kind, t->columns)};
-    line l;
+/* All frequencies that it may have. */
+static bool try_kind(tm_arena *arena, const table *t, guess g, int most, tm_form *out) {
+    const table start = {t->data, t->rows < 2 ? t->rows : 2, t->columns};
+    g.count = tm_stored_sines_frequencies(g.kind, t->columns);
+    double first = step_of(t, g.kind, 0);
+    if (g.count < 2 || !(first > 0.99 && first < 1.01))
+        return false;
     int8_t *rest = tm_arena_alloc(arena, (size_t)(t->rows * t->columns));
     g.frequencies = TM_NEW_ARRAY(arena, double, g.count);
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < 4 * BASES; way++) {
         bool exact;
         g.single = way % 2 != 0;
-        if (!fit(t, kind, g.count, way >= 2, &l))
-            continue;
-        fill(&g, &l);
-        table start = {t->data, t->rows < 2 ? t->rows : 2, t->columns};
+        g.divisor = (double)(way / 2 % 2 != 0 && g.count > 2 ? g.count - 1 : g.count);
+        g.base = usual_bases[way / 4];
+        fill(&g);
         if (!compare(&start, &g, most, rest, &exact) || !compare(t, &g, most, rest, &exact))
             continue;
         *out = (tm_form){.form = TM_STORED_SINES,
                          .columns = t->columns,
                          .rows = t->rows,
-                         .kind = kind,
+                         .kind = g.kind,
+                         .rounding = g.rounding,
                          .single = g.single,
-                         .first = g.first,
                          .frequencies = g.frequencies,
                          .frequency_count = g.count,
                          .rest = exact ? NULL : rest};
@@ -160,17 +147,68 @@ static bool try_kind(tm_arena *arena, const table *t, int kind, int most, tm_for
     return false;
 }
 
+static bool try_rounding(tm_arena *arena, const table *t, int rounding, int most, tm_form *out) {
+    for (int kind = 0; kind < TM_STORED_SINES_COUNT; kind++)
+        if (try_kind(arena, t, (guess){.kind = kind, .rounding = rounding}, most, out))
+            return true;
+    return false;
+}
+
+static bool is_float16(const table *t) {
+    for (int64_t i = 0; i < t->rows * t->columns; i++)
+        if ((float)(_Float16)t->data[i] != t->data[i])
+            return false;
+    return true;
+}
+
+static bool is_bfloat16(const table *t) {
+    for (int64_t i = 0; i < t->rows * t->columns; i++) {
+        uint32_t bits;
+        memcpy(&bits, &t->data[i], sizeof bits);
+        if ((bits & 0xffff) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Its elements as float32; NULL: they are of no such type. */
+static const float *widened(tm_arena *arena, const tm_stored_values *v) {
+    const uint16_t *from = v->data;
+    if (v->type == TAMIS_TYPE_FLOAT)
+        return v->data;
+    if (v->type != TAMIS_TYPE_FLOAT16 && v->type != TAMIS_TYPE_BFLOAT16)
+        return NULL;
+    float *to = TM_NEW_ARRAY(arena, float, v->count);
+    for (int64_t i = 0; i < v->count; i++) {
+        uint32_t bits = (uint32_t)from[i] << 16;
+        _Float16 half;
+        memcpy(&half, &from[i], sizeof half);
+        to[i] = (float)half;
+        if (v->type == TAMIS_TYPE_BFLOAT16)
+            memcpy(&to[i], &bits, sizeof bits);
+    }
+    return to;
+}
+
+#define MOST_NARROW 2 /* places of a narrow type, where one is much */
+
 bool tm_form_find_sines(tm_arena *arena, const tm_stored_values *v, int most_ulps, tm_form *out) {
-    if (v->type != TAMIS_TYPE_FLOAT || !v->is_table || v->columns < 4 || v->count < 2 * v->columns)
+    if (!v->is_table || v->columns < 4 || v->count < 2 * v->columns || v->count % v->columns != 0)
         return false;
-    table t = {v->data, v->count / v->columns, v->columns};
-    if (t.rows * t.columns != v->count)
+    const table t = {widened(arena, v), v->count / v->columns, v->columns};
+    int narrow = most_ulps < MOST_NARROW ? most_ulps : MOST_NARROW;
+    if (t.data == NULL)
         return false;
     for (int64_t i = 0; i < 2 * v->columns; i++)
         if (!(fabsf(t.data[i]) <= 1))
             return false;
-    for (int kind = 0; kind < MOST_LAYOUT; kind++)
-        if (try_kind(arena, &t, kind, most_ulps, out))
-            return true;
-    return false;
+    if (v->type == TAMIS_TYPE_FLOAT && try_rounding(arena, &t, TM_STORED_FLOAT32, most_ulps, out))
+        return true;
+    if (!(v->type != TAMIS_TYPE_BFLOAT16 && is_float16(&t) &&
+          try_rounding(arena, &t, TM_STORED_FLOAT16, narrow, out)) &&
+        !(v->type != TAMIS_TYPE_FLOAT16 && is_bfloat16(&t) &&
+          try_rounding(arena, &t, TM_STORED_BFLOAT16, narrow, out)))
+        return false;
+    out->rounding |= v->type == TAMIS_TYPE_FLOAT ? TM_STORED_WIDENED : 0;
+    return true;
 }

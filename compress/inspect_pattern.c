@@ -128,20 +128,37 @@ static const char *sines_text(tm_arena *arena, const tm_form *f) {
         "cos in equal pairs",   "sin in equal pairs"};
     double last = f->frequencies[f->frequency_count - 1];
     double base = exp(-log(last) * (double)f->frequency_count / (double)(f->frequency_count - 1));
-    return tm_arena_format(arena, "%s of row * frequency: %lld frequencies from 1 down to %.6g (base %.6g)%s",
-                           kinds[f->kind], (long long)f->frequency_count, last, base,
-                           f->single ? ", angles in float32" : "");
+    int rounding = f->rounding & ~TM_STORED_WIDENED;
+    return tm_arena_format(
+        arena, "%s of row * frequency: %lld frequencies from 1 down to %.6g (base %.6g)%s%s", kinds[f->kind],
+        (long long)f->frequency_count, last, base, f->single ? ", angles in float32" : "",
+        rounding == TM_STORED_FLOAT16    ? ", rounded to float16"
+        : rounding == TM_STORED_BFLOAT16 ? ", rounded to bfloat16"
+                                         : "");
 }
 
-/* The error of leaving out what is to be added to the bits. */
+/* The element without what is to be added to its bits. */
+static float without_rest(float x, int rest, int rounding) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (rounding == TM_STORED_FLOAT16) {
+        _Float16 half = (_Float16)x;
+        uint16_t places;
+        memcpy(&places, &half, sizeof half);
+        places = (uint16_t)(places - rest);
+        memcpy(&half, &places, sizeof half);
+        return (float)half;
+    }
+    bits -= (uint32_t)rest << (rounding == TM_STORED_BFLOAT16 ? 16 : 0);
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The error of leaving it out. */
 static double sines_error(const tm_inspected *x, const tm_form *f) {
     double most = 0;
     for (int64_t i = 0; f->rest != NULL && i < x->count; i++) {
-        uint32_t bits;
-        float made;
-        memcpy(&bits, &x->data[i], 4);
-        bits -= (uint32_t)f->rest[i];
-        memcpy(&made, &bits, 4);
+        float made = without_rest(x->data[i], f->rest[i], f->rounding & ~TM_STORED_WIDENED);
         most = fmax(most, fabs((double)made - (double)x->data[i]));
     }
     return most;

@@ -13,22 +13,35 @@
 
 #include "runtime/ops/element.h"
 
+static uint32_t rounded(float value, int rounding) {
+    return rounding == TM_STORED_FLOAT32   ? tm_bits_of_f32(value)
+           : rounding == TM_STORED_FLOAT16 ? tm_store_f16(value)
+                                           : tm_store_bf16(value);
+}
+
+static uint32_t widened(uint32_t bits, int rounding) {
+    return tm_bits_of_f32(rounding == TM_STORED_FLOAT16 ? tm_load_f16((uint16_t)bits)
+                                                        : tm_load_bf16((uint16_t)bits));
+}
+
 static void sines(tm_unpacker *u, uint8_t *to, int64_t count) {
     int64_t columns = tm_unpack_number(u), rows = tm_unpack_number(u);
-    int kind = (int)tm_unpack_number(u), single = (int)tm_unpack_number(u), first = (int)tm_unpack_number(u);
-    int rest = (int)tm_unpack_number(u);
-    const uint8_t *frequencies = u->raw, *added = to + 3 * count;
+    int kind = (int)tm_unpack_number(u), single = (int)tm_unpack_number(u);
+    int type = (int)tm_unpack_number(u), rounding = type & ~TM_STORED_WIDENED;
+    int64_t rest = tm_unpack_number(u), size = type == rounding && type != TM_STORED_FLOAT32 ? 2 : 4;
+    const uint8_t *frequencies = u->raw, *added = to + (size - 1) * count;
     u->raw += 8 * tm_stored_sines_frequencies(kind, columns);
     if (rest != 0)
-        tm_unpack_elements(u, to + 3 * count, count, columns);
+        tm_unpack_elements(u, to + (size - 1) * count, count, columns);
     for (int64_t i = 0; i < count; i++) {
-        double frequency, row = (double)(first + i / columns % rows);
+        double frequency, row = (double)(i / columns % rows);
         int cosine;
         memcpy(&frequency, frequencies + 8 * tm_stored_sines_column(kind, columns, i % columns, &cosine), 8);
         double angle = single != 0 ? (double)((float)row * (float)frequency) : row * frequency;
         float value = (float)(cosine != 0 ? tm_cos_f64(angle) : tm_sin_f64(angle));
-        uint32_t bits = tm_bits_of_f32(value) + (uint32_t)(rest != 0 ? (int8_t)added[i] : 0);
-        memcpy(to + 4 * i, &bits, 4);
+        uint32_t bits = rounded(value, rounding) + (uint32_t)(rest != 0 ? (int8_t)added[i] : 0);
+        bits = type != rounding ? widened(bits, rounding) : bits;
+        memcpy(to + size * i, &bits, (size_t)size);
     }
 }
 

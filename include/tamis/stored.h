@@ -13,7 +13,7 @@
  *     PALETTE  bytes that number entries of a table, for each `chunk` of elements a table of its own
  *     LINEAR   integers times a scale: one of all, or one for each column and block of rows
  *     RANGE    start + step * (i / inner % count): fills, counts, positions
- *     SINES    sin and cos of row * frequency, and what is to be added to the bits
+ *     SINES    sin and cos of row * frequency, maybe rounded, and what is to be added to the bits
  *
  * Numbers of a record are bytes with seven bits each, low ones first, the last below 128. What does not
  * shrink (low bytes of mantissas, tables) stands in the raw bytes.
@@ -73,6 +73,14 @@ typedef enum tm_stored_sines {
     TM_STORED_SINES_SAME = 8,    /* sin f0, sin f0, ... */
     TM_STORED_SINES_COUNT = 9
 } tm_stored_sines;
+
+/* What elements of a table of sines are rounded to. */
+enum tm_stored_rounding {
+    TM_STORED_FLOAT32 = 0,
+    TM_STORED_FLOAT16 = 1,
+    TM_STORED_BFLOAT16 = 2,
+    TM_STORED_WIDENED = 4 /* added to a narrow one: they are float32 again */
+};
 
 static inline int64_t tm_stored_sines_frequencies(int kind, int64_t columns) {
     return kind == TM_STORED_COSINES || kind == TM_STORED_SINES_ONLY ? columns : (columns + 1) / 2;

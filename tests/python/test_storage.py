@@ -92,6 +92,11 @@ CONSTANTS = {
     "rotary cosines": (sines(50, 64, layout="cosines"), 0.06),
     "rotary sines": (sines(50, 64, layout="sines"), 0.06),
     "sines of float32": (sines(64, 64, single=True), 0.25),
+    "sines rounded to float16": (sines(100, 32).astype(np.float16).astype(np.float32)[None], 0.02),
+    "sines rounded to bfloat16": (sines(60, 64, layout="halves").astype(ml_dtypes.bfloat16).astype(np.float32), 0.03),
+    "sines of float16": (sines(90, 32, layout="cosines").astype(np.float16), 0.06),
+    "sines of bfloat16": (sines(70, 48, layout="cosines first", base=500000.0).astype(ml_dtypes.bfloat16), 0.06),
+    "sines near float16's": (np.nextafter(sines(64, 32).astype(np.float16), np.float16(0)), 0.1),
     "positions": (np.arange(512, dtype=np.int64)[None], 0.01),
     "tiles of positions": (np.tile(np.arange(12, dtype=np.int32), (20, 1)), 0.05),
     "counted floats": (np.repeat(np.arange(5, 40, dtype=np.float32), 3), 0.1),
@@ -206,6 +211,18 @@ def test_storage_under_a_budget(trained):
         found = answers(trained, trained / f"{name}.so").astype(np.float64)
         assert (expected * np.log(expected / found)).sum(1).mean() <= most * 1.01
     assert stored(trained / "coarse.so") < stored(trained / "fine.so") < 0.5 * stored(trained / "mapped.so")
+
+
+def test_a_quantised_model_is_coded_as_what_it_was_made_of(tmp_path):
+    """Integers times scales and, of the position codes, which the quantiser rounds to float16, their formula."""
+    model = SOURCE / "examples/t2/t2.onnx"
+    np.save(tmp_path / "x.npy", np.load(SOURCE / "examples/t2/eval.npz")["x"][:32])
+    tamis("quantize", model, "--quantize=int8-weights", f"--calib={tmp_path}/x.npy", "-o", tmp_path / "t2.onnx")
+    tamis("compile", tmp_path / "t2.onnx", "--weights=coded", "-o", tmp_path / "t2.so")
+    assert stored(tmp_path / "t2.so") < 14800  # 13,262 parameters
+    report = json.loads(tamis("inspect", "--compress", "--json", tmp_path / "t2.onnx"))
+    generated = [text for tensor in report["tensors"] if "sin" in (text := tensor["generated"] or "")]
+    assert len(generated) == 1 and generated[0].endswith("(base 10000), rounded to float16")
 
 
 def test_equal_constants_are_stored_once(tmp_path):
