@@ -38,52 +38,78 @@ int64_t tm_sparse_filled_groups(const tm_constant *constant) {
     return filled;
 }
 
-/* The list of column `c` of a panel in a chunk; returns what stands behind it. */
-static uint8_t *put_list(const tm_constant *constant, int64_t first, int64_t panel, int c, uint8_t *to) {
-    int64_t end = groups_of_column(constant), column = panel * TM_TILE_PANEL + c;
-    uint8_t *head = to;
-    end = end < first + TM_SPARSE_CHUNK ? end : first + TM_SPARSE_CHUNK;
-    head[0] = 0;
-    head[1] = (uint8_t)c;
-    to += TM_SPARSE_HEAD;
-    for (int64_t group = first; group < end && column < constant->dims[1]; group++)
-        if (read_group(constant, group, column, to)) {
-            to[TM_SPARSE_GROUP] = (uint8_t)(group - first);
-            to += TM_SPARSE_RECORD;
-            head[0]++;
-        }
-    return to;
+/* A panel of columns in a chunk of groups; the columns, those with few groups first, and their numbers of
+ * groups. */
+typedef struct block {
+    int64_t panel, first, end; /* groups first..end */
+    uint8_t column[TM_SPARSE_PANEL], count[TM_SPARSE_PANEL];
+} block;
+
+static bool read_block(const tm_constant *constant, const block *b, int64_t group, int c,
+                       uint8_t out[TM_SPARSE_GROUP]) {
+    int64_t column = b->panel * TM_SPARSE_PANEL + c;
+    return column < constant->dims[1] && read_group(constant, group, column, out);
 }
 
-/* The lists of a panel in a chunk, short ones first; returns what stands behind them. */
-static uint8_t *put_lists(const tm_constant *constant, int64_t first, int64_t panel, uint8_t *to) {
-    uint8_t
-        list[TM_SPARSE_HEAD + (TM_SPARSE_CHUNK + 1) * TM_SPARSE_RECORD]; /* one is tried behind the last */
-    int count[TM_TILE_PANEL], largest = 0;
-    for (int c = 0; c < TM_TILE_PANEL; c++) {
-        (void)put_list(constant, first, panel, c, list);
-        count[c] = list[0];
-        largest = count[c] > largest ? count[c] : largest;
+static void sort_columns(const tm_constant *constant, block *b) {
+    uint8_t weights[TM_SPARSE_GROUP];
+    for (int c = 0; c < TM_SPARSE_PANEL; c++) {
+        uint8_t count = 0;
+        int at = c;
+        for (int64_t group = b->first; group < b->end; group++)
+            count = (uint8_t)(count + read_block(constant, b, group, c, weights));
+        for (; at > 0 && b->count[at - 1] > count; at--) {
+            b->count[at] = b->count[at - 1];
+            b->column[at] = b->column[at - 1];
+        }
+        b->count[at] = count;
+        b->column[at] = (uint8_t)c;
     }
-    for (int size = 0; size <= largest; size++)
-        for (int c = 0; c < TM_TILE_PANEL; c++)
-            if (count[c] == size)
-                to = put_list(constant, first, panel, c, to);
-    return to;
+}
+
+/* Of the list that starts with column number c of those sorted. */
+static int64_t list_bytes(const block *b, int c) {
+    return TM_SPARSE_HEAD + b->count[c + TM_SPARSE_PAIR - 1] * TM_SPARSE_RECORD;
+}
+
+static void put_list(const tm_constant *constant, const block *b, int c, uint8_t *list) {
+    uint8_t weights[TM_SPARSE_GROUP];
+    list[0] = b->count[c + TM_SPARSE_PAIR - 1];
+    for (int which = 0; which < TM_SPARSE_PAIR; which++) {
+        uint8_t *record = list + TM_SPARSE_HEAD;
+        list[1 + which] = b->column[c + which];
+        for (int64_t group = b->first; group < b->end; group++)
+            if (read_block(constant, b, group, b->column[c + which], weights)) {
+                memcpy(record + which * TM_SPARSE_GROUP, weights, TM_SPARSE_GROUP);
+                record[TM_SPARSE_PAIR * TM_SPARSE_GROUP + which] = (uint8_t)(group - b->first);
+                record += TM_SPARSE_RECORD;
+            }
+    }
 }
 
 const tm_sparse *tm_sparse_pack(tm_arena *arena, const tm_constant *constant) {
-    int64_t panels = (constant->dims[1] + TM_TILE_PANEL - 1) / TM_TILE_PANEL;
+    int64_t panels = (constant->dims[1] + TM_SPARSE_PANEL - 1) / TM_SPARSE_PANEL;
     int64_t groups = groups_of_column(constant), chunks = (groups + TM_SPARSE_CHUNK - 1) / TM_SPARSE_CHUNK;
-    int64_t bytes = panels * (TM_SPARSE_PLACE + chunks * TM_TILE_PANEL * TM_SPARSE_HEAD) +
-                    tm_sparse_filled_groups(constant) * TM_SPARSE_RECORD;
-    uint8_t *data = tm_arena_alloc(arena, (size_t)bytes + TM_SPARSE_RECORD); /* a list is tried at its end */
-    uint8_t *to = data + panels * TM_SPARSE_PLACE;
-    for (int64_t panel = 0; panel < panels; panel++) {
+    int64_t bytes = panels * TM_SPARSE_PLACE;
+    block *blocks = TM_NEW_ARRAY(arena, block, panels * chunks + 1);
+    for (int64_t i = 0; i < panels * chunks; i++) {
+        block *b = &blocks[i];
+        b->panel = i / chunks;
+        b->first = i % chunks * TM_SPARSE_CHUNK;
+        b->end = b->first + TM_SPARSE_CHUNK < groups ? b->first + TM_SPARSE_CHUNK : groups;
+        sort_columns(constant, b);
+        for (int c = 0; c < TM_SPARSE_PANEL; c += TM_SPARSE_PAIR)
+            bytes += list_bytes(b, c);
+    }
+    uint8_t *data = tm_arena_alloc(arena, (size_t)bytes), *to = data + panels * TM_SPARSE_PLACE;
+    for (int64_t i = 0; i < panels * chunks; i++) {
         int64_t place = to - data;
-        memcpy(data + panel * TM_SPARSE_PLACE, &place, sizeof(place));
-        for (int64_t first = 0; first < groups; first += TM_SPARSE_CHUNK)
-            to = put_lists(constant, first, panel, to);
+        if (i % chunks == 0)
+            memcpy(data + i / chunks * TM_SPARSE_PLACE, &place, sizeof(place));
+        for (int c = 0; c < TM_SPARSE_PANEL; c += TM_SPARSE_PAIR) {
+            put_list(constant, &blocks[i], c, to);
+            to += list_bytes(&blocks[i], c);
+        }
     }
     tm_sparse *sparse = tm_arena_alloc(arena, sizeof(*sparse));
     *sparse = (tm_sparse){.data = data, .bytes = bytes};

@@ -11,32 +11,35 @@
  * (ir/sparse.h) gives four weights and their number, the weights are repeated in all lanes and multiply that
  * word of as many rows as have their sums in registers along the list.
  *
- *     unit: 32 columns, rows whose A stays in the second-level cache
- *       group: 128 rows; fewer at the end
- *         chunk: 64 words of k, whose part of A (32 KiB) stays in the nearest cache
- *           column: its list; sums wait in a buffer [column][row] for the next chunk
- *         the buffer is turned to [row][column], and goes through the epilogue
+ *     unit: 64 rows by 64 columns; the columns follow each other, so that short rows of A stay near for all
+ *       chunk: 96 words of k, whose part of A (24 KiB) stays in the nearest cache beside the sums
+ *         columns, two by two: their list; sums wait in a buffer [column][row] for the next chunk
+ *       the buffer is turned to [row][column], and goes through the epilogue
  *
- * The instructions are those of dense products (tm_word_form); sums of integers have one answer in any order.
+ * The two columns of a list are multiplied together where there are registers for the sums of both; else one
+ * after the other. The instructions are those of dense products (tm_word_form); sums of integers have one
+ * answer in any order.
  */
 #include "codegen/llvm/region_tiles.h"
 #include "codegen/llvm/transpose.h"
 
 #include "ir/sparse.h"
 
-#define UNIT_BYTES (512 << 10)  /* of A */
 #define WORK ((int64_t)1 << 19) /* multiply-adds, of zeros too, worth a task of their own */
-#define MOST_VECTORS 8          /* of sums at once */
+#define MOST_SUMS 8             /* vectors of sums at once */
 #define SIGNS ((int64_t)0x80808080)
 #define LINE (TM_SPARSE_ROWS * 4) /* bytes of a word of a group */
-#define TURNED_ROWS 32            /* that go through the epilogue at once */
+#define AHEAD 1024                /* bytes of the stream */
+#define AHEAD_LINES 4             /* of caches, fetched at the end of a list */
+#define TURNED_ROWS 16            /* that go through the epilogue at once */
 
 typedef struct sparse {
     tm_contract shared;
     const tm_word_form *form;
+    int together;             /* columns that are multiplied at once */
     LLVMValueRef group_bytes; /* of A */
     LLVMValueRef chunks;
-    LLVMValueRef sums, turned; /* stack buffers: [32 columns][128 rows], [32 rows][32 columns] */
+    LLVMValueRef sums, turned; /* stack buffers: [64 columns][64 rows], [16 rows][64 columns] */
 } sparse;
 
 #define B (r->e->builder)
@@ -48,25 +51,14 @@ static void set_up(tm_region *r, sparse *s) {
     s->chunks = tm_ceildiv(r, s->shared.k, TM_SPARSE_GROUP * TM_SPARSE_CHUNK);
 }
 
-/* Rows of a unit. */
-static LLVMValueRef unit_rows(tm_region *r, const sparse *s) {
-    LLVMValueRef bytes = tm_max(r, s->group_bytes, tm_int(r, 1));
-    LLVMValueRef groups = tm_max(r, LLVMBuildUDiv(B, tm_int(r, UNIT_BYTES), bytes, ""), tm_int(r, 1));
-    return tm_mul(r, groups, tm_int(r, TM_SPARSE_ROWS));
-}
-
-static LLVMValueRef row_blocks(tm_region *r, const sparse *s, LLVMValueRef rows) {
-    LLVMValueRef last = tm_sub(r, rows, tm_int(r, 1));
-    return LLVMBuildUDiv(B, tm_add(r, s->shared.m, last), rows, "");
-}
-
 static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_grain) {
     sparse s = {0};
     set_up(r, &s);
-    LLVMValueRef rows = unit_rows(r, &s), panels = tm_ceildiv(r, s.shared.n, TM_TILE_PANEL);
-    *out_units = tm_mul(r, tm_mul(r, panels, row_blocks(r, &s, rows)), tm_int(r, s.shared.products));
-    LLVMValueRef work = tm_mul(r, tm_min(r, s.shared.m, rows), s.shared.k);
-    work = tm_max(r, tm_mul(r, work, tm_int(r, TM_TILE_PANEL)), tm_int(r, 1));
+    LLVMValueRef panels = tm_ceildiv(r, s.shared.n, TM_SPARSE_PANEL);
+    LLVMValueRef groups = tm_ceildiv(r, s.shared.m, TM_SPARSE_ROWS);
+    *out_units = tm_mul(r, tm_mul(r, panels, groups), tm_int(r, s.shared.products));
+    LLVMValueRef work = tm_mul(r, tm_min(r, s.shared.m, tm_int(r, TM_SPARSE_ROWS)), s.shared.k);
+    work = tm_max(r, tm_mul(r, work, tm_int(r, TM_SPARSE_PANEL)), tm_int(r, 1));
     *out_grain = tm_add(r, LLVMBuildUDiv(B, tm_int(r, WORK), work, ""), tm_int(r, 1));
     return TM_OK;
 }
@@ -95,59 +87,100 @@ static void add_word(tm_region *r, const tm_word_form *form, LLVMValueRef words,
     LLVMBuildStore(B, sum, slot);
 }
 
-/* A record of a list: four weights at `at`, and the number of the word that they multiply. `shift`: takes
- * the products of -128. */
-static void add_record(tm_region *r, const sparse *s, LLVMValueRef at, LLVMValueRef lines, int vectors,
-                       LLVMValueRef *slots, LLVMValueRef shift) {
+/* Columns of a list from number `which` on, and vectors of rows that have their sums in registers. */
+typedef struct columns {
+    LLVMValueRef which;
+    int vectors;
+    LLVMValueRef sums[TM_SPARSE_PAIR]; /* where those of the columns wait */
+    LLVMValueRef slots[TM_SPARSE_PAIR][MOST_SUMS];
+    LLVMValueRef shifts[TM_SPARSE_PAIR]; /* products of -128; only of signed left factors */
+} columns;
+
+/* Adds the products of a column's word and weights, which stand in the record at `at`. */
+static void add_record(tm_region *r, const sparse *s, LLVMValueRef at, LLVMValueRef lines, const columns *c,
+                       int column) {
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_INT32);
-    LLVMValueRef right[TM_WORD_MOST_PARTS] = {tm_splat(r, load(r, r->e->i32, at, 1))};
-    LLVMValueRef number = load_byte(r, tm_tiles_address(r, at, tm_int(r, TM_SPARSE_GROUP)));
+    LLVMValueRef which = tm_add(r, c->which, tm_int(r, column));
+    LLVMValueRef weights = tm_tiles_address(r, at, tm_mul(r, which, tm_int(r, TM_SPARSE_GROUP)));
+    LLVMValueRef right[TM_WORD_MOST_PARTS] = {tm_splat(r, load(r, r->e->i32, weights, 1))};
+    LLVMValueRef numbers = tm_tiles_address(r, at, tm_int(r, TM_SPARSE_PAIR * TM_SPARSE_GROUP));
+    LLVMValueRef number = load_byte(r, tm_tiles_address(r, numbers, which));
     LLVMValueRef line = tm_tiles_address(r, lines, tm_mul(r, number, tm_int(r, LINE)));
     if (s->form->split != NULL)
         s->form->split(r, right[0], false, right);
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < c->vectors; v++)
         add_word(r, s->form, load(r, vector, tm_tiles_address(r, line, tm_int(r, 4 * v * r->lanes)), 16),
-                 right, slots[v]);
+                 right, c->slots[column][v]);
     if (s->form->signed_left) {
-        LLVMValueRef sum = LLVMBuildLoad2(B, vector, shift, "");
-        LLVMBuildStore(B, s->form->add(r, sum, tm_splat(r, tm_emit_i32(r->e, SIGNS)), right[0]), shift);
+        LLVMValueRef sum = LLVMBuildLoad2(B, vector, c->shifts[column], "");
+        LLVMBuildStore(B, s->form->add(r, sum, tm_splat(r, tm_emit_i32(r->e, SIGNS)), right[0]),
+                       c->shifts[column]);
     }
 }
 
-/* The list at *cursor of one column, for some vectors of rows, added to their sums, which stand at `sums` for
- * column 0, or put there for the first chunk. */
-static void add_list(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVMValueRef lines, int vectors,
-                     LLVMValueRef sums, LLVMValueRef first) {
+/* The sums of a column so far, in registers; `first`: there are none yet. */
+static void take_sums(tm_region *r, const sparse *s, columns *c, int column, LLVMValueRef first) {
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_INT32);
-    LLVMValueRef slots[MOST_VECTORS], zero = LLVMConstNull(vector), shift = NULL;
+    LLVMValueRef zero = LLVMConstNull(vector);
+    for (int v = 0; v < c->vectors; v++) {
+        c->slots[column][v] = tm_region_alloca(r, vector, 1, 64);
+        LLVMValueRef at = tm_tiles_address(r, c->sums[column], tm_int(r, 4 * v * r->lanes));
+        LLVMBuildStore(B, LLVMBuildSelect(B, first, zero, load(r, vector, at, 16), ""), c->slots[column][v]);
+    }
+    if (s->form->signed_left) {
+        c->shifts[column] = tm_region_alloca(r, vector, 1, 64);
+        LLVMBuildStore(B, zero, c->shifts[column]);
+    }
+}
+
+static void put_sums(tm_region *r, const sparse *s, const columns *c, int column) {
+    LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_INT32);
+    for (int v = 0; v < c->vectors; v++) {
+        LLVMValueRef sum = LLVMBuildLoad2(B, vector, c->slots[column][v], "");
+        if (s->form->signed_left)
+            sum = LLVMBuildSub(B, sum, LLVMBuildLoad2(B, vector, c->shifts[column], ""), "");
+        LLVMValueRef at = tm_tiles_address(r, c->sums[column], tm_int(r, 4 * v * r->lanes));
+        LLVMSetAlignment(LLVMBuildStore(B, sum, at), 16);
+    }
+}
+
+/* Columns of the list at *cursor, as many as go together, for some vectors of rows; their sums stand at
+ * `sums` for column 0. */
+static void add_columns(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVMValueRef lines, columns *c,
+                        LLVMValueRef sums, LLVMValueRef first) {
     LLVMValueRef list = LLVMBuildLoad2(B, r->e->ptr, cursor, "");
-    LLVMValueRef column = load_byte(r, tm_tiles_address(r, list, tm_int(r, 1)));
     LLVMValueRef records = tm_tiles_address(r, list, tm_int(r, TM_SPARSE_HEAD));
     LLVMValueRef bytes = tm_mul(r, load_byte(r, list), tm_int(r, TM_SPARSE_RECORD));
-    sums = tm_tiles_address(r, sums, tm_mul(r, column, tm_int(r, LINE)));
-    for (int v = 0; v < vectors; v++) {
-        slots[v] = tm_region_alloca(r, vector, 1, 64);
-        LLVMValueRef sum = load(r, vector, tm_tiles_address(r, sums, tm_int(r, 4 * v * r->lanes)), 16);
-        LLVMBuildStore(B, LLVMBuildSelect(B, first, zero, sum, ""), slots[v]);
-    }
-    if (s->form->signed_left) {
-        shift = tm_region_alloca(r, vector, 1, 64);
-        LLVMBuildStore(B, zero, shift);
+    LLVMValueRef heads = tm_tiles_address(r, list, tm_add(r, c->which, tm_int(r, 1)));
+    for (int column = 0; column < s->together; column++) {
+        LLVMValueRef own = load_byte(r, tm_tiles_address(r, heads, tm_int(r, column)));
+        c->sums[column] = tm_tiles_address(r, sums, tm_mul(r, own, tm_int(r, LINE)));
+        take_sums(r, s, c, column, first);
     }
     tm_loop record = tm_loop_begin(r, tm_int(r, 0), bytes, TM_SPARSE_RECORD);
-    add_record(r, s, tm_tiles_address(r, records, record.index), lines, vectors, slots, shift);
+    LLVMValueRef at = tm_tiles_address(r, records, record.index);
+    for (int column = 0; column < s->together; column++)
+        add_record(r, s, at, lines, c, column);
     tm_loop_end(r, &record);
-    LLVMBuildStore(B, tm_tiles_address(r, records, bytes), cursor);
-    for (int v = 0; v < vectors; v++) {
-        LLVMValueRef sum = LLVMBuildLoad2(B, vector, slots[v], "");
-        if (shift != NULL)
-            sum = LLVMBuildSub(B, sum, LLVMBuildLoad2(B, vector, shift, ""), "");
-        LLVMSetAlignment(LLVMBuildStore(B, sum, tm_tiles_address(r, sums, tm_int(r, 4 * v * r->lanes))), 16);
+    for (int column = 0; column < s->together; column++)
+        put_sums(r, s, c, column);
+}
+
+/* Moves *cursor behind its list, and brings what stands further on into the nearest cache: the weights of a
+ * model come from far, and there is little to do between two reads of them. */
+static void next_list(tm_region *r, LLVMValueRef cursor) {
+    LLVMValueRef list = LLVMBuildLoad2(B, r->e->ptr, cursor, "");
+    LLVMValueRef bytes = tm_mul(r, load_byte(r, list), tm_int(r, TM_SPARSE_RECORD));
+    list = tm_tiles_address(r, list, tm_add(r, bytes, tm_int(r, TM_SPARSE_HEAD)));
+    LLVMBuildStore(B, list, cursor);
+    for (int line = 0; line < AHEAD_LINES; line++) {
+        LLVMValueRef at = tm_tiles_address(r, list, tm_int(r, AHEAD + line * TM_TILE_BYTES));
+        LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, 0), tm_emit_i32(r->e, 3), tm_emit_i32(r->e, 1)};
+        (void)tm_intrinsic(r, "llvm.prefetch", r->e->ptr, arguments, 4);
     }
 }
 
-/* The sums of 32 columns by `rows` rows of a group, whose A is at `left`, to the buffer, some vectors of rows
- * at a time. */
+/* The sums of a panel by `rows` rows, whose A is at `left`, to the buffer, some vectors of rows at a time. */
 static void multiply(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left, int vectors,
                      LLVMValueRef rows) {
     LLVMValueRef cursor = tm_region_alloca(r, r->e->ptr, 1, 8);
@@ -158,18 +191,28 @@ static void multiply(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMVal
     LLVMValueRef first = LLVMBuildICmp(B, LLVMIntEQ, chunk.index, tm_int(r, 0), "");
     LLVMValueRef lines = tm_mul(r, chunk.index, tm_int(r, TM_SPARSE_CHUNK * LINE));
     lines = tm_tiles_address(r, tm_tiles_address(r, left, at), lines);
-    tm_loop list = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_TILE_PANEL), 1);
-    add_list(r, s, cursor, lines, vectors, sums, first);
+    tm_loop list = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_SPARSE_PANEL / TM_SPARSE_PAIR), 1);
+    tm_loop which = tm_loop_begin(r, tm_int(r, 0), tm_int(r, TM_SPARSE_PAIR), s->together);
+    columns c = {.which = s->together == TM_SPARSE_PAIR ? tm_int(r, 0) : which.index, .vectors = vectors};
+    add_columns(r, s, cursor, lines, &c, sums, first);
+    tm_loop_end(r, &which);
+    next_list(r, cursor);
     tm_loop_end(r, &list);
     tm_loop_end(r, &chunk);
     tm_loop_end(r, &row);
+}
+
+static int most_vectors(const tm_region *r, const sparse *s) {
+    int sums = MOST_SUMS / s->together, rows = TM_SPARSE_ROWS / r->lanes;
+    return sums < rows ? sums : rows;
 }
 
 /* With the fewest vectors that hold all rows, of those that fill whole tiles; else with the most. */
 static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMValueRef left,
                       LLVMValueRef rows) {
     LLVMBasicBlockRef after = tm_emit_block(r->e, "multiplied");
-    for (int vectors = TM_TILE_ROWS / r->lanes; vectors < MOST_VECTORS; vectors *= 2) {
+    int most = most_vectors(r, s);
+    for (int vectors = TM_TILE_ROWS / r->lanes; vectors < most; vectors *= 2) {
         LLVMBasicBlockRef fits = tm_emit_block(r->e, "rows"), more = tm_emit_block(r->e, "more");
         LLVMBuildCondBr(B, tm_less(r, tm_int(r, (int64_t)vectors * r->lanes), rows), more, fits);
         LLVMPositionBuilderAtEnd(B, fits);
@@ -177,7 +220,7 @@ static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMVa
         LLVMBuildBr(B, after);
         LLVMPositionBuilderAtEnd(B, more);
     }
-    multiply(r, s, stream, left, MOST_VECTORS, rows);
+    multiply(r, s, stream, left, most, rows);
     LLVMBuildBr(B, after);
     LLVMPositionBuilderAtEnd(B, after);
 }
@@ -186,57 +229,55 @@ static void some_rows(tm_region *r, const sparse *s, LLVMValueRef stream, LLVMVa
 static void turn(tm_region *r, const sparse *s, LLVMValueRef first, LLVMValueRef rows) {
     tm_loop row = tm_loop_begin(r, tm_int(r, 0), rows, TM_TRANSPOSE_ROWS);
     LLVMValueRef from = tm_tiles_address(r, s->sums, tm_mul(r, tm_add(r, first, row.index), tm_int(r, 4)));
-    LLVMValueRef to = tm_tiles_address(r, s->turned, tm_mul(r, row.index, tm_int(r, 4 * TM_TILE_PANEL)));
-    for (int column = 0; column < TM_TILE_PANEL; column += r->lanes)
+    LLVMValueRef to = tm_tiles_address(r, s->turned, tm_mul(r, row.index, tm_int(r, 4 * TM_SPARSE_PANEL)));
+    for (int column = 0; column < TM_SPARSE_PANEL; column += r->lanes)
         tm_transpose(r, tm_tiles_address(r, from, tm_int(r, column * LINE)), LINE,
-                     tm_tiles_address(r, to, tm_int(r, 4 * column)), 4 * TM_TILE_PANEL);
+                     tm_tiles_address(r, to, tm_int(r, 4 * column)), 4 * TM_SPARSE_PANEL);
     tm_loop_end(r, &row);
 }
 
-/* Rows from..to by the panel whose stream is given. */
-static void unit_of(tm_region *r, sparse *s, LLVMValueRef from, LLVMValueRef to, LLVMValueRef column,
-                    LLVMValueRef stream) {
-    tm_loop group = tm_loop_begin(r, from, to, TM_SPARSE_ROWS);
-    LLVMValueRef rows = tm_min(r, tm_sub(r, to, group.index), tm_int(r, TM_SPARSE_ROWS));
-    LLVMValueRef number = LLVMBuildUDiv(B, group.index, tm_int(r, TM_SPARSE_ROWS), "");
-    LLVMValueRef left = tm_tiles_address(r, s->shared.data[s->shared.a], tm_mul(r, number, s->group_bytes));
+/* Rows from `row` on by the panel whose stream is given. */
+static void unit_of(tm_region *r, sparse *s, LLVMValueRef row, LLVMValueRef rows, LLVMValueRef column,
+                    LLVMValueRef left, LLVMValueRef stream) {
     some_rows(r, s, stream, left, rows);
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), rows, TURNED_ROWS);
     LLVMValueRef now = tm_min(r, tm_sub(r, rows, part.index), tm_int(r, TURNED_ROWS));
     turn(r, s, part.index, now);
     tm_contract_tile tile = {.sums = s->turned,
-                             .stride = TM_TILE_PANEL,
-                             .row = tm_add(r, group.index, part.index),
+                             .stride = TM_SPARSE_PANEL,
+                             .row = tm_add(r, row, part.index),
                              .rows = now,
                              .column = column,
-                             .columns = TM_TILE_PANEL};
+                             .columns = TM_SPARSE_PANEL};
     tm_contract_finish(r, &s->shared, &tile);
     tm_loop_end(r, &part);
-    tm_loop_end(r, &group);
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     sparse s = {.form = tm_word_form_of(r, TAMIS_TYPE_UINT8)};
+    s.together = r->lanes == 16 ? TM_SPARSE_PAIR : 1; /* vectors of 16 come with 32 registers */
     set_up(r, &s);
     tm_contract_begin(r, &s.shared);
     s.shared.ranges = tm_ranges_begin(r);
-    s.sums = tm_region_alloca(r, r->e->i32, TM_TILE_PANEL * TM_SPARSE_ROWS, 64);
-    s.turned = tm_region_alloca(r, r->e->i32, TM_TILE_PANEL * TURNED_ROWS, 64);
-    LLVMValueRef panels = tm_ceildiv(r, s.shared.n, TM_TILE_PANEL), rows = unit_rows(r, &s);
-    LLVMValueRef row_units = tm_mul(r, panels, tm_int(r, s.shared.products));
+    s.sums = tm_region_alloca(r, r->e->i32, TM_SPARSE_PANEL * TM_SPARSE_ROWS, 64);
+    s.turned = tm_region_alloca(r, r->e->i32, TM_SPARSE_PANEL * TURNED_ROWS, 64);
+    LLVMValueRef panels = tm_ceildiv(r, s.shared.n, TM_SPARSE_PANEL);
+    LLVMValueRef group_units = tm_mul(r, panels, tm_int(r, s.shared.products));
     tm_loop unit = tm_loop_begin(r, begin, end, 1);
-    LLVMValueRef block = LLVMBuildUDiv(B, unit.index, row_units, "");
-    LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, row_units));
+    LLVMValueRef group = LLVMBuildUDiv(B, unit.index, group_units, "");
+    LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, group, group_units));
     if (s.shared.products > 1) {
         LLVMValueRef which = LLVMBuildUDiv(B, panel, panels, "");
         panel = tm_sub(r, panel, tm_mul(r, which, panels));
         tm_contract_select(r, &s.shared, which);
     }
-    LLVMValueRef from = tm_mul(r, block, rows), to = tm_min(r, tm_add(r, from, rows), s.shared.m);
+    LLVMValueRef row = tm_mul(r, group, tm_int(r, TM_SPARSE_ROWS));
+    LLVMValueRef rows = tm_min(r, tm_sub(r, s.shared.m, row), tm_int(r, TM_SPARSE_ROWS));
+    LLVMValueRef left = tm_tiles_address(r, s.shared.data[s.shared.a], tm_mul(r, group, s.group_bytes));
     LLVMValueRef weights = s.shared.data[s.shared.b];
     LLVMValueRef place = tm_tiles_address(r, weights, tm_mul(r, panel, tm_int(r, TM_SPARSE_PLACE)));
     LLVMValueRef stream = tm_tiles_address(r, weights, load(r, r->e->i64, place, 8));
-    unit_of(r, &s, from, to, tm_mul(r, panel, tm_int(r, TM_TILE_PANEL)), stream);
+    unit_of(r, &s, row, rows, tm_mul(r, panel, tm_int(r, TM_SPARSE_PANEL)), left, stream);
     tm_loop_end(r, &unit);
     tm_ranges_end(r, &s.shared.ranges);
     return TM_OK;

@@ -5,7 +5,7 @@
  *     %u: u8[batch, 197, 768] = Region(%t: u8[batch, 197, 768]) {kind = "turn", body: Identity(%p)}
  *
  * A pass of its own over memory, and not a part of what packs the tiles: those store whole vectors of a row,
- * of which each word would go elsewhere; and all products by one left factor share it. A unit is 128 rows, of
+ * of which each word would go elsewhere; and all products by one left factor share it. A unit is 64 rows, of
  * which those in tiles that do not exist stay as they are.
  */
 #include "codegen/llvm/region_tiles.h"
@@ -29,7 +29,7 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
     return TM_OK;
 }
 
-/* The tile's words to lines of 128 rows. */
+/* The tile's words to lines of 64 rows. */
 static void turn_tile(tm_region *r, LLVMValueRef tile, LLVMValueRef lines) {
     for (int word = 0; word < WORDS; word += TM_TRANSPOSE_ROWS)
         for (int row = 0; row < TM_TILE_ROWS; row += r->lanes)
