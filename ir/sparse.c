@@ -115,3 +115,37 @@ const tm_sparse *tm_sparse_pack(tm_arena *arena, const tm_constant *constant) {
     *sparse = (tm_sparse){.data = data, .bytes = bytes};
     return sparse;
 }
+
+/* Is input `number` of the region a factor of one of its products? */
+static bool is_factor(const tm_graph *body, int number) {
+    for (const tm_node *node = body->first; node != NULL; node = node->next)
+        for (int i = 0; i < 2 && node->op == TM_OP_MatMulInteger; i++)
+            if (node->inputs[i] == body->inputs.items[number])
+                return true;
+    return false;
+}
+
+/* A number, or one for each column or each row of `out`? */
+static bool is_line(const tm_value *value, const tm_value *out) {
+    bool columns = true;
+    bool rows = value->rank > 0 && value->rank == out->rank && tm_dim_is(value->dims[value->rank - 1], 1);
+    for (int i = 0; i + 1 < value->rank; i++) {
+        columns = columns && tm_dim_is(value->dims[i], 1);
+        rows = rows && value->dims[i] == out->dims[i];
+    }
+    return columns || rows;
+}
+
+bool tm_sparse_keeps_turned(const tm_node *region) {
+    const tm_graph *body = tm_node_graph(region, "body");
+    int products = 0;
+    for (const tm_node *node = body->first; node != NULL; node = node->next)
+        products += node->op == TM_OP_MatMulInteger;
+    for (int i = 0; i < region->input_count; i++)
+        if (!is_factor(body, i) && !is_line(region->inputs[i], region->outputs[0]))
+            return false;
+    for (int i = 0; i < region->output_count; i++)
+        if (region->outputs[i]->type != TAMIS_TYPE_UINT8 && region->outputs[i]->type != TAMIS_TYPE_INT8)
+            return false;
+    return region->output_count == products;
+}

@@ -38,10 +38,6 @@ static bool is_region(const tm_node *node, const char *kind) {
     return node != NULL && node->op == TM_OP_Region && strcmp(tm_node_string(node, "kind"), kind) == 0;
 }
 
-bool tm_value_is_turned(const tm_value *value) {
-    return is_region(value->producer, "turn");
-}
-
 /* Does the use read the value as the left operand of a region's product, converted to float32 if that needs
  * it, or turn it for one? */
 static bool reads_tiles(const tm_use *use) {
@@ -53,6 +49,18 @@ static bool reads_tiles(const tm_use *use) {
     const tm_graph *body = tm_node_graph(region, "body");
     const tm_node *product = tm_body_product(body);
     return product != NULL && tm_outer_factor(product->inputs[0]) == body->inputs.items[use->index];
+}
+
+bool tm_value_is_turned(const tm_value *value) {
+    if (is_region(value->producer, "turn"))
+        return true;
+    if (!is_region(value->producer, "sparse") || value->producer->output_count > 1 ||
+        !tm_sparse_keeps_turned(value->producer))
+        return false;
+    for (size_t i = 0; i < value->uses.count; i++)
+        if (!is_region(value->uses.items[i].node, "sparse") || !reads_tiles(&value->uses.items[i]))
+            return false;
+    return value->uses.count > 0;
 }
 
 bool tm_value_is_tiled(const tm_value *value) {

@@ -245,8 +245,7 @@ static void finish_rows(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_loop_end(r, &row);
 }
 
-/* Scales and zero points are read once: LLVM does not know that what the loops store is elsewhere. */
-static void load_numbers(tm_region *r, tm_contract *c) {
+void tm_contract_load_numbers(tm_region *r, tm_contract *c) {
     c->numbers = TM_NEW_ARRAY(r->e->arena, LLVMValueRef, r->node->input_count);
     for (int i = 0; i < r->node->input_count; i++) {
         const tm_value *value = r->node->inputs[i];
@@ -276,7 +275,7 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     inner.ranges = tm_ranges_begin(r);
     if (task.slots != NULL)
         tm_ranges_copy(r, &task, &inner.ranges);
-    load_numbers(r, &inner);
+    tm_contract_load_numbers(r, &inner);
     tm_contract_tile own = {.sums = LLVMGetParam(c->finish, 1),
                             .stride = tile->stride,
                             .row = LLVMGetParam(c->finish, 2),

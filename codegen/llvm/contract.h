@@ -59,6 +59,9 @@ LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number);
 void tm_contract_set_up(tm_region *r, tm_contract *c);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */
 void tm_contract_begin(tm_region *r, tm_contract *c);
+/* Reads inputs of one element once, in front of all loops: LLVM does not know that what those store is
+ * elsewhere. */
+void tm_contract_load_numbers(tm_region *r, tm_contract *c);
 /* From here on the operands are those of product `which`. */
 void tm_contract_select(tm_region *r, tm_contract *c, LLVMValueRef which);
 /* For a region with one output: what the body makes of a vector of sums up to `value`, at c->row and

@@ -9,6 +9,7 @@
 #include "codegen/llvm/contract.h"
 
 #include "ir/bits.h"
+#include "ir/sparse.h"
 #include "ir/text.h"
 #include "ir/tiles.h"
 
@@ -150,7 +151,7 @@ static const char *make_key(tm_emit *e, const tm_node *node) {
         }
     for (int i = 0; i < node->output_count; i++)
         if (tm_value_is_tiled(node->outputs[i]))
-            tm_text_add(&k.text, "t%d", i);
+            tm_text_add(&k.text, tm_value_is_turned(node->outputs[i]) ? "u%d" : "t%d", i);
     add_graph(&k, tm_node_graph(node, "body"));
     for (const tm_node *n = tm_node_graph(node, "body")->first; n != NULL; n = n->next)
         if (tm_region_is_coarse(node, n))

@@ -172,6 +172,8 @@ LLVMValueRef *tm_region_point_table(const tm_region *r);
 void tm_region_new_point(tm_region *r);
 /* The body's value at the current point. */
 LLVMValueRef tm_region_value(tm_region *r, const tm_value *value);
+/* Of a value of bytes: words, of which the low byte is the value and the others are of no meaning. */
+LLVMValueRef tm_region_low_bytes(tm_region *r, const tm_value *value);
 /* Does a function of the body, a node of it, need the precision of a byte only? */
 bool tm_region_is_coarse(const tm_node *region, const tm_node *node);
 /* ---- ranges: outputs ReduceMin and ReduceMax of all elements of a value ---- */

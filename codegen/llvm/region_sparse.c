@@ -14,24 +14,24 @@
  *     unit: 64 rows by 64 columns; the columns follow each other, so that short rows of A stay near for all
  *       chunk: 96 words of k, whose part of A (24 KiB) stays in the nearest cache beside the sums
  *         columns, two by two: their list; sums wait in a buffer [column][row] for the next chunk
- *       the buffer is turned to [row][column], and goes through the epilogue
+ *       the buffer goes through the epilogue (region_sparse_finish.c), or is turned to [row][column] first
  *
  * The two columns of a list are multiplied together where there are registers for the sums of both; else one
  * after the other. The instructions are those of dense products (tm_word_form); sums of integers have one
  * answer in any order.
  */
+#include "codegen/llvm/region_sparse.h"
+
 #include "codegen/llvm/region_tiles.h"
 #include "codegen/llvm/transpose.h"
-
-#include "ir/sparse.h"
 
 #define WORK ((int64_t)1 << 19) /* multiply-adds, of zeros too, worth a task of their own */
 #define MOST_SUMS 8             /* vectors of sums at once */
 #define SIGNS ((int64_t)0x80808080)
-#define LINE (TM_SPARSE_ROWS * 4) /* bytes of a word of a group */
-#define AHEAD 1024                /* bytes of the stream */
-#define AHEAD_LINES 4             /* of caches, fetched at the end of a list */
-#define TURNED_ROWS 16            /* that go through the epilogue at once */
+#define LINE TM_SPARSE_LINE
+#define AHEAD 1024     /* bytes of the stream */
+#define AHEAD_LINES 4  /* of caches, fetched at the end of a list */
+#define TURNED_ROWS 16 /* that go through the epilogue at once */
 
 typedef struct sparse {
     tm_contract shared;
@@ -39,7 +39,8 @@ typedef struct sparse {
     int together;             /* columns that are multiplied at once */
     LLVMValueRef group_bytes; /* of A */
     LLVMValueRef chunks;
-    LLVMValueRef sums, turned; /* stack buffers: [64 columns][64 rows], [16 rows][64 columns] */
+    LLVMValueRef sums;   /* on the stack: [64 columns][64 rows] */
+    LLVMValueRef turned; /* likewise: [16 rows][64 columns]; NULL where rows stay in the lanes */
 } sparse;
 
 #define B (r->e->builder)
@@ -240,6 +241,10 @@ static void turn(tm_region *r, const sparse *s, LLVMValueRef first, LLVMValueRef
 static void unit_of(tm_region *r, sparse *s, LLVMValueRef row, LLVMValueRef rows, LLVMValueRef column,
                     LLVMValueRef left, LLVMValueRef stream) {
     some_rows(r, s, stream, left, rows);
+    if (s->turned == NULL) {
+        tm_sparse_finish(r, &s->shared, &(tm_sparse_tile){s->sums, row, rows, column});
+        return;
+    }
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), rows, TURNED_ROWS);
     LLVMValueRef now = tm_min(r, tm_sub(r, rows, part.index), tm_int(r, TURNED_ROWS));
     turn(r, s, part.index, now);
@@ -260,7 +265,8 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_contract_begin(r, &s.shared);
     s.shared.ranges = tm_ranges_begin(r);
     s.sums = tm_region_alloca(r, r->e->i32, TM_SPARSE_PANEL * TM_SPARSE_ROWS, 64);
-    s.turned = tm_region_alloca(r, r->e->i32, TM_SPARSE_PANEL * TURNED_ROWS, 64);
+    if (!tm_sparse_keeps_turned(r->node))
+        s.turned = tm_region_alloca(r, r->e->i32, TM_SPARSE_PANEL * TURNED_ROWS, 64);
     LLVMValueRef panels = tm_ceildiv(r, s.shared.n, TM_SPARSE_PANEL);
     LLVMValueRef group_units = tm_mul(r, panels, tm_int(r, s.shared.products));
     tm_loop unit = tm_loop_begin(r, begin, end, 1);

@@ -259,13 +259,16 @@ static LLVMValueRef shifted_up(tm_region *r, LLVMValueRef x) {
     return LLVMBuildFAdd(B, x, constant(r, x, 0x1.8p23), "");
 }
 
-static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+/* The low byte of each word is that of the answer. */
+static LLVMValueRef quantized_words(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
     LLVMValueRef zero = zero_point(r, n, x), y = bounded(r, n, x, zero);
     y = LLVMBuildBitCast(B, shifted_up(r, y), words, "");
-    if (zero != NULL)
-        y = LLVMBuildAdd(B, y, zero, "");
-    return LLVMBuildTrunc(B, y, tm_vector_type(r, n->outputs[0]->type), "");
+    return zero != NULL ? LLVMBuildAdd(B, y, zero, "") : y;
+}
+
+static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    return LLVMBuildTrunc(B, quantized_words(r, n, x), tm_vector_type(r, n->outputs[0]->type), "");
 }
 
 /* What a quantiser in the body makes does not go through bytes, and the zero point that both have is neither
@@ -381,4 +384,17 @@ LLVMValueRef tm_region_value(tm_region *r, const tm_value *value) {
     }
     r->point[value->id - r->first_id] = result;
     return result;
+}
+
+LLVMValueRef tm_region_low_bytes(tm_region *r, const tm_value *value) {
+    const tm_node *node = value->producer;
+    if (node == NULL || node->op != TM_OP_QuantizeLinear)
+        return LLVMBuildZExt(B, tm_region_value(r, value), tm_vector_type(r, TAMIS_TYPE_INT32), "");
+    LLVMValueRef x[3] = {NULL};
+    for (int i = 0; i < node->input_count; i++)
+        x[i] = tm_region_value(r, node->inputs[i]);
+    unsigned line = tm_emit_line(r->e, node);
+    LLVMValueRef words = quantized_words(r, node, x);
+    tm_emit_line_number(r->e, line);
+    return words;
 }

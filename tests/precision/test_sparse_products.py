@@ -85,7 +85,69 @@ def test_block(tmp_path, runner):
     model.add("Add", down, "x")
     x = random.standard_normal((max(ROWS), width)).astype(np.float32)
     check(runner, tmp_path, model, x, width, 3)
-    assert kinds(model, tmp_path)["turn"] == 3
+    assert kinds(model, tmp_path)["turn"] == 2  # of x and of the three sides; the hidden values come turned
+
+
+@pytest.mark.parametrize("out, columns", [("u8", 3), ("s8", 100), ("u8", 130)])
+def test_bytes(tmp_path, runner, out, columns):
+    """Bytes for readers other than products: the rows stay in the lanes up to them."""
+    random = np.random.default_rng(columns)
+    model = Model([None, 259])
+    product = save_static(model, "u8", mostly_zero(random, np.int8, 259, columns), (0.5 + random.random(columns)).astype(np.float32) / 64, 120, 0, 0.02)
+    model.add("Sigmoid", model.add("Add", product, random.standard_normal(columns).astype(np.float32)))
+    zero = np.array(3, TYPES[out])
+    y = model.add("Gather", model.add("QuantizeLinear", model.last, np.float32(0.004), zero), np.arange(columns)[::-1].copy(), axis=1)
+    model.add("DequantizeLinear", y, np.float32(0.004), zero)
+    x = random.standard_normal((max(ROWS), 259)).astype(np.float32)
+    check(runner, tmp_path, model, x, columns, 1)
+    kinds(model, tmp_path)
+    assert f" {'ui'[out == 's8']}8[d0, {columns}] = tamis.Region" in (tmp_path / "k.ir").read_text()
+
+
+def test_sides_of_bytes(tmp_path, runner):
+    """Queries, keys and values as bytes, of one left side."""
+    random = np.random.default_rng(7)
+    model = Model([None, 100])
+    d = model.add("DequantizeLinear", model.add("QuantizeLinear", "x", np.float32(0.02), np.uint8(120)), np.float32(0.02), np.uint8(120))
+    sides = []
+    for zero in (0, 7, -9):
+        v = model.add("DequantizeLinear", mostly_zero(random, np.int8, 100, 70), (0.5 + random.random(70)).astype(np.float32) / 64, np.zeros(70, np.int8), axis=1)
+        side = model.add("Add", model.add("MatMul", d, v), random.standard_normal(70).astype(np.float32))
+        side = model.add("Gather", model.add("QuantizeLinear", side, np.float32(0.03), np.array(zero, np.int8)), np.arange(70)[::-1].copy(), axis=1)
+        sides.append(model.add("DequantizeLinear", side, np.float32(0.03), np.array(zero, np.int8)))
+    model.add("Concat", *sides, axis=-1)
+    check(runner, tmp_path, model, random.standard_normal((max(ROWS), 100)).astype(np.float32), 210, 1)
+
+
+@pytest.mark.parametrize("widths", [(100, 164, 60), (64, 256, 64), (5, 3, 7)])
+def test_chain(tmp_path, runner, widths):
+    """Between sparse products nothing is turned."""
+    random = np.random.default_rng(5)
+    model = Model([None, widths[0]])
+    y = "x"
+    for depth, columns in zip(widths, widths[1:]):
+        w = mostly_zero(random, np.int8, depth, columns, zeros=1 if depth < 9 else 0.8)
+        w[0, 0] = 77
+        y = save_static(model, "u8", w, np.full(columns, 0.002, np.float32), 128, 0, 0.05, y)
+        y = model.add("Gelu", model.add("Add", y, random.standard_normal(columns).astype(np.float32)))
+    check(runner, tmp_path, model, random.standard_normal((max(ROWS), widths[0])).astype(np.float32), widths[-1], len(widths) - 1)
+    assert kinds(model, tmp_path)["turn"] == 1
+
+
+def test_scale_for_each_row(tmp_path, runner):
+    """Scales of rows are a vector where rows are in the lanes; the last ones are beyond the rows there are."""
+    random = np.random.default_rng(6)
+    depth, columns = 130, 40
+    model = Model([None, depth])
+    model.opset = 21
+    s = model.add("Max", model.add("Mul", model.add("ReduceMax", model.add("Abs", "x"), np.array([-1])), np.float32(1 / 127)), np.float32(1e-30))
+    block = {"axis": -1, "block_size": depth}
+    d = model.add("DequantizeLinear", model.add("QuantizeLinear", "x", s, output_dtype=3, **block), s, **block)
+    w = mostly_zero(random, np.int8, depth, columns)
+    y = model.add("MatMul", d, model.add("DequantizeLinear", w, (0.5 + random.random(columns)).astype(np.float32) / 64, axis=1))
+    save_static(model, "u8", mostly_zero(random, np.int8, columns, depth), np.full(depth, 0.002, np.float32), 128, 0, 0.1, model.add("Tanh", y))
+    check(runner, tmp_path, model, random.standard_normal((max(ROWS), depth)).astype(np.float32), depth, 2)
+    assert kinds(model, tmp_path)["turn"] == 1
 
 
 def test_row_counts_known(tmp_path):
