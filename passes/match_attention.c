@@ -31,15 +31,19 @@ static bool has_dims_of_scores(const tm_value *value, const tm_value *mask, tm_a
     return true;
 }
 
-/* What goes into the pair of quantisers that makes the value, or the value. */
+/* What goes into the pairs of quantisers that make the value, or the value. There are several where a node
+ * that did nothing stood between them. */
 static tm_value *skip_pair(tm_match *match, tm_value *value, const tm_attention_form *out, bool *out_found) {
-    tm_value *real = out->skips_pairs ? tm_pair_before(value) : NULL;
-    *out_found = real != NULL && value->producer->graph == match->graph;
-    if (!*out_found)
-        return value;
-    tm_match_add(match, value->producer->inputs[0]->producer);
-    tm_match_add(match, value->producer);
-    return real;
+    tm_value *real;
+    *out_found = false;
+    while (out->skips_pairs && (real = tm_pair_before(value)) != NULL &&
+           value->producer->graph == match->graph) {
+        tm_match_add(match, value->producer->inputs[0]->producer);
+        tm_match_add(match, value->producer);
+        value = real;
+        *out_found = true;
+    }
+    return value;
 }
 
 /* The scores are input `input` of `node`; `part` is what the node does to them. */
@@ -161,9 +165,12 @@ static bool match_probabilities(tm_match *match, tm_value *value, tm_attention_f
     value = skip_pair(match, value, out, &out->quantized);
     tm_node *where = tm_match_op(match, value, TM_OP_Where);
     if (where != NULL) {
-        value = where->inputs[2];
+        bool inner;
+        const tm_value *chosen = where->inputs[2];
+        value = skip_pair(match, where->inputs[2], out, &inner);
+        out->quantized = out->quantized || inner;
         tm_node *test = tm_match_op(match, where->inputs[0], TM_OP_IsNaN);
-        out->guarded = test != NULL && test->inputs[0] == value;
+        out->guarded = test != NULL && (test->inputs[0] == value || test->inputs[0] == chosen);
         out->zeroed = test == NULL ? where->inputs[0] : NULL;
         if ((test != NULL && !out->guarded) || !tm_match_number(where->inputs[1], &zero) || zero != 0 ||
             value->rank != where->outputs[0]->rank ||

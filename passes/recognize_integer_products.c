@@ -13,8 +13,9 @@
  * for each row: a block of the length of the row; then there are two multiplications, by columns and by rows.
  * That of the weights is one number or one for each column; in which integers and scales they are stored, and
  * what moves the weights before they are multiplied, is the matter of quantized.c. Gemm, its transposed
- * weights and its bias are taken along. Not bit-exact for the first form: its sums were rounded in float32,
- * or to the type of the scales.
+ * weights and its bias are taken along. A QLinearMatMul of two computed matrices becomes a MatMul between
+ * quantisers, which may be a part of attention. Not bit-exact for the first form, whose sums were rounded in
+ * float32, or to the type of the scales, nor for the last, whose sums are now.
  */
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -105,13 +106,32 @@ static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     return TM_OK;
 }
 
+/* Two computed matrices: the product that other passes know, between quantisers. */
+static tm_code rewrite_computed(tm_pass_context *context, tm_node *node) {
+    tm_value *const *x = node->inputs, *factors[2], *result;
+    bool fits = x[0]->constant == NULL && !context->options->strict_math && tm_match_is_byte(x[0]) &&
+                tm_match_is_byte(x[3]);
+    for (int i = 1; i < 8; i++)
+        fits = fits && (i == 3 || tm_match_is_single(x[i]));
+    if (!fits || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT ||
+        x[6]->type != TAMIS_TYPE_FLOAT || !tm_pass_allow(context))
+        return TM_OK;
+    for (int i = 0; i < 2; i++)
+        TM_TRY(tm_match_make(node, TM_OP_DequantizeLinear, 3, &x[3 * i], &factors[i]));
+    TM_TRY(tm_match_make(node, TM_OP_MatMul, 2, factors, &result));
+    TM_TRY(tm_match_make(node, TM_OP_QuantizeLinear, 3, (tm_value *[]){result, x[6], x[7]}, &result));
+    tm_match_replace(node, result->producer);
+    return TM_OK;
+}
+
 /* The scales are multiplied and divided in this order by the operator's kernel, too. */
 static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs;
-    if (x[3]->constant == NULL || x[3]->rank != 2 || x[0]->rank < 2 || !tm_match_is_byte(x[0]) ||
-        !tm_match_is_byte(x[3]) || !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) ||
-        !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) || x[4]->rank > 1 ||
-        x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
+    if (x[3]->constant == NULL)
+        return rewrite_computed(context, node);
+    if (x[3]->rank != 2 || x[0]->rank < 2 || !tm_match_is_byte(x[0]) || !tm_match_is_byte(x[3]) ||
+        !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) ||
+        !tm_match_is_single(x[7]) || x[4]->rank > 1 || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
         !tm_pass_allow(context))
         return TM_OK;
     tm_value *scale, *product;

@@ -329,6 +329,16 @@ def test_qlinear_matmul(tmp_path, left, right, columns):
     check(form, tmp_path, True, want=peer(form))
 
 
+@pytest.mark.parametrize("left", BYTES)
+def test_qlinear_matmul_of_computed_matrices(tmp_path, left):
+    form = bytes_form(left, 2, 5, K)
+    turned = form.node("Transpose", "x", perm=[0, 2, 1])
+    form.node("QLinearMatMul", "x", np.float32(0.02), LEFT[left], turned, np.float32(0.01), LEFT[left], np.float32(0.6), LEFT[left], answer=np.zeros(0, left))
+    check(form, tmp_path, None, want=peer(form))
+    text, _ = regions(form.model(), tmp_path)
+    assert "QLinearMatMul" not in text, text
+
+
 @pytest.mark.parametrize("left, right", [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")])
 @pytest.mark.parametrize("space", SPACES)
 def test_qlinear_conv(tmp_path, space, left, right):
@@ -471,6 +481,44 @@ def test_loops_between_bytes(tmp_path):
     check(form, tmp_path, True, 0.05)
     text, kinds = regions(form.model(), tmp_path)
     assert not re.search(r"^  %.*= (?!tamis.Region)[A-Z]\w*\(", text, re.M), text
+
+
+def spelled_norm(form, x, pair):
+    axes, f32 = np.array([-1], np.int64), np.float32
+    difference = pair(form.node("Sub", x, form.node("ReduceMean", x, axes)), 0.05, 128)
+    mean = pair(form.node("ReduceMean", form.node("Mul", difference, difference), axes), 0.02, 0)
+    root = form.node("Sqrt", pair(form.node("Add", mean, f32(1e-5)), 0.02, 0))
+    y = pair(form.node("Div", difference, root), 0.04, 128)
+    y = pair(form.node("Mul", y, form.scale(1, dims=(K,))), 0.04, 128)
+    return form.node("Add", y, form.scale(0.1, dims=(K,)))
+
+
+def spelled_gelu(form, x, pair):
+    gate = pair(form.node("Erf", form.node("Div", x, np.float32(np.sqrt(2)))), 1 / 128, 128)
+    gate = pair(form.node("Add", gate, np.float32(1)), 1 / 64, 0)
+    return form.node("Mul", x, pair(form.node("Mul", gate, np.float32(0.5)), 1 / 128, 0))
+
+
+@pytest.mark.parametrize("write, op", [(spelled_norm, "LayerNormalization"), (spelled_gelu, "Gelu")])
+def test_pairs_inside(tmp_path, write, op):
+    """Norms and Gelu that are spelled out are one operator, whose operand keeps its pair; with --math=strict all pairs stay."""
+
+    def written(pair):
+        form = Form([3, 6, K])
+        write(form, form.quantized("x", "uint8", 0.03, 110), lambda x, scale, zero: pair(form, x, scale, zero))
+        return form
+
+    form = written(lambda form, x, scale, zero: form.quantized(x, "uint8", scale, zero))
+    plain = written(lambda form, x, scale, zero: x)
+    assert np.abs(form.value[form.last] - plain.value[plain.last]).max() > 5e-3
+    model = form.model()
+    near(answer(model, form.inputs), plain.value[plain.last], 2e-5, "O2")
+    for what, options in [("strict", {"strict_math": True}), ("O0", {"optimization_level": 0})]:
+        have = answer(model, form.inputs, **options)
+        apart = np.abs(have - form.value[form.last]) > 1e-4
+        assert apart.mean() <= 0.05, (what, apart.mean())  # a tie rounds otherwise
+    text, kinds = regions(model, tmp_path)
+    assert len(kinds) == 1 and f"{op}(" in text and text.count(" QuantizeLinear(") == 1, text
 
 
 @pytest.mark.parametrize("scale", [0.125, 0.1, 3e-32, 1e31, 7e-39])

@@ -109,7 +109,7 @@ static const char *const rounding[] = {
     "recognize_softmax", "recognize_attention", "recognize_attention_heads", "gemm_to_matmul",
     "convolution_to_matmul", "channels_last", "fold_batch_normalization", "merge_numbers",
     "recognize_packed_products", "merge_branches", "subpixel_convolutions", "turn_row_products",
-    "recognize_integer_products",
+    "recognize_integer_products", "recognize_quantized_factors",
 };
 
 static bool may_round(const char *pass) {
