@@ -103,6 +103,43 @@ tm_code tm_write_text(tm_diagnostics *diagnostics, const char *output, const tm_
     return tm_report(diagnostics, TM_E_IO, NULL, NULL, "writing %s failed", output);
 }
 
+static bool is_identifier(const char *name) {
+    for (const char *c = name; *c != 0; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_')
+            return false;
+    return isalpha((unsigned char)name[0]) || name[0] == '_';
+}
+
+static tm_storage_options storage_of(const tamis_compile_options *options) {
+    static const tm_storage_kind kinds[] = {TM_STORAGE_EXACT, TM_STORAGE_FLOAT16, TM_STORAGE_BFLOAT16};
+    bool steps = options->storage_step_count > 0;
+    return (tm_storage_options){.coded = options->coded_weights || options->storage != TAMIS_STORAGE_EXACT ||
+                                         steps,
+                                .kind = steps ? TM_STORAGE_STEPS : kinds[options->storage],
+                                .steps = options->storage_steps,
+                                .step_count = (int64_t)options->storage_step_count};
+}
+
+tm_code tm_check_options(tm_diagnostics *diagnostics, const tamis_compile_options *options) {
+    bool so = options->emit == TAMIS_EMIT_SO, onnx = options->emit == TAMIS_EMIT_ONNX;
+    if (onnx && options->slot_count > 0)
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "compile to a shared object, .so",
+                         "--slot: slots are of artifacts; ONNX has none");
+    if (options->weights_file != NULL && (!so || storage_of(options).coded))
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "compile to a shared object with --weights=mapped",
+                         "--weights-file: %s",
+                         so ? "coded weights are in the artifact" : "it is for shared objects");
+    if (onnx || options->emit == TAMIS_EMIT_IR)
+        return TM_OK;
+    if (options->name != NULL && !is_identifier(options->name))
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "symbols of the artifact have the name in them",
+                         "--name: '%s' is not a C identifier", options->name);
+    if (options->profile && (options->emit == TAMIS_EMIT_OBJ || options->emit == TAMIS_EMIT_LIB))
+        return tm_report(diagnostics, TM_E_USAGE, NULL, "compile to a shared object (.so)",
+                         "--profile: objects and archives have no profile");
+    return TM_OK;
+}
+
 static tm_code optimize(tm_model *model, const tamis_compile_options *options, tm_text *log) {
     bool onnx = options->emit == TAMIS_EMIT_ONNX;
     tm_pass_options passes = {.level = onnx && options->level == 0 ? -1 : options->level,
@@ -119,9 +156,6 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
 #endif
     };
     TM_TRY(tm_apply_dim_facts(model, options->dims, options->dim_count));
-    if (onnx && options->slot_count > 0)
-        return tm_report(model->diagnostics, TM_E_USAGE, NULL, NULL,
-                         "--slot: slots are of artifacts; ONNX has none");
     TM_TRY(tm_slots_mark(model, options->slots, options->slot_count));
     return tm_passes_run(model, &passes, log);
 }
@@ -133,13 +167,6 @@ static tm_code report_rest(tm_model *model, const tamis_compile_options *options
     (void)tm_infer(model);
     (void)tm_report_missing_kernels(model);
     return code;
-}
-
-static bool is_identifier(const char *name) {
-    for (const char *c = name; *c != 0; c++)
-        if (!isalnum((unsigned char)*c) && *c != '_')
-            return false;
-    return isalpha((unsigned char)name[0]) || name[0] == '_';
 }
 
 /* With schedules from a file, where one is given; those who tune bring their own. */
@@ -156,16 +183,6 @@ static tm_code generate_code(tm_model *model, const char *output, const tamis_co
     return TM_OK;
 }
 
-static tm_storage_options storage_of(const tamis_compile_options *options) {
-    static const tm_storage_kind kinds[] = {TM_STORAGE_EXACT, TM_STORAGE_FLOAT16, TM_STORAGE_BFLOAT16};
-    bool steps = options->storage_step_count > 0;
-    return (tm_storage_options){.coded = options->coded_weights || options->storage != TAMIS_STORAGE_EXACT ||
-                                         steps,
-                                .kind = steps ? TM_STORAGE_STEPS : kinds[options->storage],
-                                .steps = options->storage_steps,
-                                .step_count = (int64_t)options->storage_step_count};
-}
-
 static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options,
                         uint64_t hash, tm_tuning *tuning, tm_text *warnings) {
     if (options->emit == TAMIS_EMIT_IR) {
@@ -180,18 +197,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
         export.external_data = options->external_data;
         return tm_export_model(model, &export, output);
     }
-    if (options->name != NULL && !is_identifier(options->name))
-        return tm_report(model->diagnostics, TM_E_USAGE, NULL,
-                         "symbols of the artifact have the name in them",
-                         "--name: '%s' is not a C identifier", options->name);
-    if (options->profile && (options->emit == TAMIS_EMIT_OBJ || options->emit == TAMIS_EMIT_LIB))
-        return tm_report(model->diagnostics, TM_E_USAGE, NULL, "compile to a shared object (.so)",
-                         "--profile: objects and archives have no profile");
-    bool so = options->emit == TAMIS_EMIT_SO, shared = options->weights_file != NULL && tuning == NULL;
-    if (shared && (!so || storage_of(options).coded))
-        return tm_report(model->diagnostics, TM_E_USAGE, NULL,
-                         "compile to a shared object with --weights=mapped", "--weights-file: %s",
-                         so ? "coded weights are in the artifact" : "it is for shared objects");
+    bool shared = options->weights_file != NULL && tuning == NULL;
     static const tm_emit_kind kinds[] = {TM_EMIT_SO, TM_EMIT_OBJ, TM_EMIT_LIB, TM_EMIT_ASM, TM_EMIT_LLVM};
     tm_codegen_options codegen = {.emit = kinds[options->emit],
                                   .level = options->level,
@@ -220,6 +226,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
 
 tm_code tm_compile_model(tm_model *model, const char *output, const tamis_compile_options *options,
                          tm_tuning *tuning, tm_text *log, tm_text *warnings) {
+    TM_TRY(tm_check_options(model->diagnostics, options));
     if (options->emit != TAMIS_EMIT_IR)
         tm_codegen_begin(model->arena);
     tm_code code = optimize(model, options, log);

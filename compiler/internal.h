@@ -53,6 +53,8 @@ const char *tm_data_folder(tm_arena *arena);
 void tm_import_options_of(const tamis_compile_options *options, tm_import_options *out_import);
 /* Narrows and pins symbols of inputs; before inference. */
 TM_MUST_USE tm_code tm_apply_dim_facts(tm_model *model, const tamis_dim_fact *facts, size_t count);
+/* Do the options fit together? E_USAGE filed. tm_compile_model asks; so may who has long work before it. */
+TM_MUST_USE tm_code tm_check_options(tm_diagnostics *diagnostics, const tamis_compile_options *options);
 /* The passes and the generation of code, of a model that was imported: what tamis_compile_file does after the
  * import. `tuning` may be NULL. What print_after asks for goes to the log. */
 TM_MUST_USE tm_code tm_compile_model(tm_model *model, const char *output,

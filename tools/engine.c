@@ -123,9 +123,16 @@ tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile,
                            const tool_engine_options *options, tool_engine *out_engine) {
     *out_engine = (tool_engine){.tool = tool};
     bool artifact = tool_is_artifact(path);
-    if (artifact && (options->evaluate || compile->dims.count > 0))
+    const char *option = options->evaluate                        ? "--evaluate"
+                         : compile->dims.count > 0                ? "--dim"
+                         : compile->slots.count > 0               ? "--slot"
+                         : compile->options.weights_file != NULL ? "--weights-file"
+                                                                  : NULL;
+    if (artifact && option != NULL)
         return tool_report(tool, TM_E_USAGE, NULL, "give the model that it was compiled from",
-                           "%s: '%s' is compiled already", options->evaluate ? "--evaluate" : "--dim", path);
+                           "%s: '%s' is compiled already", option, path);
+    if (options->evaluate)
+        TM_TRY(tool_compile_of_artifacts(tool, compile, "the evaluator makes none"));
     if (options->evaluate)
         return create_evaluator(out_engine, path, compile);
     if (artifact)

@@ -167,76 +167,87 @@ static tm_code set_storage(tool *tool, tool_compile *compile, const char *value)
                        "--storage is exact, float16, bfloat16 or auto, not '%s'", value);
 }
 
+static tm_code set_level(tool *tool, tamis_compile_options *options, const char *value) {
+    int64_t number = 2;
+    options->small = strcmp(value, "s") == 0;
+    if (!options->small)
+        TM_TRY(tool_parse_integer(tool, "-O", value, 0, 3, &number));
+    options->level = (int)number;
+    return TM_OK;
+}
+
+/* One of two words; *out_second: is it the second? */
+static tm_code set_word(tool *tool, const char *option, const char *value, const char *first,
+                        const char *second, bool *out_second) {
+    *out_second = strcmp(value, second) == 0;
+    if (*out_second || strcmp(value, first) == 0)
+        return TM_OK;
+    return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s is %s or %s, not '%s'", option, first, second,
+                       value);
+}
+
+/* Where the text of an option goes that is taken as it is; NULL: another option. */
+static const char **text_of(tamis_compile_options *options, int number) {
+    return number == 1    ? &options->target
+           : number == 2  ? &options->cpu
+           : number == 8  ? &options->print_after
+           : number == 9  ? &options->external_folder
+           : number == 10 ? &options->allow_links_in
+           : number == 20 ? &options->schedules
+           : number == 24 ? &options->weights_file
+                          : NULL;
+}
+
 tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value) {
     tamis_compile_options *options = &compile->options;
-    int64_t number;
+    const char **text = text_of(options, id - TOOL_COMPILE_FIRST);
+    bool second;
+    if (text != NULL) {
+        *text = value;
+        return TM_OK;
+    }
     switch (id - TOOL_COMPILE_FIRST) {
     case 0:
-        options->small = strcmp(value, "s") == 0;
-        if (options->small) {
-            options->level = 2;
-            return TM_OK;
-        }
-        TM_TRY(tool_parse_integer(tool, "-O", value, 0, 3, &number));
-        options->level = (int)number;
-        return TM_OK;
-    case 1:
-        options->target = value;
-        return TM_OK;
-    case 2:
-        options->cpu = value;
-        return TM_OK;
+        return set_level(tool, options, value);
     case 3:
         return add_dim(tool, compile, value);
     case 4:
-        options->strict_math = strcmp(value, "strict") == 0;
-        if (!options->strict_math && strcmp(value, "fast") != 0)
-            return tool_report(tool, TM_E_USAGE, NULL, NULL, "--math is strict or fast, not '%s'", value);
-        return TM_OK;
+        return set_word(tool, "--math", value, "fast", "strict", &options->strict_math);
     case 5:
-        options->precision = strcmp(value, "bf16") == 0 ? TAMIS_PRECISION_BF16 : TAMIS_PRECISION_F32;
-        if (options->precision == TAMIS_PRECISION_F32 && strcmp(value, "f32") != 0)
-            return tool_report(tool, TM_E_USAGE, NULL, NULL, "--precision is f32 or bf16, not '%s'", value);
+        TM_TRY(set_word(tool, "--precision", value, "f32", "bf16", &second));
+        options->precision = second ? TAMIS_PRECISION_BF16 : TAMIS_PRECISION_F32;
         return TM_OK;
     case 6:
         tm_push(&tool->arena, &compile->disabled, value);
         return TM_OK;
     case 7:
         return tool_parse_integer(tool, "--opt-bisect-limit", value, -1, INT64_MAX, &options->bisect_limit);
-    case 8:
-        options->print_after = value;
-        return TM_OK;
-    case 9:
-        options->external_folder = value;
-        return TM_OK;
-    case 10:
-        options->allow_links_in = value;
-        return TM_OK;
     case 18:
         options->profile = true;
         return TM_OK;
     case 19:
         options->symbols = true;
         return TM_OK;
-    case 20:
-        options->schedules = value;
-        return TM_OK;
     case 21:
-        options->coded_weights = strcmp(value, "coded") == 0;
-        if (!options->coded_weights && strcmp(value, "mapped") != 0)
-            return tool_report(tool, TM_E_USAGE, NULL, NULL, "--weights is mapped or coded, not '%s'", value);
-        return TM_OK;
+        return set_word(tool, "--weights", value, "mapped", "coded", &options->coded_weights);
     case 22:
         return set_storage(tool, compile, value);
     case 23:
         tm_push(&tool->arena, &compile->slots, value);
         return TM_OK;
-    case 24:
-        options->weights_file = value;
-        return TM_OK;
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 11, value);
     }
+}
+
+tm_code tool_compile_of_artifacts(tool *tool, const tool_compile *compile, const char *what) {
+    const char *option = compile->slots.count > 0                ? "--slot"
+                         : compile->options.weights_file != NULL ? "--weights-file"
+                                                                 : NULL;
+    if (option == NULL)
+        return TM_OK;
+    return tool_report(tool, TM_E_USAGE, NULL, "leave it out, or `tamis compile` to a shared object with it",
+                       "%s is of artifacts; %s", option, what);
 }
 
 const tamis_compile_options *tool_compile_get(tool_compile *compile) {

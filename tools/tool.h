@@ -139,6 +139,8 @@ typedef struct tool_compile {
 void tool_compile_init(tool_compile *compile);
 /* Takes an option with id >= TOOL_COMPILE_FIRST. */
 TM_MUST_USE tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value);
+/* E_USAGE where an option was given that only artifacts have; `what`: why there is none here. */
+TM_MUST_USE tm_code tool_compile_of_artifacts(tool *tool, const tool_compile *compile, const char *what);
 /* The options with dims and disabled passes filled in. */
 const tamis_compile_options *tool_compile_get(tool_compile *compile);
 /* Imports a model (`-`: from stdin) and applies the --dim facts; not yet inferred. A .ir file is parsed. */

@@ -72,6 +72,17 @@ typedef struct changes {
     tool_compress compress;
 } changes;
 
+/* The command line. */
+typedef struct request {
+    tool_compile compile;
+    changes changes;
+    const char *model, *output;
+    const char *schedules; /* --tune=FILE, or NULL */
+    tool_sizes sizes;
+    int form; /* -1: by the output's name */
+    bool json, tune;
+} request;
+
 static bool are_any(const changes *changes) {
     return changes->quantize.form != NULL || changes->compress.prune != NULL ||
            changes->compress.palette != NULL || changes->compress.tokens != NULL;
@@ -166,76 +177,108 @@ static int tune_first(tool *tool, const char *model, const char *file, tool_comp
     return exit_code;
 }
 
-int tool_compile_main(tool *tool, int argc, char **argv) {
-    tool_compile compile;
-    tool_compile_init(&compile);
-    tool_arguments arguments;
-    tool_arguments_init(&arguments, tool, argc, argv, options_table);
-    changes changes = {0};
-    const char *output = NULL, *schedules = NULL;
-    tool_sizes sizes = {.fallback = 4};
-    bool json = false, tune = false;
-    int id, form = -1;
-    while ((id = tool_arguments_next(&arguments)) > 0) {
-        if (id == OUTPUT)
-            output = arguments.value;
-        else if (id == NAME)
-            compile.options.name = arguments.value;
-        else if (id == JSON)
-            json = true;
-        else if (id == EXTERNAL_DATA)
-            compile.options.external_data = true;
-        else if (id == TUNE) {
-            tune = true;
-            schedules = arguments.value;
-        } else if (id == SIZE) {
-            if (tool_sizes_add(tool, &sizes, arguments.value) != TM_OK)
-                return tool_fail(tool);
-        } else if (id == EMIT) {
-            form = find_form(arguments.value);
-            if (form < 0) {
-                tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm, ir or onnx",
-                            "--emit: unknown form '%s'", arguments.value);
-                return tool_fail(tool);
-            }
-        } else if (!tool_quantize_option(&changes.quantize, id, arguments.value) &&
-                   !tool_compress_option(&changes.compress, id, arguments.value) &&
-                   tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
-            return tool_fail(tool);
+static tm_code take_option(tool *tool, request *r, int id, const char *value) {
+    switch (id) {
+    case OUTPUT:
+        r->output = value;
+        return TM_OK;
+    case NAME:
+        r->compile.options.name = value;
+        return TM_OK;
+    case JSON:
+        r->json = true;
+        return TM_OK;
+    case EXTERNAL_DATA:
+        r->compile.options.external_data = true;
+        return TM_OK;
+    case TUNE:
+        r->tune = true;
+        r->schedules = value;
+        return TM_OK;
+    case SIZE:
+        return tool_sizes_add(tool, &r->sizes, value);
+    case EMIT:
+        r->form = find_form(value);
+        return r->form >= 0 ? TM_OK
+                            : tool_report(tool, TM_E_USAGE, NULL, "so, obj, lib, asm, llvm, ir or onnx",
+                                          "--emit: unknown form '%s'", value);
+    default:
+        if (tool_quantize_option(&r->changes.quantize, id, value) ||
+            tool_compress_option(&r->changes.compress, id, value))
+            return TM_OK;
+        return tool_compile_option(tool, &r->compile, id, value);
     }
-    if (id < 0)
-        return tool_fail(tool);
-    if (tool_arguments_single(&arguments, "one model", "tamis compile MODEL.onnx -o OUT.so") != TM_OK)
-        return tool_fail(tool);
-    const char *model = arguments.names.items[0];
-    if (form < 0)
-        form = form_of_output(tool, output);
-    if (form < 0)
-        return tool_fail(tool);
-    compile.options.emit = forms[form].emit;
-    if (output == NULL)
-        output = default_output(tool, model, form);
-    if (output == NULL || (strcmp(output, "-") == 0 && !forms[form].text)) {
-        tool_report(tool, TM_E_USAGE, NULL, "-o FILE", "%s needs a file to write to", forms[form].name);
-        return tool_fail(tool);
-    }
-    if (tune) {
-        int exit_code = tune_first(tool, model, schedules, &compile, &sizes);
+}
+
+/* The constants that slots name go into others, of other names, when weights change. */
+static tm_code refuse_slots(tool *tool, const request *r) {
+    const changes *c = &r->changes;
+    const char *change = c->quantize.form != NULL      ? "--quantize"
+                         : c->compress.prune != NULL   ? "--prune"
+                         : c->compress.palette != NULL ? "--palette"
+                                                       : NULL;
+    if (r->compile.slots.count == 0 || change == NULL)
+        return TM_OK;
+    return tool_report(tool, TM_E_USAGE, NULL,
+                       tm_arena_format(&tool->arena,
+                                       "write the changed model first (`tamis %s %s -o CHANGED.onnx`), "
+                                       "then compile that with --slot and its names",
+                                       c->quantize.form != NULL ? "quantize" : "compress", r->model),
+                       "--slot and %s exclude each other: the weights that slots name are replaced by "
+                       "others",
+                       change);
+}
+
+/* The form and the output; do the options fit together? Before any work. */
+static tm_code check(tool *tool, request *r) {
+    r->form = r->form >= 0 ? r->form : form_of_output(tool, r->output);
+    if (r->form < 0)
+        return TM_E_USAGE;
+    tamis_emit emit = r->compile.options.emit = forms[r->form].emit;
+    if (r->output == NULL)
+        r->output = default_output(tool, r->model, r->form);
+    bool to_stdout = r->output != NULL && strcmp(r->output, "-") == 0;
+    if (r->output == NULL || (to_stdout && !forms[r->form].text))
+        return tool_report(tool, TM_E_USAGE, NULL, "-o FILE", "%s needs a file to write to",
+                           forms[r->form].name);
+    r->changes.compress.chooses_storage = r->compile.choose_storage;
+    TM_TRY(tm_check_options(&tool->diagnostics, tool_compile_get(&r->compile)));
+    TM_TRY(refuse_slots(tool, r));
+    TM_TRY(tool_compress_check(tool, &r->changes.compress, &r->changes.quantize));
+    if (!to_stdout)
+        TM_TRY(tool_can_create(tool, r->output));
+    return emit == TAMIS_EMIT_IR || emit == TAMIS_EMIT_ONNX ? TM_OK : tool_temporaries(tool);
+}
+
+static int make(tool *tool, request *r) {
+    if (r->tune) {
+        int exit_code = tune_first(tool, r->model, r->schedules, &r->compile, &r->sizes);
         if (exit_code != 0)
             return exit_code;
     }
-    changes.compress.chooses_storage = compile.choose_storage;
-    bool to_stdout = strcmp(output, "-") == 0;
-    bool code = forms[form].emit != TAMIS_EMIT_IR && forms[form].emit != TAMIS_EMIT_ONNX;
-    if ((!to_stdout && tool_can_create(tool, output) != TM_OK) ||
-        (code && tool_temporaries(tool) != TM_OK) ||
-        tool_compress_check(tool, &changes.compress, &changes.quantize) != TM_OK ||
-        (compile.choose_storage && !tool_contract_wanted(&changes.compress, &changes.quantize) &&
-         tool_choose_storage(tool, model, &compile, &changes.quantize) != TM_OK))
+    if (r->compile.choose_storage && !tool_contract_wanted(&r->changes.compress, &r->changes.quantize) &&
+        tool_choose_storage(tool, r->model, &r->compile, &r->changes.quantize) != TM_OK)
         return tool_fail(tool);
-    if (to_stdout)
-        return compile_to_stdout(tool, model, &compile, &changes, form);
-    if (are_any(&changes))
-        return compile_changed(tool, model, output, &compile, &changes) == TM_OK ? 0 : tool_fail(tool);
-    return compile_file(tool, model, output, &compile, json);
+    if (strcmp(r->output, "-") == 0)
+        return compile_to_stdout(tool, r->model, &r->compile, &r->changes, r->form);
+    if (!are_any(&r->changes))
+        return compile_file(tool, r->model, r->output, &r->compile, r->json);
+    tm_code code = compile_changed(tool, r->model, r->output, &r->compile, &r->changes);
+    return code == TM_OK ? 0 : tool_fail(tool);
+}
+
+int tool_compile_main(tool *tool, int argc, char **argv) {
+    request r = {.form = -1, .sizes = {.fallback = 4}};
+    tool_compile_init(&r.compile);
+    tool_arguments arguments;
+    tool_arguments_init(&arguments, tool, argc, argv, options_table);
+    int id;
+    while ((id = tool_arguments_next(&arguments)) > 0)
+        if (take_option(tool, &r, id, arguments.value) != TM_OK)
+            return tool_fail(tool);
+    if (id < 0 ||
+        tool_arguments_single(&arguments, "one model", "tamis compile MODEL.onnx -o OUT.so") != TM_OK)
+        return tool_fail(tool);
+    r.model = arguments.names.items[0];
+    return check(tool, &r) == TM_OK ? make(tool, &r) : tool_fail(tool);
 }

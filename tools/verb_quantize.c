@@ -33,6 +33,7 @@ int tool_quantize_main(tool *tool, int argc, char **argv) {
     if (id < 0 ||
         tool_arguments_single(&arguments, "one model", "tamis quantize MODEL.onnx -o OUT.onnx") != TM_OK ||
         tool_model_output_check(tool, &to) != TM_OK ||
+        tool_compile_of_artifacts(tool, &compile, "a model that is written has none") != TM_OK ||
         tool_quantize_model(tool, arguments.names.items[0], &compile, &quantize, &model) != TM_OK ||
         tool_model_output_write(tool, &to, model) != TM_OK)
         return tool_fail(tool);

@@ -281,7 +281,7 @@ def test_other_exit_codes(folder):
 
 def test_an_artifact_takes_no_options_of_compilation(folder):
     tamis("compile", "model.onnx", "-o", "x.so")
-    for options in (["--evaluate"], ["--dim", "n=2"]):
+    for options in (["--evaluate"], ["--dim", "n=2"], ["--slot=w"], ["--weights-file=x.weights"]):
         assert "compiled already" in tamis("run", "x.so", *options, code=2)[1]
 
 

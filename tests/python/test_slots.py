@@ -163,6 +163,18 @@ def test_refusals(tmp_path):
         assert done.returncode != 0 and all(word in done.stderr for word in words), done.stderr
 
 
+@pytest.mark.parametrize("change", ["--quantize=int8-dynamic", "--prune=zeros", "--palette=16"])
+def test_slots_of_changed_weights_are_refused_before_the_work(tmp_path, change):
+    nodes, inputs, outputs, weights = lora()
+    save(tmp_path / "m.onnx", nodes, inputs, outputs, weights)
+    said = tamis("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.so", "--slot=w", change, code=2)
+    assert f"--slot and {change.split('=')[0]} exclude each other" in said and "CHANGED.onnx" in said
+    assert "constants" not in said and not (tmp_path / "m.so").exists()
+    verb = "quantize" if "quantize" in change else "compress"
+    said = tamis(verb, tmp_path / "m.onnx", "-o", tmp_path / "o.onnx", "--slot=w", change, code=2)
+    assert "--slot is of artifacts" in said and not (tmp_path / "o.onnx").exists()
+
+
 def test_sessions_and_requests_have_adapters_of_their_own(tmp_path):
     package = pytest.importorskip("tamis")
     nodes, inputs, outputs, weights = lora()

@@ -177,3 +177,12 @@ def test_prefill_and_step_share(tmp_path, decoder):
     own, shared = (np.load(tmp_path / f"{name}.npz") for name in ("step-own", "step"))
     for name in own:
         np.testing.assert_array_equal(own[name], shared[name])
+
+
+@pytest.mark.parametrize("form", ["onnx", "ir", "s", "o"])
+def test_only_shared_objects_share_weights(models, form):
+    for more in ([], ["--quantize=int8-dynamic"]):
+        said = tamis("compile", models / "a.onnx", "-o", models / f"out.{form}", "--weights-file=shared.weights", *more,
+                     code=2)
+        assert "--weights-file: it is for shared objects" in said and "hint" in said
+        assert not (models / f"out.{form}").exists() and not (models / "shared.weights").exists()
