@@ -89,6 +89,20 @@ LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number) 
     return index;
 }
 
+const tm_node *tm_contract_start(const tm_region *r, const tm_contract *c, int *out_operand) {
+    const tm_value *sum = c->product->outputs[0], *out = r->node->outputs[0];
+    const tm_node *node = sum->uses.count == 1 ? sum->uses.items[0].node : NULL;
+    if (node == NULL || node->op != TM_OP_Sub || node->inputs[0] != sum || sum->type != TAMIS_TYPE_INT32)
+        return NULL;
+    *out_operand = tm_region_input_number(r->body, node->inputs[1]);
+    const tm_value *taken = *out_operand >= 0 ? r->node->inputs[*out_operand] : NULL;
+    bool row = taken != NULL && taken->rank > 0 &&
+               tm_dim_same(taken->dims[taken->rank - 1], out->dims[out->rank - 1]);
+    for (int i = 0; row && i + 1 < taken->rank; i++)
+        row = tm_dim_is(taken->dims[i], 1);
+    return row ? node : NULL;
+}
+
 /* Operands of the epilogue walk along the last of the leading dims (all of them, some, or none) and repeat
  * over the first: bias[n], positions[seq, n] under [batch, seq, n], a full residual. Rows then count modulo a
  * period. */
@@ -225,7 +239,7 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
     LLVMValueRef at = tm_add(r, tm_mul(r, tile_row, tm_int(r, tile->stride)), offset);
     LLVMValueRef sum = tm_load_vector(r, c->product->outputs[0]->type, tile->sums, at);
     r->mask = whole ? NULL : tm_tail_mask(r, tm_sub(r, tile->end != NULL ? tile->end : c->n, c->column));
-    tm_region_set(r, c->product->outputs[0], sum);
+    tm_region_set(r, (c->start != NULL ? c->start : c->product)->outputs[0], sum);
     for (int o = 0; o < (c->products > 1 ? 1 : r->node->output_count); o++)
         if (tm_region_is_range(r, o))
             tm_ranges_add(r, &c->ranges, o);

@@ -21,8 +21,10 @@
 #define TM_MOST_PRODUCTS 4
 
 typedef struct tm_contract {
-    const tm_node *product;   /* the node of the body whose result the sums are */
-    int a, b;                 /* its operands, as inputs of the region */
+    const tm_node *product; /* the node of the body whose result the sums are */
+    const tm_node
+        *start; /* NULL, or one that takes a number for each column off it: the sums are its result */
+    int a, b;   /* its operands, as inputs of the region */
     tm_product_shape shape;   /* what is known of m, n and k */
     LLVMValueRef matrices;    /* products side by side, i64; 1 where one B is for all rows of A */
     LLVMValueRef m, k, n;     /* sizes of one, i64 */
@@ -35,8 +37,8 @@ typedef struct tm_contract {
     LLVMValueRef row, column; /* of the current point of the epilogue */
     /* Finds product and sizes, in each function that needs them; NULL: tm_contract_set_up. */
     void (*set_up)(tm_region *r, struct tm_contract *c);
-    LLVMValueRef finish;      /* the epilogue's function, once it was needed */
-    int64_t finish_stride;    /* the form of tiles that it is for */
+    LLVMValueRef finish;   /* the epilogue's function, once it was needed */
+    int64_t finish_stride; /* the form of tiles that it is for */
     int finish_columns;
 } tm_contract;
 
@@ -57,6 +59,9 @@ void tm_contract_add_key(const tm_emit *e, const tm_node *region, tm_text *text)
 LLVMValueRef tm_contract_matrix(tm_region *r, int operand, LLVMValueRef number);
 /* Finds the product and its sizes. Also for the count of units. */
 void tm_contract_set_up(tm_region *r, tm_contract *c);
+/* A node that takes an integer for each column off the product, which has no other reader: sums may start
+ * with minus these instead. NULL: there is none. *out_operand: the integers, as an input of the region. */
+const tm_node *tm_contract_start(const tm_region *r, const tm_contract *c, int *out_operand);
 /* Loads the operands' pointers and makes `c` the source of the body's inputs. */
 void tm_contract_begin(tm_region *r, tm_contract *c);
 /* Reads inputs of one element once, in front of all loops: LLVM does not know that what those store is

@@ -27,6 +27,7 @@ typedef struct tm_tiles {
     LLVMValueRef from, to;    /* rows of the unit */
     LLVMValueRef column;      /* first of the panel */
     LLVMValueRef panel, next; /* its data; where the next panel stands */
+    int start;                /* what the sums start with less than 0, as an input; see shared.start */
     /* state of a generator over the units of a call */
     LLVMValueRef ahead, ahead_bytes; /* of the next panel: slot of the byte fetched next, bytes of a step */
     LLVMValueRef fetched;            /* first column of the tiles at hand */

@@ -218,8 +218,17 @@ static int group_rows(const shape *s) {
     return s->direct ? TM_TILE_ROWS : TM_TILE_ROWS / s->rows[0] * s->rows[0];
 }
 
+/* Numbers that are taken off all sums of a column are what they start with, where vectors are whole. */
+static void find_start(tm_region *r, tm_tiles *t, const shape *s) {
+    LLVMValueRef n = t->shared.n;
+    bool whole = LLVMIsConstant(n) && LLVMConstIntGetSExtValue(n) % s->columns == 0;
+    if (s->sum == TAMIS_TYPE_INT32 && whole)
+        t->shared.start = tm_contract_start(r, &t->shared, &t->start);
+}
+
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t) {
     shape s = choose(r, t);
+    find_start(r, t, &s);
     t->sums = tm_region_alloca(r, r->e->f32, (int64_t)group_rows(&s) * TM_TILE_PANEL, 64);
     t->copy =
         s.direct ? NULL : tm_region_alloca(r, r->e->f32, (int64_t)s.rows[0] * CHUNK * words_of_line(&s), 64);
@@ -392,6 +401,19 @@ static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValu
     tm_loop_end(r, &chunk);
 }
 
+/* What the sums of the columns at hand start with. */
+static void start_columns(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef *out_starts) {
+    LLVMTypeRef vector = tm_vector_type(r, s->sum);
+    for (int v = 0; v < s->columns / r->lanes; v++) {
+        out_starts[v] = LLVMConstNull(vector);
+        if (t->shared.start == NULL)
+            continue;
+        LLVMValueRef at = tm_add(r, t->fetched, tm_int(r, (int64_t)v * r->lanes));
+        LLVMValueRef taken = tm_load_vector(r, s->sum, t->shared.data[t->start], at);
+        out_starts[v] = LLVMBuildNeg(B, taken, "");
+    }
+}
+
 /* The sums of rows row..row + rows - 1, known at compile time, by `columns` columns from `column` of the
  * panel on, to the buffer's lines from `line` on. */
 static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
@@ -400,10 +422,12 @@ static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueR
     LLVMValueRef sums[MOST_SUMS][MOST_VECTORS];
     int vectors = s->columns / r->lanes, shifts = s->form->signed_left; /* -128 times the columns' sums */
     int sets = set_count(r, s, rows);
+    LLVMValueRef starts[MOST_VECTORS];
+    start_columns(r, t, s, starts);
     for (int i = 0; i < sets * (rows + shifts); i++)
         for (int v = 0; v < vectors; v++) {
             sums[i][v] = tm_region_alloca(r, vector, 1, 64);
-            LLVMBuildStore(B, LLVMConstNull(vector), sums[i][v]);
+            LLVMBuildStore(B, i < rows ? starts[v] : LLVMConstNull(vector), sums[i][v]);
         }
     (s->direct ? add_direct : add_copied)(r, t, s, row, rows, panel, sums);
     LLVMValueRef at = tm_mul(r, line, tm_int(r, TM_TILE_PANEL));
