@@ -8,6 +8,8 @@
  */
 #include "codegen/llvm/region.h"
 
+#include "ir/tiles.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -85,7 +87,6 @@ static LLVMValueRef constant(tm_region *r, LLVMValueRef like, double value) {
         return result;                                                          \
     }
 
-EMITTER(e_add, add2(r, x[0], x[1]))
 EMITTER(e_sub, sub2(r, x[0], x[1]))
 EMITTER(e_mul, mul2(r, x[0], x[1]))
 EMITTER(e_div, LLVMBuildFDiv(B, x[0], x[1], ""))
@@ -237,33 +238,48 @@ static LLVMValueRef zero_point(tm_region *r, const tm_node *n, LLVMValueRef *x) 
     return n->input_count > 2 && x[2] != NULL ? widen(r, n->inputs[2]->type, x[2]) : NULL;
 }
 
-/* What a quantiser makes of x, less its zero point and not yet rounded: the quotient, which is a division as
- * in runtime/ops/quantize.c, between the bounds of the type. NaN becomes the lowest number. Bounds are whole
- * numbers, so rounding may follow them. `zero`: NULL or the zero point. */
-static LLVMValueRef bounded(tm_region *r, const tm_node *n, LLVMValueRef *x, LLVMValueRef zero) {
+/* The product that a value of float32 is, in a quantiser that divides by one: its factors. Behind products of
+ * matrices multiplication and rounding are one instruction then, where math is not strict. */
+static bool find_factors(tm_region *r, const tm_node *n, LLVMValueRef *out_factors) {
+    const tm_node *maker = n->inputs[0]->producer;
+    const tm_value *scale = n->inputs[1];
+    double one = 0;
+    if (!r->fast || tm_body_product(r->body) == NULL || maker == NULL || maker->op != TM_OP_Mul ||
+        n->inputs[0]->type != TAMIS_TYPE_FLOAT || scale->constant == NULL ||
+        !tm_constant_double(scale->constant, 0, &one) || one != 1)
+        return false;
+    for (int i = 0; i < 2; i++)
+        out_factors[i] = tm_region_value(r, maker->inputs[i]);
+    return true;
+}
+
+#define SHIFT 0x1.8p23 /* what is added to it is rounded to even, and the whole number is in the low bits */
+
+/* What a quantiser makes of x, less its zero point, rounded, plus SHIFT: the quotient, which is a division as
+ * in runtime/ops/quantize.c, between the bounds of the type. NaN becomes the lowest number. Sums with SHIFT
+ * keep the order of numbers, and bounds are whole numbers, so rounding may come first. `zero`: NULL or the
+ * zero point. */
+static LLVMValueRef shifted_up(tm_region *r, const tm_node *n, LLVMValueRef *x, LLVMValueRef zero) {
     bool is_signed = n->outputs[0]->type == TAMIS_TYPE_INT8;
-    LLVMValueRef low = constant(r, x[0], is_signed ? -128 : 0);
-    LLVMValueRef high = constant(r, x[0], is_signed ? 127 : 255);
+    LLVMValueRef low = constant(r, x[0], SHIFT + (is_signed ? -128 : 0));
+    LLVMValueRef high = constant(r, x[0], SHIFT + (is_signed ? 127 : 255));
     if (zero != NULL) {
         LLVMValueRef shift = to_float(r, zero);
         low = LLVMBuildFSub(B, low, shift, "");
         high = LLVMBuildFSub(B, high, shift, "");
     }
-    LLVMValueRef y = LLVMBuildFDiv(B, x[0], x[1], "");
+    LLVMValueRef factors[2], up = constant(r, x[0], SHIFT);
+    LLVMValueRef y = find_factors(r, n, factors) ? tm_fma(r, factors[0], factors[1], up)
+                                                 : LLVMBuildFAdd(B, LLVMBuildFDiv(B, x[0], x[1], ""), up, "");
     y = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, y, low, ""), y, low, "");
     return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, y, high, ""), y, high, "");
-}
-
-/* Rounds to even and leaves the whole number in the low bits. */
-static LLVMValueRef shifted_up(tm_region *r, LLVMValueRef x) {
-    return LLVMBuildFAdd(B, x, constant(r, x, 0x1.8p23), "");
 }
 
 /* The low byte of each word is that of the answer. */
 static LLVMValueRef quantized_words(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     LLVMTypeRef words = tm_vector_type(r, TAMIS_TYPE_INT32);
-    LLVMValueRef zero = zero_point(r, n, x), y = bounded(r, n, x, zero);
-    y = LLVMBuildBitCast(B, shifted_up(r, y), words, "");
+    LLVMValueRef zero = zero_point(r, n, x), y = shifted_up(r, n, x, zero);
+    y = LLVMBuildBitCast(B, y, words, "");
     return zero != NULL ? LLVMBuildAdd(B, y, zero, "") : y;
 }
 
@@ -271,9 +287,9 @@ static LLVMValueRef e_quantize(tm_region *r, const tm_node *n, LLVMValueRef *x) 
     return LLVMBuildTrunc(B, quantized_words(r, n, x), tm_vector_type(r, n->outputs[0]->type), "");
 }
 
-/* What a quantiser in the body makes does not go through bytes, and the zero point that both have is neither
- * added nor taken off. */
-static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+/* What is dequantised, but for the scale. What a quantiser in the body makes does not go through bytes, and
+ * the zero point that both have is neither added nor taken off. */
+static LLVMValueRef unscaled(tm_region *r, const tm_node *n, LLVMValueRef *x) {
     const tm_node *quantizer = n->inputs[0]->producer;
     LLVMValueRef y, zero = zero_point(r, n, x), added = NULL;
     if (quantizer != NULL && quantizer->op == TM_OP_QuantizeLinear) {
@@ -281,8 +297,8 @@ static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x
         for (int i = 0; i < quantizer->input_count; i++)
             inputs[i] = tm_region_value(r, quantizer->inputs[i]);
         added = zero_point(r, quantizer, inputs);
-        y = shifted_up(r, bounded(r, quantizer, inputs, added));
-        y = LLVMBuildFSub(B, y, constant(r, y, 0x1.8p23), "");
+        y = shifted_up(r, quantizer, inputs, added);
+        y = LLVMBuildFSub(B, y, constant(r, y, SHIFT), "");
         bool same = added != NULL && zero != NULL && quantizer->inputs[2] == n->inputs[2];
         if (added != NULL && !same)
             y = LLVMBuildFAdd(B, y, to_float(r, added), "");
@@ -294,7 +310,24 @@ static LLVMValueRef e_dequantize(tm_region *r, const tm_node *n, LLVMValueRef *x
             y = LLVMBuildSub(B, y, zero, "");
         y = to_float(r, y);
     }
-    return LLVMBuildFMul(B, y, x[1], "");
+    return y;
+}
+
+EMITTER(e_dequantize, LLVMBuildFMul(B, unscaled(r, n, x), x[1], ""))
+
+/* The scale of one that is dequantised is multiplied by and the other one added at once, where math is not
+ * strict. */
+static LLVMValueRef e_add(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    for (int i = 0; i < 2 && r->fast; i++) {
+        const tm_node *maker = n->inputs[i]->producer;
+        if (maker == NULL || maker->op != TM_OP_DequantizeLinear || n->inputs[i]->type != TAMIS_TYPE_FLOAT)
+            continue;
+        LLVMValueRef own[3] = {NULL};
+        for (int k = 0; k < maker->input_count; k++)
+            own[k] = tm_region_value(r, maker->inputs[k]);
+        return tm_fma(r, unscaled(r, maker, own), own[1], x[1 - i]);
+    }
+    return add2(r, x[0], x[1]);
 }
 
 static const emitter emitters[TM_OP_COUNT] = {

@@ -193,7 +193,8 @@ def test_square_chain(tmp_path, runner, left, z, w_zero):
     for _ in range(4):
         w = random_bytes(random, np.int8, width, width)
         value = model.add("QLinearMatMul", value, scale, zero, w, w_scale, np.array(w_zero, np.int8), scale, zero)
-        real = integer_product(want, z, w, w_zero).astype(np.float32) * (scale * w_scale / scale)
+        factor = np.float32(scale * w_scale / scale)
+        real = integer_product(want, z, w, w_zero).astype(np.float32).astype(np.float64) * factor  # exact, then rounded once
         want = np.clip(np.rint(real) + z, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
     model.add("DequantizeLinear", value, scale, zero)
     artifact = model.compile(tmp_path)
