@@ -151,6 +151,7 @@ static tm_code optimize(tm_model *model, const tamis_compile_options *options, t
                               .factors = options->precision == TAMIS_PRECISION_BF16 ? TAMIS_TYPE_BFLOAT16
                                                                                     : TAMIS_TYPE_UNDEFINED,
                               .strict_math = options->strict_math,
+                              .without_integers = options->without_integers,
 #ifndef NDEBUG
                               .verify = true
 #endif

@@ -212,6 +212,8 @@ static tm_code ask_integers(tm_pass_context *context, tm_node *shape) {
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    if (context->options->without_integers) /* drop_quantizers moves them the other way */
+        return TM_OK;
     if (node->op == TM_OP_Shape || node->op == TM_OP_Size)
         return ask_integers(context, node);
     if (node->op == TM_OP_QuantizeLinear)

@@ -17,6 +17,7 @@ typedef struct tm_pass_options {
     tamis_type factors;          /* that float32 products round their factors to: BFLOAT16, or UNDEFINED */
     bool onnx_forms;             /* only passes whose results ONNX has operators for */
     bool strict_math;            /* only rewrites that are equal for NaN and infinity too */
+    bool without_integers;       /* quantised models compute in floats */
     bool log_rewrites;           /* a line of the log for each rewrite: its number and pass */
 } tm_pass_options;
 

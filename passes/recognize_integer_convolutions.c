@@ -47,26 +47,10 @@ typedef struct operands {
     tm_value *x, *x_zero, *w, *w_zero;
 } operands;
 
-/* A convolution like `node`. */
-static tm_code convolution(tm_node *node, tm_op op, int count, tm_value *const *inputs, tm_value **out) {
-    static const char *const lists[] = {"dilations", "kernel_shape", "pads", "strides"};
-    tm_node *copy = tm_node_create(node->graph, node, op, node->name, count, inputs);
-    copy->file_index = node->file_index;
-    copy->file_path = node->file_path;
-    tm_node_set_string(copy, "auto_pad", tm_node_string(node, "auto_pad"));
-    tm_node_set_int(copy, "group", tm_node_int(node, "group"));
-    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-        const tm_attribute *list = tm_node_attribute(node, lists[i]);
-        if (list->present)
-            tm_node_set_ints(copy, lists[i], list->ints, list->count);
-    }
-    *out = tm_node_add_output(copy, NULL);
-    return tm_infer_node(node->graph->model, copy);
-}
-
 static tm_code integer_sums(tm_node *node, const operands *o, tm_value **out) {
     int count = o->w_zero != NULL ? 4 : o->x_zero != NULL ? 3 : 2;
-    return convolution(node, TM_OP_ConvInteger, count, (tm_value *[]){o->x, o->w, o->x_zero, o->w_zero}, out);
+    return tm_rewrite_convolution(node, TM_OP_ConvInteger, count,
+                                  (tm_value *[]){o->x, o->w, o->x_zero, o->w_zero}, out);
 }
 
 /* ---- depthwise ---- */
@@ -120,7 +104,7 @@ static tm_code float_sums(tm_node *node, const operands *o, tm_value **out) {
     tm_value *inputs[2];
     TM_TRY(centred(node, o->x, o->x_zero, &inputs[0]));
     TM_TRY(centred(node, o->w, o->w_zero, &inputs[1]));
-    return convolution(node, TM_OP_Conv, 2, inputs, out);
+    return tm_rewrite_convolution(node, TM_OP_Conv, 2, inputs, out);
 }
 
 /* The sums as float32. */
@@ -216,6 +200,8 @@ static tm_code rewrite_integer(tm_pass_context *context, tm_node *node) {
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    if (context->options->without_integers)
+        return TM_OK;
     if (node->op == TM_OP_QLinearConv)
         return rewrite_qlinear(context, node);
     if (node->op == TM_OP_ConvInteger)

@@ -147,6 +147,8 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    if (context->options->without_integers)
+        return TM_OK;
     if (node->op == TM_OP_QLinearMatMul)
         return rewrite_qlinear(context, node);
     return context->options->strict_math ? TM_OK : rewrite_dequantized(context, node);

@@ -39,7 +39,9 @@ static bool is_scale(const tm_value *value) {
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
     tm_match match = {.graph = node->graph};
     factor factors[2];
-    if (node->op != TM_OP_Mul || node->outputs[0]->type != TAMIS_TYPE_FLOAT || context->options->strict_math)
+    const tm_pass_options *options = context->options;
+    bool exact = !options->without_integers && (options->strict_math || options->onnx_forms);
+    if (node->op != TM_OP_Mul || node->outputs[0]->type != TAMIS_TYPE_FLOAT || exact)
         return TM_OK;
     const tm_node *cast = tm_match_op(&match, node->inputs[0], TM_OP_Cast);
     const tm_node *product = cast != NULL ? tm_match_op(&match, cast->inputs[0], TM_OP_Mul) : NULL;

@@ -76,3 +76,19 @@ tm_code tm_rewrite_copy_over(tm_node *before, const tm_node *node, tm_value **va
     *value = tm_node_add_output(copy, NULL);
     return tm_infer_node(graph->model, copy);
 }
+
+tm_code tm_rewrite_convolution(tm_node *node, tm_op op, int count, tm_value *const *inputs, tm_value **out) {
+    static const char *const lists[] = {"dilations", "kernel_shape", "pads", "strides"};
+    tm_node *copy = tm_node_create(node->graph, node, op, node->name, count, inputs);
+    copy->file_index = node->file_index;
+    copy->file_path = node->file_path;
+    tm_node_set_string(copy, "auto_pad", tm_node_string(node, "auto_pad"));
+    tm_node_set_int(copy, "group", tm_node_int(node, "group"));
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        const tm_attribute *list = tm_node_attribute(node, lists[i]);
+        if (list->present)
+            tm_node_set_ints(copy, lists[i], list->ints, list->count);
+    }
+    *out = tm_node_add_output(copy, NULL);
+    return tm_infer_node(node->graph->model, copy);
+}

@@ -21,6 +21,9 @@ tm_node *tm_rewrite_copy(tm_graph *graph, tm_node *before, const tm_node *node, 
                          tm_value *const *inputs);
 /* A copy of a node of one output over *value in place of its first input; *value is the result then. */
 TM_MUST_USE tm_code tm_rewrite_copy_over(tm_node *before, const tm_node *node, tm_value **value);
+/* Conv, ConvInteger or QLinearConv as another of the three, with the same windows, before it. */
+TM_MUST_USE tm_code tm_rewrite_convolution(tm_node *node, tm_op op, int count, tm_value *const *inputs,
+                                           tm_value **out);
 /* Same type, rank and dims. */
 bool tm_rewrite_same_type(const tm_value *a, const tm_value *b);
 

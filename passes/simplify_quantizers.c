@@ -57,11 +57,13 @@ static tm_code move_behind(tm_pass_context *context, tm_node *mover) {
     tm_node *back = maker(mover->inputs[0], TM_OP_DequantizeLinear);
     if (back == NULL || back->graph != mover->graph || mover->outputs[0] == NULL ||
         tm_value_single_user(back->outputs[0]) != mover || back->inputs[0]->constant != NULL ||
-        tm_rewrite_is_output(mover->outputs[0]) || !tm_pass_allow(context))
+        tm_rewrite_is_output(mover->outputs[0]))
         return TM_OK;
     tm_node *quantizer = maker(back->inputs[0], TM_OP_QuantizeLinear);
     bool pair = quantizer != NULL && quantizer->graph == mover->graph &&
                 tm_value_single_user(quantizer->outputs[0]) == back;
+    if ((!pair && context->options->without_integers) || !tm_pass_allow(context))
+        return TM_OK;
     TM_TRY(put_behind(mover, back));
     return pair ? put_behind(mover, quantizer) : TM_OK;
 }

@@ -147,6 +147,8 @@ static tm_code split_integers(tm_pass_context *context, tm_node *node, int weigh
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
+    if (context->options->without_integers)
+        return TM_OK;
     switch (node->op) {
     case TM_OP_Conv:
         return context->options->strict_math ? TM_OK : split_dequantized(context, node);

@@ -100,6 +100,14 @@ static int take_precision(const char *text, tamis_precision *out) {
     return -1;
 }
 
+static int take_integers(const char *text, bool *out_without) {
+    *out_without = strcmp(text, "float") == 0;
+    if (*out_without || strcmp(text, "keep") == 0)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "integers is keep or float, not '%s'", text);
+    return -1;
+}
+
 static int check_level(int level) {
     if (level >= 0 && level <= 3)
         return 0;
@@ -181,17 +189,17 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
                             "cpu",     "name",         "dims",          "strict_math",     "precision",
                             "disable", "bisect_limit", "print_after",   "external_folder", "schedules",
                             "tune",    "sizes",        "external_data", "slots",           "weights_file",
-                            NULL};
+                            "integers", NULL};
     PyObject *model, *output = NULL, *dims, *disable, *sizes, *slots, *answer = NULL;
     const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder, *schedules;
-    const char *weights_file;
+    const char *weights_file, *integers;
     int level, strict, tune, external_data;
     long long bisect_limit;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "OO&sizzzO!psO!LzzzpO!pO!z", names, &model, PyUnicode_FSConverter, &output,
+            arguments, keywords, "OO&sizzzO!psO!LzzzpO!pO!zs", names, &model, PyUnicode_FSConverter, &output,
             &emit, &level, &target, &cpu, &name, &PyDict_Type, &dims, &strict, &precision, &PyList_Type,
             &disable, &bisect_limit, &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes,
-            &external_data, &PyList_Type, &slots, &weights_file))
+            &external_data, &PyList_Type, &slots, &weights_file, &integers))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
@@ -221,7 +229,8 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
         options.slots = slot_names;
         options.slot_count = (size_t)PyList_Size(slots);
         options.weights_file = weights_file;
-        if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0)
+        if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0 &&
+            take_integers(integers, &options.without_integers) == 0)
             answer = tune ? tune_and_run(model, PyBytes_AsString(output), &options, measured,
                                          (size_t)PyDict_Size(sizes))
                           : run_compiler(model, PyBytes_AsString(output), &options, NULL);

@@ -198,6 +198,19 @@ static const char **text_of(tamis_compile_options *options, int number) {
                           : NULL;
 }
 
+/* "keep", "float" or "faster"; the last is the verb compile's alone. */
+static tm_code set_integers(tool *tool, tool_compile *compile, const char *value) {
+    bool faster = strcmp(value, "faster") == 0;
+    compile->options.without_integers = strcmp(value, "float") == 0;
+    compile->choose_integers = faster;
+    if (faster && strcmp(tool->verb, "compile") != 0)
+        return tool_report(tool, TM_E_USAGE, NULL, "tamis compile --integers=faster",
+                           "--integers=faster measures before it compiles");
+    if (faster || compile->options.without_integers || strcmp(value, "keep") == 0)
+        return TM_OK;
+    return tool_report(tool, TM_E_USAGE, NULL, NULL, "--integers is keep, float or faster, not '%s'", value);
+}
+
 tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const char *value) {
     tamis_compile_options *options = &compile->options;
     const char **text = text_of(options, id - TOOL_COMPILE_FIRST);
@@ -235,6 +248,8 @@ tm_code tool_compile_option(tool *tool, tool_compile *compile, int id, const cha
     case 23:
         tm_push(&tool->arena, &compile->slots, value);
         return TM_OK;
+    case 25:
+        return set_integers(tool, compile, value);
     default:
         return set_limit(tool, options, id - TOOL_COMPILE_FIRST - 11, value);
     }

@@ -127,11 +127,13 @@ enum { TOOL_COMPILE_FIRST = 1000 };
         {"--schedules", TOOL_VALUE, TOOL_COMPILE_FIRST + 20},                                                \
         {"--weights", TOOL_VALUE, TOOL_COMPILE_FIRST + 21},                                                  \
         {"--storage", TOOL_VALUE, TOOL_COMPILE_FIRST + 22}, {"--slot", TOOL_VALUE, TOOL_COMPILE_FIRST + 23}, \
-        {"--weights-file", TOOL_VALUE, TOOL_COMPILE_FIRST + 24}
+        {"--weights-file", TOOL_VALUE, TOOL_COMPILE_FIRST + 24},                                            \
+        {"--integers", TOOL_VALUE, TOOL_COMPILE_FIRST + 25}
 
 typedef struct tool_compile {
     tamis_compile_options options;
-    bool choose_storage; /* --storage=auto */
+    bool choose_storage;  /* --storage=auto */
+    bool choose_integers; /* --integers=faster */
     TM_VECTOR(tamis_dim_fact) dims;
     TM_VECTOR(const char *) disabled, slots;
 } tool_compile;
@@ -299,6 +301,12 @@ TM_MUST_USE tm_code tool_sizes_add(tool *tool, tool_sizes *sizes, const char *te
 /* Inputs from files where `path` is not NULL, else random ones. */
 TM_MUST_USE tm_code tool_make_inputs(tool_engine *engine, const char *path, const tool_sizes *sizes,
                                      uint64_t seed, tool_value *out_values);
+
+/* ---- integers.c ---- */
+
+/* Measures whether the quantised model is faster in floats on this machine; the options say so then. */
+TM_MUST_USE tm_code tool_choose_integers(tool *tool, const char *model, tool_compile *compile,
+                                         const tool_sizes *sizes);
 
 /* ---- tune.c ---- */
 

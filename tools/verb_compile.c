@@ -229,6 +229,18 @@ static tm_code refuse_slots(tool *tool, const request *r) {
                        change);
 }
 
+/* It measures a model that is quantised already, twice. */
+static tm_code refuse_faster(tool *tool, const request *r) {
+    if (!r->compile.choose_integers)
+        return TM_OK;
+    if (are_any(&r->changes))
+        return tool_report(tool, TM_E_USAGE, NULL, "write the changed model as ONNX first, then give that",
+                           "--integers=faster is for models that are quantised already");
+    return strcmp(r->model, "-") != 0 ? TM_OK
+                                      : tool_report(tool, TM_E_USAGE, NULL, "give the model's file",
+                                                    "--integers=faster compiles twice");
+}
+
 /* The form and the output; do the options fit together? Before any work. */
 static tm_code check(tool *tool, request *r) {
     r->form = r->form >= 0 ? r->form : form_of_output(tool, r->output);
@@ -244,6 +256,7 @@ static tm_code check(tool *tool, request *r) {
     r->changes.compress.chooses_storage = r->compile.choose_storage;
     TM_TRY(tm_check_options(&tool->diagnostics, tool_compile_get(&r->compile)));
     TM_TRY(refuse_slots(tool, r));
+    TM_TRY(refuse_faster(tool, r));
     TM_TRY(tool_compress_check(tool, &r->changes.compress, &r->changes.quantize));
     if (!to_stdout)
         TM_TRY(tool_can_create(tool, r->output));
@@ -256,6 +269,8 @@ static int make(tool *tool, request *r) {
         if (exit_code != 0)
             return exit_code;
     }
+    if (r->compile.choose_integers && tool_choose_integers(tool, r->model, &r->compile, &r->sizes) != TM_OK)
+        return tool_fail(tool);
     if (r->compile.choose_storage && !tool_contract_wanted(&r->changes.compress, &r->changes.quantize) &&
         tool_choose_storage(tool, r->model, &r->compile, &r->changes.quantize) != TM_OK)
         return tool_fail(tool);

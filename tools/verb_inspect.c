@@ -173,6 +173,7 @@ static tm_code model_schedules(tool *tool, const char *path, tool_compile *compi
     const tamis_compile_options *given = tool_compile_get(compile);
     tm_pass_options options = {.level = given->level,
                                .strict_math = given->strict_math,
+                               .without_integers = given->without_integers,
                                .factors = given->precision == TAMIS_PRECISION_BF16 ? TAMIS_TYPE_BFLOAT16
                                                                                    : TAMIS_TYPE_UNDEFINED,
                                .disabled = given->disabled_passes,

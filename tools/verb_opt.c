@@ -35,6 +35,7 @@ static tm_code optimise(tool *tool, const char *path, tool_compile *compile, con
     const tamis_compile_options *given = tool_compile_get(compile);
     tm_pass_options options = {.level = given->level,
                                .strict_math = given->strict_math,
+                               .without_integers = given->without_integers,
                                .factors = given->precision == TAMIS_PRECISION_BF16 ? TAMIS_TYPE_BFLOAT16
                                                                                    : TAMIS_TYPE_UNDEFINED,
                                .disabled = given->disabled_passes,

@@ -11,7 +11,7 @@
     "  -mcpu=LEVEL[,LEVEL]   CPU levels in the artifact\n"                        \
     "  --dim NAME=N|LO..HI   pin a dim, or bound it\n"                            \
     "  --math=strict|fast    keep order and subnormals (fast)\n"                  \
-    "  --precision=f32|bf16  of the factors of products (f32)\n"                  \
+    "  --precision=f32|bf16 (f32)  --integers=keep|float|faster (keep)\n"         \
     "  --weights=mapped|coded  coded: smaller, decoded when loaded\n"             \
     "  --storage=exact|float16|bfloat16|auto  of coded weights (exact)\n"         \
     "  --schedules=FILE, --slot=NAME|PATTERN, --weights-file=FILE\n"              \

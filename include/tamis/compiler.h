@@ -66,6 +66,7 @@ typedef struct tamis_compile_options {
     size_t dim_count;
     bool strict_math;   /* --math=strict */
     tamis_precision precision; /* --precision */
+    bool without_integers; /* --integers=float: quantised models compute in floats, less their rounding */
     bool coded_weights; /* --weights=coded: small in the artifact, decoded when it is loaded */
     tamis_storage storage; /* --storage; other than exact the weights are coded */
     const float *storage_steps; /* or, for each constant in the artifact's order, what it is rounded to

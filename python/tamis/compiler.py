@@ -19,13 +19,14 @@ _FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir", ".o
 
 def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
             precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None, schedules=None, tune=None,
-            sizes=None, external_data=False, slots=(), weights_file=None):
+            sizes=None, external_data=False, slots=(), weights_file=None, integers="keep"):
     """Compiles a model (a path, or the bytes of one) into the file `output`.
 
     emit: so, obj, lib, asm, llvm, ir or onnx; else the suffix of `output` tells (so for all but .o, .a, .s, .ll, .ir
     and .onnx).   external_data: for onnx, weights in a file beside the output (docs/export.md).
     level: 0 to 3.   target: a triple, cpu: its levels ("x86-64-v3,x86-64-v4").
     precision: f32, or bf16 for products that round their factors to bfloat16 (docs/precision.md).
+    integers: keep, or float for quantised models that compute in floats (docs/quantized-models.md).
     dims: facts about symbolic dims, {"batch": 1, "seq": (1, 512)}.
     tune: a file, or True for MODEL.tune.json beside the model: how the loops are best cut is measured on this machine,
     written there, and used; sizes: of symbolic dims meanwhile, {"batch": 8} (4). schedules: such a file, to be used
@@ -49,7 +50,7 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
     return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, precision,
                           list(disable), bisect_limit, print_after, external_folder,
                           None if file is None or file is False else os.fspath(file), bool(tune), dict(sizes or {}),
-                          external_data, list(slots), None if weights_file is None else os.fspath(weights_file))
+                          external_data, list(slots), None if weights_file is None else os.fspath(weights_file), integers)
 
 
 def cache_folder():

@@ -11,13 +11,14 @@ from .compiler import compile_cached
 class SessionOptions:
     """Options of a session; those of compilation matter only when a model, not an artifact, is given."""
 
-    __slots__ = ("intra_op_num_threads", "strict_math", "precision", "seed", "optimization_level", "cpu", "dims",
+    __slots__ = ("intra_op_num_threads", "strict_math", "precision", "integers", "seed", "optimization_level", "cpu", "dims",
                  "disabled_passes", "use_cache", "slots")
 
     def __init__(self):
         self.intra_op_num_threads = 0  # 0: as many as the process may use
         self.strict_math = False       # keep subnormals and the order of operations
         self.precision = "f32"         # of the factors of products: f32 or bf16
+        self.integers = "keep"         # or float: quantised models compute in floats
         self.seed = 0                  # of random operators
         self.optimization_level = 2    # 0 to 3
         self.cpu = None                # CPU levels of the artifact, as -mcpu
@@ -27,7 +28,7 @@ class SessionOptions:
         self.use_cache = True          # keep compiled models in the user's cache folder
 
     def _compile_options(self):
-        return {"level": self.optimization_level, "cpu": self.cpu, "dims": dict(self.dims), "strict_math": self.strict_math, "precision": self.precision,
+        return {"level": self.optimization_level, "cpu": self.cpu, "dims": dict(self.dims), "strict_math": self.strict_math, "precision": self.precision, "integers": self.integers,
                 "disable": list(self.disabled_passes), "slots": list(self.slots)}
 
 

@@ -29,6 +29,8 @@ static tm_pass_options options_for(const char *pass, const char *name) {
     own.onnx_forms = strncmp(name, "written", 7) == 0;
     if (strcmp(pass, "tile_attention_regions") == 0)
         own.factors = TAMIS_TYPE_BFLOAT16;
+    own.without_integers =
+        strcmp(pass, "expand_quantized_operators") == 0 || strcmp(pass, "drop_quantizers") == 0;
     return own;
 }
 
@@ -109,7 +111,7 @@ static const char *const rounding[] = {
     "recognize_softmax", "recognize_attention", "recognize_attention_heads", "gemm_to_matmul",
     "convolution_to_matmul", "channels_last", "fold_batch_normalization", "merge_numbers",
     "recognize_packed_products", "merge_branches", "subpixel_convolutions", "turn_row_products",
-    "recognize_integer_products", "recognize_quantized_factors",
+    "recognize_integer_products", "recognize_quantized_factors", "expand_quantized_operators",
 };
 
 static bool may_round(const char *pass) {
