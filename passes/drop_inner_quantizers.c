@@ -10,8 +10,8 @@
  * Quantisers put a pair around each operator, also where several are one in any newer opset. The passes that
  * recognise them see through no pairs; eight loops over memory take the place of one then, and a variance of
  * 8 bits that of one in float32. The answer is nearer to the model's before it was quantised. What goes into
- * the norm or Gelu, and what comes out of it, stays quantised; where one node reads x with its pair and another
- * without it, all read it without.
+ * the norm or Gelu, and what comes out of it, stays quantised; where one node reads x with its pair and
+ * another without it, all read it without.
  *
  * Not bit-exact: what the pairs had rounded is not rounded.
  */
@@ -34,7 +34,8 @@ static tm_node *reader_of(const tm_value *value, int *out_input) {
     tm_node *node = tm_value_single_user(value);
     const tm_graph *graph = value->graph;
     if (node != NULL && node->op == TM_OP_QuantizeLinear &&
-        (node = tm_value_single_user(node->outputs[0])) != NULL && tm_pair_before(node->outputs[0]) == value) {
+        (node = tm_value_single_user(node->outputs[0])) != NULL &&
+        tm_pair_before(node->outputs[0]) == value) {
         value = node->outputs[0];
         node = tm_value_single_user(value);
     }
@@ -113,9 +114,9 @@ static tm_node *find_quotient(const tm_node *root, const tm_value *d, inside *in
     int input;
     double one = 0;
     tm_node *node = reader_of(root->outputs[0], &input);
-    bool inverse = node != NULL && (node->op == TM_OP_Reciprocal ||
-                                    (node->op == TM_OP_Div && input == 1 &&
-                                     tm_match_number(node->inputs[0], &one) && one == 1));
+    bool inverse = node != NULL &&
+                   (node->op == TM_OP_Reciprocal || (node->op == TM_OP_Div && input == 1 &&
+                                                     tm_match_number(node->inputs[0], &one) && one == 1));
     if (inverse) {
         add(in, node);
         node = reader_of(node->outputs[0], &input);

@@ -41,7 +41,8 @@ static bool is_never_negative(const tm_value *value, int depth) {
     case TM_OP_Mul:
     case TM_OP_Add:
         return (node->op == TM_OP_Mul && node->inputs[0] == node->inputs[1]) ||
-               (is_never_negative(node->inputs[0], depth + 1) && is_never_negative(node->inputs[1], depth + 1));
+               (is_never_negative(node->inputs[0], depth + 1) &&
+                is_never_negative(node->inputs[1], depth + 1));
     case TM_OP_MaxPool:
     case TM_OP_AveragePool:
     case TM_OP_GlobalAveragePool:

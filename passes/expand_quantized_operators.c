@@ -136,8 +136,7 @@ static tm_code expand_dynamic(tm_pass_context *context, tm_node *node) {
         tm_node *product = dynamic_product(node->inputs[i], node->graph);
         const tm_node *maker = product != NULL ? product->inputs[0]->producer : NULL;
         bool found = false;
-        tm_value *rest =
-            maker != NULL ? other_factor(node->inputs[1 - i], maker->outputs[1], &found) : NULL;
+        tm_value *rest = maker != NULL ? other_factor(node->inputs[1 - i], maker->outputs[1], &found) : NULL;
         if (!found || !tm_pass_allow(context))
             continue;
         tm_value *factors[2] = {maker->inputs[0], NULL}, *result;
@@ -165,8 +164,8 @@ static tm_code fold(tm_pass_context *context, tm_node *node) {
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] != NULL && node->inputs[i]->constant == NULL)
             return TM_OK;
-    if (!tm_match_is_byte(node->inputs[0]) ||
-        tm_evaluate_node(context->model, node, true, folded) != TM_OK || folded[0] == NULL)
+    if (!tm_match_is_byte(node->inputs[0]) || tm_evaluate_node(context->model, node, true, folded) != TM_OK ||
+        folded[0] == NULL)
         return TM_OK;
     tm_value *result = tm_value_create_constant(node->graph, NULL, folded[0]);
     if (!tm_rewrite_can_replace(node->outputs[0], result) || !tm_pass_allow(context))

@@ -74,8 +74,8 @@ static bool is_matrix(const tm_value *weights, const tm_value *left) {
 static tm_code rewrite_dequantized(tm_pass_context *context, tm_node *node) {
     product p;
     tm_quantized left, right;
-    if (!read_product(node, &p) || !tm_quantized_find(node->inputs[0], &left) ||
-        node->inputs[0]->rank < 2 || !is_matrix(node->inputs[1], node->inputs[0]))
+    if (!read_product(node, &p) || !tm_quantized_find(node->inputs[0], &left) || node->inputs[0]->rank < 2 ||
+        !is_matrix(node->inputs[1], node->inputs[0]))
         return TM_OK;
     tm_value *weights = node->inputs[1], *result, *scale;
     int rank = weights->rank;
@@ -131,8 +131,8 @@ static tm_code rewrite_qlinear(tm_pass_context *context, tm_node *node) {
         return rewrite_computed(context, node);
     if (x[3]->rank != 2 || x[0]->rank < 2 || !tm_match_is_byte(x[0]) || !tm_match_is_byte(x[3]) ||
         !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) || !tm_match_is_single(x[6]) ||
-        !tm_match_is_single(x[7]) || x[4]->rank > 1 || x[1]->type != TAMIS_TYPE_FLOAT || x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT ||
-        !tm_pass_allow(context))
+        !tm_match_is_single(x[7]) || x[4]->rank > 1 || x[1]->type != TAMIS_TYPE_FLOAT ||
+        x[4]->type != TAMIS_TYPE_FLOAT || x[6]->type != TAMIS_TYPE_FLOAT || !tm_pass_allow(context))
         return TM_OK;
     tm_value *scale, *product;
     TM_TRY(tm_match_make_pair(node, TM_OP_Mul, x[1], x[4], &scale));

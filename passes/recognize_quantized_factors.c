@@ -19,8 +19,9 @@ typedef struct factor {
 
 static tm_value *widened(tm_match *match, const tm_value *value) {
     tm_node *cast = tm_match_op(match, value, TM_OP_Cast);
-    return cast != NULL && value->type == TAMIS_TYPE_INT32 && tm_match_is_byte(cast->inputs[0]) ? cast->inputs[0]
-                                                                                                : NULL;
+    return cast != NULL && value->type == TAMIS_TYPE_INT32 && tm_match_is_byte(cast->inputs[0])
+               ? cast->inputs[0]
+               : NULL;
 }
 
 static bool find_factor(tm_match *match, const tm_value *value, factor *out) {
