@@ -177,6 +177,7 @@ static void place_all(sharing *s) {
         }
         int64_t bytes = tm_constant_stored_bytes(entry->constant), was = entry->argument;
         tm_lay_out_constant(entry->constant, s->scratch);
+        tm_mappings_note_read(plan->model->mappings, (size_t)bytes);
         XXH3_64bits_update(s->hash, s->scratch, (size_t)bytes);
         entry->argument =
             bytes > 0 ? place(s, entry->constant, bytes, XXH3_64bits(s->scratch, (size_t)bytes)) : 0;

@@ -65,6 +65,7 @@ bool tm_plan_values(const tm_plan *plan, size_t entry, tm_arena *arena, tm_store
     out->count = bytes / out->size;
     uint8_t *data = tm_arena_alloc(arena, (size_t)bytes + 8);
     tm_lay_out_constant(constant, data);
+    tm_mappings_note_read(plan->model->mappings, (size_t)bytes);
     out->data = data;
     set_columns(constant, out);
     return bytes > 0;

@@ -11,6 +11,8 @@
  * For a shared object with large weights the section is hollow (SHT_NOBITS): the linker gives it addresses,
  * in a segment of its own without bytes in the file; afterwards the bytes are streamed to the file's end and
  * the segment is pointed there. Each constant stands at the offset the plan gave it.
+ *
+ * What was read of the model's file goes back to the system on the way (base/mapping.h).
  */
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -26,11 +28,13 @@
 #include <xxhash.h>
 
 #define SECTION ".tamis.weights"
+#define PIECE ((int64_t)1 << 20)
 
 typedef struct writer {
     FILE *file;      /* NULL: only the hash is wanted, or */
     uint8_t *memory; /* the bytes, here */
     XXH3_state_t *hash;
+    tm_mappings *mappings; /* or NULL */
     int64_t at; /* in the section */
     bool failed;
 } writer;
@@ -141,6 +145,16 @@ static void put_bits(writer *w, const tm_constant *constant) {
             put_section(w, step, tm_bits_pack(constant, &form, panel, i, step));
 }
 
+/* Elements as they are, of which there may be as many as in most of the model. */
+static void put_in_pieces(writer *w, const char *data, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += PIECE) {
+        int64_t size = bytes - at < PIECE ? bytes - at : PIECE;
+        put_section(w, data + at, size);
+        if (w->mappings != NULL)
+            tm_mappings_note_read(w->mappings, (size_t)size);
+    }
+}
+
 static void put_constant(writer *w, const tm_constant *constant) {
     if (constant->bits != NULL)
         put_bits(w, constant);
@@ -151,7 +165,7 @@ static void put_constant(writer *w, const tm_constant *constant) {
     else if (constant->panel != 0)
         put_packed(w, constant);
     else
-        put_section(w, constant->data, constant->bytes);
+        put_in_pieces(w, constant->data, constant->bytes);
 }
 
 void tm_lay_out_constant(const tm_constant *constant, uint8_t *to) {
@@ -182,6 +196,8 @@ static void put_constants(writer *w, const tm_plan *plan) {
             continue;
         pad_section(w, entry->argument);
         put_constant(w, entry->constant);
+        if (entry->constant->panel != 0 || entry->constant->bits != NULL)
+            tm_mappings_note_read(w->mappings, (size_t)entry->constant->bytes);
     }
     pad_section(w, plan->weights_bytes);
 }
@@ -249,6 +265,7 @@ static tm_code stream(const tm_plan *plan, writer *w, const char *path, uint64_t
     if (w->hash == NULL)
         return cannot(plan, TM_E_OUT_OF_MEMORY, "hashing the weights for", path);
     XXH3_64bits_reset(w->hash);
+    w->mappings = plan->model->mappings;
     put_constants(w, plan);
     if (out_hash != NULL)
         *out_hash = XXH3_64bits_digest(w->hash);

@@ -225,6 +225,24 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
     return generate_code(model, output, options, &codegen, warnings);
 }
 
+/* Of the bytes that the model was imported from. */
+static uint64_t hash_source(const tm_model *model) {
+    const size_t piece = (size_t)1 << 20;
+    const char *bytes = model->source;
+    XXH3_state_t *hash = XXH3_createState();
+    if (hash == NULL)
+        return XXH3_64bits(bytes, model->source_bytes);
+    XXH3_64bits_reset(hash);
+    for (size_t at = 0; at < model->source_bytes; at += piece) {
+        size_t size = model->source_bytes - at < piece ? model->source_bytes - at : piece;
+        XXH3_64bits_update(hash, bytes + at, size);
+        tm_mappings_note_read(model->mappings, size);
+    }
+    uint64_t digest = XXH3_64bits_digest(hash);
+    XXH3_freeState(hash);
+    return digest;
+}
+
 tm_code tm_compile_model(tm_model *model, const char *output, const tamis_compile_options *options,
                          tm_tuning *tuning, tm_text *log, tm_text *warnings) {
     TM_TRY(tm_check_options(model->diagnostics, options));
@@ -235,8 +253,7 @@ tm_code tm_compile_model(tm_model *model, const char *output, const tamis_compil
     tm_code missing = runs ? tm_report_missing_kernels(model) : TM_OK;
     TM_TRY(code);
     TM_TRY(missing);
-    return generate(model, output, options, XXH3_64bits(model->source, model->source_bytes), tuning,
-                    warnings);
+    return generate(model, output, options, hash_source(model), tuning, warnings);
 }
 
 typedef struct request {

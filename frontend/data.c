@@ -204,9 +204,14 @@ tm_code tm_import_datum(tm_arena *arena, tm_diagnostics *diagnostics, const char
         .kind = expected->kind, .item = expected->item, .type = expected->type, .key = expected->key};
     tm_import_options_init(&options);
     reader r = {
-        .tensors = {.arena = arena, .diagnostics = diagnostics, .options = &options, .loaded = &loaded},
+        .tensors = {.arena = arena,
+                    .diagnostics = diagnostics,
+                    .options = &options,
+                    .loaded = &loaded,
+                    .mappings = TM_NEW(scratch, tm_mappings)},
         .place = {.file = name, .node_index = -1},
         .expected = &form};
+    r.tensors.mappings->full = true; /* a file is not worth it */
     tm_map_init(&r.tensors.external, scratch);
     tm_code code = tm_load_message(scratch, diagnostics, name, message_of(form.kind), data, bytes,
                                    &options.limits, &loaded);

@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, EXTERNAL = 1 }; /* TensorProto.DataLocation */
+enum { PAGE = 4096, PIECE = 1 << 20, EXTERNAL = 1 /* TensorProto.DataLocation */ };
 
 void tm_export_options_init(tm_export_options *options) {
     *options = (tm_export_options){.inline_bytes = INT32_MAX};
@@ -37,6 +37,7 @@ typedef struct output_file {
     bool created; /* `partial` is there */
     int error;    /* of the first write that failed */
     size_t written;
+    tm_mappings *mappings; /* of the model */
 } output_file;
 
 static void discard(void *argument) {
@@ -51,8 +52,12 @@ static void discard(void *argument) {
 
 static void append(ProtobufCBuffer *buffer, size_t bytes, const uint8_t *data) {
     output_file *out = (output_file *)(void *)buffer;
-    if (out->error == 0 && bytes > 0 && fwrite(data, 1, bytes, out->file) != bytes)
-        out->error = errno != 0 ? errno : EIO;
+    for (size_t at = 0; at < bytes && out->error == 0; at += PIECE) {
+        size_t size = bytes - at < PIECE ? bytes - at : PIECE;
+        if (fwrite(data + at, 1, size, out->file) != size)
+            out->error = errno != 0 ? errno : EIO;
+        tm_mappings_note_read(out->mappings, size);
+    }
     out->written += bytes;
 }
 
@@ -66,6 +71,7 @@ static tm_code create(const tm_exporter *exporter, const char *path, output_file
     tm_arena *arena = exporter->scratch;
     output_file *out = TM_NEW(arena, output_file);
     out->buffer.append = append;
+    out->mappings = exporter->model->mappings;
     out->path = path;
     out->partial = tm_arena_format(arena, "%s.%d.part", path, (int)getpid());
     tm_arena_on_destroy(arena, discard, out);

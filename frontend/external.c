@@ -118,6 +118,7 @@ static tm_code open_external(tm_tensor_reader *reader, const tm_place *place, co
     file->size = (size_t)status.st_size;
     if (!tm_file_map(opened, file->size, &file->bytes))
         return refuse(reader, place, NULL, location, strerror(errno));
+    tm_mappings_add(reader->arena, reader->mappings, file->bytes, file->size);
     tm_map_set(&reader->external, location, file);
     *out_file = file;
     return TM_OK;

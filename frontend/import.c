@@ -106,7 +106,7 @@ static tm_code import_model(tm_importer *importer) {
 
 static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const char *name,
                             const uint8_t *bytes, size_t size, const tm_import_options *options,
-                            const char *folder, tm_model **out_model) {
+                            const char *folder, bool mapped, tm_model **out_model) {
     tm_import_options bounded = *options;
     if (bounded.limits.depth > DEEPEST)
         bounded.limits.depth = DEEPEST;
@@ -121,17 +121,21 @@ static tm_code import_bytes(tm_arena *arena, tm_diagnostics *diagnostics, const 
         importer.model = tm_model_create(arena, diagnostics, name);
         importer.model->source = bytes;
         importer.model->source_bytes = size;
+        if (mapped)
+            tm_mappings_add(arena, importer.model->mappings, bytes, size);
         importer.reader = (tm_tensor_reader){.arena = arena,
                                              .diagnostics = diagnostics,
                                              .options = &bounded,
                                              .loaded = &loaded,
-                                             .folder = folder};
+                                             .folder = folder,
+                                             .mappings = importer.model->mappings};
         tm_map_init(&importer.reader.external, importer.scratch);
         tm_map_init(&importer.functions, importer.scratch);
         tm_map_init(&importer.main_names, importer.scratch);
         tm_map_init(&importer.unsupported, importer.scratch);
         code = import_model(&importer);
         *out_model = importer.whole ? importer.model : NULL;
+        tm_mappings_release(importer.model->mappings);
     }
     tm_scratch_release(importer.scratch);
     return code;
@@ -146,10 +150,11 @@ tm_code tm_import_file(tm_arena *arena, tm_diagnostics *diagnostics, const char 
     const char *folder = options->external_folder;
     if (folder == NULL)
         folder = slash == NULL ? "." : tm_arena_string_n(arena, path, (size_t)(slash - path) + 1);
-    return import_bytes(arena, diagnostics, path, bytes, size, options, folder, out_model);
+    return import_bytes(arena, diagnostics, path, bytes, size, options, folder, true, out_model);
 }
 
 tm_code tm_import_memory(tm_arena *arena, tm_diagnostics *diagnostics, const char *name, const void *data,
                          size_t bytes, const tm_import_options *options, tm_model **out_model) {
-    return import_bytes(arena, diagnostics, name, data, bytes, options, options->external_folder, out_model);
+    return import_bytes(arena, diagnostics, name, data, bytes, options, options->external_folder, false,
+                        out_model);
 }

@@ -18,37 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void release_file(void *argument) {
-    tm_file *file = argument;
-    if (file->descriptor >= 0)
-        close(file->descriptor);
-    if (file->mapped > 0)
-        munmap(file->address, file->mapped);
-    *file = (tm_file){.descriptor = -1};
-}
-
-tm_file *tm_file_create(tm_arena *arena) {
-    tm_file *file = TM_NEW(arena, tm_file);
-    file->descriptor = -1;
-    tm_arena_on_destroy(arena, release_file, file);
-    return file;
-}
-
-bool tm_file_map(tm_file *file, size_t size, const uint8_t **out_bytes) {
-    static const uint8_t nothing[16];
-    void *address = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, file->descriptor, 0) : NULL;
-    int error = errno;
-    close(file->descriptor);
-    file->descriptor = -1;
-    errno = error;
-    if (address == MAP_FAILED)
-        return false;
-    file->address = address;
-    file->mapped = size;
-    *out_bytes = size > 0 ? address : nothing;
-    return true;
-}
-
 tm_code tm_load_map(tm_arena *arena, tm_diagnostics *diagnostics, const char *path, const uint8_t **out_bytes,
                     size_t *out_size) {
     tm_place place = {.file = path, .node_index = -1};

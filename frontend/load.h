@@ -5,6 +5,7 @@
 #ifndef TM_FRONTEND_LOAD_H
 #define TM_FRONTEND_LOAD_H
 
+#include "base/mapping.h"
 #include "frontend/scan.h"
 
 /* A message and the bytes that its tensors point into. */
@@ -19,16 +20,6 @@ typedef struct tm_loaded {
 /* Maps a regular file for as long as the arena lives. */
 TM_MUST_USE tm_code tm_load_map(tm_arena *arena, tm_diagnostics *diagnostics, const char *path,
                                 const uint8_t **out_bytes, size_t *out_size);
-/* A file that the arena closes and unmaps; made before the file is opened, so that no lack of memory can come
- * in between. */
-typedef struct tm_file {
-    int descriptor; /* -1: not open */
-    void *address;
-    size_t mapped;
-} tm_file;
-tm_file *tm_file_create(tm_arena *arena);
-/* Maps `size` bytes of the open file and closes it. False with errno set when that fails. */
-TM_MUST_USE bool tm_file_map(tm_file *file, size_t size, const uint8_t **out_bytes);
 /* Scans and unpacks; the message lives in `scratch`. */
 TM_MUST_USE tm_code tm_load_message(tm_arena *scratch, tm_diagnostics *diagnostics, const char *file,
                                     const ProtobufCMessageDescriptor *root, const uint8_t *bytes, size_t size,

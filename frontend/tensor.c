@@ -6,7 +6,8 @@
  * data, string_data, or nothing for an empty tensor. Whatever can stay where it is does: a
  * constant's data points into the mapped file when the bytes there are already dense, little-endian
  * and aligned, as raw data, packed float_data and external data are, and strings are records that
- * point there too. The rest is copied to the arena once, for example
+ * point there too. The rest is copied once, to the arena or, where it is large, to a temporary file
+ * (base/mapping.h), for example
  *
  *     int32_data of float16:  varints 15360, 16384  ->  00 3c 00 40
  *     int32_data of int4:     one varint for each byte of two elements
@@ -182,6 +183,26 @@ static bool is_aligned(const void *data, tamis_type type) {
     return (uintptr_t)data % alignment == 0;
 }
 
+/* Bool elements must be 0 or 1 for kernels; a file may hold any other byte for true. */
+static const void *clean_bools(tm_tensor_reader *reader, const uint8_t *data, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i++) {
+        if (data[i] <= 1)
+            continue;
+        uint8_t *copy = tm_arena_alloc(reader->arena, (size_t)bytes);
+        for (int64_t k = 0; k < bytes; k++)
+            copy[k] = data[k] != 0;
+        return copy;
+    }
+    return data;
+}
+
+static const void *take_bytes(tm_tensor_reader *reader, tamis_type type, const uint8_t *data, int64_t bytes) {
+    if (type == TAMIS_TYPE_BOOL)
+        return clean_bools(reader, data, bytes);
+    return is_aligned(data, type) ? data
+                                  : tm_mappings_copy(reader->arena, reader->mappings, data, (size_t)bytes);
+}
+
 static tm_code read_typed(tm_tensor_reader *reader, const tm_place *place, tamis_type type,
                           const tm_chunk *chunks, size_t chunk_count, int64_t count, int64_t bytes,
                           const void **out_data) {
@@ -202,12 +223,11 @@ static tm_code read_typed(tm_tensor_reader *reader, const tm_place *place, tamis
         TM_TRY(read_strings(reader, place, &r, count, out_data));
     } else {
         const uint8_t *source = reader->loaded->bytes + chunks[0].offset;
-        if (layout.width > 0 && chunk_count == 1 && chunks[0].kind == TM_CHUNK_PACKED &&
-            is_aligned(source, type)) {
-            *out_data = source;
+        if (layout.width > 0 && chunk_count == 1 && chunks[0].kind == TM_CHUNK_PACKED) {
             if (chunks[0].bytes != (size_t)bytes)
                 return bad(reader, place,
                            "the tensor's list of elements does not have as many as its dims say");
+            *out_data = take_bytes(reader, type, source, bytes);
             return TM_OK;
         }
         int64_t values = bytes / layout.stored;
@@ -228,25 +248,6 @@ static tm_code read_typed(tm_tensor_reader *reader, const tm_place *place, tamis
 }
 
 /* ---- bytes ---- */
-
-/* Bool elements must be 0 or 1 for kernels; a file may hold any other byte for true. */
-static const void *clean_bools(tm_tensor_reader *reader, const uint8_t *data, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i++) {
-        if (data[i] <= 1)
-            continue;
-        uint8_t *copy = tm_arena_alloc(reader->arena, (size_t)bytes);
-        for (int64_t k = 0; k < bytes; k++)
-            copy[k] = data[k] != 0;
-        return copy;
-    }
-    return data;
-}
-
-static const void *take_bytes(tm_tensor_reader *reader, tamis_type type, const uint8_t *data, int64_t bytes) {
-    if (type == TAMIS_TYPE_BOOL)
-        return clean_bools(reader, data, bytes);
-    return is_aligned(data, type) ? data : tm_arena_copy(reader->arena, data, (size_t)bytes);
-}
 
 static tm_code read_raw(tm_tensor_reader *reader, const tm_place *place, tamis_type type,
                         const tm_chunk *chunk, int64_t bytes, const void **out_data) {

@@ -17,6 +17,7 @@ typedef struct tm_tensor_reader {
     const tm_loaded *loaded;
     const char *folder; /* of external data; NULL: there is none, external data are refused */
     tm_map external;    /* location -> tm_external_file * */
+    tm_mappings *mappings; /* of the model */
 } tm_tensor_reader;
 
 typedef struct tm_external_file {

@@ -8,7 +8,8 @@
  *     | previous, next | ... 64 bytes | the kernel's memory
  *
  * so an evaluation gives back everything at once, and when the compiler runs out of memory in the middle of
- * one and jumps to its recovery point, the arena does. Kernels may ask from several threads.
+ * one and jumps to its recovery point, the arena does. Large blocks are mapped, so that they go back to the
+ * system and leave no holes between blocks of the arena. Kernels may ask from several threads.
  */
 #include "ir/evaluate_internal.h"
 #include "runtime/failure_text.h"
@@ -16,10 +17,28 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define LARGE ((size_t)1 << 20)
 
 struct tm_heap_block {
     tm_heap_block *previous, *next;
+    size_t mapped; /* 0: from malloc */
 };
+
+static tm_heap_block *new_block(size_t bytes) {
+    if (bytes < LARGE)
+        return aligned_alloc(TAMIS_ALIGNMENT, bytes);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory != MAP_FAILED ? memory : NULL;
+}
+
+static void free_block(tm_heap_block *block) {
+    if (block->mapped > 0)
+        munmap(block, block->mapped);
+    else
+        free(block);
+}
 
 static void clear_registered(void *heap) {
     tm_heap_clear(heap);
@@ -30,9 +49,11 @@ static void *heap_allocate(void *user, size_t bytes) {
     size_t whole = 0;
     if (!tm_add_size(bytes, 2 * TAMIS_ALIGNMENT - 1, &whole))
         return NULL;
-    tm_heap_block *block = aligned_alloc(TAMIS_ALIGNMENT, whole & ~(size_t)(TAMIS_ALIGNMENT - 1));
+    whole &= ~(size_t)(TAMIS_ALIGNMENT - 1);
+    tm_heap_block *block = new_block(whole);
     if (block == NULL)
         return NULL;
+    block->mapped = whole >= LARGE ? whole : 0;
     pthread_mutex_lock(&heap->lock);
     block->previous = NULL;
     block->next = heap->first;
@@ -54,7 +75,7 @@ static void heap_release(void *user, void *memory, size_t bytes) {
     if (block->next != NULL)
         block->next->previous = block->previous;
     pthread_mutex_unlock(&heap->lock);
-    free(block);
+    free_block(block);
 }
 
 static int32_t decode_image(void *user, const void *file, int64_t bytes, tamis_pixels pixels,
@@ -78,7 +99,7 @@ void tm_heap_clear(tm_heap *heap) {
     while (heap->first != NULL) {
         tm_heap_block *block = heap->first;
         heap->first = block->next;
-        free(block);
+        free_block(block);
     }
 }
 

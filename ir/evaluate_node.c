@@ -3,17 +3,19 @@
  * evaluate_node.c: one node with constant inputs, for constant folding.
  *
  * A frame of just the node's inputs and outputs is laid out on the arena and the kernel called on it. Inputs
- * are the constants' own bytes. Outputs whose dims inference knows are written into the arena directly
- * and become constants without a copy; the rest (NonZero and its like) is made in the heap and copied
- * once its size is known:
+ * are the constants' own bytes. Small outputs whose dims inference knows are written into the arena directly
+ * and become constants without a copy; large ones are made in the heap and copied to where large constants
+ * are (base/mapping.h); the rest (NonZero and its like) is made in the heap and copied once its size is known:
  *
- *     values: | inputs: data of the constants | outputs: arena, or a buffer |
+ *     values: | inputs: data of the constants | outputs: arena, heap, or a buffer |
  *
  * Views need no kernel: the output is the same bytes under other dims.
  */
 #include "ir/evaluate_internal.h"
 
 #include <string.h>
+
+#define LARGE ((int64_t)64 << 10) /* bytes */
 
 static TM_PRINTF(4, 5) tm_code
     refuse(const tm_node *node, bool quiet, tm_code code, const char *format, ...) {
@@ -61,9 +63,14 @@ static void *aligned_memory(tm_arena *arena, int64_t bytes) {
     return (void *)((start + TAMIS_ALIGNMENT - 1) & ~(uintptr_t)(TAMIS_ALIGNMENT - 1));
 }
 
-/* The frame entry of an output: arena memory where the dims are known, a buffer where the kernel sets them.
- */
-static bool lay_out_output(tm_arena *arena, const tm_value *value, bool view, tamis_tensor *t,
+/* Large results are copied before the heap goes. */
+static void *output_memory(tm_arena *arena, tm_heap *heap, int64_t bytes) {
+    void *memory = bytes >= LARGE ? heap->host.allocate(heap->host.user, (size_t)bytes) : NULL;
+    return memory != NULL ? memset(memory, 0, (size_t)bytes) : aligned_memory(arena, bytes > 0 ? bytes : 1);
+}
+
+/* The frame entry of an output: memory where the dims are known, a buffer where the kernel sets them. */
+static bool lay_out_output(tm_arena *arena, tm_heap *heap, const tm_value *value, bool view, tamis_tensor *t,
                            int32_t *buffer, int32_t number, bool dynamic) {
     int64_t bytes = 0;
     *t = (tamis_tensor){.rank = value->rank, .type = (uint8_t)value->type, .kind = (uint8_t)value->kind};
@@ -76,7 +83,7 @@ static bool lay_out_output(tm_arena *arena, const tm_value *value, bool view, ta
     if (!known_dims(value, t->dims, &bytes))
         return false;
     if (!view)
-        t->data = aligned_memory(arena, bytes > 0 ? bytes : 1);
+        t->data = output_memory(arena, heap, bytes);
     return true;
 }
 
@@ -91,7 +98,10 @@ static void take_outputs(tm_model *model, const tm_node *node, const tm_run *run
         /* Strings point into the run's arena, buffers into the heap: both go away. */
         if (run->value_buffers[number] >= 0 || t.type == TAMIS_TYPE_STRING)
             t = tm_tensor_copy(model->arena, &t);
-        out_outputs[i] = tm_constant_create(model->arena, (tamis_type)t.type, t.rank, t.dims, t.data);
+        tm_constant *made = tm_constant_create(model->arena, (tamis_type)t.type, t.rank, t.dims, t.data);
+        if (made->bytes >= LARGE && run->value_buffers[number] < 0 && !tm_op_has(node->op, TM_VIEW))
+            made->data = tm_mappings_copy(model->arena, model->mappings, t.data, (size_t)made->bytes);
+        out_outputs[i] = made;
     }
 }
 
@@ -120,7 +130,7 @@ tm_code tm_evaluate_node(tm_model *model, tm_node *node, bool quiet, const tm_co
                                            .rank = c->rank,
                                            .type = (uint8_t)c->type,
                                            .kind = TAMIS_KIND_TENSOR};
-        } else if (!lay_out_output(arena, value, kernel == NULL, &run.values[i], &value_buffers[i], i,
+        } else if (!lay_out_output(arena, heap, value, kernel == NULL, &run.values[i], &value_buffers[i], i,
                                    tm_op_has(node->op, TM_DYNAMIC))) {
             return refuse(node, quiet, TM_E_UNSUPPORTED_FORM, "the dims of '%s' are not known", value->name);
         }

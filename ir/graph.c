@@ -22,6 +22,7 @@ tm_model *tm_model_create(tm_arena *arena, tm_diagnostics *diagnostics, const ch
     model->arena = arena;
     model->diagnostics = diagnostics;
     model->dims = tm_dims_create(arena);
+    model->mappings = TM_NEW(arena, tm_mappings);
     model->file = file != NULL ? tm_arena_string(arena, file) : NULL;
     tm_map_init(&model->names, arena);
     model->main = tm_graph_create(model, "main", NULL);

@@ -17,6 +17,7 @@
 #define TM_IR_GRAPH_H
 
 #include "base/base.h"
+#include "base/mapping.h"
 #include "ir/dim.h"
 #include "ir/op.h"
 #include "tamis/artifact.h"
@@ -180,6 +181,7 @@ struct tm_model {
         *host; /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
     const void *source; /* the bytes that it was imported from, borrowed; NULL: made otherwise */
     size_t source_bytes;
+    tm_mappings *mappings; /* files that constants point into; what reads many constants notes it there */
     tm_graph *main;
     int32_t value_count; /* ids given out */
     TM_VECTOR(tm_value *) values; /* by id */

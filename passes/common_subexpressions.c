@@ -103,6 +103,7 @@ static void merge_constants(tm_pass_context *context) {
         }
         if (!replaced)
             insert(&t, hash, NULL, value);
+        tm_mappings_note_read(model->mappings, (size_t)value->constant->bytes); /* samples touch most pages */
     }
 }
 

@@ -79,6 +79,7 @@ static tm_code run_pass(tm_pass_context *context, const pass *pass) {
     context->pass = pass->name;
     context->changed = false;
     TM_TRY(pass->run(context));
+    tm_mappings_release(context->model->mappings);
     if (context->changed)
         TM_TRY(infer(context->model));
     return context->options->verify ? tm_verify(context->model) : TM_OK;

@@ -9,6 +9,10 @@
 
 #include <math.h>
 
+static void note_read(const tm_layer *layer, int64_t floats) {
+    tm_mappings_note_read(layer->node->graph->model->mappings, sizeof(float) * (size_t)floats);
+}
+
 /* Element (i, j) of the matrix lies at i * n + j of the weights, or at j * k + i where columns come first. */
 float *tm_layer_matrix(tm_arena *arena, const tm_layer *layer) {
     const float *from = layer->w->constant->data;
@@ -17,6 +21,7 @@ float *tm_layer_matrix(tm_arena *arena, const tm_layer *layer) {
         for (int64_t j = 0; j < layer->n; j++)
             matrix[i * layer->n + j] =
                 layer->channel_axis == 0 ? from[j * layer->k + i] : from[i * layer->n + j];
+    note_read(layer, layer->k * layer->n);
     return matrix;
 }
 
@@ -85,6 +90,7 @@ static bool quantize_table(tm_quantizer *q, const tm_layer *layer, int bits, tm_
             squares += square;
         }
         tm_arena_deinit(&scratch);
+        note_read(layer, k * count);
         if (!fine)
             return false;
     }
@@ -160,6 +166,7 @@ tm_code tm_quantize_weights(tm_quantizer *q, const tm_loaded *loaded) {
         tm_quantize_borrow_recovery(q, &scratch);
         code = quantize_layer(q, layer, plan, &scratch);
         tm_arena_deinit(&scratch);
+        tm_mappings_release(loaded->model->mappings);
     }
     return code;
 }
