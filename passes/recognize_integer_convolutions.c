@@ -86,13 +86,6 @@ static bool is_exact(const tm_constant *weights, const tm_value *bias) {
     return most + least < (double)(1 << 24);
 }
 
-/* Few channels: their windows are short runs that tiles would be gathered of. */
-static bool is_of_image(const tm_node *node, const tm_value *weights) {
-    tm_window_form form;
-    return weights->constant->dims[1] <= FEW_CHANNELS && tm_window_form_integer(node, weights, &form) &&
-           !form.point;
-}
-
 /* Groups whose sums are exact in floats: depthwise ones, and others that have loops made for them. By
  * constant weights. */
 static bool is_in_floats(const tm_node *node, const operands *o, const tm_value *bias) {
