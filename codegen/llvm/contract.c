@@ -234,7 +234,8 @@ static void finish_vector(tm_region *r, tm_contract *c, const tm_contract_tile *
                           LLVMValueRef offset) {
     tm_region_new_point(r);
     c->column = tm_add(r, tile->column, offset);
-    bool whole = tile->end == NULL && LLVMIsConstant(c->n) && LLVMConstIntGetSExtValue(c->n) % r->lanes == 0;
+    bool whole = (tile->end == NULL || tile->end_is_whole) && LLVMIsConstant(c->n) &&
+                 LLVMConstIntGetSExtValue(c->n) % r->lanes == 0;
     r->mask = NULL;
     LLVMValueRef at = tm_add(r, tm_mul(r, tile_row, tm_int(r, tile->stride)), offset);
     LLVMValueRef sum = tm_load_vector(r, c->product->outputs[0]->type, tile->sums, at);

@@ -21,10 +21,9 @@
 #define TM_MOST_PRODUCTS 4
 
 typedef struct tm_contract {
-    const tm_node *product; /* the node of the body whose result the sums are */
-    const tm_node
-        *start; /* NULL, or one that takes a number for each column off it: the sums are its result */
-    int a, b;   /* its operands, as inputs of the region */
+    const tm_node *product;   /* the node of the body whose result the sums are */
+    const tm_node *start;     /* NULL, or one behind it, see tm_contract_start: the sums are its result */
+    int a, b;                 /* the product's operands, as inputs of the region */
     tm_product_shape shape;   /* what is known of m, n and k */
     LLVMValueRef matrices;    /* products side by side, i64; 1 where one B is for all rows of A */
     LLVMValueRef m, k, n;     /* sizes of one, i64 */
@@ -51,6 +50,7 @@ typedef struct tm_contract_tile {
     LLVMValueRef column; /* of y */
     int columns;         /* a multiple of lanes; those from `end` on are not stored */
     LLVMValueRef end;    /* NULL: n */
+    bool end_is_whole;   /* `end` is a multiple of lanes behind `column`, or not before n */
 } tm_contract_tile;
 
 /* The schedules of a region at the levels of the target: what tells its code apart beside body and dims. */

@@ -14,6 +14,7 @@
  *
  * A unit is one panel of 32 columns by as many rows of A as stay in the second-level cache; the panels follow
  * each other, so that B is one stream, of which the generator asks for the next panel while it works on one.
+ * A generator may take the units of some panels at once.
  * Products of one A that are done together (queries, keys and values) follow each other likewise.
  */
 #include "codegen/llvm/region_tiles.h"
@@ -96,15 +97,43 @@ static tm_code count(tm_region *r, LLVMValueRef *out_units, LLVMValueRef *out_gr
 /* What the unit behind this one reads: the next panel, or the first one of the next product. */
 static LLVMValueRef next_panel(tm_region *r, const tm_tiles *t, LLVMValueRef panel, LLVMValueRef panels,
                                LLVMValueRef which) {
-    LLVMValueRef next = tm_tiles_address(r, t->panel, t->panel_bytes);
+    LLVMValueRef next = tm_tiles_address(r, t->panel, tm_mul(r, t->panels, t->panel_bytes));
     if (t->shared.products == 1)
         return next;
     tm_contract other = t->shared;
     int operands = r->node->input_count + r->node->output_count;
     other.data = tm_arena_copy(r->e->arena, other.all, (size_t)operands * sizeof(*other.all));
     tm_contract_select(r, &other, tm_add(r, which, tm_int(r, 1)));
-    LLVMValueRef more = tm_less(r, panel, tm_sub(r, panels, tm_int(r, 1)));
+    LLVMValueRef more = tm_less(r, panel, tm_sub(r, panels, t->panels));
     return LLVMBuildSelect(r->e->builder, more, next, other.data[other.b], "");
+}
+
+/* The unit that starts with number `index`, and as many of those behind it, before `end`, as the generator
+ * takes at once; returns how many. They are panels next to each other. */
+static LLVMValueRef units(tm_region *r, tm_tiles *t, LLVMValueRef index, LLVMValueRef end, LLVMValueRef rows,
+                          bool amx) {
+    LLVMBuilderRef b = r->e->builder;
+    LLVMValueRef panels = tm_ceildiv(r, t->shared.n, TM_TILE_PANEL);
+    LLVMValueRef row_units = tm_mul(r, panels, tm_int(r, t->shared.products));
+    LLVMValueRef block = LLVMBuildUDiv(b, index, row_units, "");
+    LLVMValueRef panel = tm_sub(r, index, tm_mul(r, block, row_units)), which = tm_int(r, 0);
+    if (t->shared.products > 1) {
+        which = LLVMBuildUDiv(b, panel, panels, "");
+        panel = tm_sub(r, panel, tm_mul(r, which, panels));
+        tm_contract_select(r, &t->shared, which);
+    }
+    int most = amx ? 1 : tm_tiles_vector_panels(r, t);
+    t->panels_left = tm_sub(r, panels, panel);
+    t->panels = tm_min(r, tm_int(r, most), tm_min(r, tm_sub(r, end, index), t->panels_left));
+    if (most == 1)
+        t->panels = tm_int(r, 1);
+    t->from = tm_mul(r, block, rows);
+    t->to = tm_min(r, tm_add(r, t->from, rows), t->shared.m);
+    t->column = tm_mul(r, panel, tm_int(r, TM_TILE_PANEL));
+    t->panel = tm_tiles_address(r, t->shared.data[t->shared.b], tm_mul(r, panel, t->panel_bytes));
+    t->next = next_panel(r, t, panel, panels, which);
+    (amx ? tm_tiles_amx_unit : tm_tiles_vector_unit)(r, t);
+    return t->panels;
 }
 
 static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
@@ -114,31 +143,21 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     tm_contract_begin(r, &t.shared);
     t.shared.ranges = tm_ranges_begin(r);
     bool amx = (r->level->units & TM_UNIT_TILES) != 0;
-    if (amx)
-        tm_tiles_amx_begin(r, &t);
-    else
-        tm_tiles_vector_begin(r, &t);
-    LLVMValueRef panels = tm_ceildiv(r, t.shared.n, TM_TILE_PANEL),
-                 rows = unit_rows(r, &t, unit_bytes(r, r->level));
-    LLVMValueRef row_units = tm_mul(r, panels, tm_int(r, t.shared.products));
-    tm_loop unit = tm_loop_begin(r, begin, end, 1);
-    LLVMValueRef block = LLVMBuildUDiv(b, unit.index, row_units, "");
-    LLVMValueRef panel = tm_sub(r, unit.index, tm_mul(r, block, row_units)), which = tm_int(r, 0);
-    if (t.shared.products > 1) {
-        which = LLVMBuildUDiv(b, panel, panels, "");
-        panel = tm_sub(r, panel, tm_mul(r, which, panels));
-        tm_contract_select(r, &t.shared, which);
-    }
-    t.from = tm_mul(r, block, rows);
-    t.to = tm_min(r, tm_add(r, t.from, rows), t.shared.m);
-    t.column = tm_mul(r, panel, tm_int(r, TM_TILE_PANEL));
-    t.panel = tm_tiles_address(r, t.shared.data[t.shared.b], tm_mul(r, panel, t.panel_bytes));
-    t.next = next_panel(r, &t, panel, panels, which);
-    if (amx)
-        tm_tiles_amx_unit(r, &t);
-    else
-        tm_tiles_vector_unit(r, &t);
-    tm_loop_end(r, &unit);
+    (amx ? tm_tiles_amx_begin : tm_tiles_vector_begin)(r, &t);
+    LLVMValueRef rows = unit_rows(r, &t, unit_bytes(r, r->level));
+    LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8);
+    LLVMBuildStore(b, begin, at);
+    LLVMBasicBlockRef head = tm_emit_block(r->e, "units"), work = tm_emit_block(r->e, "unit"),
+                      behind = tm_emit_block(r->e, "done");
+    LLVMBuildBr(b, head);
+    LLVMPositionBuilderAtEnd(b, head);
+    LLVMValueRef index = LLVMBuildLoad2(b, r->e->i64, at, "");
+    LLVMBuildCondBr(b, tm_less(r, index, end), work, behind);
+    LLVMPositionBuilderAtEnd(b, work);
+    LLVMValueRef done = units(r, &t, index, end, rows, amx);
+    LLVMBuildStore(b, tm_add(r, index, done), at);
+    LLVMBuildBr(b, head);
+    LLVMPositionBuilderAtEnd(b, behind);
     if (amx)
         tm_tiles_amx_end(r, &t);
     tm_ranges_end(r, &t.shared.ranges);

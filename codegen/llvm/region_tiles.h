@@ -11,13 +11,15 @@
 
 #include "codegen/llvm/contract.h"
 
+#define TM_TILES_MOST_PANELS 3 /* 96 columns, two tiles of 48 */
+
 typedef struct tm_tile_form {
     tamis_type type;      /* of the left factor */
     int group;            /* elements of 4 bytes */
     const char *multiply; /* intrinsic: sums, left, right, as numbers of tile registers */
 } tm_tile_form;
 
-/* A product on tiles, and the unit at hand: one panel of B by some rows of A. */
+/* A product on tiles, and the unit at hand: one panel of B, or some, by some rows of A. */
 typedef struct tm_tiles {
     tm_contract shared;
     const tm_tile_form *form;
@@ -27,6 +29,8 @@ typedef struct tm_tiles {
     LLVMValueRef from, to;    /* rows of the unit */
     LLVMValueRef column;      /* first of the panel */
     LLVMValueRef panel, next; /* its data; where the next panel stands */
+    LLVMValueRef panels;      /* of the unit: 1, or up to TM_TILES_MOST_PANELS side by side */
+    LLVMValueRef panels_left; /* of the product, from the unit's first on */
     int start;                /* what the sums start with less than 0, as an input; see shared.start */
     /* state of a generator over the units of a call */
     LLVMValueRef ahead, ahead_bytes; /* of the next panel: slot of the byte fetched next, bytes of a step */
@@ -68,6 +72,8 @@ tm_byte_dot tm_byte_dot_of(const tm_region *r, bool *out_signed);
 void tm_tiles_amx_begin(tm_region *r, tm_tiles *t);
 void tm_tiles_amx_unit(tm_region *r, tm_tiles *t);
 void tm_tiles_amx_end(tm_region *r, tm_tiles *t);
+/* Panels of a unit at the level, at most: 1 or TM_TILES_MOST_PANELS. */
+int tm_tiles_vector_panels(tm_region *r, const tm_tiles *t);
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t);
 void tm_tiles_vector_unit(tm_region *r, tm_tiles *t);
 

@@ -2,9 +2,9 @@
  *
  * region_tiles_vector.c: a unit of a product of narrow types on vectors.
  *
- * Sums of a few rows by 16 or 32 columns stay in registers while k runs. A word of A holds two or four k of a
- * row and is repeated in all lanes, a line of B holds the same k of neighbouring columns. How the products of
- * two words go into a sum is a row of data, tm_word_form, the first whose unit the level has:
+ * Sums of a few rows by 16, 32 or 48 columns stay in registers while k runs. A word of A holds two or four k
+ * of a row and is repeated in all lanes, a line of B holds the same k of neighbouring columns. How the
+ * products of two words go into a sum is a row of data, tm_word_form, the first whose unit the level has:
  *
  *     bf16   AVX512_BF16: one instruction
  *     bf16   all others: two fused multiplications and additions of halves widened to float32; a bfloat16 is
@@ -49,6 +49,16 @@ typedef struct shape {
 } shape;
 
 #define B (r->e->builder)
+
+/* More than the columns of a panel at once: tiles of two panels side by side. */
+static bool is_wide(const shape *s) {
+    return s->columns > TM_TILE_PANEL;
+}
+
+/* Columns of a line of the buffer of sums. */
+static int line_columns(const shape *s) {
+    return is_wide(s) ? s->columns : TM_TILE_PANEL;
+}
 
 static LLVMValueRef number(tm_region *r, int64_t value) {
     return tm_splat(r, tm_emit_i32(r->e, value));
@@ -229,7 +239,7 @@ static void find_start(tm_region *r, tm_tiles *t, const shape *s) {
 void tm_tiles_vector_begin(tm_region *r, tm_tiles *t) {
     shape s = choose(r, t);
     find_start(r, t, &s);
-    t->sums = tm_region_alloca(r, r->e->f32, (int64_t)group_rows(&s) * TM_TILE_PANEL, 64);
+    t->sums = tm_region_alloca(r, r->e->f32, (int64_t)group_rows(&s) * line_columns(&s), 64);
     t->copy =
         s.direct ? NULL : tm_region_alloca(r, r->e->f32, (int64_t)s.rows[0] * CHUNK * words_of_line(&s), 64);
 }
@@ -279,17 +289,25 @@ typedef struct left_rows {
     LLVMValueRef first; /* number of the first row */
 } left_rows;
 
-/* Adds the products of the words at `left` and of the line of B to all sums. */
-static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMValueRef line, int rows,
-                      LLVMValueRef sums[][MOST_VECTORS]) {
+/* The columns at hand: where the tile of the first word is that each vector is in. Tiles of one panel are
+ * next to each other, and share an address. */
+typedef struct right_columns {
+    LLVMValueRef tile[MOST_VECTORS];
+} right_columns;
+
+/* Adds the products of the words at `left` and of the lines of B, `line` bytes behind where the columns
+ * start, to all sums. */
+static void add_words(tm_region *r, const shape *s, const left_rows *left, const right_columns *right,
+                      LLVMValueRef line, int rows, LLVMValueRef sums[][MOST_VECTORS]) {
     int vectors = s->columns / r->lanes, parts = s->form->parts;
     LLVMValueRef columns[MOST_VECTORS][TM_WORD_MOST_PARTS];
     for (int v = 0; v < vectors; v++) {
         int64_t column = (int64_t)v * r->lanes;
-        int64_t at = column / TM_TILE_ROWS * (TM_TILE_TOTAL / 4) + column % TM_TILE_ROWS;
-        LLVMValueRef words = tm_load_vector(r, TAMIS_TYPE_INT32, line, tm_int(r, at));
+        int64_t at = is_wide(s) ? 0 : column / TM_TILE_ROWS * (TM_TILE_TOTAL / 4) + column % TM_TILE_ROWS;
+        LLVMValueRef own = tm_tiles_address(r, right->tile[v], line);
+        LLVMValueRef words = tm_load_vector(r, TAMIS_TYPE_INT32, own, tm_int(r, at));
         if (column % TM_TILE_ROWS == 0)
-            prefetch_line(r, line, at);
+            prefetch_line(r, own, at);
         columns[v][0] = words;
         if (s->form->split != NULL)
             s->form->split(r, words, false, columns[v]);
@@ -317,10 +335,11 @@ static void add_words(tm_region *r, const shape *s, const left_rows *left, LLVMV
 static void share_next(tm_region *r, tm_tiles *t, const shape *s) {
     LLVMValueRef rows = tm_int(r, s->rows[0]), last = tm_int(r, s->rows[0] - 1);
     LLVMValueRef tiles = LLVMBuildUDiv(B, tm_add(r, tm_sub(r, t->to, t->from), last), rows, "");
-    tiles = tm_mul(r, tiles, tm_int(r, TM_TILE_PANEL / s->columns));
-    LLVMValueRef pairs =
-        LLVMBuildUDiv(B, tm_add(r, tiles, tm_int(r, PAIRS - 1)), tm_max(r, tiles, tm_int(r, 1)), "");
     LLVMValueRef several = tm_less(r, tm_int(r, 1), tiles);
+    tiles = tm_mul(r, tiles, tm_ceildiv(r, tm_mul(r, t->panels, tm_int(r, TM_TILE_PANEL)), s->columns));
+    LLVMValueRef all = tm_mul(r, t->panels, tm_int(r, PAIRS)); /* of a step of the panels */
+    LLVMValueRef pairs =
+        LLVMBuildUDiv(B, tm_sub(r, tm_add(r, tiles, all), tm_int(r, 1)), tm_max(r, tiles, tm_int(r, 1)), "");
     t->ahead_bytes = tm_mul(r, LLVMBuildSelect(B, several, pairs, tm_int(r, 0), ""), tm_int(r, PAIR));
     t->ahead = tm_region_alloca(r, r->e->i64, 1, 8);
     LLVMBuildStore(B, tm_int(r, 0), t->ahead);
@@ -358,10 +377,11 @@ static int set_count(const tm_region *r, const shape *s, int rows) {
 
 /* All words of a step that k has, and up to SETS zeros. */
 static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left,
-                     LLVMValueRef step, LLVMValueRef panel, int rows, LLVMValueRef sums[][MOST_VECTORS]) {
+                     LLVMValueRef step, const right_columns *right, int rows,
+                     LLVMValueRef sums[][MOST_VECTORS]) {
     fetch_next(r, t);
     fetch_result(r, t, s, left->first, rows, step);
-    LLVMValueRef lines = tm_tiles_address(r, panel, tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL)));
+    LLVMValueRef lines = tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL));
     LLVMValueRef rest =
         tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
     int sets = set_count(r, s, rows), together = s->direct && s->sum == TAMIS_TYPE_INT32 ? SETS : 1;
@@ -371,7 +391,7 @@ static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left
         LLVMValueRef own = tm_add(r, word.index, tm_int(r, i));
         left_rows here = *left;
         here.word = tm_add(r, left->word, own);
-        add_words(r, s, &here, tm_tiles_address(r, lines, tm_mul(r, own, tm_int(r, TM_TILE_BYTES))), rows,
+        add_words(r, s, &here, right, tm_add(r, lines, tm_mul(r, own, tm_int(r, TM_TILE_BYTES))), rows,
                   sums + set * (rows + s->form->signed_left));
     }
     tm_loop_end(r, &word);
@@ -379,24 +399,24 @@ static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left
 
 /* All steps, reading A where it stands. */
 static void add_direct(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                       LLVMValueRef panel, LLVMValueRef sums[][MOST_VECTORS]) {
+                       const right_columns *right, LLVMValueRef sums[][MOST_VECTORS]) {
     left_rows left = {line_of(r, t, row, tm_int(r, 0)), NULL, WORDS, row};
     tm_loop step = tm_loop_begin(r, tm_int(r, 0), t->steps, 1);
     left.word = tm_mul(r, step.index, tm_int(r, TM_TILE_TOTAL / 4));
-    add_step(r, t, s, &left, step.index, panel, rows, sums);
+    add_step(r, t, s, &left, step.index, right, rows, sums);
     tm_loop_end(r, &step);
 }
 
 /* All steps, copying some of A's at a time. */
 static void add_copied(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                       LLVMValueRef panel, LLVMValueRef sums[][MOST_VECTORS]) {
+                       const right_columns *right, LLVMValueRef sums[][MOST_VECTORS]) {
     tm_loop chunk = tm_loop_begin(r, tm_int(r, 0), t->steps, CHUNK);
     LLVMValueRef last = tm_min(r, tm_add(r, chunk.index, tm_int(r, CHUNK)), t->steps);
     copy_rows(r, t, s, row, rows, chunk.index, last);
     left_rows left = {t->copy, NULL, (int64_t)CHUNK * words_of_line(s), row};
     tm_loop step = tm_loop_begin(r, chunk.index, last, 1);
     left.word = tm_mul(r, tm_sub(r, step.index, chunk.index), tm_int(r, words_of_line(s)));
-    add_step(r, t, s, &left, step.index, panel, rows, sums);
+    add_step(r, t, s, &left, step.index, right, rows, sums);
     tm_loop_end(r, &step);
     tm_loop_end(r, &chunk);
 }
@@ -414,10 +434,10 @@ static void start_columns(tm_region *r, const tm_tiles *t, const shape *s, LLVMV
     }
 }
 
-/* The sums of rows row..row + rows - 1, known at compile time, by `columns` columns from `column` of the
- * panel on, to the buffer's lines from `line` on. */
+/* The sums of rows row..row + rows - 1, known at compile time, by the columns at hand, to the buffer's lines
+ * from `line` on. */
 static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row, int rows,
-                     LLVMValueRef panel, LLVMValueRef line) {
+                     const right_columns *right, LLVMValueRef line) {
     LLVMTypeRef vector = tm_vector_type(r, s->sum);
     LLVMValueRef sums[MOST_SUMS][MOST_VECTORS];
     int vectors = s->columns / r->lanes, shifts = s->form->signed_left; /* -128 times the columns' sums */
@@ -429,8 +449,8 @@ static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueR
             sums[i][v] = tm_region_alloca(r, vector, 1, 64);
             LLVMBuildStore(B, i < rows ? starts[v] : LLVMConstNull(vector), sums[i][v]);
         }
-    (s->direct ? add_direct : add_copied)(r, t, s, row, rows, panel, sums);
-    LLVMValueRef at = tm_mul(r, line, tm_int(r, TM_TILE_PANEL));
+    (s->direct ? add_direct : add_copied)(r, t, s, row, rows, right, sums);
+    LLVMValueRef at = tm_mul(r, line, tm_int(r, line_columns(s)));
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < vectors; v++) {
             LLVMValueRef sum = NULL;
@@ -442,7 +462,7 @@ static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueR
                 sum = sum != NULL ? LLVMBuildAdd(B, sum, part, "") : part;
             }
             tm_store_vector(r, s->sum, sum, t->sums,
-                            tm_add(r, at, tm_int(r, (int64_t)i * TM_TILE_PANEL + (int64_t)v * r->lanes)));
+                            tm_add(r, at, tm_int(r, (int64_t)i * line_columns(s) + (int64_t)v * r->lanes)));
         }
 }
 
@@ -450,7 +470,8 @@ static void multiply(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueR
  * returns how many were done. Where A is read in place, a tile may be larger: bands have all their lines, and
  * what comes out for rows that do not exist is left alone. */
 static LLVMValueRef some_rows(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef row,
-                              LLVMValueRef end, LLVMValueRef panel, LLVMValueRef line, LLVMValueRef done) {
+                              LLVMValueRef end, const right_columns *right, LLVMValueRef line,
+                              LLVMValueRef done) {
     LLVMBuilderRef b = r->e->builder;
     LLVMBasicBlockRef after = tm_emit_block(r->e, "multiplied");
     LLVMValueRef left = tm_sub(r, end, row);
@@ -463,7 +484,7 @@ static LLVMValueRef some_rows(tm_region *r, const tm_tiles *t, const shape *s, L
         } else
             LLVMBuildBr(b, fits);
         LLVMPositionBuilderAtEnd(b, fits);
-        multiply(r, t, s, row, s->rows[i], panel, line);
+        multiply(r, t, s, row, s->rows[i], right, line);
         LLVMBuildStore(b, tm_min(r, left, tm_int(r, s->rows[i])), done);
         LLVMBuildBr(b, after);
         LLVMPositionBuilderAtEnd(b, other != NULL ? other : after);
@@ -471,37 +492,70 @@ static LLVMValueRef some_rows(tm_region *r, const tm_tiles *t, const shape *s, L
     return LLVMBuildLoad2(b, r->e->i64, done, "");
 }
 
-void tm_tiles_vector_unit(tm_region *r, tm_tiles *t) {
-    LLVMBuilderRef b = r->e->builder;
+int tm_tiles_vector_panels(tm_region *r, const tm_tiles *t) {
     shape s = choose(r, t);
-    LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), done = tm_region_alloca(r, r->e->i64, 1, 8);
-    share_next(r, t, &s);
-    LLVMValueRef columns = tm_min(r, tm_int(r, TM_TILE_PANEL), tm_sub(r, t->shared.n, t->column));
-    tm_loop column = tm_loop_begin(r, tm_int(r, 0), columns, s.columns);
-    LLVMValueRef panel =
-        tm_tiles_address(r, t->panel, tm_mul(r, column.index, tm_int(r, TM_TILE_TOTAL / TM_TILE_ROWS)));
-    t->fetched = tm_add(r, t->column, column.index);
-    tm_loop group = tm_loop_begin(r, t->from, t->to, group_rows(&s));
-    LLVMValueRef end_row = tm_min(r, t->to, tm_add(r, group.index, tm_int(r, group_rows(&s))));
+    return is_wide(&s) ? TM_TILES_MOST_PANELS : 1;
+}
+
+/* Where the columns from `column` of the unit on stand. There are no tiles behind the last panel: the last
+ * one stands in for them, and what comes of it is left alone. */
+static right_columns find_columns(tm_region *r, const tm_tiles *t, const shape *s, LLVMValueRef column) {
+    right_columns right;
+    LLVMValueRef first = LLVMBuildLShr(B, column, tm_int(r, 4), "");
+    LLVMValueRef last = tm_sub(r, tm_mul(r, t->panels_left, tm_int(r, 2)), tm_int(r, 1));
+    for (int v = 0; v < s->columns / r->lanes; v++) {
+        if (!is_wide(s)) {
+            right.tile[v] =
+                tm_tiles_address(r, t->panel, tm_mul(r, column, tm_int(r, TM_TILE_TOTAL / TM_TILE_ROWS)));
+            continue;
+        }
+        LLVMValueRef tile = tm_min(r, tm_add(r, first, tm_int(r, v)), last);
+        LLVMValueRef panel = tm_mul(r, LLVMBuildLShr(B, tile, tm_int(r, 1), ""), t->panel_bytes);
+        LLVMValueRef half = tm_mul(r, LLVMBuildAnd(B, tile, tm_int(r, 1), ""), tm_int(r, TM_TILE_TOTAL));
+        right.tile[v] = tm_tiles_address(r, t->panel, tm_add(r, panel, half));
+    }
+    return right;
+}
+
+/* All rows of the unit by the columns at hand; `end`: of the unit's columns. */
+static void multiply_columns(tm_region *r, tm_tiles *t, const shape *s, const right_columns *right,
+                             LLVMValueRef end, LLVMValueRef at, LLVMValueRef done) {
+    LLVMBuilderRef b = r->e->builder;
+    tm_loop group = tm_loop_begin(r, t->from, t->to, group_rows(s));
+    LLVMValueRef end_row = tm_min(r, t->to, tm_add(r, group.index, tm_int(r, group_rows(s))));
     LLVMBuildStore(b, group.index, at);
     LLVMBasicBlockRef head = tm_emit_block(r->e, "head"), work = tm_emit_block(r->e, "work"),
-                      end = tm_emit_block(r->e, "end");
+                      behind = tm_emit_block(r->e, "end");
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, head);
     LLVMValueRef row = LLVMBuildLoad2(b, r->e->i64, at, "");
-    LLVMBuildCondBr(b, tm_less(r, row, end_row), work, end);
+    LLVMBuildCondBr(b, tm_less(r, row, end_row), work, behind);
     LLVMPositionBuilderAtEnd(b, work);
-    LLVMValueRef rows = some_rows(r, t, &s, row, end_row, panel, tm_sub(r, row, group.index), done);
+    LLVMValueRef rows = some_rows(r, t, s, row, end_row, right, tm_sub(r, row, group.index), done);
     LLVMBuildStore(b, tm_add(r, row, rows), at);
     LLVMBuildBr(b, head);
-    LLVMPositionBuilderAtEnd(b, end);
+    LLVMPositionBuilderAtEnd(b, behind);
     tm_contract_tile tile = {.sums = t->sums,
-                             .stride = TM_TILE_PANEL,
+                             .stride = line_columns(s),
                              .row = group.index,
                              .rows = tm_sub(r, end_row, group.index),
-                             .column = tm_add(r, t->column, column.index),
-                             .columns = s.columns};
+                             .column = t->fetched,
+                             .columns = s->columns,
+                             .end = is_wide(s) ? end : NULL,
+                             .end_is_whole = true};
     tm_contract_finish(r, &t->shared, &tile);
     tm_loop_end(r, &group);
+}
+
+void tm_tiles_vector_unit(tm_region *r, tm_tiles *t) {
+    shape s = choose(r, t);
+    LLVMValueRef at = tm_region_alloca(r, r->e->i64, 1, 8), done = tm_region_alloca(r, r->e->i64, 1, 8);
+    share_next(r, t, &s);
+    LLVMValueRef columns =
+        tm_min(r, tm_mul(r, t->panels, tm_int(r, TM_TILE_PANEL)), tm_sub(r, t->shared.n, t->column));
+    tm_loop column = tm_loop_begin(r, tm_int(r, 0), columns, s.columns);
+    right_columns right = find_columns(r, t, &s, column.index);
+    t->fetched = tm_add(r, t->column, column.index);
+    multiply_columns(r, t, &s, &right, tm_add(r, t->column, columns), at, done);
     tm_loop_end(r, &column);
 }

@@ -66,6 +66,8 @@ tm_schedule tm_schedule_default(const tm_level *level, const tm_scheduled *regio
 /* Of kind tiles: is a word of A one operand of an instruction? Then A is read where it stands, by tiles of
  * rows that fill its bands. */
 bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region);
+/* Of kind tiles: are tiles of three vectors, which are wider than a panel of B, what a level takes? */
+bool tm_tiles_may_be_wide(const tm_level *level, const tm_scheduled *region);
 /* Of kind tiles: do tiles of the first two counts of rows fill a band of A without a rest? */
 bool tm_tiles_fill_bands(const tm_schedule *schedule);
 /* Can the generators make it, with the same answers? */

@@ -69,7 +69,8 @@ static bool contract_is_allowed(const tm_level *level, const tm_product_shape *s
 
 static bool tiles_are_allowed(const tm_level *level, const tm_scheduled *region, const tm_schedule *s) {
     tm_schedule chosen = tm_schedule_default(level, region);
-    if (s->vectors != chosen.vectors || s->unit_kib < 1 || s->unit_kib > 65536)
+    bool narrow = tm_tiles_may_be_wide(level, region) && s->vectors == 2;
+    if ((s->vectors != chosen.vectors && !narrow) || s->unit_kib < 1 || s->unit_kib > 65536)
         return false;
     if ((level->units & TM_UNIT_TILES) != 0)
         return s->rows == chosen.rows && s->small_rows == 0 && !s->single_rows;
@@ -217,6 +218,9 @@ static void try_tiles(list *l) {
         s.unit_kib = kib;
         try_it(l, s);
     }
+    tm_schedule narrow = *l->base;
+    narrow.vectors = 2;
+    try_it(l, narrow);
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         tm_schedule s = *l->base;
         s.rows += steps[i];

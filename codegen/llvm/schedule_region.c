@@ -207,13 +207,21 @@ bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region)
     return (level->units & TM_UNIT_DOT) != 0 && lanes == 16;
 }
 
+bool tm_tiles_may_be_wide(const tm_level *level, const tm_scheduled *region) {
+    return region->factors == TAMIS_TYPE_UINT8 && tm_tiles_words_are_whole(level, region) &&
+           (level->units & TM_UNIT_TILES) == 0 && tm_level_lanes(level) == 16 && region->shape.n > 0 &&
+           region->shape.n % 48 == 0;
+}
+
 bool tm_tiles_fill_bands(const tm_schedule *schedule) {
     int rest = TM_TILE_ROWS % schedule->rows;
     return rest == 0 ? schedule->rows % schedule->small_rows == 0 : rest == schedule->small_rows;
 }
 
 /* Sums, a vector for each part of B, and some for A. On matrix units the tile is what they hold; where a word
- * is one operand, tiles of 4, 8, or 6, 6 and 4 rows fill the bands of A. Few columns take fewer vectors. */
+ * is one operand, tiles of 4, 8, or 6, 6 and 4 rows fill the bands of A. Few columns take fewer vectors;
+ * three take a word of A and a line of B for fewer instructions beside the products than two, which tells
+ * where another thread of the core takes its turns. */
 static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *region) {
     tm_schedule s = {.rows = 32, .vectors = 2, .unit_kib = TILES_UNIT_KIB};
     if ((level->units & TM_UNIT_TILES) != 0)
@@ -226,6 +234,8 @@ static tm_schedule choose_tiles(const tm_level *level, const tm_scheduled *regio
     s.rows = rows > TM_TILES_MOST_ROWS ? TM_TILES_MOST_ROWS : rows;
     if (tm_tiles_words_are_whole(level, region))
         s.rows = lanes == 4 ? 4 : lanes == 8 ? 6 : 8;
+    if (tm_tiles_may_be_wide(level, region))
+        s.vectors = 3;
     s.small_rows = s.rows >= 6 ? 4 : 2;
     s.single_rows = true;
     return s;

@@ -76,6 +76,24 @@ def test_static(tmp_path, runner, depth, columns, left, right, z, w_zero):
     check_rows(runner, artifact, x, sums.astype(np.float32) * (np.float32(0.02) * w_scale) + bias, columns)
 
 
+@pytest.mark.parametrize("columns", [48, 96, 144, 192])
+def test_columns_of_several_panels(tmp_path, runner, columns):
+    """Tiles that are wider than a panel, cut anywhere: each column is made once, by the task that has its panel."""
+    random = np.random.default_rng(columns)
+    depth, rows = 70, 19
+    w = random_bytes(random, np.int8, depth, columns)
+    w_scale = (0.5 + random.random(columns)).astype(np.float32) / 64
+    x = random.standard_normal((rows, depth)).astype(np.float32)
+    model = Model([None, depth])
+    save_static(model, "u8", w, w_scale, 131, 3, 0.02)
+    artifact = model.compile(tmp_path)
+    want = integer_product(quantize(x, 0.02, 131, np.uint8), 131, w, 3).astype(np.float32) * (np.float32(0.02) * w_scale)
+    for level in levels():
+        for pieces in range(1, 6):
+            y = run(runner, artifact, level, x, pieces).reshape(want.shape)
+            assert (y == want).all(), (level, pieces)
+
+
 @pytest.mark.parametrize("right, w_zero", [("s8", 0), ("u8", 120)])
 @pytest.mark.parametrize("depth, columns", [(5, 3), (64, 32), (130, 100)])
 def test_dynamic(tmp_path, runner, depth, columns, right, w_zero):
