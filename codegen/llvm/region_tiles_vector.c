@@ -375,6 +375,17 @@ static int set_count(const tm_region *r, const shape *s, int rows) {
     return s->direct && s->sum == TAMIS_TYPE_INT32 && sums < LEAST_SUMS ? sets : 1;
 }
 
+/* Words between two jumps. Of one step that k is known to have, they leave no rest. */
+static int words_together(const tm_tiles *t, const shape *s, int sets) {
+    if (!s->direct || s->sum != TAMIS_TYPE_INT32)
+        return 1;
+    int64_t k = t->shared.shape.k, words = k > 0 && k < TM_TILE_BYTES ? (k + 3) / 4 : WORDS;
+    int together = SETS;
+    while (together > sets && words % together != 0)
+        together /= 2;
+    return together;
+}
+
 /* All words of a step that k has, and up to SETS zeros. */
 static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left_rows *left,
                      LLVMValueRef step, const right_columns *right, int rows,
@@ -384,7 +395,7 @@ static void add_step(tm_region *r, const tm_tiles *t, const shape *s, const left
     LLVMValueRef lines = tm_mul(r, step, tm_int(r, 2 * TM_TILE_TOTAL));
     LLVMValueRef rest =
         tm_sub(r, tm_ceildiv(r, t->shared.k, t->form->group), tm_mul(r, step, tm_int(r, WORDS)));
-    int sets = set_count(r, s, rows), together = s->direct && s->sum == TAMIS_TYPE_INT32 ? SETS : 1;
+    int sets = set_count(r, s, rows), together = words_together(t, s, sets);
     tm_loop word = tm_loop_begin(r, tm_int(r, 0), tm_min(r, rest, tm_int(r, WORDS)), together);
     for (int i = 0; i < together; i++) {
         int set = i % sets;

@@ -23,6 +23,7 @@
 
 #define ATTENTION_UNIT 32 /* TM_ATTENTION_QUERIES of region_attention.h */
 #define TILES_UNIT_KIB 1024
+#define WIDE_DEPTH 64 /* k from which on wider tiles gain more than the epilogue takes */
 
 /* ---- signatures ---- */
 
@@ -210,7 +211,7 @@ bool tm_tiles_words_are_whole(const tm_level *level, const tm_scheduled *region)
 bool tm_tiles_may_be_wide(const tm_level *level, const tm_scheduled *region) {
     return region->factors == TAMIS_TYPE_UINT8 && tm_tiles_words_are_whole(level, region) &&
            (level->units & TM_UNIT_TILES) == 0 && tm_level_lanes(level) == 16 && region->shape.n > 0 &&
-           region->shape.n % 48 == 0;
+           region->shape.n % 48 == 0 && region->shape.k >= WIDE_DEPTH;
 }
 
 bool tm_tiles_fill_bands(const tm_schedule *schedule) {

@@ -160,6 +160,7 @@ static void whole_words_are_read_in_place(void **state) {
     assert_false(allowed("v3_vnni", &bytes, "5x2+2+1 a1024"));
     assert_true(allowed("v4_vnni", &bytes, "4x2+2+1 a128"));
     assert_false(allowed("v4_vnni", &bytes, "8x3+4+1 a1024"));
+    bytes.shape.k = 64;
     bytes.shape.n = 96; /* columns of three panels are two tiles of three vectors */
     assert_true(allowed("v4_vnni", &bytes, "8x3+4+1 a1024"));
     assert_true(allowed("v4_vnni", &bytes, "8x2+4+1 a1024"));
