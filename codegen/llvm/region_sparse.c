@@ -29,7 +29,7 @@
 #define MOST_SUMS 8             /* vectors of sums at once */
 #define SIGNS ((int64_t)0x80808080)
 #define LINE TM_SPARSE_LINE
-#define AHEAD 1024     /* bytes of the stream */
+#define AHEAD 4096     /* bytes of the stream */
 #define AHEAD_LINES 4  /* of caches, fetched at the end of a list */
 #define TURNED_ROWS 16 /* that go through the epilogue at once */
 
