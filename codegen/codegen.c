@@ -22,7 +22,7 @@
 
 typedef struct files {
     const char *folder; /* NULL: nothing there to remove */
-    const char *module, *weights, *partial, *header, *partial_header, *lines, *partial_lines;
+    const char *module, *weights, *partial, *header, *partial_header, *lines, *partial_lines, *partial_map;
 } files;
 
 /* The folder with all that is in it, and what was not published. Also runs when memory gives out. */
@@ -42,6 +42,8 @@ static void remove_files(void *argument) {
     unlink(f->partial);
     unlink(f->partial_header);
     unlink(f->partial_lines);
+    if (f->partial_map != NULL)
+        unlink(f->partial_map);
     f->folder = NULL;
 }
 
@@ -52,7 +54,7 @@ static const char *header_path(tm_arena *arena, const char *output) {
     return tm_arena_format(arena, "%.*s.h", stem, output);
 }
 
-static tm_code open_files(tm_model *model, const char *name, const char *output, files *f) {
+static tm_code open_files(tm_model *model, const char *name, const char *output, const char *map, files *f) {
     const char *base = getenv("TMPDIR");
     char *folder =
         tm_arena_format(model->arena, "%s/tamis-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
@@ -63,6 +65,7 @@ static tm_code open_files(tm_model *model, const char *name, const char *output,
     int folder_size = slash != NULL ? (int)(slash + 1 - output) : 0;
     f->lines = tm_arena_format(model->arena, "%.*s%s.nodes", folder_size, output, name);
     f->partial_lines = tm_arena_format(model->arena, "%s.%d.part", f->lines, (int)getpid());
+    f->partial_map = map != NULL ? tm_arena_format(model->arena, "%s.%d.part", map, (int)getpid()) : NULL;
     tm_arena_on_destroy(model->arena, remove_files, f);
     if (mkdtemp(folder) == NULL)
         return tm_report(model->diagnostics, TM_E_CREATE_OUTPUT, NULL,
@@ -110,7 +113,7 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
     const tm_lines *lines = options->symbols ? tm_lines_create(model) : NULL;
     TM_TRY(tm_emit_module(model, plan, options, hash, lines, text ? f->partial : f->module, &objects));
     if (!text)
-        TM_TRY(tm_link(model, options, f->module, objects, f->weights, hollow, f->partial));
+        TM_TRY(tm_link(model, options, f->module, objects, f->weights, hollow, f->partial_map, f->partial));
     if (options->emit == TM_EMIT_SO && options->small && !options->symbols)
         TM_TRY(tm_strip_headers(model, f->partial));
     if (hollow)
@@ -123,12 +126,14 @@ static tm_code write_artifact(tm_model *model, const tm_codegen_options *options
         TM_TRY(tm_lines_write(lines, model, f->partial_lines));
         TM_TRY(publish(model, f->partial_lines, f->lines));
     }
+    if (!text && options->map != NULL)
+        TM_TRY(publish(model, f->partial_map, options->map));
     return publish(model, f->partial, output);
 }
 
 tm_code tm_codegen(tm_model *model, const tm_codegen_options *options, const char *output) {
     files *f = TM_NEW(model->arena, files);
-    tm_code code = open_files(model, options->name, output, f);
+    tm_code code = open_files(model, options->name, output, options->map, f);
     if (code == TM_OK)
         code = write_artifact(model, options, f, output);
     remove_files(f);

@@ -28,6 +28,7 @@ typedef struct tm_codegen_options {
     /* -g: symbols stay; each region has functions of its own, named after its first node; line numbers, and
      * the list of nodes that they count (lines.h) beside the artifact: NAME.nodes */
     bool symbols;
+    const char *map; /* a file for the linker's map, in which regions have names as with -g; or NULL */
     const char *precision; /* for the manifest: "f32", "bf16" */
     tm_storage_options storage; /* of the weights */
     const char *weights_file;   /* in the output's folder: has the weights, or gets them; or NULL */
@@ -73,7 +74,8 @@ TM_MUST_USE tm_code tm_write_header(const struct tm_plan *plan, const tm_codegen
 /* link.c */
 const char *tm_object_path(tm_arena *arena, const char *module, int number); /* of the module's objects */
 TM_MUST_USE tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module,
-                            int objects, const char *weights, bool hollow, const char *output);
+                            int objects, const char *weights, bool hollow, const char *map,
+                            const char *output);
 /* llvm/module.c: writes the module as object files (tm_object_path), or as one text of asm or LLVM; with
  * numbers of lines unless these are NULL (lines.h). */
 TM_MUST_USE tm_code tm_emit_module(tm_model *model, const struct tm_plan *plan,

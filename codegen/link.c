@@ -105,6 +105,7 @@ const char *tm_object_path(tm_arena *arena, const char *module, int number) {
 /* What is linked: the objects of the module, the archive, the weights. */
 typedef struct parts {
     const char *module, *archive, *weights;
+    const char *map; /* an argument, or NULL: none is wanted */
     int objects;
 } parts;
 
@@ -121,6 +122,8 @@ static const char **join(tm_arena *arena, const char *const *arguments, size_t c
         all[at++] = tm_object_path(arena, p->module, i);
     all[at++] = p->archive;
     all[at++] = p->weights;
+    if (p->map != NULL)
+        all[at++] = p->map;
     while (more != NULL && *more != NULL)
         all[at++] = *more++;
     return all;
@@ -188,7 +191,7 @@ static tm_code link_object(tm_model *model, const tm_codegen_options *options, c
 }
 
 tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *module, int objects,
-                const char *weights, bool hollow, const char *output) {
+                const char *weights, bool hollow, const char *map, const char *output) {
     const tm_target_choice *target = &options->target;
     const char *archive = tm_arena_format(model->arena, "%s/%s/%s/libkernels.a", options->data_folder,
                                           target->target->triple, target->levels[0].folder);
@@ -197,7 +200,11 @@ tm_code tm_link(tm_model *model, const tm_codegen_options *options, const char *
                          "this tamis was built without the target's kernels", "no kernel archive %s",
                          archive);
     const char *log = tm_arena_format(model->arena, "%s.log", module);
-    parts p = {.module = module, .objects = objects, .archive = archive, .weights = weights};
+    parts p = {.module = module,
+               .objects = objects,
+               .archive = archive,
+               .weights = weights,
+               .map = map != NULL ? tm_arena_format(model->arena, "-Map=%s", map) : NULL};
     tm_code code;
     if (options->emit == TM_EMIT_SO)
         code = link_shared(model, options, &p, hollow, log, output);

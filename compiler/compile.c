@@ -186,6 +186,10 @@ static tm_code generate_code(tm_model *model, const char *output, const tamis_co
 
 static tm_code generate(tm_model *model, const char *output, const tamis_compile_options *options,
                         uint64_t hash, tm_tuning *tuning, tm_text *warnings) {
+    if (options->map != NULL && options->emit > TAMIS_EMIT_LIB)
+        return tm_report(model->diagnostics, TM_E_USAGE, NULL,
+                         "compile to a shared object, object or archive",
+                         "--map: what is not linked has no map");
     if (options->emit == TAMIS_EMIT_IR) {
         tm_text text;
         tm_text_init(&text, model->arena);
@@ -209,6 +213,7 @@ static tm_code generate(tm_model *model, const char *output, const tamis_compile
                                   .model_hash = hash,
                                   .strict_math = options->strict_math,
                                   .symbols = options->symbols,
+                                  .map = tuning == NULL ? options->map : NULL,
                                   .precision = options->precision == TAMIS_PRECISION_BF16 ? "bf16" : "f32",
                                   .storage = storage_of(options),
                                   .weights_file = shared ? options->weights_file : NULL,

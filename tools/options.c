@@ -195,6 +195,7 @@ static const char **text_of(tamis_compile_options *options, int number) {
            : number == 10 ? &options->allow_links_in
            : number == 20 ? &options->schedules
            : number == 24 ? &options->weights_file
+           : number == 26 ? &options->map
                           : NULL;
 }
 

@@ -128,7 +128,7 @@ enum { TOOL_COMPILE_FIRST = 1000 };
         {"--weights", TOOL_VALUE, TOOL_COMPILE_FIRST + 21},                                                  \
         {"--storage", TOOL_VALUE, TOOL_COMPILE_FIRST + 22}, {"--slot", TOOL_VALUE, TOOL_COMPILE_FIRST + 23}, \
         {"--weights-file", TOOL_VALUE, TOOL_COMPILE_FIRST + 24},                                            \
-        {"--integers", TOOL_VALUE, TOOL_COMPILE_FIRST + 25}
+        {"--integers", TOOL_VALUE, TOOL_COMPILE_FIRST + 25}, {"--map", TOOL_VALUE, TOOL_COMPILE_FIRST + 26}
 
 typedef struct tool_compile {
     tamis_compile_options options;

@@ -3,7 +3,8 @@
  * tamis inspect MODEL.onnx|OUT.so: what is in it. Of a model: inputs, outputs, nodes by op (those of
  * subgraphs too), bytes of weights, what has no kernel. Of an artifact: the fields of its header. With
  * --schedule how its loops are cut, and nothing else: those of an artifact stand in its manifest; with
- * --compress what is in the weights of a model, with --size what the bytes of an artifact are. The first two
+ * --compress what is in the weights of a model, with --size what the bytes are of an artifact, or of what a
+ * model would be compiled to. The first two
  * are built as one JSON tree, which --json prints as it is and which is printed as text otherwise.
  */
 #include "tools/inspect.h"
@@ -320,7 +321,7 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
     }
     if (compress || size)
         return (compress ? tool_inspect_weights(tool, path, &compile, json, html)
-                         : tool_inspect_size(tool, path, json)) == TM_OK
+                         : tool_inspect_size(tool, path, &compile, json)) == TM_OK
                    ? 0
                    : tool_fail(tool);
     json_object *root = json_object_new_object();

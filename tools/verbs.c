@@ -14,7 +14,7 @@
     "  --precision=f32|bf16 (f32)  --integers=keep|float|faster (keep)\n"         \
     "  --weights=mapped|coded  coded: smaller, decoded when loaded\n"             \
     "  --storage=exact|float16|bfloat16|auto  of coded weights (exact)\n"         \
-    "  --schedules=FILE, --slot=NAME|PATTERN, --weights-file=FILE\n"              \
+    "  --schedules=FILE, --slot=NAME|PATTERN, --weights-file=FILE, --map=FILE\n"  \
     "  --disable=PASS, --opt-bisect-limit=N, --print-after=PASS, --profile, -g\n" \
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 
@@ -104,7 +104,7 @@ const tool_verb tool_verbs[] = {
      "  --schedule            how its loops are cut\n"
      "  --compress            what is in a model's weights\n"
      "  --html FILE           that as a page\n"
-     "  --size                what an artifact's bytes are\n\n" COMPILE_HELP},
+     "  --size                what an artifact's bytes are (--map: by symbol)\n\n" COMPILE_HELP},
     {"opt", "run passes and print the IR", tool_opt_main,
      "tamis opt FILE.ir|MODEL.onnx            runs passes, prints the IR\n\n"
      "  --pass NAME           only this pass; repeated, in order\n"

@@ -276,7 +276,9 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
     tm_region outer = *r;
     tm_contract inner = *c;
     LLVMBasicBlockRef here = LLVMGetInsertBlock(e->builder);
-    c->finish = tm_region_function(r, "tm_finish", type);
+    size_t length;
+    const char *body = LLVMGetValueName2(r->function, &length);
+    c->finish = tm_region_function(r, tm_arena_format(e->arena, "%.*s_finish", (int)length, body), type);
     c->finish_stride = tile->stride;
     c->finish_columns = tile->columns;
     if (inner.set_up != NULL)

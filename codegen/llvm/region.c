@@ -295,11 +295,13 @@ static tm_code emit_region(tm_emit *e, tm_node *node, const char *name) {
     return emit_entry(&r, kind, name, bodies, count);
 }
 
-/* With -g each region has functions of its own, named after its first node: what `perf report` shows. */
+/* With -g each region has functions of its own, named after its first node: what `perf report` shows. In a
+ * map functions that regions share are named after the first of these. */
 static const char *region_name(tm_emit *e, const tm_node *node, size_t number) {
     const tm_node *first = tm_node_graph(node, "body")->first;
     const char *name = tm_arena_format(e->arena, "tm_region_%zu_%s", number, tm_node_string(node, "kind"));
-    if (!e->options->symbols || first == NULL || first->name == NULL)
+    bool named = e->options->symbols || e->options->map != NULL;
+    if (!named || first == NULL || first->name == NULL)
         return name;
     return tm_arena_format(e->arena, "%s %s %s", name, tm_op_get(first->op)->name, first->name);
 }

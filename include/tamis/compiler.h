@@ -78,6 +78,8 @@ typedef struct tamis_compile_options {
     const char
         *weights_file;  /* --weights-file: a file beside the output that has the weights, or gets them */
     bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
+    const char *map;    /* --map: gets the linker's list of all symbols with their sizes, regions named as
+                           with -g; or NULL. The artifact's bytes are the same without it */
     bool profile;       /* --profile: the artifact can tell of its steps, see profile.h */
     const char *schedules; /* file that tamis_tune_file wrote (tune.h), or NULL: the cost model chooses */
     bool external_data; /* TAMIS_EMIT_ONNX: weights in a file beside the output, OUTPUT.data */

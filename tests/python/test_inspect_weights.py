@@ -233,4 +233,63 @@ def test_sizes_of_an_artifact(tmp_path):
     assert size["tables"]["weights"] == size["sections"][".tamis.weights"] >= 64 * 48 * 4 and size["symbols"] == {}
     symbols = json.loads(tamis("inspect", "--size", "--json", tmp_path / "symbols.so"))["symbols"]
     assert "tamis_artifact" in symbols and len(symbols) > 5
-    assert "sections:" in tamis("inspect", "--size", tmp_path / "model.so")
+    text = tamis("inspect", "--size", tmp_path / "model.so")
+    assert "sections:" in text and "symbols: none; --map=FILE" in text
+
+
+def layers(path, sizes):
+    """Products with a bias and an activation, named after their place; those that the same code computes share it."""
+    nodes, constants, x = [], {}, "x"
+    for i, (rows, columns) in enumerate(zip(sizes, sizes[1:])):
+        constants[f"w{i}"], constants[f"b{i}"] = normal(rows, columns), normal(columns)
+        nodes += [helper.make_node("MatMul", [x, f"w{i}"], [f"m{i}"], name=f"/layer.{i}/MatMul"),
+                  helper.make_node("Add", [f"m{i}", f"b{i}"], [f"a{i}"]), helper.make_node("Relu", [f"a{i}"], [f"r{i}"])]
+        x = f"r{i}"
+    nodes.append(helper.make_node("Softmax", [x], ["y"], name="/last/Softmax"))
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", sizes[0]])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", sizes[-1]])],
+                              [numpy_helper.from_array(array, name) for name, array in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+@pytest.mark.parametrize("options", [[], ["-Os"], ["--weights=coded"]])
+def test_sizes_by_symbol_and_region_without_symbols(tmp_path, options):
+    """By the linker's map: nothing in the artifact is for it. The model alone gives the same report."""
+    layers(tmp_path / "model.onnx", [24, 40, 40, 40, 9])
+    tamis("compile", tmp_path / "model.onnx", *options, "-o", tmp_path / "model.so")
+    plain = (tmp_path / "model.so").read_bytes()
+    tamis("compile", tmp_path / "model.onnx", *options, "--map", tmp_path / "model.map", "-o", tmp_path / "model.so")
+    assert (tmp_path / "model.so").read_bytes() == plain
+    size = json.loads(tamis("inspect", "--size", "--json", "--map", tmp_path / "model.map", tmp_path / "model.so"))
+    of_model = json.loads(tamis("inspect", "--size", "--json", *options, tmp_path / "model.onnx"))
+    assert of_model == {**size, "file": str(tmp_path / "model.onnx")} and size["bytes"] == len(plain)
+    names = {name.split(" ", 1)[1]: bytes for name, bytes in size["regions"].items()}
+    assert set(names) == {"contract MatMul /layer.0/MatMul", "contract MatMul /layer.3/MatMul", "row Softmax /last/Softmax"}
+    in_regions = sum(bytes for name, bytes in size["symbols"].items() if name.startswith("tm_region_") and name[10].isdigit())
+    assert sum(names.values()) == in_regions > 0 and min(names.values()) > 100
+    code = size["sections"].get(".text", len(plain))
+    assert in_regions < code and size["symbols"]["tamis_weights_model"] == size["tables"]["weights"]
+    text = tamis("inspect", "--size", *options, tmp_path / "model.onnx")
+    assert "regions, with all their functions:" in text and "contract MatMul /layer.0/MatMul" in text
+
+
+def test_sizes_of_an_object(tmp_path):
+    layers(tmp_path / "model.onnx", [24, 40, 9])
+    tamis("compile", tmp_path / "model.onnx", "--map", tmp_path / "model.map", "-o", tmp_path / "model.o")
+    size = json.loads(tamis("inspect", "--size", "--json", tmp_path / "model.o"))
+    assert size["bytes"] == os.path.getsize(tmp_path / "model.o") and size["tables"] == {} and len(size["regions"]) == 3
+    assert "contract MatMul /layer.1/MatMul" in (tmp_path / "model.map").read_text()
+    (tmp_path / "bad.o").write_bytes((tmp_path / "model.o").read_bytes()[:3000])
+    assert "damaged" in tamis("inspect", "--size", tmp_path / "bad.o", code=65)
+
+
+def test_a_map_of_something_else_is_refused(tmp_path):
+    for name, sizes in (("a", [24, 40, 9]), ("b", [24, 40, 40, 9])):
+        layers(tmp_path / f"{name}.onnx", sizes)
+        tamis("compile", tmp_path / f"{name}.onnx", "--map", tmp_path / f"{name}.map", "-o", tmp_path / f"{name}.so")
+    message = tamis("inspect", "--size", "--map", tmp_path / "a.map", tmp_path / "b.so", code=2)
+    assert "not the map of that artifact" in message
+    message = tamis("inspect", "--size", "--map", tmp_path / "a.onnx", tmp_path / "a.so", code=2)
+    assert "not the map of that artifact" in message
+    message = tamis("compile", "--map", tmp_path / "a.map", tmp_path / "a.onnx", "-o", tmp_path / "a.ll", code=2)
+    assert "what is not linked has no map" in message and not (tmp_path / "a.ll").exists()
