@@ -12,6 +12,11 @@
  * in a segment of its own without bytes in the file; afterwards the bytes are streamed to the file's end and
  * the segment is pointed there. Each constant stands at the offset the plan gave it.
  *
+ * Weights of some MiB are read once in each run, and each page of theirs has to be looked up in the tables of
+ * pages then, which takes twice as long in a virtual machine. So their segment is aligned for large pages,
+ * and the file is written in pieces that are such pages: Linux keeps a piece as one page, and maps it as one,
+ * where the file system can. Elsewhere it is the same file.
+ *
  * What was read of the model's file goes back to the system on the way (base/mapping.h).
  */
 #include "codegen/codegen.h"
@@ -29,13 +34,15 @@
 
 #define SECTION ".tamis.weights"
 #define PIECE ((int64_t)1 << 20)
+#define LARGE_PAGE ((int64_t)2 << 20)
 
 typedef struct writer {
     FILE *file;      /* NULL: only the hash is wanted, or */
     uint8_t *memory; /* the bytes, here */
     XXH3_state_t *hash;
     tm_mappings *mappings; /* or NULL */
-    int64_t at; /* in the section */
+    int64_t at;            /* in the section */
+    int64_t place;         /* of the section in a file that is written by large pages; 0: not so */
     bool failed;
 } writer;
 
@@ -44,11 +51,27 @@ static void put(writer *w, const void *data, size_t bytes) {
         w->failed = true;
 }
 
+/* Each large page of the file is written at once: the file's buffer has room for it. */
+static void put_pages(writer *w, const char *data, int64_t bytes) {
+    int64_t at = w->place + w->at;
+    while (bytes > 0) {
+        int64_t left = LARGE_PAGE - at % LARGE_PAGE, part = bytes < left ? bytes : left;
+        put(w, data, (size_t)part);
+        if (part == left && fflush(w->file) != 0)
+            w->failed = true;
+        data += part;
+        at += part;
+        bytes -= part;
+    }
+}
+
 static void put_section(writer *w, const void *data, int64_t bytes) {
     if (w->memory != NULL) {
         memcpy(w->memory + w->at, data, (size_t)bytes);
     } else {
-        if (w->file != NULL)
+        if (w->place > 0)
+            put_pages(w, data, bytes);
+        else if (w->file != NULL)
             put(w, data, (size_t)bytes);
         XXH3_64bits_update(w->hash, data, (size_t)bytes);
     }
@@ -310,6 +333,7 @@ static bool make_room(FILE *file, int64_t bytes, int64_t *out_offset) {
             return false;
         if (segment.p_type != PT_LOAD || segment.p_filesz != 0 || segment.p_memsz < (Elf64_Xword)bytes)
             continue;
+        segment.p_align = (Elf64_Xword)LARGE_PAGE;
         /* A segment's offset and address agree modulo its alignment. */
         int64_t align = (int64_t)segment.p_align, phase = (int64_t)(segment.p_vaddr % segment.p_align);
         *out_offset = (end + align - 1 - phase) / align * align + phase;
@@ -324,9 +348,11 @@ tm_code tm_fill_weights(const tm_plan *plan, const char *path) {
     int64_t bytes = tm_plan_stored_bytes(plan);
     if (bytes == 0)
         return TM_OK;
+    char *buffer = tm_arena_alloc(plan->model->arena, (size_t)LARGE_PAGE);
     writer w = {.file = fopen(path, "r+b")};
     if (w.file == NULL)
         return cannot(plan, TM_E_CREATE_OUTPUT, "opening", path);
+    (void)setvbuf(w.file, buffer, _IOFBF, (size_t)LARGE_PAGE);
     int64_t room = 0;
     tm_code code = TM_OK;
     if (!make_room(w.file, bytes, &room))
@@ -334,8 +360,10 @@ tm_code tm_fill_weights(const tm_plan *plan, const char *path) {
                          "the linker left no section " SECTION " in %s", path);
     else if (fseek(w.file, (long)room, SEEK_SET) != 0)
         code = cannot(plan, TM_E_IO, "writing", path);
-    else
+    else {
+        w.place = room;
         code = stream(plan, &w, path, NULL);
+    }
     if (fclose(w.file) != 0 && code == TM_OK)
         code = cannot(plan, TM_E_IO, "writing", path);
     return code;

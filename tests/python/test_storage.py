@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import shutil
+import struct
 import subprocess
 
 import ml_dtypes
@@ -237,6 +238,22 @@ def test_equal_constants_are_stored_once(tmp_path):
     tamis("run", tmp_path / "model.so", *[o for k in constants for o in ("-o", f"y{k}={tmp_path}/{k}.npy")])
     for name, array in constants.items():
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), array)
+
+
+def test_large_weights_are_aligned_for_large_pages(tmp_path):
+    w = normal(1100, 1100)
+    x = normal(1, 1100)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1100]) for name in "xy"]
+    save(tmp_path / "model.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], values[:1], values[1:], {"w": w})
+    tamis("compile", tmp_path / "model.onnx", "-o", tmp_path / "model.so")
+    data = (tmp_path / "model.so").read_bytes()
+    first, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    segments = [struct.unpack_from("<IIQQQQQQ", data, first + 56 * i) for i in range(count)]
+    _, _, offset, address, _, size, _, align = max((s for s in segments if s[0] == 1), key=lambda s: s[5])
+    assert size >= w.nbytes and align == 2 << 20 and offset % align == address % align and offset + size <= len(data)
+    np.save(tmp_path / "x.npy", x)
+    tamis("run", tmp_path / "model.so", "-i", f"x={tmp_path}/x.npy", "-o", f"y={tmp_path}/y.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), x @ w, rtol=1e-3, atol=1e-3)
 
 
 def test_damage_is_noticed(trained):
