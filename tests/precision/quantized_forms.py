@@ -215,6 +215,7 @@ COMPUTE = {
     "Sub": lambda a, b: a - b,
     "Div": lambda a, b: (a / b).astype(np.float32),
     "Sqrt": lambda x: np.sqrt(x),
+    "Sigmoid": lambda x: (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32),
     "Erf": lambda x: np.vectorize(math.erf)(x).astype(np.float32),
     "ReduceMean": lambda x, axes: x.astype(np.float64).mean(tuple(axes), keepdims=True).astype(np.float32),
     "Resize": lambda x, roi, scales, mode, coordinate_transformation_mode, nearest_mode: x.repeat(int(scales[2]), 2).repeat(int(scales[3]), 3),
