@@ -79,6 +79,31 @@ static LLVMValueRef constant(tm_region *r, LLVMValueRef like, double value) {
                                       : LLVMConstInt(type, (unsigned long long)(int64_t)value, 1));
 }
 
+/* Is operand i a product that only this node reads? */
+static bool is_own_product(const tm_region *r, const tm_node *n, const LLVMValueRef *x, int i) {
+    const tm_node *mul = n->inputs[i]->producer;
+    return r->fast && is_float(x[i]) && mul != NULL && mul->op == TM_OP_Mul &&
+           tm_value_single_user(n->inputs[i]) == n && LLVMIsAInstruction(x[i]) != NULL &&
+           LLVMGetInstructionOpcode(x[i]) == LLVMFMul;
+}
+
+/* A product and its sum are rounded once. Left to the optimizer, that happened in the vectors of a body and
+ * not in those of its edge, of which it takes single lanes: then bits would depend on the level. */
+static LLVMValueRef sum(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    for (int i = 0; i < 2; i++)
+        if (is_own_product(r, n, x, i))
+            return tm_fma(r, LLVMGetOperand(x[i], 0), LLVMGetOperand(x[i], 1), x[1 - i]);
+    return add2(r, x[0], x[1]);
+}
+
+static LLVMValueRef difference(tm_region *r, const tm_node *n, LLVMValueRef *x) {
+    if (is_own_product(r, n, x, 0))
+        return tm_fma(r, LLVMGetOperand(x[0], 0), LLVMGetOperand(x[0], 1), LLVMBuildFNeg(B, x[1], ""));
+    if (is_own_product(r, n, x, 1))
+        return tm_fma(r, LLVMBuildFNeg(B, LLVMGetOperand(x[1], 0), ""), LLVMGetOperand(x[1], 1), x[0]);
+    return sub2(r, x[0], x[1]);
+}
+
 /* The emitter of an op that is one expression of its operands x. */
 #define EMITTER(name, result)                                                   \
     static LLVMValueRef name(tm_region *r, const tm_node *n, LLVMValueRef *x) { \
@@ -87,7 +112,7 @@ static LLVMValueRef constant(tm_region *r, LLVMValueRef like, double value) {
         return result;                                                          \
     }
 
-EMITTER(e_sub, sub2(r, x[0], x[1]))
+EMITTER(e_sub, difference(r, n, x))
 EMITTER(e_mul, mul2(r, x[0], x[1]))
 EMITTER(e_div, LLVMBuildFDiv(B, x[0], x[1], ""))
 
@@ -327,7 +352,7 @@ static LLVMValueRef e_add(tm_region *r, const tm_node *n, LLVMValueRef *x) {
             own[k] = tm_region_value(r, maker->inputs[k]);
         return tm_fma(r, unscaled(r, maker, own), own[1], x[1 - i]);
     }
-    return add2(r, x[0], x[1]);
+    return sum(r, n, x);
 }
 
 static const emitter emitters[TM_OP_COUNT] = {
