@@ -11,8 +11,9 @@
  * by 1
  *
  * as recognize_integer_products does for products, of which channels_last makes the rest. Depthwise
- * convolutions and small groups have too few terms for tiles: floats, whose sums of bytes are exact too, as
- * long as they stay below 2^24, walk their windows faster. Those that arrive as integers become
+ * convolutions, small groups, and windows of an image's few channels have too few terms for tiles: floats,
+ * whose sums of bytes are exact too, as long as they stay below 2^24, walk their windows faster. Those that
+ * arrive as integers become
  *
  *     Cast(Conv(Cast(%q) - z, v - t))    between floats, with an answer of int32
  *
@@ -20,10 +21,17 @@
  * rounded in float32.
  */
 #include "ir/infer.h"
+#include "ir/ops/window.h"
+#include "ir/ops/windows.h"
 #include "passes/match.h"
 #include "passes/quantized.h"
 #include "passes/rewrite.h"
 #include "passes/window_form.h"
+
+/* Cycles on vectors of 16 lanes: of a run of bytes that is gathered, and of each vector in it. */
+#define RUN_CYCLES 12
+#define VECTOR_CYCLES 6
+#define FEW_CHANNELS 4 /* of an image: runs of more fill vectors */
 
 /* One for each filter, under the channels of a result of this rank; one for all stays. */
 static tm_value *along_channels(tm_node *before, tm_value *value, int rank) {
@@ -53,7 +61,7 @@ static tm_code integer_sums(tm_node *node, const operands *o, tm_value **out) {
                                   (tm_value *[]){o->x, o->w, o->x_zero, o->w_zero}, out);
 }
 
-/* ---- depthwise ---- */
+/* ---- in floats ---- */
 
 /* Less its zero point, one number or one for each filter, in float32. */
 static tm_code centred(tm_node *before, tm_value *value, tm_value *zero, tm_value **out) {
@@ -86,8 +94,26 @@ static bool is_exact(const tm_constant *weights, const tm_value *bias) {
     return most + least < (double)(1 << 24);
 }
 
-/* Groups whose sums are exact in floats: depthwise ones, and others that have loops made for them. By
- * constant weights. */
+/* Does a position of an image of few channels take longer to gather and to multiply, four bytes at a time in
+ * tiles of 32 filters, than to multiply in floats where it lies? So it is where nothing can be gathered. */
+static bool gathers_too_much(const tm_node *node, const tm_value *weights) {
+    tm_window_form form;
+    const int64_t *dims = weights->constant->dims;
+    int axes = weights->rank - 2;
+    if (!tm_window_form_integer(node, weights, &form))
+        return tm_window_form_fills(dims[0]);
+    if (dims[1] > FEW_CHANNELS || form.point)
+        return false;
+    int64_t terms = tm_constant_count(weights->constant) / dims[0];
+    tm_windows_runs runs =
+        tm_windows_runs_of(dims + 2, axes, tm_window_item(node, "dilations", axes - 1, 1), dims[1]);
+    int64_t gathered = runs.count * (RUN_CYCLES + VECTOR_CYCLES * runs.bytes / TM_WINDOWS_ALIGNMENT);
+    int64_t multiplied = runs.count * runs.bytes / 4 * ((dims[0] + 31) / 32);
+    return terms * ((dims[0] + 15) / 16) * 5 / 8 < gathered + multiplied;
+}
+
+/* Whose sums are exact in floats: depthwise ones, groups that have loops made for them, and one group where
+ * tiles are slower. By constant weights. */
 static bool is_in_floats(const tm_node *node, const operands *o, const tm_value *bias) {
     const tm_value *x = o->x, *w = o->w;
     if (!tm_match_is_byte(x) || !tm_match_is_byte(w) || w->constant == NULL ||
@@ -96,8 +122,11 @@ static bool is_in_floats(const tm_node *node, const operands *o, const tm_value 
     int64_t groups = tm_node_int(node, "group");
     const int64_t *dims = w->constant->dims;
     bool depthwise = dims[1] == 1 && dims[0] == groups;
-    return groups > 1 && dims[0] % groups == 0 && (depthwise || tm_window_form_fills(dims[0] / groups)) &&
-           tm_match_is_single(o->x_zero) && is_along_filters(o->w_zero, w) && is_exact(w->constant, bias);
+    bool faster = groups == 1 ? gathers_too_much(node, w)
+                              : groups > 1 && dims[0] % groups == 0 &&
+                                    (depthwise || tm_window_form_fills(dims[0] / groups));
+    return faster && tm_match_is_single(o->x_zero) && is_along_filters(o->w_zero, w) &&
+           is_exact(w->constant, bias);
 }
 
 static tm_code float_sums(tm_node *node, const operands *o, tm_value **out) {
