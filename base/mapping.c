@@ -3,8 +3,8 @@
  * mapping.c: large data that is in files, not in memory.
  *
  * Pages that were read through a mapping count as memory of the process until the file is unmapped, although
- * nobody may look at them again: a model whose weights are read once, from front to end, would be in memory as
- * a whole. Whoever reads much says so as it goes along:
+ * nobody may look at them again: a model whose weights are read once, from front to end, would be in memory
+ * as a whole. Whoever reads much says so as it goes along:
  *
  *     read 3 MiB, note; read 2 MiB, note -> 5 MiB are more than the 4 MiB that may stay: all pages go back
  *
@@ -130,8 +130,7 @@ static bool open_window(tm_arena *arena, tm_mappings *mappings, size_t bytes) {
 static bool write_copy(tm_mappings *mappings, const uint8_t *data, size_t bytes) {
     for (size_t at = 0; at < bytes;) {
         size_t size = bytes - at < PIECE ? bytes - at : PIECE;
-        ssize_t done =
-            pwrite(mappings->copies->descriptor, data + at, size, (off_t)(mappings->copied + at));
+        ssize_t done = pwrite(mappings->copies->descriptor, data + at, size, (off_t)(mappings->copied + at));
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)
@@ -145,10 +144,10 @@ static bool write_copy(tm_mappings *mappings, const uint8_t *data, size_t bytes)
 const void *tm_mappings_copy(tm_arena *arena, tm_mappings *mappings, const void *data, size_t bytes) {
     if (bytes >= SMALL_COPY && !mappings->full) {
         mappings->copied = (mappings->copied + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
-        mappings->full = !open_copies(arena, mappings) ||
-                         (mappings->copied + bytes > mappings->window_to &&
-                          !open_window(arena, mappings, bytes)) ||
-                         !write_copy(mappings, data, bytes);
+        mappings->full =
+            !open_copies(arena, mappings) ||
+            (mappings->copied + bytes > mappings->window_to && !open_window(arena, mappings, bytes)) ||
+            !write_copy(mappings, data, bytes);
         if (!mappings->full) {
             const void *copy = mappings->window + (mappings->copied - mappings->window_from);
             mappings->copied += bytes;

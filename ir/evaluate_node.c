@@ -5,7 +5,8 @@
  * A frame of just the node's inputs and outputs is laid out on the arena and the kernel called on it. Inputs
  * are the constants' own bytes. Small outputs whose dims inference knows are written into the arena directly
  * and become constants without a copy; large ones are made in the heap and copied to where large constants
- * are (base/mapping.h); the rest (NonZero and its like) is made in the heap and copied once its size is known:
+ * are (base/mapping.h); the rest (NonZero and its like) is made in the heap and copied once its size is
+ * known:
  *
  *     values: | inputs: data of the constants | outputs: arena, heap, or a buffer |
  *

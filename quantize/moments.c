@@ -9,6 +9,8 @@
 #include "quantize/algebra.h"
 #include "quantize/gptq.h"
 
+#include <string.h>
+
 #define ROOM ((int64_t)24 << 20) /* bytes of moments at once; a larger input stands alone */
 
 typedef struct collection {
@@ -36,6 +38,20 @@ static bool is_rounded(const tm_quantizer *q, const tm_layer *layer, int i) {
            layer->node->op != TM_OP_Conv && q->observations[layer->observed].channels == layer->k;
 }
 
+/* In the memory of the weights that were there. */
+static void replace(tm_quantized *weights, const tm_quantized *better) {
+    tm_quantized old = *weights;
+    size_t columns = (size_t)old.n, blocks = (size_t)((old.k + old.block - 1) / old.block);
+    memcpy(old.values, better->values, (size_t)old.k * columns);
+    memcpy(old.scales, better->scales, blocks * columns * sizeof *old.scales);
+    if (old.zeros != NULL)
+        memcpy(old.zeros, better->zeros, blocks * columns);
+    *weights = *better;
+    weights->values = old.values;
+    weights->scales = old.scales;
+    weights->zeros = old.zeros;
+}
+
 static tm_code round_layers(tm_quantizer *q, const tm_loaded *loaded, const collection *c) {
     for (int i = 0; i < q->layer_count; i++) {
         const tm_layer *layer = &loaded->layers.items[i];
@@ -46,9 +62,9 @@ static tm_code round_layers(tm_quantizer *q, const tm_loaded *loaded, const coll
         tm_arena_init(&scratch);
         tm_quantize_borrow_recovery(q, &scratch);
         float *matrix = tm_layer_matrix(&scratch, layer);
-        if (tm_quantize_gptq(q->arena, &scratch, matrix, c->moments[layer->observed], layer->k, layer->n,
+        if (tm_quantize_gptq(&scratch, &scratch, matrix, c->moments[layer->observed], layer->k, layer->n,
                              weights->bits, weights->block, weights->zeros != NULL, &better))
-            *weights = better;
+            replace(weights, &better);
         tm_arena_deinit(&scratch);
     }
     return TM_OK;
