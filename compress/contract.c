@@ -122,7 +122,9 @@ static tm_code measure(contract *c, tm_model *model, bool fitted, tm_contract_tr
     if (c->plain.session == NULL)
         code = tm_build_reference(&c->q, &c->plain, &outputs);
     code = code == TM_OK ? tm_build_create(&c->q, model, &ours) : code;
-    code = code == TM_OK ? tm_measure_pair(&c->q, builds, 0, &out->d, &out->held_out, &trial->ns_before, &out->ns) : code;
+    if (code == TM_OK)
+        code =
+            tm_measure_pair(&c->q, builds, 0, &out->d, &out->held_out, &trial->ns_before, &out->ns);
     tm_build_destroy(&ours);
     if (!fitted)
         out->held_out = (tm_divergence){0};

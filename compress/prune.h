@@ -40,6 +40,7 @@ typedef struct tm_prune_axis {
     double *
         errors; /* by number of classes that are gone: share of the readers' energy that is lost; count + 1 */
     int gone;   /* chosen */
+    int planned; /* the same while `gone` is another */
     bool is_block; /* a branch of a residual stream, of one slice: that of reader `reader` */
     bool is_rank;  /* the rank of the weights of reader `reader`: low_rank.c */
     int reader;
@@ -47,7 +48,7 @@ typedef struct tm_prune_axis {
     /* about half of it, alone */
     int probe;          /* classes gone */
     double harm;        /* of the model's outputs: square error over square; negative: not measured */
-    double ns_per_flop; /* that were saved; 0: not measured */
+    double time_per_flops; /* share of a call's time that goes for a share of the flops; 0: not measured */
     double use;         /* of the budget; negative: not measured */
 } tm_prune_axis;
 
@@ -169,8 +170,8 @@ typedef struct tm_moments {
 const float *tm_prune_rows(tm_arena *scratch, const tm_node *node, const tamis_tensor *x, int64_t k,
                            int64_t *out_rows);
 TM_MUST_USE tm_code tm_prune_collect(tm_pruner *p, tm_arena *arena, const bool *wanted, tm_moments *out);
-/* Of so many samples, is this one kept from moments and repair, to judge them by? One of TM_HELD_OUT; of fewer
- * none. */
+/* Of so many samples, is this one kept from moments and repair, to judge them by? One of TM_HELD_OUT; of
+ * fewer none. */
 #define TM_HELD_OUT 5
 bool tm_prune_holds_out(int64_t count, int64_t sample);
 

@@ -8,8 +8,8 @@
  * channels in steps of the kernels' tile. What the last step cut too much is given back where it harms most.
  * The result is repaired and measured as a whole, with all samples.
  *
- *     flops      the steps count multiplications
- *     latency    they count time; what the whole model lacks then is asked for in addition
+ *     flops      the steps count multiplications and time, until both are down
+ *     latency    they count time
  *     budget     the deepest cut, found by halving, that the budget allows
  *
  * A goal that is over the budget is refused with what was measured, and the deepest cut within the budget
@@ -20,7 +20,14 @@
 #include <math.h>
 
 #define LOOK_AHEAD 6
+#define WIDE 4 /* tiles of an axis, at least */
 #define MOST_TURNS 5
+#define LATENCY_TURNS 3
+#define CLOSE 0.98   /* what is measured once may be measured so much slower again */
+#define CLEARLY 0.97 /* faster than noise */
+#define PACE 0.92   /* of the speed that the flops promise */
+#define DEEPER 0.75 /* flops that are left for the sake of time, at least, of those that were asked for */
+#define WORTH 4     /* times the price for flops is what time alone may cost */
 
 static bool has_budget(const tm_quantize_options *o) {
     return !isnan(o->most_kl) || !isnan(o->most_flips) || !isnan(o->least_cosine);
@@ -35,8 +42,10 @@ static int next_step(const tm_pruner *p, const tm_prune_axis *axis, int gone) {
         return axis->unfit ? -1 : tm_low_rank_next(p, axis, gone);
     if (axis->is_block)
         return gone == 0 && p->readers.items[axis->reader].mean_output != NULL ? 1 : -1;
-    while (axis->channels == 1 && step < p->options->multiple && step * 8 <= axis->count)
+    while (axis->channels == 1 && step < p->options->multiple && step * WIDE <= axis->count)
         step *= 2;
+    while (step >= left && step > 1)
+        step /= 2;
     int next = left % step != 0 ? left - left % step : left - step;
     return axis->unfit || next < 1 ? -1 : axis->count - next;
 }
@@ -81,10 +90,44 @@ static double harm_of(const tm_prune_axis *axis, int gone) {
     return axis->errors[gone] * scale;
 }
 
-/* The best next step: its axis; -1: there is none. */
-static int best_step(const tm_pruner *p, bool by_time, int *out_gone) {
+/* Shares of the whole model that may be left; 1: as much as there is. */
+typedef struct target {
+    double flops, time;
+} target;
+
+static double time_for(const tm_prune_axis *axis) {
+    return axis->time_per_flops > 0 ? axis->time_per_flops : 1;
+}
+
+/* The share of a call's time that is left, if it goes with the flops of an axis as it did for that axis
+ * alone. Branches that are gone come first, since nothing within them saves more. */
+static double time_now(tm_pruner *p) {
+    double time = 1;
+    for (size_t i = 0; i < p->axes.count; i++) {
+        p->axes.items[i].planned = p->axes.items[i].gone;
+        p->axes.items[i].gone = 0;
+    }
+    for (int turn = 0; turn < 2; turn++)
+        for (size_t i = 0; i < p->axes.count; i++) {
+            tm_prune_axis *axis = &p->axes.items[i];
+            if (axis->is_block != (turn == 0) || axis->planned == 0)
+                continue;
+            time -= saved_by(p, (int)i, axis->planned) / p->flops * time_for(axis);
+            axis->gone = axis->planned;
+        }
+    return time;
+}
+
+/* How far steps may go for the sake of time alone. */
+typedef struct limit {
+    double flops; /* that are left, at least */
+    double price; /* harm for a share of time, at most */
+} limit;
+
+/* The best next step: its axis; -1: there is none. What counts as saved is what is still asked for. */
+static int best_step(const tm_pruner *p, bool flops, bool time, limit limit, int *out_gone) {
     int best = -1;
-    double best_ratio = INFINITY;
+    double best_ratio = INFINITY, now = flops_now(p);
     for (size_t i = 0; i < p->axes.count; i++) {
         const tm_prune_axis *axis = &p->axes.items[i];
         int gone = axis->gone;
@@ -92,9 +135,13 @@ static int best_step(const tm_pruner *p, bool by_time, int *out_gone) {
             gone = next_step(p, axis, gone);
             if (gone < 0)
                 break;
-            double saved = saved_by(p, (int)i, gone);
-            saved *= by_time && axis->ns_per_flop > 0 ? axis->ns_per_flop : 1;
+            double fewer = saved_by(p, (int)i, gone);
+            double saved = fewer / p->flops * ((flops ? 1 : 0) + (time ? time_for(axis) : 0));
             double ratio = (harm_of(axis, gone) - harm_of(axis, axis->gone)) / fmax(saved, 1e-30);
+            if (!flops && now - fewer < limit.flops * p->flops)
+                break;
+            if (!flops && ratio > limit.price)
+                continue;
             if (saved > 0 && ratio < best_ratio) {
                 best_ratio = ratio;
                 best = (int)i;
@@ -114,11 +161,11 @@ static int step_before(const tm_pruner *p, const tm_prune_axis *axis) {
 }
 
 /* The last steps may have gone further than was asked, by a whole branch. Takes steps back, the most harmful
- * for their flops first, while no more than `most` flops are left. */
-static void go_back(tm_pruner *p, double most) {
+ * for what they save first, while no more is left than may be. */
+static void go_back(tm_pruner *p, target most) {
     for (;;) {
         tm_prune_axis *best = NULL;
-        double best_ratio = 0, now = flops_now(p);
+        double best_ratio = 0, flops_before = flops_now(p) / p->flops, time_before = time_now(p);
         int best_gone = 0;
         for (size_t i = 0; i < p->axes.count; i++) {
             tm_prune_axis *axis = &p->axes.items[i];
@@ -127,10 +174,10 @@ static void go_back(tm_pruner *p, double most) {
                 continue;
             double harm = harm_of(axis, gone) - harm_of(axis, before);
             axis->gone = before;
-            double flops = flops_now(p);
+            double flops = flops_now(p) / p->flops, time = time_now(p);
             axis->gone = gone;
-            double ratio = harm / fmax(flops - now, 1e-30);
-            if (flops > now && flops <= most && ratio > best_ratio) {
+            double ratio = harm / fmax(flops - flops_before + time - time_before, 1e-30);
+            if (flops > flops_before && flops <= most.flops && time <= most.time && ratio > best_ratio) {
                 best_ratio = ratio;
                 best = axis;
                 best_gone = before;
@@ -142,18 +189,38 @@ static void go_back(tm_pruner *p, double most) {
     }
 }
 
-/* Goes down from the whole model until this share of its flops is left, or nothing more can go. */
-static void descend(tm_pruner *p, double share) {
+static double total_harm(const tm_pruner *p) {
+    double harm = 0;
+    for (size_t i = 0; i < p->axes.count; i++)
+        if (p->axes.items[i].gone > 0)
+            harm += harm_of(&p->axes.items[i], p->axes.items[i].gone);
+    return harm;
+}
+
+/* Goes down from the whole model until no more than these shares is left, or nothing more can go. Where time
+ * follows from other flops than those that go first, steps go on for its sake, down to `least` of the flops,
+ * at a few times the price that was paid so far (at any, if flops were not asked for); what they make
+ * needless comes back. */
+static void descend(tm_pruner *p, target most, double least) {
     int gone = 0;
     for (size_t i = 0; i < p->axes.count; i++)
         p->axes.items[i].gone = 0;
-    while (flops_now(p) > share * p->flops) {
-        int axis = best_step(p, true, &gone);
-        if (axis < 0)
-            return;
+    for (;;) {
+        double left = flops_now(p) / p->flops, time = time_now(p);
+        bool flops = left > most.flops, slow = time > most.time;
+        bool free = flops || most.flops >= 1;
+        limit limit = {least, free ? INFINITY : WORTH * total_harm(p) / fmax(1 - time, 1e-3)};
+        int axis = slow ? best_step(p, false, true, limit, &gone) : -1;
+        if (axis < 0 && flops)
+            axis = best_step(p, true, true, limit, &gone);
+        if (axis < 0) {
+            most.flops = fmax(most.flops, left);
+            most.time = most.time >= 1 ? INFINITY : fmax(most.time, time);
+            break;
+        }
         p->axes.items[axis].gone = gone;
     }
-    go_back(p, share * p->flops);
+    go_back(p, most);
 }
 
 /* ---- each axis alone ---- */
@@ -192,16 +259,21 @@ static tm_code probe(tm_pruner *p, int number) {
         p->axes.items[i].gone = (int)i == number ? axis->probe : 0;
     tm_code code = tm_prune_measure(p, &repair, p->q.options->sweep_samples, &d, NULL, &before, &after);
     if (code == TM_OK && d.rows > 0) {
-        double mean = before / p->flops, saved = p->flops - flops_now(p);
+        double saved = 1 - flops_now(p) / p->flops, time = 1 - after / before;
         axis->harm = d.rms > 0 ? d.rms_error * d.rms_error / (d.rms * d.rms) : d.rms_error;
         axis->use = has_budget(p->q.options) ? tm_budget_use(p->q.options, &d) : -1;
-        axis->ns_per_flop = saved > 0 ? fmin(fmax((before - after) / saved, mean / 4), mean * 4) : mean;
+        axis->time_per_flops = saved > 0 ? fmin(fmax(time / saved, 0.25), 4) : 1;
     }
     tm_arena_deinit(&scratch);
     return code;
 }
 
 /* ---- the whole ---- */
+
+static void keep_choice(const tm_pruner *p, int *gone) {
+    for (size_t i = 0; i < p->axes.count; i++)
+        gone[i] = p->axes.items[i].gone;
+}
 
 /* Is that what the axes say now? */
 static bool is_chosen(const tm_pruner *p, const tm_prune_attempt *a) {
@@ -211,8 +283,8 @@ static bool is_chosen(const tm_pruner *p, const tm_prune_attempt *a) {
     return true;
 }
 
-static tm_code try_share(tm_pruner *p, double share, tm_prune_attempt *out) {
-    descend(p, share);
+/* What the axes say now, repaired and measured; `share`: of the flops, as it was asked for. */
+static tm_code try_choice(tm_pruner *p, double share, tm_prune_attempt *out) {
     for (size_t i = 0; i < p->attempts.count; i++)
         if (is_chosen(p, &p->attempts.items[i])) {
             *out = p->attempts.items[i];
@@ -221,8 +293,7 @@ static tm_code try_share(tm_pruner *p, double share, tm_prune_attempt *out) {
         }
     *out = (tm_prune_attempt){.share = share};
     out->gone = TM_NEW_ARRAY(p->q.arena, int, p->axes.count + 1);
-    for (size_t i = 0; i < p->axes.count; i++)
-        out->gone[i] = p->axes.items[i].gone;
+    keep_choice(p, out->gone);
     tm_prune_forget(p);
     tm_arena_init(&p->last_arena);
     tm_quantize_borrow_recovery(&p->q, &p->last_arena);
@@ -257,7 +328,8 @@ static tm_code search_budget(tm_pruner *p, double too_deep, tm_prune_attempt *be
             low = fmax(low, p->attempts.items[i].share);
     for (int turn = 0; turn < MOST_TURNS; turn++) {
         tm_prune_attempt next;
-        TM_TRY(try_share(p, (low + high) / 2, &next));
+        descend(p, (target){(low + high) / 2, 1}, 0);
+        TM_TRY(try_choice(p, (low + high) / 2, &next));
         bool any = false;
         for (size_t i = 0; i < p->axes.count; i++)
             any = any || next.gone[i] > 0;
@@ -274,20 +346,55 @@ static tm_code search_budget(tm_pruner *p, double too_deep, tm_prune_attempt *be
     return TM_OK;
 }
 
-/* A latency is reached by asking for so many flops. What was measured corrects it: as if time went with the
- * flops that go, and a little further than now in any case, so that each turn cuts more. */
-static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
-    double share = 1 / p->options->amount;
-    for (int turn = 0; turn < MOST_TURNS; turn++) {
-        tm_prune_attempt next;
-        TM_TRY(try_share(p, share, &next));
-        double time = next.ns / next.ns_before, left = flops_now(p) / p->flops;
-        if (turn == 0 || time < best->ns / best->ns_before)
-            *best = next;
-        if (time * p->options->amount <= 1)
+/* A choice that is as fast as it is asked to be, or else the fastest that was found. Predicted times are
+ * sums, and real ones are not: so what was chosen is compiled and timed, with weights that nobody repaired,
+ * and more is asked for by what is missing. The first choice goes by flops, if there is a share of them to
+ * reach. A later one has to be faster by more than noise. */
+static tm_code aim(tm_pruner *p, target most, double least) {
+    double time = most.flops < 1 ? 1 : most.time, best = INFINITY, before, after;
+    int *gone = TM_NEW_ARRAY(p->q.arena, int, p->axes.count + 1);
+    for (int turn = 0; turn <= MOST_TURNS; turn++) {
+        descend(p, (target){most.flops, time}, least);
+        TM_TRY(tm_prune_measure(p, NULL, 1, NULL, NULL, &before, &after));
+        if (after < best * before * CLEARLY) {
+            best = after / before;
+            keep_choice(p, gone);
+        }
+        if (after <= before * most.time * CLOSE || time_now(p) > time)
             break;
-        double needed = 1 - (1 - 1 / p->options->amount) * (1 - left) / fmax(1 - time, 1e-3);
-        share = fmin(share, left) * fmax(fmin(needed / fmax(left, 1e-9), 0.97), 0.5);
+        time = fmin(fmin(time, time_now(p)) * fmin(most.time * CLOSE * before / after, 0.98), most.time);
+    }
+    for (size_t i = 0; i < p->axes.count; i++)
+        p->axes.items[i].gone = gone[i];
+    return TM_OK;
+}
+
+/* Flops are asked for because they take time. So of the cuts that leave no more of them, one is looked for
+ * that is about as much faster; it may leave some less. */
+static tm_code reach_flops(tm_pruner *p, tm_prune_attempt *out) {
+    double share = p->options->amount;
+    bool timed = false;
+    for (size_t i = 0; i < p->axes.count; i++)
+        timed = timed || p->axes.items[i].time_per_flops > 0;
+    if (timed && share < 1)
+        TM_TRY(aim(p, (target){share, fmin(share / PACE, 1)}, share * DEEPER));
+    else
+        descend(p, (target){share, 1}, share);
+    return try_choice(p, share, out);
+}
+
+static tm_code reach_latency(tm_pruner *p, tm_prune_attempt *best) {
+    double time = 1 / p->options->amount;
+    for (int turn = 0; turn < LATENCY_TURNS; turn++) {
+        tm_prune_attempt next;
+        TM_TRY(aim(p, (target){1, time}, 0));
+        TM_TRY(try_choice(p, flops_now(p) / p->flops, &next));
+        double taken = next.ns / next.ns_before;
+        if (turn == 0 || taken < best->ns / best->ns_before)
+            *best = next;
+        if (taken * p->options->amount <= 1)
+            break;
+        time *= fmin(0.98, 1 / (taken * p->options->amount));
     }
     return TM_OK;
 }
@@ -354,8 +461,12 @@ tm_code tm_prune_choose(tm_pruner *p, tm_prune_repair *repair, tm_compress_repor
     TM_TRY(prepare(p));
     if (p->options->goal == TM_PRUNE_LATENCY)
         TM_TRY(reach_latency(p, &reached));
-    else
-        TM_TRY(try_share(p, p->options->goal == TM_PRUNE_FLOPS ? p->options->amount : 0.1, &reached));
+    else if (p->options->goal == TM_PRUNE_FLOPS)
+        TM_TRY(reach_flops(p, &reached));
+    else {
+        descend(p, (target){0.1, 1}, 0);
+        TM_TRY(try_choice(p, 0.1, &reached));
+    }
     TM_TRY(judge(p, &reached, report));
     report->flops_before = p->flops;
     report->flops = flops_now(p);
