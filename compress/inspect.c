@@ -141,6 +141,8 @@ void tm_inspect_weights(tm_arena *arena, const tm_model *model, int64_t file_byt
     tm_arena_deinit(scratch);
     tm_inspect_duplicates(arena, out);
     tm_inspect_foldable(arena, model, out);
+    if (out->no_spectrum == NULL)
+        tm_inspect_axes(arena, model, out);
     add_up(out);
     out->seconds = tm_wall_seconds() - start;
 }

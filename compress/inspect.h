@@ -64,12 +64,25 @@ typedef struct tm_foldable_report {
     bool adapter;                       /* W + scale * A B */
 } tm_foldable_report;
 
+/* Heads of an attention, or channels between two products, by the weights around them. */
+typedef struct tm_axis_inspection {
+    const char *name; /* of the product that reads them */
+    int64_t slices, width;
+    double *energy; /* by slice: of value times output product; of a channel's column times its row */
+    int64_t *rank;  /* of heads: singular values that hold 99 % of it; -1: not found. NULL: channels */
+    double *scores_energy; /* the same of queries times keys */
+    int64_t *scores_rank;
+    double total;             /* energy */
+    int64_t weak_1, weak_10;  /* slices that together hold at most 1 % and 10 % of it, the weakest */
+} tm_axis_inspection;
+
 typedef struct tm_inspect_report {
     const char *model;
     int64_t file_bytes, bytes; /* of all constants */
     double seconds;
     TM_VECTOR(tm_tensor_report) tensors;
     TM_VECTOR(tm_foldable_report) foldable;
+    TM_VECTOR(tm_axis_inspection) axes;
     double
         forecast[TM_FORECAST_COUNT]; /* of the model: where a way is not for a tensor, that stays as it is */
     double best;                     /* each tensor in its smallest exact form */
@@ -105,5 +118,7 @@ void tm_inspect_forecast(tm_arena *arena, tm_arena *scratch, const tm_inspected 
 void tm_inspect_duplicates(tm_arena *arena, tm_inspect_report *report);
 /* inspect_fold.c */
 void tm_inspect_foldable(tm_arena *arena, const tm_model *model, tm_inspect_report *report);
+/* inspect_heads.c: needs tm_algebra_load */
+void tm_inspect_axes(tm_arena *arena, const tm_model *model, tm_inspect_report *report);
 
 #endif

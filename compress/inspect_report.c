@@ -88,6 +88,34 @@ static void add_foldable(const tm_foldable_report *f, tm_text *out) {
     tm_text_add(out, f->adapter ? "; an adapter: a weight and a product of two factors\n" : "\n");
 }
 
+static void add_ranks(const char *what, const int64_t *ranks, int64_t count, tm_text *out) {
+    int64_t least = ranks[0], most = ranks[0];
+    for (int64_t i = 1; i < count; i++) {
+        least = ranks[i] < least ? ranks[i] : least;
+        most = ranks[i] > most ? ranks[i] : most;
+    }
+    tm_text_add(out, ", %s %lld to %lld", what, (long long)least, (long long)most);
+}
+
+static void add_axis(const tm_axis_inspection *a, tm_text *out) {
+    int64_t weakest = 0;
+    for (int64_t i = 1; i < a->slices; i++)
+        weakest = a->energy[i] < a->energy[weakest] ? i : weakest;
+    tm_text_add(out, "  ");
+    add_name(out, a->name);
+    if (a->rank == NULL) {
+        tm_text_add(out, ": %lld channels; the %lld weakest hold 1 %% of the energy, %lld hold 10 %%\n",
+                    (long long)a->slices, (long long)a->weak_1, (long long)a->weak_10);
+        return;
+    }
+    tm_text_add(out, ": %lld heads of %lld; the weakest is %lld with %.1f %% of the energy; ranks for 99 %%",
+                (long long)a->slices, (long long)a->width, (long long)weakest,
+                a->total > 0 ? 100 * a->energy[weakest] / a->total : 0);
+    add_ranks("values and output", a->rank, a->slices, out);
+    add_ranks("queries and keys", a->scores_rank, a->slices, out);
+    tm_text_add(out, "\n");
+}
+
 void tm_inspect_text(const tm_inspect_report *r, tm_text *out) {
     size_t small = 0;
     tm_text_add(out, "tensors:\n");
@@ -101,6 +129,10 @@ void tm_inspect_text(const tm_inspect_report *r, tm_text *out) {
         tm_text_add(out, "constants that are computed in the graph:\n");
     for (size_t i = 0; i < r->foldable.count; i++)
         add_foldable(&r->foldable.items[i], out);
+    if (r->axes.count > 0)
+        tm_text_add(out, "heads and channels, by their weights alone:\n");
+    for (size_t i = 0; i < r->axes.count; i++)
+        add_axis(&r->axes.items[i], out);
     tm_text_add(
         out,
         "constants: %lld bytes, of which zeros %lld, copies of others %lld, made by formulas %lld; file: %lld\n",
@@ -175,8 +207,34 @@ static json_object *tensor_json(const tm_tensor_report *t) {
     return to;
 }
 
+static json_object *of_numbers(const double *numbers, const int64_t *counts, int64_t count) {
+    json_object *to = numbers != NULL || counts != NULL ? json_object_new_array() : NULL;
+    for (int64_t i = 0; i < count && to != NULL; i++)
+        json_object_array_add(to, numbers != NULL ? json_object_new_double(numbers[i])
+                                                  : json_object_new_int64(counts[i]));
+    return to;
+}
+
+static json_object *axis_json(const tm_axis_inspection *a) {
+    json_object *to = json_object_new_object();
+    add_text(to, "name", a->name);
+    add_text(to, "kind", a->rank != NULL ? "heads" : "channels");
+    add_count(to, "slices", a->slices, true);
+    add_count(to, "width", a->width, true);
+    add_count(to, "weak_1", a->weak_1, true);
+    add_count(to, "weak_10", a->weak_10, true);
+    json_object_object_add(to, "energy", of_numbers(a->energy, NULL, a->slices));
+    json_object_object_add(to, "rank_99", of_numbers(NULL, a->rank, a->slices));
+    json_object_object_add(to, "scores_energy", of_numbers(a->scores_energy, NULL, a->slices));
+    json_object_object_add(to, "scores_rank_99", of_numbers(NULL, a->scores_rank, a->slices));
+    return to;
+}
+
 void tm_inspect_json(const tm_inspect_report *r, tm_text *out) {
     json_object *root = json_object_new_object(), *tensors = json_object_new_array();
+    json_object *axes = json_object_new_array();
+    for (size_t i = 0; i < r->axes.count; i++)
+        json_object_array_add(axes, axis_json(&r->axes.items[i]));
     json_object *foldable = json_object_new_array();
     add_text(root, "file", r->model);
     add_count(root, "file_bytes", r->file_bytes, true);
@@ -200,6 +258,7 @@ void tm_inspect_json(const tm_inspect_report *r, tm_text *out) {
         json_object_array_add(foldable, item);
     }
     json_object_object_add(root, "foldable", foldable);
+    json_object_object_add(root, "axes", axes);
     json_object_object_add(root, "tensors", tensors);
     tm_text_add(
         out, "%s\n",

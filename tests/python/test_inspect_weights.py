@@ -213,6 +213,82 @@ def test_other_types_and_shapes(tmp_path):
     assert report["bytes"] == sum(tensor["bytes"] for tensor in tensors.values())
 
 
+def heads(tmp_path, kv_heads):
+    """Four heads of 8 by shapes that the graph computes, an MLP with GELU spelled out. Head 1 hardly says anything, head 2 looks
+    at two directions only."""
+    w = {"q": normal(64, 32), "k": normal(64, 8 * kv_heads), "v": normal(64, 8 * kv_heads), "o": normal(32, 64),
+         "up": normal(64, 40), "down": normal(40, 64)}
+    w["o"][8:16] *= 0.01
+    w["q"][:, 18:24] *= 1e-4
+    w["up"][:, :10] *= 1e-3
+    nodes, one = [], {"one": np.float32(1), "scale": np.float32(0.4), "half": np.float32(0.5), "minus": np.int64([-1]),
+                      "zero": np.int64([0]), "axis": np.int64(0)}
+
+    def add(op, *inputs, to, **attributes):
+        nodes.append(helper.make_node(op, list(inputs), [to], name=to, **attributes))
+
+    add("Unsqueeze", "x", "zero", to="batch")
+    for name, count in (("q", 4), ("k", kv_heads), ("v", kv_heads)):
+        one[f"sizes_{name}"] = np.int64([count, 8])
+        one[f"bias_{name}"] = normal(8 * count)
+        add("MatMul", "batch", name, to=f"{name}1")
+        add("Add", f"bias_{name}", f"{name}1", to=f"{name}2")
+        add("Shape", f"{name}2", to=f"{name}3")
+        add("Slice", f"{name}3", "zero", "minus", to=f"{name}4")
+        add("Concat", f"{name}4", f"sizes_{name}", to=f"{name}5", axis=0)
+        add("Reshape", f"{name}2", f"{name}5", to=f"{name}6")
+        add("Transpose", f"{name}6", to=f"{name}7", perm=[0, 2, 3, 1] if name == "k" else [0, 2, 1, 3])
+    last = {name: f"{name}7" for name in "qkv"}
+    if kv_heads < 4:
+        one["repeat"], one["two"] = np.int64([1, 1, 4 // kv_heads, 1, 1]), np.int64([2])
+        for name in "kv":
+            one[f"joined_{name}"] = np.int64([0, 4, 8, -1] if name == "k" else [0, 4, -1, 8])
+            add("Unsqueeze", f"{name}7", "two", to=f"{name}8")
+            add("Expand", f"{name}8", "repeat", to=f"{name}9")
+            add("Reshape", f"{name}9", f"joined_{name}", to=f"{name}10")
+            last[name] = f"{name}10"
+    add("MatMul", last["q"], last["k"], to="s")
+    add("Mul", "s", "scale", to="s2")
+    add("Softmax", "s2", to="p", axis=-1)
+    add("MatMul", "p", last["v"], to="y")
+    one["joined"] = np.int64([0, -1, 32])
+    add("Transpose", "y", to="y2", perm=[0, 2, 1, 3])
+    add("Shape", "y2", to="asked")
+    add("Reshape", "y2", "joined", to="y3")
+    add("MatMul", "y3", "o", to="attention")
+    add("Add", "attention", "batch", to="stream")
+    add("MatMul", "stream", "up", to="h")
+    add("Div", "h", "scale", to="h1")
+    add("Erf", "h1", to="h2")
+    add("Add", "h2", "one", to="h3")
+    add("Mul", "h", "h3", to="h4")
+    add("Mul", "h4", "half", to="h5")
+    add("MatMul", "h5", "down", to="z")
+    save(tmp_path / "model.onnx", nodes, {**w, **one}, ["z"])
+    return w
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_heads_and_channels(tmp_path, kv_heads):
+    w = heads(tmp_path, kv_heads)
+    found = json.loads(tamis("inspect", "--compress", "--json", tmp_path / "model.onnx"))["axes"]
+    assert [(axis["name"], axis["kind"], axis["slices"], axis["width"]) for axis in found] == [
+        ("MatMul 'attention'", "heads", 4, 8), ("MatMul 'z'", "channels", 40, 1)]
+    for h in range(4):
+        q, kv = slice(8 * h, 8 * h + 8), slice(8 * (h * kv_heads // 4), 8 * (h * kv_heads // 4) + 8)
+        for energy, rank, product in (("energy", "rank_99", w["v"][:, kv].astype("f8") @ w["o"][q]),
+                                      ("scores_energy", "scores_rank_99", w["q"][:, q].astype("f8") @ w["k"][:, kv].T)):
+            values = np.linalg.svd(product, compute_uv=False) ** 2
+            assert found[0][energy][h] == pytest.approx(values.sum(), rel=1e-5)
+            assert found[0][rank][h] == 1 + np.argmax(values.cumsum() >= 0.99 * values.sum())
+    assert found[0]["scores_rank_99"][2] == 2 and found[0]["weak_1"] == 1
+    energy = (w["up"].astype("f8") ** 2).sum(0) * (w["down"].astype("f8") ** 2).sum(1)
+    assert found[1]["energy"] == pytest.approx(energy, rel=1e-6) and found[1]["weak_1"] >= 10
+    assert found[1]["weak_10"] == (np.sort(energy).cumsum() <= 0.1 * energy.sum()).sum()
+    text = tamis("inspect", "--compress", tmp_path / "model.onnx")
+    assert "4 heads of 8; the weakest is 1 with 0.0 %" in text and "queries and keys 2 to" in text and "40 channels; the" in text
+
+
 def test_text_and_page(tmp_path):
     inspect(tmp_path, a=sines(100, 32), b=normal(64, 48))
     text = tamis("inspect", "--compress", tmp_path / "model.onnx", "--html", tmp_path / "page.html")
