@@ -108,6 +108,35 @@ static int take_integers(const char *text, bool *out_without) {
     return -1;
 }
 
+static int take_storage(const char *weights, const char *storage, tamis_compile_options *options) {
+    static const char *const names[] = {"exact", "float16", "bfloat16"};
+    options->coded_weights = strcmp(weights, "coded") == 0;
+    if (!options->coded_weights && strcmp(weights, "mapped") != 0) {
+        PyErr_Format(PyExc_ValueError, "weights is mapped or coded, not '%s'", weights);
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], storage) == 0) {
+            options->storage = (tamis_storage)i;
+            return 0;
+        }
+    PyErr_Format(PyExc_ValueError, "storage is exact, float16 or bfloat16, not '%s'; compress() takes auto",
+                 storage);
+    return -1;
+}
+
+/* Options that are words. */
+typedef struct words {
+    const char *precision, *integers, *weights, *storage;
+} words;
+
+static int take_words(const words *words, tamis_compile_options *options) {
+    if (take_precision(words->precision, &options->precision) != 0 ||
+        take_integers(words->integers, &options->without_integers) != 0)
+        return -1;
+    return take_storage(words->weights, words->storage, options);
+}
+
 static int check_level(int level) {
     if (level >= 0 && level <= 3)
         return 0;
@@ -185,21 +214,23 @@ static PyObject *tune_and_run(PyObject *model, const char *output, tamis_compile
 
 PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *keywords) {
     (void)module;
-    static char *names[] = {"model",   "output",       "emit",          "level",           "target",
-                            "cpu",     "name",         "dims",          "strict_math",     "precision",
-                            "disable", "bisect_limit", "print_after",   "external_folder", "schedules",
-                            "tune",    "sizes",        "external_data", "slots",           "weights_file",
-                            "integers", NULL};
+    static char *names[] = {"model",    "output",       "emit",          "level",           "target",
+                            "cpu",      "name",         "dims",          "strict_math",     "precision",
+                            "disable",  "bisect_limit", "print_after",   "external_folder", "schedules",
+                            "tune",     "sizes",        "external_data", "slots",           "weights_file",
+                            "integers", "small",        "weights",       "storage",         "map",
+                            NULL};
     PyObject *model, *output = NULL, *dims, *disable, *sizes, *slots, *answer = NULL;
-    const char *emit, *precision, *target, *cpu, *name, *print_after, *external_folder, *schedules;
-    const char *weights_file, *integers;
-    int level, strict, tune, external_data;
+    const char *emit, *target, *cpu, *name, *print_after, *external_folder, *schedules, *weights_file, *map;
+    words words;
+    int level, strict, tune, external_data, small;
     long long bisect_limit;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "OO&sizzzO!psO!LzzzpO!pO!zs", names, &model, PyUnicode_FSConverter, &output,
-            &emit, &level, &target, &cpu, &name, &PyDict_Type, &dims, &strict, &precision, &PyList_Type,
-            &disable, &bisect_limit, &print_after, &external_folder, &schedules, &tune, &PyDict_Type, &sizes,
-            &external_data, &PyList_Type, &slots, &weights_file, &integers))
+            arguments, keywords, "OO&sizzzO!psO!LzzzpO!pO!zspssz", names, &model, PyUnicode_FSConverter,
+            &output, &emit, &level, &target, &cpu, &name, &PyDict_Type, &dims, &strict, &words.precision,
+            &PyList_Type, &disable, &bisect_limit, &print_after, &external_folder, &schedules, &tune,
+            &PyDict_Type, &sizes, &external_data, &PyList_Type, &slots, &weights_file, &words.integers,
+            &small, &words.weights, &words.storage, &map))
         return NULL;
     tamis_compile_options options;
     tamis_dim_fact *facts = PyMem_Calloc((size_t)PyDict_Size(dims) + 1, sizeof *facts);
@@ -229,8 +260,9 @@ PyObject *tm_python_compile(PyObject *module, PyObject *arguments, PyObject *key
         options.slots = slot_names;
         options.slot_count = (size_t)PyList_Size(slots);
         options.weights_file = weights_file;
-        if (take_emit(emit, &options.emit) == 0 && take_precision(precision, &options.precision) == 0 &&
-            take_integers(integers, &options.without_integers) == 0)
+        options.small = small != 0;
+        options.map = map;
+        if (take_emit(emit, &options.emit) == 0 && take_words(&words, &options) == 0)
             answer = tune ? tune_and_run(model, PyBytes_AsString(output), &options, measured,
                                          (size_t)PyDict_Size(sizes))
                           : run_compiler(model, PyBytes_AsString(output), &options, NULL);

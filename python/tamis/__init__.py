@@ -13,8 +13,8 @@ Names and arguments follow ONNX Runtime's, so that programs written for it run u
 
 from ._tamis import Error, set_threads
 from .compiler import compile
-from .quantizer import quantize
+from .quantizer import compress, quantize
 from .session import InferenceSession, NodeArg, SessionOptions
 
 __version__ = "0.1.0"
-__all__ = ["Error", "InferenceSession", "NodeArg", "SessionOptions", "compile", "quantize", "set_threads"]
+__all__ = ["Error", "InferenceSession", "NodeArg", "SessionOptions", "compile", "compress", "quantize", "set_threads"]

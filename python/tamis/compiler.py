@@ -19,7 +19,8 @@ _FORMS = {".o": "obj", ".a": "lib", ".s": "asm", ".ll": "llvm", ".ir": "ir", ".o
 
 def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=None, dims=None, strict_math=False,
             precision="f32", disable=(), bisect_limit=-1, print_after=None, external_folder=None, schedules=None, tune=None,
-            sizes=None, external_data=False, slots=(), weights_file=None, integers="keep"):
+            sizes=None, external_data=False, slots=(), weights_file=None, integers="keep", small=False, weights="mapped",
+            storage="exact", map=None):
     """Compiles a model (a path, or the bytes of one) into the file `output`.
 
     emit: so, obj, lib, asm, llvm, ir or onnx; else the suffix of `output` tells (so for all but .o, .a, .s, .ll, .ir
@@ -33,6 +34,9 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
     without measuring (docs/schedules.md).
     slots: names or patterns of constants that stay replaceable (docs/slots.md).
     weights_file: a file in the output's folder that has the weights, for several artifacts (docs/storage.md).
+    small: code for size, as -Os, if level is 2.   weights: mapped, or coded: small, decoded when loaded; storage: exact,
+    float16 or bfloat16, to which coded weights are rounded (docs/storage.md). compress() takes what needs samples.
+    map: a file for all functions and tables with their sizes, which `tamis inspect --size --map` reads.
     Returns what print_after asked for. Raises tamis.Error with all diagnostics.
     """
     if isinstance(model, (bytearray, memoryview)):
@@ -46,11 +50,14 @@ def compile(model, output, *, emit=None, level=2, target=None, cpu=None, name=No
             raise ValueError("tune needs the name of a file where the model is none")
         path = os.fspath(model)
         tune = (path[:-5] if path.endswith(".onnx") else path) + ".tune.json"
+    if small and level != 2:
+        raise ValueError("small has a level of its own: leave level as it is")
     file = tune or schedules
     return _tamis.compile(model, output, emit, level, target, cpu, name, dict(dims or {}), strict_math, precision,
                           list(disable), bisect_limit, print_after, external_folder,
                           None if file is None or file is False else os.fspath(file), bool(tune), dict(sizes or {}),
-                          external_data, list(slots), None if weights_file is None else os.fspath(weights_file), integers)
+                          external_data, list(slots), None if weights_file is None else os.fspath(weights_file), integers, small,
+                          weights, storage, None if map is None else os.fspath(map))
 
 
 def cache_folder():

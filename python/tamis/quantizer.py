@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""quantize(): the command's quantiser, with samples and labels that may be arrays.
+"""quantize() and compress(): the command's quantiser and compression, with samples and labels that may be arrays.
 
-It measures models that it compiles and runs, so it works in a process of its own: the `tamis` command, which is looked
+They measure models that they compile and run, so they work in a process of its own: the `tamis` command, which is looked
 for where this package was built or installed, then on PATH. Arrays go to it as files.
 """
 
@@ -67,6 +67,33 @@ def _dim_text(fact):
     return f"{fact[0]}..{fact[1]}" if isinstance(fact, tuple) else str(fact)
 
 
+def _measured(model, output, folder, calib, budget, labels, report, level, target, cpu, dims, strict_math):
+    """What both need of the command's words; files for it stand in the folder."""
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        (folder / "model.onnx").write_bytes(model)
+        model = folder / "model.onnx"
+    arguments = [os.fspath(model), "-o", os.fspath(output), f"-O{level}"]
+    if report:
+        arguments.append(f"--report={folder / 'report.json'}")
+    if calib is not None:
+        arguments.append(f"--calib={_save_samples(calib, folder)}")
+    if budget is not None:
+        arguments.append(f"--budget={_budget_text(budget)}")
+    if labels is not None:
+        if not _is_path(labels):
+            np.save(folder / "labels.npy", np.asarray(labels, np.int64))
+            labels = folder / "labels.npy"
+        arguments.append(f"--labels={os.fspath(labels)}")
+    arguments += [f"--target={target}"] if target is not None else []
+    arguments += [f"-mcpu={cpu}"] if cpu is not None else []
+    arguments += [f"--dim={name}={_dim_text(fact)}" for name, fact in (dims or {}).items()]
+    return arguments + (["--math=strict"] if strict_math else [])
+
+
+def _report(folder):
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
 def quantize(model, output, *, form="int8", calib=None, budget=None, labels=None, level=2, target=None, cpu=None,
              dims=None, strict_math=False):
     """Quantises a model (a path, or the bytes of one) into the file `output`: an ONNX model if it ends in .onnx, else compiled.
@@ -82,26 +109,32 @@ def quantize(model, output, *, form="int8", calib=None, budget=None, labels=None
     """
     with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
         folder = pathlib.Path(scratch)
-        if isinstance(model, (bytes, bytearray, memoryview)):
-            (folder / "model.onnx").write_bytes(model)
-            model = folder / "model.onnx"
         if budget is None and "sweep=" not in form:
             form += ",sweep=0"
         verb = "quantize" if os.fspath(output).endswith(".onnx") else "compile"
-        arguments = [verb, os.fspath(model), "-o", os.fspath(output), f"--quantize={form}", f"-O{level}",
-                     f"--report={folder / 'report.json'}"]
-        if calib is not None:
-            arguments.append(f"--calib={_save_samples(calib, folder)}")
-        if budget is not None:
-            arguments.append(f"--budget={_budget_text(budget)}")
-        if labels is not None:
-            if not _is_path(labels):
-                np.save(folder / "labels.npy", np.asarray(labels, np.int64))
-                labels = folder / "labels.npy"
-            arguments.append(f"--labels={os.fspath(labels)}")
-        arguments += [f"--target={target}"] if target is not None else []
-        arguments += [f"-mcpu={cpu}"] if cpu is not None else []
-        arguments += [f"--dim={name}={_dim_text(fact)}" for name, fact in (dims or {}).items()]
-        arguments += ["--math=strict"] if strict_math else []
-        _run(arguments)
-        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        _run([verb, f"--quantize={form}",
+              *_measured(model, output, folder, calib, budget, labels, True, level, target, cpu, dims, strict_math)])
+        return _report(folder)
+
+
+def compress(model, output, *, prune=None, palette=None, tokens=None, quantize=None, storage=None, calib=None, budget=None,
+             labels=None, weights="mapped", level=2, target=None, cpu=None, dims=None, strict_math=False):
+    """Compresses a model (a path, or the bytes of one) into the file `output`: an ONNX model if it ends in .onnx, else compiled.
+
+    prune, palette, tokens, quantize, storage: as the options of the command with these names (docs/compression.md,
+    docs/storage.md, docs/tokens.md), prune="flops:0.5", palette=16, tokens="packed"; without prune, palette, tokens and
+    storage="auto", prune="zeros". Those that go together share one budget. storage ("auto", too) and weights="coded" are of compiled models.
+    calib, budget, labels, level, target, cpu, dims, strict_math: as for quantize().
+    Returns the report as a dict; None of a palette or of storage alone, which have none. Raises tamis.Error.
+    """
+    words = {"prune": prune, "palette": palette, "tokens": tokens, "quantize": quantize, "storage": storage}
+    changes = {name: value for name, value in words.items() if value is not None}
+    if not changes.keys() & {"prune", "palette", "tokens"} and storage != "auto":
+        changes["prune"] = "zeros"
+    has_report = bool(changes.keys() & {"prune", "tokens", "quantize"})
+    with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
+        folder = pathlib.Path(scratch)
+        verb = "compress" if os.fspath(output).endswith(".onnx") else "compile"
+        _run([verb, *(f"--{name}={value}" for name, value in changes.items()), f"--weights={weights}",
+              *_measured(model, output, folder, calib, budget, labels, has_report, level, target, cpu, dims, strict_math)])
+        return _report(folder) if has_report else None

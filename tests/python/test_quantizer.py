@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tamis.quantize: samples as arrays, generators and files are the same; what it writes runs; errors carry their number."""
+"""tamis.quantize, tamis.compress and how compile() keeps weights: samples as arrays, generators and files are the same; what
+they write runs; errors carry their number."""
+
+import os
 
 import numpy as np
 import onnx
@@ -60,3 +63,61 @@ def test_errors(model, tmp_path):
     assert caught.value.code > 0
     with pytest.raises(tamis.Error, match="samples"):
         tamis.quantize(model, tmp_path / "q.onnx")
+
+
+@pytest.mark.parametrize("options, share, error", [({"weights": "coded"}, 0.9, 0), ({"storage": "float16"}, 0.55, 1e-3),
+                                                   ({"storage": "bfloat16"}, 0.45, 1e-2)])
+def test_how_compile_keeps_weights(tmp_path, options, share, error):
+    w = RNG.normal(size=(16, 4096)).astype(np.float32) / 4
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4096])], [numpy_helper.from_array(w, "w")])
+    wide = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+    tamis.compile(wide, tmp_path / "plain.so", name="m")
+    tamis.compile(wide, tmp_path / "kept.so", name="m", **options)
+    difference = np.abs(answers(tmp_path / "kept.so") - answers(tmp_path / "plain.so")).max()
+    assert difference <= 10 * error and (difference > 0) == (error > 0)
+    code = os.path.getsize(tmp_path / "plain.so") - w.nbytes
+    assert os.path.getsize(tmp_path / "kept.so") < share * w.nbytes + code + 6000  # the decoder
+
+
+def test_code_for_size_and_a_map(model, tmp_path):
+    tamis.compile(model, tmp_path / "plain.so", name="m")
+    tamis.compile(model, tmp_path / "small.so", name="m", small=True, map=tmp_path / "small.map")
+    assert os.path.getsize(tmp_path / "small.so") < os.path.getsize(tmp_path / "plain.so") - 2000
+    assert "tm_region_0_contract MatMul first" in (tmp_path / "small.map").read_text()
+    np.testing.assert_allclose(answers(tmp_path / "small.so"), answers(tmp_path / "plain.so"), rtol=1e-5)
+    for options, word in (({"weights": "zipped"}, "mapped or coded"), ({"storage": "auto"}, "compress"), ({"small": True, "level": 3}, "level")):
+        with pytest.raises(ValueError, match=word):
+            tamis.compile(model, tmp_path / "x.so", **options)
+
+
+def weights_of(path):
+    return sum(numpy_helper.to_array(constant).nbytes for constant in onnx.load(path).graph.initializer)
+
+
+def test_compress(model, tmp_path):
+    (tmp_path / "float.onnx").write_bytes(model)
+    expected = answers(tmp_path / "float.onnx")
+    report = tamis.compress(model, tmp_path / "pruned.onnx", prune="flops:0.5,noblocks,threads=1", calib=X, labels=expected.argmax(1))
+    assert report["divergence"]["kl"] > 0 and weights_of(tmp_path / "pruned.onnx") < 0.7 * weights_of(tmp_path / "float.onnx")
+    tamis.compress(tmp_path / "float.onnx", tmp_path / "same.onnx")
+    np.testing.assert_allclose(answers(tmp_path / "same.onnx"), expected, rtol=1e-5)
+    assert tamis.compress(model, tmp_path / "palette.onnx", palette=16) is None
+    assert weights_of(tmp_path / "palette.onnx") < 0.5 * weights_of(tmp_path / "float.onnx")
+    assert tamis.compress(model, tmp_path / "auto.so", storage="auto", calib=X, budget={"kl": 1e-3}) is None
+    tamis.compile(model, tmp_path / "coded.so", weights="coded")
+    assert os.path.getsize(tmp_path / "auto.so") < os.path.getsize(tmp_path / "coded.so") - 500
+    assert 0 < np.abs(answers(tmp_path / "auto.so") - expected).max() < 0.1
+
+
+def test_compress_under_one_budget(model, tmp_path):
+    report = tamis.compress(model, tmp_path / "both.so", prune="zeros", quantize="int8-weights,threads=1", storage="auto",
+                            calib={"x": X}, budget="kl:1e-3", weights="coded")
+    assert report["budget"].startswith("met")
+    assert answers(tmp_path / "both.so").shape == (20, 4)
+    with pytest.raises(tamis.Error, match="samples and a budget") as caught:
+        tamis.compress(model, tmp_path / "x.so", storage="auto")
+    assert caught.value.code > 0
+    with pytest.raises(tamis.Error, match="palette"):
+        tamis.compress(model, tmp_path / "x.onnx", palette=1)
