@@ -77,7 +77,7 @@ static int check(const tamis_artifact *artifact, int slot, int type, int rank, c
     return 0;
 }
 
-/* Memory for all forms of the slot, or none. */
+/* Memory for the forms of the slot; those of a slot that was set have theirs already. */
 static bool make_room(tamis_adapter *adapter, int slot) {
     const tamis_artifact *artifact = adapter->model->artifact;
     bool made = true;
@@ -114,7 +114,7 @@ int tamis_adapter_set(tamis_adapter *adapter, int slot, tamis_type type, int ran
         return 0;
     }
     if (!make_room(adapter, slot)) {
-        release(adapter, slot);
+        release(adapter, slot); /* which was not set: one that is has memory for all forms */
         return tm_host_fail(out_error, TM_HOST_OUT_OF_MEMORY, "out of memory for weights of slot %d '%s'",
                             slot, artifact->weight_slots[slot].name);
     }

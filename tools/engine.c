@@ -22,8 +22,8 @@ bool tool_is_artifact(const char *path) {
     return got == sizeof start && memcmp(start, "\177ELF", 4) == 0;
 }
 
-static tm_code runtime_failed(tool *tool, const tamis_error *error) {
-    return tool_report(tool, (tm_code)error->code, NULL, NULL, "%s", error->message);
+static tm_code runtime_failed(tool *tool, const char *file, const tamis_error *error) {
+    return tool_report(tool, (tm_code)error->code, file, NULL, "%s", error->message);
 }
 
 tm_code tool_compile_to(tool *tool, const char *model, const char *output, tool_compile *compile,
@@ -103,14 +103,14 @@ static tm_code create_evaluator(tool_engine *engine, const char *path, tool_comp
 static tm_code load(tool_engine *engine, const char *path, const tool_engine_options *options) {
     tamis_error error;
     if (tamis_model_load(path, &engine->loaded, &error) != 0)
-        return runtime_failed(engine->tool, &error);
+        return runtime_failed(engine->tool, NULL, &error);
     tamis_session_options session;
     tamis_session_options_init(&session);
     session.threads = options->threads;
     session.strict_math = options->strict;
     session.seed = options->seed;
     if (tamis_session_create(engine->loaded, &session, &engine->session, &error) != 0)
-        return runtime_failed(engine->tool, &error);
+        return runtime_failed(engine->tool, NULL, &error);
     const tamis_artifact *artifact = tamis_model_artifact(engine->loaded);
     engine->input_count = artifact->input_count;
     engine->output_count = artifact->output_count;
@@ -123,11 +123,11 @@ tm_code tool_engine_create(tool *tool, const char *path, tool_compile *compile,
                            const tool_engine_options *options, tool_engine *out_engine) {
     *out_engine = (tool_engine){.tool = tool};
     bool artifact = tool_is_artifact(path);
-    const char *option = options->evaluate                        ? "--evaluate"
-                         : compile->dims.count > 0                ? "--dim"
-                         : compile->slots.count > 0               ? "--slot"
+    const char *option = options->evaluate                       ? "--evaluate"
+                         : compile->dims.count > 0               ? "--dim"
+                         : compile->slots.count > 0              ? "--slot"
                          : compile->options.weights_file != NULL ? "--weights-file"
-                                                                  : NULL;
+                                                                 : NULL;
     if (artifact && option != NULL)
         return tool_report(tool, TM_E_USAGE, NULL, "give the model that it was compiled from",
                            "%s: '%s' is compiled already", option, path);
@@ -202,8 +202,7 @@ static void to_value(tool *tool, const tamis_tensor *tensor, tool_value *out) {
                         .type = (tamis_type)tensor->type,
                         .key = (tamis_type)tensor->key};
     if (tensor->kind == TAMIS_KIND_TENSOR) {
-        out->tensor =
-            tm_constant_create(&tool->arena, out->type, tensor->rank, tensor->dims, tensor->data);
+        out->tensor = tm_constant_create(&tool->arena, out->type, tensor->rank, tensor->dims, tensor->data);
         return;
     }
     const tamis_tensor *from = tamis_tensor_items(tensor, &count);
@@ -220,19 +219,19 @@ tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs) {
     for (int i = 0; i < engine->input_count; i++) {
         tamis_tensor given = tool_value_given(tool, &inputs[i]);
         if (tamis_session_set_input_value(engine->session, i, &given, &error) != 0)
-            return runtime_failed(tool, &error);
+            return runtime_failed(tool, NULL, &error);
     }
     return TM_OK;
 }
 
-tm_code tool_engine_set_slot(tool_engine *engine, int slot, const tool_value *value) {
+tm_code tool_engine_set_slot(tool_engine *engine, int slot, const tool_value *value, const char *file) {
     tamis_error error;
     tamis_tensor given = to_tensor(value);
     if ((engine->adapter == NULL && tamis_adapter_create(engine->loaded, &engine->adapter, &error) != 0) ||
         tamis_adapter_set(engine->adapter, slot, (tamis_type)given.type, given.rank, given.dims, given.data,
                           &error) != 0 ||
         tamis_session_set_adapter(engine->session, engine->adapter, &error) != 0)
-        return runtime_failed(engine->tool, &error);
+        return runtime_failed(engine->tool, file, &error);
     return TM_OK;
 }
 
@@ -255,7 +254,7 @@ tm_code tool_engine_run(tool_engine *engine, const tool_value *inputs, tool_valu
     tamis_error error;
     TM_TRY(tool_engine_bind(engine, inputs));
     if (tamis_session_run(engine->session, &error) != 0)
-        return runtime_failed(engine->tool, &error);
+        return runtime_failed(engine->tool, NULL, &error);
     for (int i = 0; i < engine->output_count; i++)
         to_value(engine->tool, tamis_session_output(engine->session, i), &out_outputs[i]);
     return TM_OK;

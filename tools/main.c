@@ -64,8 +64,9 @@ static int print_help(const char *name) {
     for (verb = tool_verbs; verb->name != NULL; verb++)
         printf("  tamis %-8s  %s\n", verb->name, verb->summary);
     printf("  tamis %-8s  %s\n\n", "help", "this list; `tamis help VERB` for one verb");
-    puts("Exit codes: 0 ok, 1 a difference was found, 2 usage, 65 bad model or data, 66 cannot open input,\n"
-         "69 unsupported, 70 internal error, 73 cannot create output, 74 I/O error.");
+    puts("Exit codes: 0 ok, 1 a difference was found, 2 usage, 65 bad model or data,\n"
+         "66 cannot open input, 69 unsupported, 70 internal error,\n"
+         "73 cannot create output, 74 I/O error.");
     return 0;
 }
 

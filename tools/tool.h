@@ -280,8 +280,9 @@ TM_MUST_USE tm_code tool_engine_run(tool_engine *engine, const tool_value *input
 tamis_tensor tool_value_given(tool *tool, const tool_value *value);
 /* Sets the inputs of a compiled engine only (for timing of repeated runs). */
 TM_MUST_USE tm_code tool_engine_bind(tool_engine *engine, const tool_value *inputs);
-/* Weights in the place of a slot of a compiled engine. */
-TM_MUST_USE tm_code tool_engine_set_slot(tool_engine *engine, int slot, const tool_value *value);
+/* Weights from a file in the place of a slot of a compiled engine. */
+TM_MUST_USE tm_code tool_engine_set_slot(tool_engine *engine, int slot, const tool_value *value,
+                                         const char *file);
 /* Ports of an artifact; of a model's graph. */
 tool_port *tool_artifact_ports(tool *tool, const tamis_port *from, int32_t count);
 tool_port *tool_model_ports(tool *tool, tm_value *const *values, size_t count);

@@ -38,8 +38,10 @@ typedef struct run_options {
 
 static tm_code add_file(tool *tool, file_list *list, const char *option, const char *text) {
     const char *equals = strrchr(text, '=');
-    if (equals == NULL || equals == text)
-        return tool_report(tool, TM_E_USAGE, NULL, NULL, "%s: '%s' is not NAME=FILE", option, text);
+    if (equals == NULL || equals == text || equals[1] == 0)
+        return tool_report(tool, TM_E_USAGE, NULL, tm_arena_format(&tool->arena, "%s NAME=FILE", option),
+                           "%s: '%s' names no %s", option, text,
+                           equals == NULL || equals == text ? "value and its file" : "file");
     tm_push(&tool->arena, list,
             (named_file){tm_arena_string_n(&tool->arena, text, (size_t)(equals - text)), equals + 1});
     return TM_OK;
@@ -110,6 +112,9 @@ static tm_code read_inputs(tool *tool, const tool_engine *engine, const run_opti
 }
 
 static tm_code set_slots(tool *tool, tool_engine *engine, const run_options *options) {
+    if (engine->loaded == NULL && options->slot_files.count > 0)
+        return tool_report(tool, TM_E_USAGE, NULL, "leave --evaluate out, and compile with --slot=NAME",
+                           "--set: the evaluator has no slots");
     int32_t count = engine->loaded != NULL ? tamis_model_artifact(engine->loaded)->weight_slot_count : 0;
     tool_port *slots =
         count > 0 ? tool_artifact_ports(tool, tamis_model_artifact(engine->loaded)->weight_slots, count)
@@ -123,7 +128,7 @@ static tm_code set_slots(tool *tool, tool_engine *engine, const run_options *opt
                                "compile with --slot=NAME; tamis inspect lists the slots",
                                "the model has no slot '%s'", file->name);
         TM_TRY(tool_value_read(tool, file->path, &slots[slot], &value));
-        TM_TRY(tool_engine_set_slot(engine, slot, &value));
+        TM_TRY(tool_engine_set_slot(engine, slot, &value, file->path));
     }
     return TM_OK;
 }

@@ -19,7 +19,7 @@
     "  --external-folder=DIR, --allow-links=DIR, --limit-depth=N, ...\n"
 
 const tool_verb tool_verbs[] = {
-    {"compile", "compile a model to a shared object, object, library, text or ONNX", tool_compile_main,
+    {"compile", "compile a model to a shared object, object, library or text", tool_compile_main,
      "tamis compile MODEL.onnx -o OUT.so     compiles a model (`-`: from stdin)\n\n"
      "  -o FILE               output; its suffix tells the form (MODEL.so)\n"
      "  --emit=so|obj|lib|asm|llvm|ir|onnx  the form; obj and lib write OUT.h too\n"
@@ -55,6 +55,7 @@ const tool_verb tool_verbs[] = {
      "     random:0.5         each slice stays with this chance, seed=N: for tests\n"
      "     lowrank, noblocks, norepair, ridge=X, multiple=N, keep=PART, samples=N,\n"
      "     sweep=N, threads=N\n"
+     "  --palette=ENTRIES[,group=N][,keep=PART]  instead: entries of tables\n"
      "  --tokens=packed[:MASK]  instead: padding is not computed\n"
      "  --tokens=topk:N         instead: one query attends to N keys\n"
      "  --tokens=evict:N        instead: caches of at most N keys\n"

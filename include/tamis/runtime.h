@@ -75,8 +75,10 @@ int tamis_adapter_create(const tamis_model *model, tamis_adapter **out_adapter, 
 /* After the sessions that have it, or have been given another; before the model. */
 void tamis_adapter_destroy(tamis_adapter *adapter);
 /* Copies the weights, as the artifact's code reads them; type and dims must be the slot's (error 402, nothing
- * is changed). `data` NULL: the artifact's own again. Not while a session with this adapter runs; sessions
- * that have it see the change in their next run. */
+ * is changed). Memory is asked for when a slot is set for the first time; where there is none, the adapter is
+ * as it was (error 1). `data` NULL: the artifact's own again, and the memory is free; type and dims must fit
+ * then too. Not while a session with this adapter runs; sessions that have it see the change in their next
+ * run. */
 int tamis_adapter_set(tamis_adapter *adapter, int slot, tamis_type type, int rank, const int64_t *dims,
                       const void *data, tamis_error *out_error);
 /* The adapter of the next runs, borrowed, which must be of the session's model; NULL: the artifact's own

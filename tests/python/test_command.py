@@ -203,12 +203,17 @@ def test_opt_and_text_forms(folder):
 
 
 def test_help_and_explain():
-    assert "tamis compile" in tamis("help")[0]
-    for verb in ("compile", "run", "check", "verify", "bench", "inspect", "opt", "targets", "explain"):
+    overview = tamis("help")[0]
+    assert "tamis compile" in overview and max(map(len, overview.splitlines())) <= 80
+    verbs = re.findall(r"^  tamis (\w+) ", overview, re.MULTILINE)
+    assert "quantize" in verbs and verbs.pop() == "help"
+    for verb in verbs:
         out, _ = tamis("help", verb)
         assert out.count("\n") <= 24 and max(map(len, out.splitlines())) <= 80
         assert tamis(verb, "--help")[0] == out
+    assert "--palette" in tamis("help", "compress")[0]
     assert "unsupported operator" in tamis("explain", "E0200")[0]
+    assert all(words in tamis("explain", "E0400")[0] for words in ("damaged", "weights file"))
     assert "E0402" in tamis("explain")[0]
     assert any(level["host"] for level in json.loads(tamis("targets", "--json")[0]))
 
