@@ -3,22 +3,16 @@
 
 import json
 import os
-import subprocess
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-TAMIS = os.environ.get("TAMIS")
+from kit import TAMIS, tamis
+
 pytestmark = pytest.mark.skipif(TAMIS is None, reason="TAMIS is not set")
 RNG = np.random.default_rng(11)
-
-
-def tamis(*arguments, code=0):
-    done = subprocess.run([TAMIS, *map(str, arguments)], capture_output=True, check=False, text=True)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stderr
 
 
 def normal(*shape):

@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -62,7 +63,6 @@ def stored(artifact):
 
 @pytest.mark.parametrize("words, entries", [("16", 16), ("64,group=32", 64)])
 def test_the_file_the_artifact_and_another_engine_agree(folder, words, entries):
-    ort = pytest.importorskip("onnxruntime")
     done = tamis("compile", folder / "model.onnx", f"--palette={words}", "-o", folder / "small.onnx")
     assert "palettes: 4 of 4 layers" in done.stderr
     onnx.checker.check_model(folder / "small.onnx", full_check=True)

@@ -326,7 +326,6 @@ def byte_regions(folder, model="out.onnx"):
 
 
 def test_attention_is_computed_in_integers(attention_folder):
-    onnxruntime = pytest.importorskip("onnxruntime")
     report = report_of(attention_folder, "int8,always,sweep=0,attention", calib="stored.npz")
     found = attentions(report)
     assert [layer["name"] for layer in found] == ["mix0", "mix1"]

@@ -4,6 +4,7 @@
 import os
 import threading
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -122,7 +123,6 @@ def test_numpy_types_pass_through(name):
 
 @pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "int4", "uint4"])
 def test_other_types_pass_through(name):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
     dtype = np.dtype(getattr(ml_dtypes, name))
     type_ = helper.np_dtype_to_tensor_dtype(dtype)
     session = session_of(make_model([helper.make_node("Transpose", ["x"], ["y"])], [value("x", type_, (2, 3))],
