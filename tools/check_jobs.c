@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #endif
 #include "tools/check.h"
+#include "tools/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_JOBS 64
@@ -30,12 +30,6 @@ typedef struct slot {
     bool timed_out;
     tm_text output;
 } slot;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static tm_code start(tool *tool, slot *slot, const check_case *item, size_t number,
                      const check_options *options) {
@@ -65,7 +59,7 @@ static tm_code start(tool *tool, slot *slot, const check_case *item, size_t numb
         _exit(0);
     }
     close(ends[1]);
-    *slot = (struct slot){.child = child, .pipe = ends[0], .number = number, .started = now()};
+    *slot = (struct slot){.child = child, .pipe = ends[0], .number = number, .started = tool_profile_now()};
     tm_text_init(&slot->output, &tool->arena);
     return TM_OK;
 }
@@ -84,7 +78,7 @@ static void read_answer(tool *tool, const slot *slot, int status, const check_op
                         check_case *out) {
     const char *text = tm_text_get(&slot->output);
     const char *line = strchr(text, '\001');
-    out->seconds = now() - slot->started;
+    out->seconds = tool_profile_now() - slot->started;
     out->status = CHECK_CRASH;
     if (slot->timed_out) {
         out->detail = tm_arena_format(&tool->arena, "no answer in %lld s", (long long)options->timeout);
@@ -118,7 +112,7 @@ static bool drain(slot *slot) {
 static void stop_overdue(slot *slots, size_t count, const check_options *options) {
     for (size_t i = 0; i < count; i++)
         if (slots[i].child != 0 && !slots[i].timed_out &&
-            now() - slots[i].started > (double)options->timeout) {
+            tool_profile_now() - slots[i].started > (double)options->timeout) {
             slots[i].timed_out = true;
             kill(-slots[i].child, SIGKILL);
             kill(slots[i].child, SIGKILL);

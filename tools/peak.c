@@ -6,7 +6,6 @@
  */
 #include "tools/profile.h"
 
-#include <time.h>
 
 enum { CHAINS = 12 };
 typedef int64_t (*work)(int64_t count); /* returns the flops that it did */
@@ -50,18 +49,12 @@ static work widest(void) {
     return baseline;
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 double tool_peak_flops(void) {
     work run = widest();
     double best = 0;
     for (int i = 0; i < 60; i++) {
-        double start = now(), flops = (double)run(200000);
-        double rate = flops / (now() - start);
+        double start = tool_profile_now(), flops = (double)run(200000);
+        double rate = flops / (tool_profile_now() - start);
         best = rate > best ? rate : best;
     }
     return best;
