@@ -16,6 +16,7 @@
  * verifier.
  */
 #include "ir/dim_internal.h"
+#include "ir/slot.h"
 #include "ir/text_internal.h"
 
 #include <string.h>
@@ -162,8 +163,29 @@ static tm_code parse_node(tm_parser *p, tm_graph *graph) {
     return TM_OK;
 }
 
-static tm_code parse_const(tm_parser *p, tm_graph *graph) {
+/* "of %w", "of %w turned": the elements are those of a slot, or of its transpose. */
+static tm_code parse_slot_of(tm_parser *p, const tm_weight_slot **out_slot, bool *out_turned) {
+    *out_slot = NULL;
+    *out_turned = false;
+    if (!tm_parse_is_name(p, "of"))
+        return TM_OK;
+    tm_lexer_next(p);
+    const tm_value *value = p->token.kind == TM_TOKEN_VALUE ? tm_map_get(&p->values, p->token.text) : NULL;
+    if (value == NULL || value->slot == NULL)
+        return tm_parse_fail(p, "a slot: %name");
+    *out_slot = value->slot;
+    tm_lexer_next(p);
+    *out_turned = tm_parse_is_name(p, "turned");
+    if (*out_turned)
+        tm_lexer_next(p);
+    return TM_OK;
+}
+
+/* A constant or a slot, of the main graph. */
+static tm_code parse_const(tm_parser *p, tm_graph *graph, bool is_slot) {
     const tm_constant *constant = NULL;
+    const tm_weight_slot *slot = NULL;
+    bool turned = false;
     tm_lexer_next(p);
     if (p->token.kind != TM_TOKEN_VALUE)
         return tm_parse_fail(p, "a value: %name");
@@ -172,8 +194,14 @@ static tm_code parse_const(tm_parser *p, tm_graph *graph) {
     tm_lexer_next(p);
     TM_TRY(tm_parse_expect(p, ":"));
     TM_TRY(tm_parse_constant(p, &constant));
+    if (!is_slot)
+        TM_TRY(parse_slot_of(p, &slot, &turned));
+    if (slot != NULL)
+        constant = tm_slot_layout(p->arena, slot, constant, turned);
     tm_value *value = tm_value_create_constant(graph, name, constant);
     tm_map_set(&p->values, value->name, value);
+    if (is_slot)
+        tm_slot_create(p->model, value);
     return TM_OK;
 }
 
@@ -227,8 +255,9 @@ static tm_code parse_body(tm_parser *p, tm_graph *graph) {
     TM_TRY(parse_graph_inputs(p, graph));
     TM_TRY(tm_parse_expect(p, "{"));
     while (!tm_parse_is_name(p, "return")) {
-        if (tm_parse_is_name(p, "const"))
-            TM_TRY(parse_const(p, graph));
+        bool slot = graph->outer == NULL && tm_parse_is_name(p, "slot");
+        if (slot || tm_parse_is_name(p, "const"))
+            TM_TRY(parse_const(p, graph, slot));
         else if (p->token.kind == TM_TOKEN_NAME || p->token.kind == TM_TOKEN_VALUE)
             TM_TRY(parse_node(p, graph));
         else

@@ -14,7 +14,7 @@
  * The header lists the symbols that the text speaks of and that a reader could not make from it: those with
  * a range of their own, and those that a value binds. So the graph is printed first and the
  * symbols it mentions are collected on the way. Constants stand at the head of the graph that defines
- * them, in the order of their ids; unused ones mean nothing and are left out.
+ * them, in the order of their ids; unused ones mean nothing and are left out. Slots stand before them.
  */
 #include "ir/dim_internal.h"
 #include "ir/text_internal.h"
@@ -108,30 +108,53 @@ void tm_print_node(const tm_node *node, unsigned flags, tm_text *out) {
     print_node(node, flags, 0, out);
 }
 
+/* "const %c: f32[4, 3] = {...} of %w turned" */
+static void print_constant(const char *word, const tm_value *value, const tm_constant *constant,
+                           unsigned flags, int indent, tm_text *out) {
+    tm_print_indent(indent, out);
+    tm_text_add(out, "%s ", word);
+    print_reference(value, out);
+    tm_text_add(out, ": ");
+    tm_print_constant_type(constant, out);
+    tm_text_add(out, " = ");
+    tm_print_data(constant, flags, out);
+    if (constant->slot != NULL) {
+        tm_text_add(out, " of ");
+        print_reference(constant->slot->value, out);
+        tm_text_add(out, "%s", constant->slot_turned ? " turned" : "");
+    }
+    tm_text_add(out, "\n");
+}
+
 static void print_constants(const tm_graph *graph, unsigned flags, int indent, tm_text *out) {
     const tm_model *model = graph->model;
+    for (size_t i = 0; graph->outer == NULL && i < model->slots.count; i++) {
+        const tm_weight_slot *slot = model->slots.items[i];
+        print_constant("slot", slot->value, slot->initial, flags, indent, out);
+    }
     for (size_t i = 0; i < model->values.count; i++) {
         const tm_value *value = model->values.items[i];
-        if (value->graph != graph || value->constant == NULL || value->uses.count == 0)
+        if (value->graph == graph && value->constant != NULL && value->uses.count > 0)
+            print_constant("const", value, value->constant, flags, indent, out);
+    }
+}
+
+/* Slots are inputs too, but stand with the constants, as they have elements. */
+static void print_inputs(const tm_graph *graph, tm_text *out) {
+    bool any = false;
+    for (size_t i = 0; i < graph->inputs.count; i++) {
+        if (graph->inputs.items[i]->slot != NULL)
             continue;
-        tm_print_indent(indent, out);
-        tm_text_add(out, "const ");
-        print_reference(value, out);
-        tm_text_add(out, ": ");
-        tm_print_constant_type(value->constant, out);
-        tm_text_add(out, " = ");
-        tm_print_data(value->constant, flags, out);
-        tm_text_add(out, "\n");
+        tm_text_add(out, "%s", any ? ", " : "");
+        print_typed(graph->inputs.items[i], out);
+        any = true;
     }
 }
 
 void tm_print_graph(const tm_graph *graph, unsigned flags, int indent, tm_text *out) {
     tm_print_name(graph->name, out);
     tm_text_add(out, "(");
-    for (size_t i = 0; i < graph->inputs.count; i++) {
-        tm_text_add(out, "%s", i > 0 ? ", " : "");
-        print_typed(graph->inputs.items[i], out);
-    }
+    print_inputs(graph, out);
     tm_text_add(out, ") {\n");
     print_constants(graph, flags, indent + 1, out);
     for (const tm_node *node = graph->first; node != NULL; node = node->next) {

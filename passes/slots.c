@@ -7,6 +7,8 @@
  */
 #include "passes/slots.h"
 
+#include "ir/slot.h"
+
 #include <fnmatch.h>
 #include <string.h>
 
@@ -25,17 +27,6 @@ static bool takes(const tm_value *value, const char *pattern) {
     return is_pattern(pattern) && tm_type_is_float(value->type) && fnmatch(pattern, value->name, 0) == 0;
 }
 
-static void mark(tm_model *model, tm_value *value) {
-    tm_weight_slot *slot = TM_NEW(model->arena, tm_weight_slot);
-    *slot = (tm_weight_slot){.value = value, .initial = value->constant, .number = (int)model->slots.count};
-    value->constant = NULL;
-    value->elements = NULL;
-    value->element_count = 0;
-    value->slot = slot;
-    tm_graph_add_input(model->main, value);
-    tm_push(model->arena, &model->slots, slot);
-}
-
 tm_code tm_slots_mark(tm_model *model, const char *const *patterns, size_t count) {
     tm_place place = {.file = model->file, .node_index = -1};
     for (size_t p = 0; p < count; p++) {
@@ -47,7 +38,7 @@ tm_code tm_slots_mark(tm_model *model, const char *const *patterns, size_t count
                  (is_pattern(patterns[p]) && fnmatch(patterns[p], value->name, 0) == 0)))
                 found++;
             else if (takes(value, patterns[p])) {
-                mark(model, value);
+                tm_slot_create(model, value);
                 found++;
             }
         }
@@ -61,9 +52,6 @@ tm_code tm_slots_mark(tm_model *model, const char *const *patterns, size_t count
 
 tm_value *tm_slot_constant(tm_graph *graph, const tm_weight_slot *slot, const tm_constant *layout,
                            bool turned) {
-    tm_constant constant = *layout;
-    constant.slot = slot;
-    constant.slot_turned = turned;
     return tm_value_create_constant(graph, slot->value->name,
-                                    tm_arena_copy(graph->model->arena, &constant, sizeof constant));
+                                    tm_slot_layout(graph->model->arena, slot, layout, turned));
 }

@@ -86,7 +86,10 @@ static bool make_inputs(tm_arena *arena, const tm_model *model, tamis_tensor *ou
         if (!tm_type_size(input->type, elements, &bytes))
             return false;
         out[i].data = tm_arena_alloc(arena, (size_t)bytes + 64);
-        fill(&out[i], elements);
+        if (input->slot != NULL)
+            memcpy(out[i].data, input->slot->initial->data, (size_t)bytes);
+        else
+            fill(&out[i], elements);
     }
     return true;
 }
