@@ -256,6 +256,7 @@ static LLVMValueRef unpack(tm_emit *e) {
     return function;
 }
 
+/* As long as tamis_artifact has members: one row for each, in the order of artifact.h. */
 tm_code tm_emit_tables(tm_emit *e, uint64_t weights_hash) {
     const tm_graph *graph = e->model->main;
     const tm_target_choice *target = &e->options->target;
