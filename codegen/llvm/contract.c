@@ -299,7 +299,8 @@ static void emit_finish(tm_region *r, tm_contract *c, const tm_contract_tile *ti
                             .rows = LLVMGetParam(c->finish, 3),
                             .column = LLVMGetParam(c->finish, 4),
                             .columns = tile->columns,
-                            .end = tile->end != NULL ? LLVMGetParam(c->finish, 5) : NULL};
+                            .end = tile->end != NULL ? LLVMGetParam(c->finish, 5) : NULL,
+                            .end_is_whole = tile->end_is_whole};
     finish_rows(r, &inner, &own);
     if (task.slots != NULL)
         tm_ranges_copy(r, &inner.ranges, &task);
