@@ -39,6 +39,8 @@ typedef struct sparse {
     int together;             /* columns that are multiplied at once */
     LLVMValueRef group_bytes; /* of A */
     LLVMValueRef chunks;
+    LLVMValueRef column; /* first of the panel */
+    int start;           /* what is taken off the sums of each column, as an input; see shared.start */
     LLVMValueRef sums;   /* on the stack: [64 columns][64 rows] */
     LLVMValueRef turned; /* likewise: [16 rows][64 columns]; NULL where rows stay in the lanes */
 } sparse;
@@ -119,18 +121,27 @@ static void add_record(tm_region *r, const sparse *s, LLVMValueRef at, LLVMValue
     }
 }
 
-/* The sums of a column so far, in registers; `first`: there are none yet. */
-static void take_sums(tm_region *r, const sparse *s, columns *c, int column, LLVMValueRef first) {
+/* What the sums of a column of the panel start with. */
+static LLVMValueRef start_of(tm_region *r, const sparse *s, LLVMValueRef own) {
+    if (s->shared.start == NULL)
+        return LLVMConstNull(tm_vector_type(r, TAMIS_TYPE_INT32));
+    LLVMValueRef column = tm_min(r, tm_add(r, s->column, own), tm_sub(r, s->shared.n, tm_int(r, 1)));
+    LLVMValueRef taken = tm_load_splat(r, TAMIS_TYPE_INT32, s->shared.data[s->start], column);
+    return LLVMBuildNeg(B, taken, "");
+}
+
+/* The sums of a column so far, in registers; `first`: there are none yet but `start`. */
+static void take_sums(tm_region *r, const sparse *s, columns *c, int column, LLVMValueRef first,
+                      LLVMValueRef start) {
     LLVMTypeRef vector = tm_vector_type(r, TAMIS_TYPE_INT32);
-    LLVMValueRef zero = LLVMConstNull(vector);
     for (int v = 0; v < c->vectors; v++) {
         c->slots[column][v] = tm_region_alloca(r, vector, 1, 64);
         LLVMValueRef at = tm_tiles_address(r, c->sums[column], tm_int(r, 4 * v * r->lanes));
-        LLVMBuildStore(B, LLVMBuildSelect(B, first, zero, load(r, vector, at, 16), ""), c->slots[column][v]);
+        LLVMBuildStore(B, LLVMBuildSelect(B, first, start, load(r, vector, at, 16), ""), c->slots[column][v]);
     }
     if (s->form->signed_left) {
         c->shifts[column] = tm_region_alloca(r, vector, 1, 64);
-        LLVMBuildStore(B, zero, c->shifts[column]);
+        LLVMBuildStore(B, LLVMConstNull(vector), c->shifts[column]);
     }
 }
 
@@ -156,7 +167,7 @@ static void add_columns(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVM
     for (int column = 0; column < s->together; column++) {
         LLVMValueRef own = load_byte(r, tm_tiles_address(r, heads, tm_int(r, column)));
         c->sums[column] = tm_tiles_address(r, sums, tm_mul(r, own, tm_int(r, LINE)));
-        take_sums(r, s, c, column, first);
+        take_sums(r, s, c, column, first, start_of(r, s, own));
     }
     tm_loop record = tm_loop_begin(r, tm_int(r, 0), bytes, TM_SPARSE_RECORD);
     LLVMValueRef at = tm_tiles_address(r, records, record.index);
@@ -238,11 +249,11 @@ static void turn(tm_region *r, const sparse *s, LLVMValueRef first, LLVMValueRef
 }
 
 /* Rows from `row` on by the panel whose stream is given. */
-static void unit_of(tm_region *r, sparse *s, LLVMValueRef row, LLVMValueRef rows, LLVMValueRef column,
-                    LLVMValueRef left, LLVMValueRef stream) {
+static void unit_of(tm_region *r, sparse *s, LLVMValueRef row, LLVMValueRef rows, LLVMValueRef left,
+                    LLVMValueRef stream) {
     some_rows(r, s, stream, left, rows);
     if (s->turned == NULL) {
-        tm_sparse_finish(r, &s->shared, &(tm_sparse_tile){s->sums, row, rows, column});
+        tm_sparse_finish(r, &s->shared, &(tm_sparse_tile){s->sums, row, rows, s->column});
         return;
     }
     tm_loop part = tm_loop_begin(r, tm_int(r, 0), rows, TURNED_ROWS);
@@ -252,7 +263,7 @@ static void unit_of(tm_region *r, sparse *s, LLVMValueRef row, LLVMValueRef rows
                              .stride = TM_SPARSE_PANEL,
                              .row = tm_add(r, row, part.index),
                              .rows = now,
-                             .column = column,
+                             .column = s->column,
                              .columns = TM_SPARSE_PANEL};
     tm_contract_finish(r, &s->shared, &tile);
     tm_loop_end(r, &part);
@@ -263,6 +274,7 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     s.together = r->lanes == 16 ? TM_SPARSE_PAIR : 1; /* vectors of 16 come with 32 registers */
     set_up(r, &s);
     tm_contract_begin(r, &s.shared);
+    s.shared.start = tm_contract_start(r, &s.shared, &s.start);
     s.shared.ranges = tm_ranges_begin(r);
     s.sums = tm_region_alloca(r, r->e->i32, TM_SPARSE_PANEL * TM_SPARSE_ROWS, 64);
     if (!tm_sparse_keeps_turned(r->node))
@@ -283,7 +295,8 @@ static tm_code body(tm_region *r, LLVMValueRef begin, LLVMValueRef end) {
     LLVMValueRef weights = s.shared.data[s.shared.b];
     LLVMValueRef place = tm_tiles_address(r, weights, tm_mul(r, panel, tm_int(r, TM_SPARSE_PLACE)));
     LLVMValueRef stream = tm_tiles_address(r, weights, load(r, r->e->i64, place, 8));
-    unit_of(r, &s, row, rows, tm_mul(r, panel, tm_int(r, TM_SPARSE_PANEL)), left, stream);
+    s.column = tm_mul(r, panel, tm_int(r, TM_SPARSE_PANEL));
+    unit_of(r, &s, row, rows, left, stream);
     tm_loop_end(r, &unit);
     tm_ranges_end(r, &s.shared.ranges);
     return TM_OK;

@@ -58,7 +58,7 @@ static LLVMValueRef load(tm_region *r, int input) {
 static void take_steps(tm_region *r, finish *f, point *points, int count) {
     const tm_node *last = r->body->outputs.items[0]->producer;
     for (const tm_node *node = r->body->first; node != last; node = node->next)
-        for (int p = 0; p < count && node != f->c->product; p++) {
+        for (int p = 0; p < count && node != f->c->product && node != f->c->start; p++) {
             at_point(r, f, &points[p]);
             (void)tm_region_value(r, node->outputs[0]);
         }
@@ -95,7 +95,7 @@ static void make_words(tm_region *r, finish *f, LLVMValueRef sums, LLVMValueRef 
         LLVMValueRef sum = LLVMBuildLoad2(B, vector, at, "");
         LLVMSetAlignment(sum, 16);
         at_point(r, f, &points[p]);
-        tm_region_set(r, f->c->product->outputs[0], sum);
+        tm_region_set(r, (f->c->start != NULL ? f->c->start : f->c->product)->outputs[0], sum);
     }
     take_steps(r, f, points, count);
     r->point = before;
