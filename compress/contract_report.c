@@ -4,34 +4,24 @@
  * reports that its parts make alone.
  */
 #include "compress/contract.h"
-
-#include <json-c/json.h>
-#include <math.h>
-
-static void add_number(json_object *to, const char *name, double value, bool known) {
-    json_object_object_add(to, name, known && isfinite(value) ? json_object_new_double(value) : NULL);
-}
-
-static json_object *of_text(const char *text) {
-    return text != NULL ? json_object_new_string(text) : NULL;
-}
+#include "compress/json.h"
 
 static json_object *of_stage(tm_stage stage, const tm_stage_report *s) {
     json_object *to = json_object_new_object();
     const tm_divergence *d = &s->d;
-    json_object_object_add(to, "name", of_text(tm_stage_name(stage)));
-    add_number(to, "kl", d->kl, d->rows > 0);
-    add_number(to, "flips", d->flips, d->rows > 0);
-    add_number(to, "cosine", d->cosine, d->rows > 0);
-    add_number(to, "max_error", d->max_error, d->rows > 0);
-    add_number(to, "accuracy", (double)d->right / (double)d->labelled, d->labelled > 0);
-    add_number(to, "log_loss", d->log_loss, d->labelled > 0);
-    add_number(to, "held_out_kl", s->held_out.kl, s->held_out.rows > 0);
-    add_number(to, "held_out_flips", s->held_out.flips, s->held_out.rows > 0);
-    add_number(to, "held_out_cosine", s->held_out.cosine, s->held_out.rows > 0);
-    add_number(to, "budget_used", s->use, true);
-    add_number(to, "bytes", s->bytes, s->bytes > 0);
-    add_number(to, "ns", s->ns, s->ns > 0);
+    tm_json_text(to, "name", tm_stage_name(stage));
+    tm_json_number(to, "kl", d->kl, d->rows > 0);
+    tm_json_number(to, "flips", d->flips, d->rows > 0);
+    tm_json_number(to, "cosine", d->cosine, d->rows > 0);
+    tm_json_number(to, "max_error", d->max_error, d->rows > 0);
+    tm_json_number(to, "accuracy", (double)d->right / (double)d->labelled, d->labelled > 0);
+    tm_json_number(to, "log_loss", d->log_loss, d->labelled > 0);
+    tm_json_number(to, "held_out_kl", s->held_out.kl, s->held_out.rows > 0);
+    tm_json_number(to, "held_out_flips", s->held_out.flips, s->held_out.rows > 0);
+    tm_json_number(to, "held_out_cosine", s->held_out.cosine, s->held_out.rows > 0);
+    tm_json_number(to, "budget_used", s->use, true);
+    tm_json_number(to, "bytes", s->bytes, s->bytes > 0);
+    tm_json_number(to, "ns", s->ns, s->ns > 0);
     return to;
 }
 
@@ -40,10 +30,10 @@ static json_object *of_trial(const tm_contract_trial *trial) {
     for (int i = 0; i < TM_STAGES; i++)
         if (trial->stages[i].made)
             json_object_array_add(stages, of_stage((tm_stage)i, &trial->stages[i]));
-    add_number(to, "prune_room", trial->room, trial->stages[TM_STAGE_PRUNE].made);
-    add_number(to, "quantize_room", trial->quantize_room, true);
-    add_number(to, "flops", trial->flops, trial->flops > 0);
-    add_number(to, "ns_before", trial->ns_before, trial->ns_before > 0);
+    tm_json_number(to, "prune_room", trial->room, trial->stages[TM_STAGE_PRUNE].made);
+    tm_json_number(to, "quantize_room", trial->quantize_room, true);
+    tm_json_number(to, "flops", trial->flops, trial->flops > 0);
+    tm_json_number(to, "ns_before", trial->ns_before, trial->ns_before > 0);
     json_object_object_add(to, "within_budget", json_object_new_boolean(trial->fits));
     json_object_object_add(to, "goal_reached", json_object_new_boolean(trial->reaches));
     json_object_object_add(to, "stages", stages);
@@ -52,12 +42,12 @@ static json_object *of_trial(const tm_contract_trial *trial) {
 
 static json_object *of_storage(const tm_storage_report *s) {
     json_object *to = json_object_new_object();
-    json_object_object_add(to, "constants", json_object_new_int64(s->places));
-    json_object_object_add(to, "rounded", json_object_new_int64(s->rounded));
-    add_number(to, "bits", s->bits, s->rounded > 0);
-    add_number(to, "exact_bytes", s->exact_bytes, true);
-    add_number(to, "bytes", s->bytes, true);
-    add_number(to, "seconds", s->seconds, true);
+    tm_json_count(to, "constants", s->places);
+    tm_json_count(to, "rounded", s->rounded);
+    tm_json_number(to, "bits", s->bits, s->rounded > 0);
+    tm_json_number(to, "exact_bytes", s->exact_bytes, true);
+    tm_json_number(to, "bytes", s->bytes, true);
+    tm_json_number(to, "seconds", s->seconds, true);
     return to;
 }
 
@@ -70,11 +60,11 @@ void tm_contract_report_json(const tm_contract_report *r, tm_text *out) {
     json_object *to = json_object_new_object(), *trials = json_object_new_array();
     const tm_contract_trial *chosen = &r->trials.items[r->chosen];
     tm_text part;
-    json_object_object_add(to, "model", of_text(r->model));
-    json_object_object_add(to, "goal", of_text(r->goal));
-    json_object_object_add(to, "budget", of_text(r->budget));
-    json_object_object_add(to, "refused", of_text(r->refused));
-    add_number(to, "seconds", r->seconds, true);
+    tm_json_text(to, "model", r->model);
+    tm_json_text(to, "goal", r->goal);
+    tm_json_text(to, "budget", r->budget);
+    tm_json_text(to, "refused", r->refused);
+    tm_json_number(to, "seconds", r->seconds, true);
     json_object_object_add(to, "chosen", json_object_new_int(r->chosen));
     for (size_t i = 0; i < r->trials.count; i++)
         json_object_array_add(trials, of_trial(&r->trials.items[i]));
@@ -91,6 +81,5 @@ void tm_contract_report_json(const tm_contract_report *r, tm_text *out) {
     }
     if (chosen->stages[TM_STAGE_STORAGE].made)
         json_object_object_add(to, "storage", of_storage(&r->storage));
-    tm_text_add(out, "%s\n", json_object_to_json_string_ext(to, JSON_C_TO_STRING_PRETTY));
-    json_object_put(to);
+    tm_json_print(to, out);
 }

@@ -6,8 +6,8 @@
  * the forecast for the whole model. JSON has all tensors and all figures; what was not computed is null.
  */
 #include "compress/inspect.h"
+#include "compress/json.h"
 
-#include <json-c/json.h>
 #include <math.h>
 #include <string.h>
 
@@ -149,20 +149,10 @@ void tm_inspect_text(const tm_inspect_report *r, tm_text *out) {
 
 /* ---- JSON ---- */
 
-static void add_text(json_object *to, const char *key, const char *text) {
-    json_object_object_add(to, key, text != NULL ? json_object_new_string(text) : NULL);
-}
-static void add_count(json_object *to, const char *key, int64_t value, bool known) {
-    json_object_object_add(to, key, known ? json_object_new_int64(value) : NULL);
-}
-static void add_number(json_object *to, const char *key, double value, bool known) {
-    json_object_object_add(to, key, known && isfinite(value) ? json_object_new_double(value) : NULL);
-}
-
 static json_object *forecast_json(const double *forecast) {
     json_object *to = json_object_new_object();
     for (int f = 0; f < TM_FORECAST_COUNT; f++)
-        add_count(to, tm_forecast_key((tm_forecast)f), (int64_t)forecast[f], forecast[f] >= 0);
+        tm_json_known_count(to, tm_forecast_key((tm_forecast)f), (int64_t)forecast[f], forecast[f] >= 0);
     return to;
 }
 
@@ -170,39 +160,39 @@ static json_object *tensor_json(const tm_tensor_report *t) {
     json_object *to = json_object_new_object(), *dims = json_object_new_array();
     for (int i = 0; i < t->constant->rank; i++)
         json_object_array_add(dims, json_object_new_int64(t->constant->dims[i]));
-    add_text(to, "name", t->name);
-    add_text(to, "type", tm_type_text(t->constant->type));
+    tm_json_text(to, "name", t->name);
+    tm_json_text(to, "type", tm_type_text(t->constant->type));
     json_object_object_add(to, "dims", dims);
-    add_text(to, "reader", t->reader);
-    add_count(to, "bytes", t->bytes, true);
-    add_count(to, "elements", t->count, true);
-    add_count(to, "zeros", t->zeros, true);
-    add_count(to, "distinct", t->distinct, t->distinct <= 65536);
-    add_count(to, "not_finite", t->not_finite, true);
-    add_count(to, "subnormal", t->subnormal, true);
-    add_number(to, "least", t->least, true);
-    add_number(to, "most", t->most, true);
-    add_number(to, "rms", t->rms, true);
-    add_number(to, "outlier", t->outlier, true);
-    add_count(to, "outliers", t->outliers, true);
-    add_number(to, "word_bits", t->word_bits, true);
-    add_number(to, "exponent_bits", t->exponent_bits, t->exponent_bits >= 0);
-    add_number(to, "int8_bits", t->int8_bits, t->int8_bits >= 0);
-    add_count(to, "zero_rows", t->zero_rows, true);
-    add_count(to, "zero_columns", t->zero_columns, true);
-    add_number(to, "blocks_4x1", t->blocks_4x1, true);
-    add_number(to, "blocks_1x4", t->blocks_1x4, true);
-    add_text(to, "pattern", t->pattern);
-    add_count(to, "rank", t->rank, t->rank >= 0);
-    add_count(to, "rank_99", t->rank_99, t->rank_99 >= 0);
-    add_count(to, "rank_999", t->rank_999, t->rank_999 >= 0);
+    tm_json_text(to, "reader", t->reader);
+    tm_json_count(to, "bytes", t->bytes);
+    tm_json_count(to, "elements", t->count);
+    tm_json_count(to, "zeros", t->zeros);
+    tm_json_known_count(to, "distinct", t->distinct, t->distinct <= 65536);
+    tm_json_count(to, "not_finite", t->not_finite);
+    tm_json_count(to, "subnormal", t->subnormal);
+    tm_json_number(to, "least", t->least, true);
+    tm_json_number(to, "most", t->most, true);
+    tm_json_number(to, "rms", t->rms, true);
+    tm_json_number(to, "outlier", t->outlier, true);
+    tm_json_count(to, "outliers", t->outliers);
+    tm_json_number(to, "word_bits", t->word_bits, true);
+    tm_json_number(to, "exponent_bits", t->exponent_bits, t->exponent_bits >= 0);
+    tm_json_number(to, "int8_bits", t->int8_bits, t->int8_bits >= 0);
+    tm_json_count(to, "zero_rows", t->zero_rows);
+    tm_json_count(to, "zero_columns", t->zero_columns);
+    tm_json_number(to, "blocks_4x1", t->blocks_4x1, true);
+    tm_json_number(to, "blocks_1x4", t->blocks_1x4, true);
+    tm_json_text(to, "pattern", t->pattern);
+    tm_json_known_count(to, "rank", t->rank, t->rank >= 0);
+    tm_json_known_count(to, "rank_99", t->rank_99, t->rank_99 >= 0);
+    tm_json_known_count(to, "rank_999", t->rank_999, t->rank_999 >= 0);
     json_object_object_add(to, "sketched", json_object_new_boolean(t->sketched));
-    add_text(to, "generated", t->generated);
-    add_number(to, "generated_error", t->generated_error, t->generated != NULL);
-    add_text(to, "values", t->stored_as);
-    add_text(to, "same_as", t->same_as);
-    add_text(to, "relation", t->relation);
-    add_text(to, "stored", t->claim);
+    tm_json_text(to, "generated", t->generated);
+    tm_json_number(to, "generated_error", t->generated_error, t->generated != NULL);
+    tm_json_text(to, "values", t->stored_as);
+    tm_json_text(to, "same_as", t->same_as);
+    tm_json_text(to, "relation", t->relation);
+    tm_json_text(to, "stored", t->claim);
     json_object_object_add(to, "forecast", forecast_json(t->forecast));
     return to;
 }
@@ -236,32 +226,29 @@ void tm_inspect_json(const tm_inspect_report *r, tm_text *out) {
     for (size_t i = 0; i < r->axes.count; i++)
         json_object_array_add(axes, axis_json(&r->axes.items[i]));
     json_object *foldable = json_object_new_array();
-    add_text(root, "file", r->model);
-    add_count(root, "file_bytes", r->file_bytes, true);
-    add_count(root, "bytes", r->bytes, true);
-    add_count(root, "zero_bytes", r->zero_bytes, true);
-    add_count(root, "duplicate_bytes", r->duplicate_bytes, true);
-    add_count(root, "generated_bytes", r->generated_bytes, true);
-    add_number(root, "seconds", r->seconds, true);
+    tm_json_text(root, "file", r->model);
+    tm_json_count(root, "file_bytes", r->file_bytes);
+    tm_json_count(root, "bytes", r->bytes);
+    tm_json_count(root, "zero_bytes", r->zero_bytes);
+    tm_json_count(root, "duplicate_bytes", r->duplicate_bytes);
+    tm_json_count(root, "generated_bytes", r->generated_bytes);
+    tm_json_number(root, "seconds", r->seconds, true);
     json_object_object_add(root, "forecast", forecast_json(r->forecast));
     for (size_t i = 0; i < r->tensors.count; i++)
         json_object_array_add(tensors, tensor_json(&r->tensors.items[i]));
     for (size_t i = 0; i < r->foldable.count; i++) {
         const tm_foldable_report *f = &r->foldable.items[i];
         json_object *item = json_object_new_object();
-        add_text(item, "output", f->output);
-        add_text(item, "ops", f->ops);
-        add_count(item, "nodes", f->nodes, true);
-        add_count(item, "bytes_in", f->bytes_in, true);
-        add_count(item, "bytes_out", f->bytes_out, f->bytes_out >= 0);
+        tm_json_text(item, "output", f->output);
+        tm_json_text(item, "ops", f->ops);
+        tm_json_count(item, "nodes", f->nodes);
+        tm_json_count(item, "bytes_in", f->bytes_in);
+        tm_json_known_count(item, "bytes_out", f->bytes_out, f->bytes_out >= 0);
         json_object_object_add(item, "adapter", json_object_new_boolean(f->adapter));
         json_object_array_add(foldable, item);
     }
     json_object_object_add(root, "foldable", foldable);
     json_object_object_add(root, "axes", axes);
     json_object_object_add(root, "tensors", tensors);
-    tm_text_add(
-        out, "%s\n",
-        json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(root);
+    tm_json_print(root, out);
 }
