@@ -8,14 +8,13 @@
  * Without samples numbers made up decide about padding; with them the samples do. Top-k and eviction
  * always need samples.
  */
-#include "compress/tokens.h"
+#include "compress/json.h"
+#include "compress/tokens_internal.h"
 
 #include "ir/infer.h"
 #include "passes/passes.h"
 #include "quantize/choose.h"
 
-#include <json-c/json.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,7 +142,7 @@ static tm_code load(const tm_quantizer *q, tm_arena *arena, tm_model **out) {
 }
 
 static tm_code bound_keys(const tm_quantizer *q, const tm_tokens_options *options, tm_model *model,
-                          tm_tokens_report *report, tm_evictions *out_evictions) {
+                          tm_tokens_report *report, tm_evictions *out_evictions, const bool **out_measured) {
     const bool evict = options->goal == TM_TOKENS_EVICT;
     static const char *const passes[] = {"common_subexpressions", "dead_code"};
     if (q->samples == NULL || !tm_has_budget(q->options))
@@ -151,7 +150,7 @@ static tm_code bound_keys(const tm_quantizer *q, const tm_tokens_options *option
             q->diagnostics, TM_E_USAGE, NULL, "--calib=FOLDER and --budget=kl:X, flips:X% or cosine:X",
             "--tokens=%s changes answers: it needs samples and a budget", evict ? "evict" : "topk");
     TM_TRY(evict ? tm_tokens_evict(model, options->keys, report, out_evictions)
-                 : tm_tokens_topk(model, options->keys, report));
+                 : tm_tokens_topk(model, options->keys, report, out_measured));
     if (report->changed == 0 && evict)
         return tm_report(
             q->diagnostics, TM_E_USAGE, NULL,
@@ -203,20 +202,22 @@ tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path
     tm_model *plain, *ours;
     tm_tokens_place place;
     tm_evictions evictions;
+    const bool *measured = NULL;
     const char *failed = NULL;
     *out_report = (tm_tokens_report){.model = path};
     TM_TRY(load(&q, arena, &plain));
     TM_TRY(load(&q, arena, &ours));
     if (options->goal != TM_TOKENS_PACKED) {
-        TM_TRY(bound_keys(&q, options, ours, out_report, &evictions));
-        TM_TRY(options->goal == TM_TOKENS_EVICT ? tm_tokens_rollout(&q, plain, ours, &evictions, out_report)
-                                                : tm_tokens_measure(&q, plain, ours, NULL, out_report));
+        TM_TRY(bound_keys(&q, options, ours, out_report, &evictions, &measured));
+        TM_TRY(options->goal == TM_TOKENS_EVICT
+                   ? tm_tokens_rollout(&q, plain, ours, &evictions, out_report)
+                   : tm_tokens_measure(&q, plain, ours, NULL, measured, out_report));
     } else {
         TM_TRY(pack(&q, options, ours, out_report));
         TM_TRY(tm_tokens_find(plain, options->mask, &place));
         TM_TRY(tm_tokens_probe(&q, plain, ours, &place, &out_report->probe, &failed));
         if (samples != NULL)
-            TM_TRY(tm_tokens_measure(&q, plain, ours, &place, out_report));
+            TM_TRY(tm_tokens_measure(&q, plain, ours, &place, NULL, out_report));
         else
             out_report->refused = failed;
     }
@@ -227,38 +228,29 @@ tm_code tm_tokens(tm_arena *arena, tm_diagnostics *diagnostics, const char *path
 
 /* ---- the report ---- */
 
-static void add(json_object *to, const char *name, double value, bool known) {
-    json_object_object_add(to, name, known && isfinite(value) ? json_object_new_double(value) : NULL);
-}
-
-static void add_text(json_object *to, const char *name, const char *text) {
-    json_object_object_add(to, name, text != NULL ? json_object_new_string(text) : NULL);
-}
-
 void tm_tokens_report_json(const tm_tokens_report *r, tm_text *out) {
     json_object *to = json_object_new_object();
     const tm_divergence *d = &r->whole;
-    add_text(to, "model", r->model);
-    add_text(to, "mask", r->mask);
-    json_object_object_add(to, "nodes", json_object_new_int64(r->nodes));
-    json_object_object_add(to, "products", json_object_new_int64(r->products));
-    json_object_object_add(to, "packed_products", json_object_new_int64(r->packed));
-    json_object_object_add(to, "attentions", json_object_new_int64(r->attentions));
-    json_object_object_add(to, "changed_attentions", json_object_new_int64(r->changed));
-    json_object_object_add(to, "keys_before", json_object_new_int64(r->keys_before));
-    json_object_object_add(to, "keys", json_object_new_int64(r->keys));
-    json_object_object_add(to, "samples", json_object_new_int64(r->samples));
-    add(to, "fill", r->fill, r->samples > 0 && r->mask != NULL);
-    add(to, "ns_before", r->ns_before, r->samples > 0);
-    add(to, "ns", r->ns, r->samples > 0);
-    add(to, "probe_max_error", r->probe.max_error, r->probe.rows > 0);
-    add(to, "max_error", d->max_error, d->rows > 0);
-    add(to, "kl", d->kl, d->rows > 0);
-    add(to, "flips", d->flips, d->rows > 0);
-    add(to, "cosine", d->cosine, d->rows > 0);
-    add(to, "seconds", r->seconds, true);
-    add_text(to, "budget", r->budget);
-    add_text(to, "refused", r->refused);
-    tm_text_add(out, "%s\n", json_object_to_json_string_ext(to, JSON_C_TO_STRING_PRETTY));
-    json_object_put(to);
+    tm_json_text(to, "model", r->model);
+    tm_json_text(to, "mask", r->mask);
+    tm_json_count(to, "nodes", r->nodes);
+    tm_json_count(to, "products", r->products);
+    tm_json_count(to, "packed_products", r->packed);
+    tm_json_count(to, "attentions", r->attentions);
+    tm_json_count(to, "changed_attentions", r->changed);
+    tm_json_count(to, "keys_before", r->keys_before);
+    tm_json_count(to, "keys", r->keys);
+    tm_json_count(to, "samples", r->samples);
+    tm_json_number(to, "fill", r->fill, r->samples > 0 && r->mask != NULL);
+    tm_json_number(to, "ns_before", r->ns_before, r->samples > 0);
+    tm_json_number(to, "ns", r->ns, r->samples > 0);
+    tm_json_number(to, "probe_max_error", r->probe.max_error, r->probe.rows > 0);
+    tm_json_number(to, "max_error", d->max_error, d->rows > 0);
+    tm_json_number(to, "kl", d->kl, d->rows > 0);
+    tm_json_number(to, "flips", d->flips, d->rows > 0);
+    tm_json_number(to, "cosine", d->cosine, d->rows > 0);
+    tm_json_number(to, "seconds", r->seconds, true);
+    tm_json_text(to, "budget", r->budget);
+    tm_json_text(to, "refused", r->refused);
+    tm_json_print(to, out);
 }

@@ -5,7 +5,7 @@
  * An element counts unless one of its indices says padding: of an axis as long as sequences behind one of the
  * batch, [batch, length, 384] or [batch, heads, length, length], or of an axis of all tokens.
  */
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 
 #include "quantize/choose.h"
 

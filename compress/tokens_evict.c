@@ -13,7 +13,7 @@
  *
  * A step's own answers are those of the model that it was: all keys that it is given take part.
  */
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -46,27 +46,9 @@ static tm_node *cache_of(const tm_value *value) {
     return NULL;
 }
 
-static tm_value *list(tm_graph *graph, int64_t value) {
-    const int64_t one = 1;
-    return tm_value_create_constant(graph, NULL,
-                                    tm_constant_create_i64(graph->model->arena, 1, &one, &value));
-}
-
-static tm_value *number(tm_graph *graph, tamis_type type, double value) {
-    return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, value));
-}
-
-static tm_code length_of(tm_node *before, tm_value *cache, tm_value **out) {
-    tm_node *shape = tm_node_create(before->graph, before, TM_OP_Shape, NULL, 1, &cache);
-    tm_node_set_int(shape, "start", 2);
-    tm_node_set_int(shape, "end", 3);
-    *out = tm_node_add_output(shape, NULL);
-    return tm_infer_node(before->graph->model, shape);
-}
-
 static tm_code sum(tm_node *before, tm_value *x, tm_value **out) {
     tm_node *node = tm_node_create(before->graph, before, TM_OP_ReduceSum, NULL, 2,
-                                   (tm_value *[]){x, list(before->graph, 2)});
+                                   (tm_value *[]){x, tm_tokens_integers(before->graph, 1, &(int64_t){2})});
     tm_node_set_int(node, "keepdims", 0);
     *out = tm_node_add_output(node, NULL);
     return tm_infer_node(before->graph->model, node);
@@ -83,7 +65,8 @@ static tm_code with_axis(tm_node *before, tm_op op, tm_value *a, tm_value *b, in
 static tm_code zeros(tm_node *before, tm_value *like, tm_value **out) {
     tm_value *shape;
     TM_TRY(tm_match_make(before, TM_OP_Shape, 1, &like, &shape));
-    TM_TRY(tm_match_make_pair(before, TM_OP_Expand, number(before->graph, TAMIS_TYPE_FLOAT, 0), shape, out));
+    TM_TRY(tm_match_make_pair(before, TM_OP_Expand, tm_tokens_scalar(before->graph, TAMIS_TYPE_FLOAT, 0),
+                              shape, out));
     *out = tm_match_view(before, *out, like->rank, like->dims);
     return TM_OK;
 }
@@ -97,7 +80,7 @@ static tm_code without_nan(tm_node *before, tm_value *p, tm_value **out) {
         guard->inputs[0]->producer->op == TM_OP_IsNaN)
         return TM_OK;
     TM_TRY(tm_match_make(before, TM_OP_IsNaN, 1, &p, &none));
-    tm_value *choice[] = {none, number(before->graph, TAMIS_TYPE_FLOAT, 0), p};
+    tm_value *choice[] = {none, tm_tokens_scalar(before->graph, TAMIS_TYPE_FLOAT, 0), p};
     return tm_match_make(before, TM_OP_Where, 3, choice, out);
 }
 
@@ -117,8 +100,9 @@ static tm_code make_weights(tm_node *before, const tm_node *cache, tm_value *p, 
     had = tm_value_create(graph, tm_arena_format(graph->model->arena, "%s.weights", past->name));
     tm_value_set_tensor(had, TAMIS_TYPE_FLOAT, 3, past->dims);
     tm_graph_add_input(graph, had);
-    TM_TRY(length_of(before, past, &start));
-    tm_value *part[] = {*out, start, list(graph, INT64_MAX), list(graph, 2)};
+    TM_TRY(tm_tokens_shape(before, past, 2, 3, &start));
+    tm_value *part[] = {*out, start, tm_tokens_integers(graph, 1, &(int64_t){INT64_MAX}),
+                        tm_tokens_integers(graph, 1, &(int64_t){2})};
     TM_TRY(tm_match_make(before, TM_OP_Slice, 4, part, &fresh));
     TM_TRY(zeros(before, fresh, &fresh));
     TM_TRY(with_axis(before, TM_OP_Concat, had, fresh, 2, &had));
@@ -129,17 +113,19 @@ static tm_code make_weights(tm_node *before, const tm_node *cache, tm_value *p, 
 static tm_code choose(tm_node *before, tm_value *weights, tm_value *length, int64_t keys, tm_value **out) {
     tm_graph *graph = before->graph;
     tm_value *all, *limit, *newest, *extra, *score, *count,
-        *bounds[] = {number(graph, TAMIS_TYPE_INT64, 0), tm_match_view(before, length, 0, NULL),
-                     number(graph, TAMIS_TYPE_INT64, 1)};
+        *bounds[] = {tm_tokens_scalar(graph, TAMIS_TYPE_INT64, 0), tm_match_view(before, length, 0, NULL),
+                     tm_tokens_scalar(graph, TAMIS_TYPE_INT64, 1)};
     TM_TRY(tm_match_make(before, TM_OP_Range, 3, bounds, &all));
-    TM_TRY(tm_match_make_pair(before, TM_OP_Sub, length, list(graph, (keys + 1) / 2), &limit));
+    TM_TRY(tm_match_make_pair(before, TM_OP_Sub, length,
+                              tm_tokens_integers(graph, 1, &(int64_t){(keys + 1) / 2}), &limit));
     TM_TRY(tm_match_make_pair(before, TM_OP_GreaterOrEqual, all, limit, &newest));
-    tm_value *choice[] = {newest, number(graph, TAMIS_TYPE_FLOAT, NEWEST),
-                          number(graph, TAMIS_TYPE_FLOAT, 0)};
+    tm_value *choice[] = {newest, tm_tokens_scalar(graph, TAMIS_TYPE_FLOAT, NEWEST),
+                          tm_tokens_scalar(graph, TAMIS_TYPE_FLOAT, 0)};
     TM_TRY(tm_match_make(before, TM_OP_Where, 3, choice, &extra));
     TM_TRY(tm_match_make_pair(before, TM_OP_Add, weights, tm_match_view(before, extra, 1, &weights->dims[2]),
                               &score));
-    TM_TRY(tm_match_make_pair(before, TM_OP_Min, length, list(graph, keys), &count));
+    TM_TRY(tm_match_make_pair(before, TM_OP_Min, length, tm_tokens_integers(graph, 1, &(int64_t){keys}),
+                              &count));
     for (int turn = 0; turn < 2; turn++) { /* the largest, then their places from the first on */
         tm_node *top = tm_node_create(graph, before, TM_OP_TopK, NULL, 2, (tm_value *[]){score, count});
         tm_node_set_int(top, "axis", 2);
@@ -174,7 +160,7 @@ static tm_code evict(tm_node *before, tm_node *caches[2], tm_value *p, int64_t k
     tm_value *weights, *length, *stay, *kept;
     const size_t first = out->count;
     TM_TRY(make_weights(before, caches[0], p, &weights));
-    TM_TRY(length_of(before, caches[0]->outputs[0], &length));
+    TM_TRY(tm_tokens_shape(before, caches[0]->outputs[0], 2, 3, &length));
     TM_TRY(choose(before, weights, length, keys, &stay));
     const tm_dim rows[] = {stay->dims[0], stay->dims[1], stay->dims[2],
                            tm_dim_constant(graph->model->dims, 1)};

@@ -7,7 +7,7 @@
  * that is not faster stays as it was.
  */
 #include "compress/measure.h"
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 #include "quantize/choose.h"
 
 #define TIMED_SAMPLES 4
@@ -15,7 +15,8 @@
 typedef struct comparison {
     tm_quantizer *q;
     tm_build *builds[2];          /* plain, ours */
-    const tm_tokens_place *place; /* NULL: there is no padding, and the first output counts */
+    const tm_tokens_place *place; /* NULL: there is no padding */
+    const bool *measured;         /* outputs that count; NULL: all */
     const tm_graph *graph;        /* of the plain model */
     int mask;
     bool same;
@@ -25,14 +26,13 @@ static tm_code compare_sample(comparison *c, const tamis_tensor *inputs, tm_dive
     tm_arena scratch;
     for (int i = 0; i < 2; i++)
         TM_TRY(tm_build_run(c->q, c->builds[i], inputs));
-    const size_t outputs =
-        c->place != NULL ? c->graph->outputs.count : 1; /* others are caches, mostly copied */
     tm_arena_init(&scratch);
     tm_quantize_borrow_recovery(c->q, &scratch);
-    for (size_t i = 0; i < outputs; i++)
-        tm_tokens_compare(c->place, c->graph->outputs.items[i], &inputs[c->mask],
-                          tamis_session_output(c->builds[0]->session, (int)i),
-                          tamis_session_output(c->builds[1]->session, (int)i), &scratch, out, &c->same);
+    for (size_t i = 0; i < c->graph->outputs.count; i++)
+        if (c->measured == NULL || c->measured[i])
+            tm_tokens_compare(c->place, c->graph->outputs.items[i], &inputs[c->mask],
+                              tamis_session_output(c->builds[0]->session, (int)i),
+                              tamis_session_output(c->builds[1]->session, (int)i), &scratch, out, &c->same);
     tm_arena_deinit(&scratch);
     return TM_OK;
 }
@@ -85,10 +85,14 @@ static const char *judge(const tm_quantizer *q, const tm_tokens_report *report, 
 }
 
 tm_code tm_tokens_measure(tm_quantizer *q, tm_model *plain, tm_model *ours, const tm_tokens_place *place,
-                          tm_tokens_report *report) {
+                          const bool *measured, tm_tokens_report *report) {
     tm_build builds[2] = {0};
-    comparison c = {
-        .q = q, .builds = {&builds[0], &builds[1]}, .place = place, .graph = plain->main, .same = true};
+    comparison c = {.q = q,
+                    .builds = {&builds[0], &builds[1]},
+                    .place = place,
+                    .measured = measured,
+                    .graph = plain->main,
+                    .same = true};
     for (size_t i = 0; i < plain->main->inputs.count; i++)
         if (place != NULL && plain->main->inputs.items[i] == place->mask)
             c.mask = (int)i;

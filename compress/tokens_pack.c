@@ -15,7 +15,7 @@
  * Zero at padding is what a pool behind a product with the mask must see. Queries, keys and values of
  * attention may see anything, which saves a pass over each.
  */
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 
 #include "ir/infer.h"
 #include "passes/match.h"
@@ -228,9 +228,7 @@ static tm_code pack_by_axes(packer *p, tm_node *node, int axes_input, bool *out_
             return TM_OK;
     for (int i = 1; i < node->input_count; i++)
         inputs[i] = node->inputs[i];
-    const int64_t size = count;
-    inputs[axes_input] =
-        tm_value_create_constant(node->graph, NULL, tm_constant_create_i64(p->model->arena, 1, &size, axes));
+    inputs[axes_input] = tm_tokens_integers(node->graph, count, axes);
     *out_done = true;
     return finish(p, node, copy_of(node, inputs));
 }
@@ -239,27 +237,18 @@ static tm_code pack_by_axes(packer *p, tm_node *node, int axes_input, bool *out_
 static tm_code pack_shape(packer *p, tm_node *node) {
     tm_value *x = node->inputs[0], *parts[2], *whole;
     const int lead = lead_of(p, x);
-    int64_t from = tm_node_int(node, "start"), to = tm_node_int(node, "end"), one = 1;
+    int64_t from = tm_node_int(node, "start"), to = tm_node_int(node, "end");
     tm_value *tokens = lead == 2 ? p->place->batched : p->rows.places;
-    tm_node *front = tm_node_create(node->graph, node, TM_OP_Shape, NULL, 1, &tokens);
-    tm_node *rest = tm_node_create(node->graph, node, TM_OP_Shape, NULL, 1, (tm_value *[]){twin_of(p, x)});
-    tm_node_set_int(front, "start", 0);
-    tm_node_set_int(front, "end", lead);
-    tm_node_set_int(rest, "start", 1);
-    parts[0] = tm_node_add_output(front, NULL);
-    parts[1] = tm_node_add_output(rest, NULL);
-    TM_TRY(tm_infer_node(p->model, front));
-    TM_TRY(tm_infer_node(p->model, rest));
+    TM_TRY(tm_tokens_shape(node, tokens, 0, lead, &parts[0]));
+    TM_TRY(tm_tokens_shape(node, twin_of(p, x), 1, INT64_MAX, &parts[1]));
     tm_node *concat = tm_node_create(node->graph, node, TM_OP_Concat, NULL, 2, parts);
     tm_node_set_int(concat, "axis", 0);
     whole = tm_node_add_output(concat, NULL);
     TM_TRY(tm_infer_node(p->model, concat));
     tm_value *bounds[3] = {whole};
-    bounds[1] =
-        tm_value_create_constant(node->graph, NULL, tm_constant_create_i64(p->model->arena, 1, &one, &from));
     to = to == TM_NO_DEFAULT ? INT64_MAX : to;
-    bounds[2] =
-        tm_value_create_constant(node->graph, NULL, tm_constant_create_i64(p->model->arena, 1, &one, &to));
+    bounds[1] = tm_tokens_integers(node->graph, 1, &from);
+    bounds[2] = tm_tokens_integers(node->graph, 1, &to);
     if (from != 0 || to != INT64_MAX)
         TM_TRY(tm_match_make(node, TM_OP_Slice, 3, bounds, &whole));
     if (tm_rewrite_can_replace(node->outputs[0], whole)) {

@@ -7,7 +7,7 @@
  * Sizes are small where the model leaves them open. Integers that look rows of a table up stay within it;
  * others are 0 or 1, as kinds of segments are.
  */
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 
 #include "compiler/internal.h"
 #include "ir/evaluate.h"

@@ -5,7 +5,7 @@
  * long as the whole cache and the new tokens, such as a mask, is cut to its newest where the cache is
  * shorter.
  */
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 #include "quantize/choose.h"
 
 #include <string.h>
@@ -68,8 +68,7 @@ static void hand_on(const tm_quantizer *q, side *s, const tm_evictions *eviction
     tm_quantize_borrow_recovery(q, memory);
     for (size_t i = 0; i < evictions->count; i++)
         if (evictions->items[i].past < sample_inputs || weights)
-            s->caches[i] =
-                keep(memory, tamis_session_output(s->build.session, evictions->items[i].present));
+            s->caches[i] = keep(memory, tamis_session_output(s->build.session, evictions->items[i].present));
 }
 
 /* One step; *out_keys: how many the cache has then. */

@@ -8,18 +8,21 @@
  * The first token of the batch counts as real in any case: so there is a row that padding before the first
  * real token can stand for, and a batch of padding alone needs no second path.
  */
-#include "compress/tokens.h"
+#include "compress/tokens_internal.h"
 
 #include "ir/infer.h"
 #include "passes/match.h"
 
-static tm_value *integer(tm_graph *graph, int64_t value) {
-    tm_arena *arena = graph->model->arena;
+tm_value *tm_tokens_integers(tm_graph *graph, int64_t count, const int64_t *elements) {
     return tm_value_create_constant(graph, NULL,
-                                    tm_constant_create_scalar(arena, TAMIS_TYPE_INT64, (double)value));
+                                    tm_constant_create_i64(graph->model->arena, 1, &count, elements));
 }
 
-static tm_code shape(tm_node *before, tm_value *value, int start, int end, tm_value **out) {
+tm_value *tm_tokens_scalar(tm_graph *graph, tamis_type type, double value) {
+    return tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, type, value));
+}
+
+tm_code tm_tokens_shape(tm_node *before, tm_value *value, int64_t start, int64_t end, tm_value **out) {
     tm_node *node = tm_node_create(before->graph, before, TM_OP_Shape, NULL, 1, &value);
     tm_node_set_int(node, "start", start);
     tm_node_set_int(node, "end", end);
@@ -39,7 +42,7 @@ static tm_code make_real(tm_node *before, const tm_tokens_place *place, tm_value
     if (place->mask->dims[0] == place->batch)
         return TM_OK;
     tm_value *target;
-    TM_TRY(shape(before, place->batched, 0, 2, &target));
+    TM_TRY(tm_tokens_shape(before, place->batched, 0, 2, &target));
     TM_TRY(tm_match_make_pair(before, TM_OP_Expand, *out, target, out));
     *out = tm_match_view(before, *out, 2, (tm_dim[]){place->batch, place->length});
     return TM_OK;
@@ -47,8 +50,9 @@ static tm_code make_real(tm_node *before, const tm_tokens_place *place, tm_value
 
 tm_code tm_token_rows_make(tm_node *before, const tm_tokens_place *place, tm_token_rows *out) {
     tm_graph *graph = before->graph;
-    tm_value *size, *all, *first, *flat, *number, *length, *zero = integer(graph, 0),
-                                                           *one = integer(graph, 1);
+    tm_value *size, *all, *first, *flat, *number, *length,
+        *zero = tm_tokens_scalar(graph, TAMIS_TYPE_INT64, 0),
+        *one = tm_tokens_scalar(graph, TAMIS_TYPE_INT64, 1);
     *out = (tm_token_rows){.place = place};
     TM_TRY(make_real(before, place, &out->real));
     flat = tm_match_view(before, out->real, 1, &place->flat);
@@ -63,7 +67,7 @@ tm_code tm_token_rows_make(tm_node *before, const tm_tokens_place *place, tm_tok
     TM_TRY(tm_match_make_pair(before, TM_OP_CumSum, tm_match_make_cast(before, flat, TAMIS_TYPE_INT64), zero,
                               &number));
     TM_TRY(tm_match_make_pair(before, TM_OP_Sub, number, one, &out->places));
-    TM_TRY(shape(before, place->batched, 1, 2, &length));
+    TM_TRY(tm_tokens_shape(before, place->batched, 1, 2, &length));
     TM_TRY(tm_match_make_pair(before, TM_OP_Mod, out->rows, length, &out->position));
     TM_TRY(tm_match_make_pair(before, TM_OP_Div, out->rows, length, &out->sequence));
     return TM_OK;
@@ -88,8 +92,7 @@ tm_code tm_token_rows_unpack(tm_node *before, const tm_token_rows *rows, tm_valu
         return TM_OK;
     for (int i = 0; i < like->rank; i++)
         dims[i] = i < lead ? like->dims[i] : one;
-    tm_value *zero =
-        tm_value_create_constant(graph, NULL, tm_constant_create_scalar(graph->model->arena, like->type, 0));
+    tm_value *zero = tm_tokens_scalar(graph, like->type, 0);
     tm_value *choice[] = {tm_match_view(before, rows->real, like->rank, dims), *out, zero};
     return tm_match_make(before, TM_OP_Where, 3, choice, out);
 }

@@ -2,6 +2,7 @@
 """tamis compress --tokens: packed tokens have the answers that they had and padding is zero, by ONNX Runtime and compiled;
 models in which padding counts are refused; top-k and eviction do what their rules say, within a budget."""
 
+import functools
 import json
 import os
 import pathlib
@@ -101,15 +102,17 @@ def run(path, feed, compiled=False):
     return {name: np.load(folder / f"{i}.npy") for i, name in enumerate(names)}
 
 
-def check(before, after, feed, mask, compiled=True):
-    """Equal at real tokens and where no tokens are counted; zero at padding."""
+def check(before, after, feed, mask, compiled=True, bits=False):
+    """Equal at real tokens and where no tokens are counted, with `bits` to the bit in compiled models; zero at padding."""
     onnx.checker.check_model(onnx.load(after))
-    expected, real = run(before, feed), np.broadcast_to(mask, next(iter(feed.values())).shape[:2]).astype(bool)
-    for found in [run(after, feed)] + ([run(after, feed, True)] if compiled else []):
-        for name, answer in expected.items():
+    real = np.broadcast_to(mask, next(iter(feed.values())).shape[:2]).astype(bool)
+    for ours in (False, True)[:1 + compiled]:
+        found = run(after, feed, ours)
+        for name, answer in run(before, feed, ours).items():
             tokens = answer.shape[:2] == real.shape
-            np.testing.assert_allclose(found[name][real] if tokens else found[name], answer[real] if tokens else answer,
-                                       rtol=1e-4, atol=1e-5, err_msg=name)
+            close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+            same = np.testing.assert_array_equal if bits and ours else close
+            same(found[name][real] if tokens else found[name], answer[real] if tokens else answer, err_msg=name)
             assert not tokens or not found[name][~real].any(), name
 
 
@@ -143,7 +146,7 @@ def encoder(tmp_path_factory):
 def test_answers_at_real_tokens_stay(encoder, kind):
     mask = np.array(MASKS[kind], np.int64)
     feed = {"ids": np.random.default_rng(1).integers(0, 50, mask.shape), "mask": mask}
-    check(encoder / "m.onnx", encoder / "p.onnx", feed, mask)
+    check(encoder / "m.onnx", encoder / "p.onnx", feed, mask, bits=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (0, 4), (2, 0)])
@@ -347,7 +350,26 @@ def test_what_cannot_be_measured_is_refused(tmp_path, option):
     step_samples(tmp_path / "s.npz", 40)
     text = tamis("compress", tmp_path / "m.onnx", "-o", tmp_path / "p.onnx", f"--tokens={option}",
                  f"--calib={tmp_path}/s.npz", "--budget=cosine:0.5")
-    assert "the first output has no float32 numbers to measure by" in text
+    assert "no output that changes has float32 numbers to measure by" in text
+
+
+def test_topk_is_measured_by_what_depends_on_it(tmp_path):
+    """The caches first: they stay as they are, and say nothing of what is lost."""
+    save_step(tmp_path / "m.onnx", False)
+    model = onnx.load(tmp_path / "m.onnx")
+    outputs = [onnx.ValueInfoProto.FromString(output.SerializeToString()) for output in model.graph.output]
+    del model.graph.output[:]
+    model.graph.output.extend([*outputs[1:], outputs[0]])
+    onnx.save(model, tmp_path / "caches_first.onnx")
+    step_samples(tmp_path / "s.npz", 16384)
+    found = []
+    for name in ("m", "caches_first"):
+        text = tamis("compress", tmp_path / f"{name}.onnx", "-o", tmp_path / "p.onnx", "--tokens=topk:1",
+                     f"--calib={tmp_path}/s.npz", "--budget=cosine:0.9999999", f"--report={tmp_path}/r.json")
+        report = json.loads((tmp_path / "r.json").read_text())
+        found.append((report["kl"], report["cosine"], report["max_error"]))
+        assert "over the budget" in text and report["cosine"] < 0.9999999
+    assert found[0] == found[1]
 
 
 def test_topk_needs_samples_and_a_budget(tmp_path):
