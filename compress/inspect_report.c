@@ -207,12 +207,12 @@ static json_object *of_numbers(const double *numbers, const int64_t *counts, int
 
 static json_object *axis_json(const tm_axis_inspection *a) {
     json_object *to = json_object_new_object();
-    add_text(to, "name", a->name);
-    add_text(to, "kind", a->rank != NULL ? "heads" : "channels");
-    add_count(to, "slices", a->slices, true);
-    add_count(to, "width", a->width, true);
-    add_count(to, "weak_1", a->weak_1, true);
-    add_count(to, "weak_10", a->weak_10, true);
+    tm_json_text(to, "name", a->name);
+    tm_json_text(to, "kind", a->rank != NULL ? "heads" : "channels");
+    tm_json_count(to, "slices", a->slices);
+    tm_json_count(to, "width", a->width);
+    tm_json_count(to, "weak_1", a->weak_1);
+    tm_json_count(to, "weak_10", a->weak_10);
     json_object_object_add(to, "energy", of_numbers(a->energy, NULL, a->slices));
     json_object_object_add(to, "rank_99", of_numbers(NULL, a->rank, a->slices));
     json_object_object_add(to, "scores_energy", of_numbers(a->scores_energy, NULL, a->slices));
