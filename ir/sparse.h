@@ -44,11 +44,11 @@ typedef struct tm_sparse {
 int64_t tm_sparse_groups(const tm_constant *constant);
 int64_t tm_sparse_filled_groups(const tm_constant *constant);
 const tm_sparse *tm_sparse_pack(tm_arena *arena, const tm_constant *constant);
-/* Is the value a left factor, turned? "turn" makes such values, and so do regions that keep rows in lanes when
- * only sparse products read them. */
+/* Is the value a left factor, turned? "turn" makes such values, and so do regions that keep rows in lanes
+ * when only sparse products read them. */
 bool tm_value_is_turned(const tm_value *value);
-/* Do the products of a region of kind "sparse" keep the rows in the lanes up to their outputs? Those are bytes
- * then, and all operands but the factors are numbers, or one for each column or each row. */
+/* Do the products of a region of kind "sparse" keep the rows in the lanes up to their outputs? Those are
+ * bytes then, and all operands but the factors are numbers, or one for each column or each row. */
 bool tm_sparse_keeps_turned(const tm_node *region);
 
 #endif
