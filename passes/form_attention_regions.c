@@ -22,6 +22,7 @@
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/match_attention.h"
 #include "passes/pair.h"
 #include "passes/passes.h"
 #include "passes/region_build.h"
@@ -70,14 +71,8 @@ static bool mask_fits(const tm_value *mask, const tm_value *query, const tm_valu
 }
 
 static bool is_candidate(const tm_node *node) {
-    if (node->op != TM_OP_Attention || node->input_count < 3)
+    if (node->op != TM_OP_Attention || !tm_attention_is_plain(node))
         return false;
-    for (int i = 4; i < node->input_count; i++)
-        if (node->inputs[i] != NULL)
-            return false;
-    for (int i = 1; i < node->output_count; i++)
-        if (node->outputs[i] != NULL)
-            return false;
     double softcap = tm_node_float(node, "softcap");
     if (!(isnan(softcap) || softcap == 0) || tm_node_has_attribute(node, "softmax_precision"))
         return false;

@@ -280,6 +280,18 @@ static bool is_exact(const tm_attention_form *a) {
     return exact;
 }
 
+bool tm_attention_is_plain(const tm_node *node) {
+    if (node->input_count < 3)
+        return false;
+    for (int i = 4; i < node->input_count; i++)
+        if (node->inputs[i] != NULL)
+            return false;
+    for (int i = 1; i < node->output_count; i++)
+        if (node->outputs[i] != NULL)
+            return false;
+    return true;
+}
+
 bool tm_attention_find(tm_node *node, bool strict, tm_attention_form *out) {
     tm_match match = {.graph = node->graph};
     *out = (tm_attention_form){.skips_pairs = !strict};

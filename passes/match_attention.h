@@ -34,6 +34,8 @@ typedef struct tm_attention_form {
     bool quantized;   /* the probabilities have one */
 } tm_attention_form;
 
+/* Is it an Attention without caches, of which only the result is wanted? Of nodes of that operator. */
+bool tm_attention_is_plain(const tm_node *node);
 /* Is the node the product by V of an attention? `strict`: one that is the same for NaN and infinity too. */
 bool tm_attention_find(tm_node *node, bool strict, tm_attention_form *out);
 /* No score becomes minus infinity. */

@@ -22,6 +22,7 @@
  */
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/match_attention.h"
 #include "passes/pair.h"
 #include "passes/rewrite.h"
 
@@ -35,20 +36,10 @@ static bool has_permutation(const tm_node *node, const int64_t *wanted, int rank
     return memcmp(perm, wanted, (size_t)rank * sizeof *perm) == 0;
 }
 
-static bool is_plain(const tm_node *node) {
-    for (int i = 4; i < node->input_count; i++)
-        if (node->inputs[i] != NULL)
-            return false;
-    for (int i = 1; i < node->output_count; i++)
-        if (node->outputs[i] != NULL)
-            return false;
-    return node->op == TM_OP_Attention && node->inputs[0]->rank == 4;
-}
-
 /* ---- groups ---- */
 
-/* x, whose dim `axis` repeats each entry `group` times in a row: the value without the repetition, or NULL.
- */
+/* x, whose dim `axis` repeats each entry `group` times in a row:
+ * the value without the repetition, or NULL. */
 static tm_value *ungroup(tm_node *before, tm_value *x, int axis, bool make) {
     const tm_node *node = x->producer;
     if (node != NULL && node->op == TM_OP_Expand && node->inputs[0]->rank == x->rank &&
@@ -124,8 +115,8 @@ static bool sizes_are_known(const tm_value *rows) {
            rows->dims[2]->constant > 0;
 }
 
-/* Entry `*out_index` of the first dim of a value of 5 dims is `x`: that value; NULL: it is not such a part.
- */
+/* Entry `*out_index` of the first dim of a value of 5 dims is `x`:
+ * that value; NULL: it is not such a part. */
 static const tm_value *first_dim_part(const tm_value *x, int64_t *out_index) {
     const tm_node *node = x->producer;
     int64_t axes[TAMIS_MAX_RANK];
@@ -246,7 +237,7 @@ static tm_code take_transposes(tm_pass_context *context, tm_node *node) {
 }
 
 static tm_code rewrite(tm_pass_context *context, tm_node *node) {
-    if (node->op != TM_OP_Attention || !is_plain(node))
+    if (node->op != TM_OP_Attention || node->inputs[0]->rank != 4 || !tm_attention_is_plain(node))
         return TM_OK;
     TM_TRY(take_groups(context, node));
     return take_transposes(context, node);
