@@ -17,6 +17,22 @@ static bool is_compiled(const char *path) {
     return false;
 }
 
+bool tool_model_output_option(tool_model_output *to, int id, const char *value) {
+    switch (id - TOOL_MODEL_OUTPUT_FIRST) {
+    case 0:
+        to->path = value;
+        return true;
+    case 1:
+        to->emit = value;
+        return true;
+    case 2:
+        to->external_data = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 tm_code tool_model_output_check(tool *tool, tool_model_output *to) {
     if (to->path == NULL)
         return tool_report(tool, TM_E_USAGE, NULL, "-o FILE",

@@ -39,6 +39,12 @@ typedef struct tool_model_output {
     const char *emit; /* "onnx" or "ir"; NULL: by the name */
     bool external_data;
 } tool_model_output;
+enum { TOOL_MODEL_OUTPUT_FIRST = 2200 };
+#define TOOL_MODEL_OUTPUT_OPTIONS                                                                     \
+    {"-o", TOOL_VALUE, TOOL_MODEL_OUTPUT_FIRST}, {"--emit", TOOL_VALUE, TOOL_MODEL_OUTPUT_FIRST + 1}, \
+        {"--external-data", TOOL_FLAG, TOOL_MODEL_OUTPUT_FIRST + 2}
+/* Takes the option if it is one of these. */
+bool tool_model_output_option(tool_model_output *to, int id, const char *value);
 /* Is it said what to make, and can it be written? */
 TM_MUST_USE tm_code tool_model_output_check(tool *tool, tool_model_output *to);
 TM_MUST_USE tm_code tool_model_output_write(tool *tool, const tool_model_output *to, const tm_model *model);

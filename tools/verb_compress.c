@@ -7,12 +7,11 @@
 #include "compiler/internal.h"
 #include "ir/infer.h"
 
-enum { OUTPUT = 1, EMIT, EXTERNAL_DATA };
-
-static const tool_option options_table[] = {
-    {"-o", TOOL_VALUE, OUTPUT}, {"--emit", TOOL_VALUE, EMIT}, {"--external-data", TOOL_FLAG, EXTERNAL_DATA},
-    TOOL_COMPRESS_OPTIONS,      TOOL_QUANTIZE_OPTIONS,        TOOL_COMPILE_OPTIONS,
-    {NULL, TOOL_FLAG, 0}};
+static const tool_option options_table[] = {TOOL_MODEL_OUTPUT_OPTIONS,
+                                            TOOL_COMPRESS_OPTIONS,
+                                            TOOL_QUANTIZE_OPTIONS,
+                                            TOOL_COMPILE_OPTIONS,
+                                            {NULL, TOOL_FLAG, 0}};
 
 static tm_code change(tool *tool, const char *path, tool_compile *compile, const tool_compress *compress,
                       const tool_quantize *others, tm_model **out_model) {
@@ -38,15 +37,10 @@ int tool_compress_main(tool *tool, int argc, char **argv) {
     tm_model *model;
     int id;
     while ((id = tool_arguments_next(&arguments)) > 0) {
-        if (id == OUTPUT)
-            to.path = arguments.value;
-        else if (id == EMIT)
-            to.emit = arguments.value;
-        else if (id == EXTERNAL_DATA)
-            to.external_data = true;
-        else if (!tool_compress_option(&compress, id, arguments.value) &&
-                 !tool_quantize_option(&others, id, arguments.value) &&
-                 tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
+        if (!tool_model_output_option(&to, id, arguments.value) &&
+            !tool_compress_option(&compress, id, arguments.value) &&
+            !tool_quantize_option(&others, id, arguments.value) &&
+            tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
     if (compress.prune == NULL && compress.palette == NULL && compress.tokens == NULL)

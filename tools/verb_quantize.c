@@ -4,11 +4,8 @@
  */
 #include "tools/quantize.h"
 
-enum { OUTPUT = 1, EMIT, EXTERNAL_DATA };
-
 static const tool_option options_table[] = {
-    {"-o", TOOL_VALUE, OUTPUT}, {"--emit", TOOL_VALUE, EMIT}, {"--external-data", TOOL_FLAG, EXTERNAL_DATA},
-    TOOL_QUANTIZE_OPTIONS,      TOOL_COMPILE_OPTIONS,         {NULL, TOOL_FLAG, 0}};
+    TOOL_MODEL_OUTPUT_OPTIONS, TOOL_QUANTIZE_OPTIONS, TOOL_COMPILE_OPTIONS, {NULL, TOOL_FLAG, 0}};
 
 int tool_quantize_main(tool *tool, int argc, char **argv) {
     tool_compile compile;
@@ -20,14 +17,9 @@ int tool_quantize_main(tool *tool, int argc, char **argv) {
     tm_model *model;
     int id;
     while ((id = tool_arguments_next(&arguments)) > 0) {
-        if (id == OUTPUT)
-            to.path = arguments.value;
-        else if (id == EMIT)
-            to.emit = arguments.value;
-        else if (id == EXTERNAL_DATA)
-            to.external_data = true;
-        else if (!tool_quantize_option(&quantize, id, arguments.value) &&
-                 tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
+        if (!tool_model_output_option(&to, id, arguments.value) &&
+            !tool_quantize_option(&quantize, id, arguments.value) &&
+            tool_compile_option(tool, &compile, id, arguments.value) != TM_OK)
             return tool_fail(tool);
     }
     if (id < 0 ||
