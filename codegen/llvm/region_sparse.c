@@ -29,7 +29,7 @@
 #define MOST_SUMS 8             /* vectors of sums at once */
 #define SIGNS ((int64_t)0x80808080)
 #define LINE TM_SPARSE_LINE
-#define AHEAD 4096     /* bytes of the stream */
+#define AHEAD 8192     /* bytes of the stream */
 #define AHEAD_LINES 4  /* of caches, fetched at the end of a list */
 #define TURNED_ROWS 16 /* that go through the epilogue at once */
 
@@ -178,18 +178,15 @@ static void add_columns(tm_region *r, const sparse *s, LLVMValueRef cursor, LLVM
         put_sums(r, s, c, column);
 }
 
-/* Moves *cursor behind its list, and brings what stands further on into the nearest cache: the weights of a
+/* Moves *cursor behind its list, and brings what stands further on into the second cache: the weights of a
  * model come from far, and there is little to do between two reads of them. */
 static void next_list(tm_region *r, LLVMValueRef cursor) {
     LLVMValueRef list = LLVMBuildLoad2(B, r->e->ptr, cursor, "");
     LLVMValueRef bytes = tm_mul(r, load_byte(r, list), tm_int(r, TM_SPARSE_RECORD));
     list = tm_tiles_address(r, list, tm_add(r, bytes, tm_int(r, TM_SPARSE_HEAD)));
     LLVMBuildStore(B, list, cursor);
-    for (int line = 0; line < AHEAD_LINES; line++) {
-        LLVMValueRef at = tm_tiles_address(r, list, tm_int(r, AHEAD + line * TM_TILE_BYTES));
-        LLVMValueRef arguments[4] = {at, tm_emit_i32(r->e, 0), tm_emit_i32(r->e, 3), tm_emit_i32(r->e, 1)};
-        (void)tm_intrinsic(r, "llvm.prefetch", r->e->ptr, arguments, 4);
-    }
+    for (int line = 0; line < AHEAD_LINES; line++)
+        tm_prefetch(r, tm_tiles_address(r, list, tm_int(r, AHEAD + line * TM_TILE_BYTES)), tm_int(r, 0));
 }
 
 /* The sums of a panel by `rows` rows, whose A is at `left`, to the buffer, some vectors of rows at a time. */
