@@ -185,16 +185,40 @@ static bool match_probabilities(tm_match *match, tm_value *value, tm_attention_f
            match_scores(match, softmax->inputs[0], 1, MAX_DEPTH, out);
 }
 
+/* Does no other mask hide keys, beside the fill of part `filled`? Two that do tell the keys of a row that
+ * sees none apart: those that are filled have -1e4, those that a sum hides -1e4 and their scores. */
+static bool hides_alone(const tm_attention_form *a, int filled) {
+    double fill = fabs(a->parts[filled].fill * a->parts[filled].scale);
+    for (int i = 0; i < a->part_count; i++) {
+        const tm_mask_part *part = &a->parts[i];
+        double room = fmin(TM_MATCH_REASONABLE, fill / 4 / part->scale);
+        if (i != filled && (part->is_condition || !tm_match_is_bounded(part->value, TM_MATCH_REASONABLE) ||
+                            !tm_match_is_bounded_but_products(part->value, room)))
+            return false;
+    }
+    return true;
+}
+
+/* Is what is added to the fill of part `filled` lost in its rounding? Else a row that is filled throughout is
+ * the softmax of that. Parts stand in the order in which they are done to the scores. */
+static bool swallows(const tm_attention_form *a, int filled) {
+    double step = a->scores->type == TAMIS_TYPE_DOUBLE ? 0x1p-54 : 0x1p-25;
+    double fill = fabs(a->parts[filled].fill * a->parts[filled].scale);
+    for (int i = filled + 1; i < a->part_count; i++)
+        if (!tm_match_is_bounded(a->parts[i].value, fill * step / a->parts[i].scale))
+            return false;
+    return true;
+}
+
 /* Probabilities set to zero exactly where the scores were filled are those of a fill of minus infinity,
  * guarded. */
 static bool take_zeroed(tm_attention_form *a) {
     tm_mask_part *filled = NULL;
     for (int i = 0; a->zeroed != NULL && i < a->part_count; i++) {
         tm_mask_part *part = &a->parts[i];
-        if (part->is_condition && !part->keep && part->value == a->zeroed && part->fill <= -LEAST_FILL)
+        if (part->is_condition && !part->keep && part->value == a->zeroed && part->fill <= -LEAST_FILL &&
+            hides_alone(a, i))
             filled = part;
-        else if (part->is_condition || !tm_match_is_bounded(part->value, TM_MATCH_REASONABLE))
-            return false;
     }
     if (filled != NULL) {
         filled->fill = -INFINITY;
@@ -229,10 +253,8 @@ static bool masks_are_sums(const tm_attention_form *a) {
             continue;
         if (isnan(part->fill) || part->fill * part->scale > -LEAST_FILL)
             return false;
-        for (int k = 0; k < a->part_count; k++)
-            if (k != i && !isinf(part->fill) &&
-                (a->parts[k].is_condition || !tm_match_is_bounded(a->parts[k].value, TM_MATCH_REASONABLE)))
-                return false;
+        if (!isinf(part->fill) && !(hides_alone(a, i) && swallows(a, i)))
+            return false;
     }
     return true;
 }

@@ -51,7 +51,7 @@ static range of_constant(const tm_constant *constant) {
     return result;
 }
 
-static range range_of(const tm_value *value, int depth);
+static range range_of(const tm_value *value, double product, int depth);
 
 static range of_product(range a, range b) {
     if (!a.known || !b.known)
@@ -63,34 +63,35 @@ static range of_product(range a, range b) {
     return make_range(result.low, result.high);
 }
 
-static range of_node(const tm_node *node, int depth) {
+/* `product`: how large what a product of matrices gives is taken to be. */
+static range of_node(const tm_node *node, double product, int depth) {
     range a, b;
     if (node->op == TM_OP_Cast)
-        return node->inputs[0]->type == TAMIS_TYPE_BOOL ? make_range(0, 1) : range_of(node->inputs[0], depth);
+        return node->inputs[0]->type == TAMIS_TYPE_BOOL ? make_range(0, 1) : range_of(node->inputs[0], product, depth);
     if (node->op == TM_OP_MatMul || node->op == TM_OP_Gemm || node->op == TM_OP_Einsum)
-        return make_range(-TM_MATCH_REASONABLE, TM_MATCH_REASONABLE);
+        return make_range(-product, product);
     if (node->op == TM_OP_Where)
-        return unite(range_of(node->inputs[1], depth), range_of(node->inputs[2], depth));
+        return unite(range_of(node->inputs[1], product, depth), range_of(node->inputs[2], product, depth));
     if (node->op == TM_OP_Concat) {
-        a = range_of(node->inputs[0], depth);
+        a = range_of(node->inputs[0], product, depth);
         for (int i = 1; i < node->input_count; i++)
-            a = unite(a, range_of(node->inputs[i], depth));
+            a = unite(a, range_of(node->inputs[i], product, depth));
         return a;
     }
     if (node->op == TM_OP_Pad) {
         bool zeros = node->input_count < 3 || node->inputs[2] == NULL;
-        a = zeros ? make_range(0, 0) : range_of(node->inputs[2], depth);
-        return unite(a, range_of(node->inputs[0], depth));
+        a = zeros ? make_range(0, 0) : range_of(node->inputs[2], product, depth);
+        return unite(a, range_of(node->inputs[0], product, depth));
     }
     if (tm_op_has(node->op, TM_VIEW) || node->op == TM_OP_Expand || node->op == TM_OP_Transpose ||
         node->op == TM_OP_Slice || node->op == TM_OP_Gather || node->op == TM_OP_Tile ||
         node->op == TM_OP_Trilu)
-        return node->op == TM_OP_Trilu ? unite(make_range(0, 0), range_of(node->inputs[0], depth))
-                                       : range_of(node->inputs[0], depth);
+        return node->op == TM_OP_Trilu ? unite(make_range(0, 0), range_of(node->inputs[0], product, depth))
+                                       : range_of(node->inputs[0], product, depth);
     if (node->op != TM_OP_Add && node->op != TM_OP_Sub && node->op != TM_OP_Mul)
         return unknown;
-    a = range_of(node->inputs[0], depth);
-    b = range_of(node->inputs[1], depth);
+    a = range_of(node->inputs[0], product, depth);
+    b = range_of(node->inputs[1], product, depth);
     if (node->op == TM_OP_Mul)
         return of_product(a, b);
     if (!a.known || !b.known)
@@ -99,17 +100,25 @@ static range of_node(const tm_node *node, int depth) {
                                  : make_range(a.low - b.high, a.high - b.low);
 }
 
-static range range_of(const tm_value *value, int depth) {
+static range range_of(const tm_value *value, double product, int depth) {
     if (value == NULL || depth == 0 || value->kind != TAMIS_KIND_TENSOR)
         return unknown;
     if (value->constant != NULL)
         return of_constant(value->constant);
     if (value->type == TAMIS_TYPE_BOOL)
         return make_range(0, 1);
-    return value->producer != NULL ? of_node(value->producer, depth - 1) : unknown;
+    return value->producer != NULL ? of_node(value->producer, product, depth - 1) : unknown;
+}
+
+static bool is_bounded(const tm_value *value, double product, double limit) {
+    range found = range_of(value, product, MAX_DEPTH);
+    return found.known && found.low >= -limit && found.high <= limit;
 }
 
 bool tm_match_is_bounded(const tm_value *value, double limit) {
-    range found = range_of(value, MAX_DEPTH);
-    return found.known && found.low >= -limit && found.high <= limit;
+    return is_bounded(value, TM_MATCH_REASONABLE, limit);
+}
+
+bool tm_match_is_bounded_but_products(const tm_value *value, double limit) {
+    return is_bounded(value, 0, limit);
 }

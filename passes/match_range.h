@@ -14,5 +14,7 @@
 /* Are all elements of `value` known to lie between -limit and limit, and to be numbers? With INFINITY as the
  * limit: known to be finite. */
 bool tm_match_is_bounded(const tm_value *value, double limit);
+/* The same of what is added to products of matrices, which may be as large as scores are. */
+bool tm_match_is_bounded_but_products(const tm_value *value, double limit);
 
 #endif
