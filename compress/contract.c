@@ -132,15 +132,26 @@ static tm_code measure(contract *c, tm_model *model, bool fitted, tm_contract_tr
     return code;
 }
 
-/* *io_bytes: of the constants, now and of the cut before; the same cut is not made again. */
+/* Do both leave as many slices of each axis? Weights that became zero are not among them. */
+static bool is_same_cut(const tm_compress_report *a, const tm_compress_report *b) {
+    if (a->bytes != b->bytes || a->flops != b->flops || a->sparsity > 0 || b->sparsity > 0 ||
+        a->axes.count != b->axes.count)
+        return false;
+    for (size_t i = 0; i < a->axes.count; i++)
+        if (a->axes.items[i].kept != b->axes.items[i].kept)
+            return false;
+    return true;
+}
+
+/* *io_last: the cut before, NULL at first, and now this one; the same cut is not made again. */
 static tm_code prune(contract *c, const char *path, tm_contract_trial *trial, tm_compress_report *report,
-                     int64_t *io_bytes) {
+                     const tm_compress_report **io_last) {
     tm_model *model;
     tm_stage_report *stage = &trial->stages[TM_STAGE_PRUNE];
     room *at = open_room(c);
     TM_TRY(tm_compressor_make(c->pruner, trial->room, &at->arena, &model, report));
-    bool same = report->bytes == *io_bytes && report->sparsity == 0;
-    *io_bytes = report->bytes;
+    bool same = *io_last != NULL && is_same_cut(*io_last, report);
+    *io_last = tm_arena_copy(c->q.arena, report, sizeof *report);
     c->report->bytes_before = (double)report->bytes_before;
     if (!same) {
         TM_TRY(measure(c, model, report->held_out.rows > 0, trial, stage));
@@ -277,12 +288,12 @@ static void keep(contract *c, const tm_contract_trial *trial, const made *made) 
 }
 
 /* One cut of the model, and what integers and storage make of it. */
-static tm_code try_room(contract *c, double share, int64_t *io_bytes) {
+static tm_code try_room(contract *c, double share, const tm_compress_report **io_last) {
     tm_contract_trial trial = {.room = share};
     made pruned = {.path = c->q.path}, result;
     if (c->options->prune != NULL) {
         pruned.path = tm_arena_format(c->q.arena, "%s/pruned-%d.onnx", c->q.folder, c->q.builds++);
-        TM_TRY(prune(c, pruned.path, &trial, &pruned.prune, io_bytes));
+        TM_TRY(prune(c, pruned.path, &trial, &pruned.prune, io_last));
         if (!trial.stages[TM_STAGE_PRUNE].made)
             return TM_OK;
         if (c->report->trials.count == 0)
@@ -344,7 +355,7 @@ static tm_code search(contract *c) {
     const tm_compress_options *prune = c->options->prune;
     bool levels = prune != NULL && prune->goal != TM_PRUNE_ZEROS && prune->goal != TM_PRUNE_RANDOM &&
                   tm_has_budget(c->options->measures);
-    int64_t bytes = -1;
+    const tm_compress_report *last = NULL;
     const char *folder;
     TM_TRY(make_folder(c, "prune", 0, &folder));
     if (c->q.samples != NULL)
@@ -354,7 +365,7 @@ static tm_code search(contract *c) {
                                   c->q.samples, &c->pruner));
     size_t rooms = levels ? sizeof prune_rooms / sizeof *prune_rooms : 1;
     for (size_t i = 0; i < rooms; i++)
-        TM_TRY(try_room(c, prune_rooms[i], &bytes));
+        TM_TRY(try_room(c, prune_rooms[i], &last));
     return TM_OK;
 }
 
