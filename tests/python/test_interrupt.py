@@ -31,6 +31,11 @@ def slow_fixture(tmp_path_factory):
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])],
                               [numpy_helper.from_array(array, name) for name, array in constants.items()])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "slow.onnx")
+    model = onnx.load(folder / "slow.onnx")  # and a small one: its first layer
+    del model.graph.node[3:]
+    model.graph.node[2].output[0] = "y"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 40
+    onnx.save(model, folder / "small.onnx")
     for case in range(3):
         os.makedirs(folder / "cases" / f"c{case}" / "test_data_set_0")
         (folder / "cases" / f"c{case}" / "model.onnx").write_bytes((folder / "slow.onnx").read_bytes())
@@ -94,23 +99,17 @@ def test_a_linker_at_work_is_stopped_too(slow, tmp_path):
     linker.parent.mkdir()
     linker.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho begun > "$2"\nsleep 100 & wait\n')
     linker.chmod(0o755)
-    (tmp_path / "small").mkdir()
-    model = onnx.load(slow / "slow.onnx")
-    del model.graph.node[3:]
-    model.graph.node[2].output[0] = "y"
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 40
-    onnx.save(model, tmp_path / "small" / "slow.onnx")
     made, temporary = tmp_path / "made", tmp_path / "temporary"
     made.mkdir()
     temporary.mkdir()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         environment = {**os.environ, "TMPDIR": str(temporary), "PATH": f"{linker.parent}:{os.environ['PATH']}"}
-        with subprocess.Popen([TAMIS, "compile", tmp_path / "small" / "slow.onnx", "-o", made / "slow.so"],
+        with subprocess.Popen([TAMIS, "compile", slow / "small.onnx", "-o", made / "small.so"],
                               env=environment, start_new_session=True) as process:
             until = time.monotonic() + 20
             while not os.listdir(made) and time.monotonic() < until:
                 time.sleep(0.005)
-            assert os.listdir(made) == [f"slow.so.{process.pid}.part"]
+            assert os.listdir(made) == [f"small.so.{process.pid}.part"]
             process.send_signal(number)
             process.wait(timeout=20)
             assert process.returncode == -number
@@ -120,7 +119,7 @@ def test_a_linker_at_work_is_stopped_too(slow, tmp_path):
 def test_a_reader_that_goes_away(slow, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with subprocess.Popen([TAMIS, "compile", slow / "slow.onnx", "-o", "-", "--emit=llvm"], stdout=subprocess.PIPE,
+    with subprocess.Popen([TAMIS, "compile", slow / "small.onnx", "-o", "-", "--emit=llvm"], stdout=subprocess.PIPE,
                           env={**os.environ, "TMPDIR": str(temporary)}) as process:
         process.stdout.read(10)
         process.stdout.close()
@@ -130,9 +129,9 @@ def test_a_reader_that_goes_away(slow, tmp_path):
 
 
 def test_an_ignored_signal_stays_ignored(slow, tmp_path):
-    process = subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$0" "$@"', TAMIS, "compile", slow / "slow.onnx", "-o",
-                                tmp_path / "slow.so"], env={**os.environ, "TMPDIR": str(tmp_path)})
-    while not list(tmp_path.glob("tamis-*")) and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 0 and os.listdir(tmp_path) == ["slow.so"]
+    with subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$0" "$@"', TAMIS, "compile", slow / "small.onnx", "-o",
+                           tmp_path / "small.so"], env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+        while not list(tmp_path.glob("tamis-*")) and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0 and os.listdir(tmp_path) == ["small.so"]
