@@ -57,8 +57,8 @@ static tm_value *packed_copy(const tm_node *node) {
     return tm_region_packed(node->graph, weights->name, &packed);
 }
 
-/* The digits of x for its packed weights, once for all products with such ones. They are made right behind x.
- */
+/* The digits of x for its packed weights, once for all products with such ones.
+ * They are made right behind x. */
 static tm_code digits(tm_node *product, tm_value **out_digits) {
     tm_value *x = product->inputs[0];
     const tm_constant *weights = product->inputs[1]->constant;

@@ -342,8 +342,8 @@ static tm_code sum_rows(state *s, tm_node *product, packed *left) {
     return TM_OK;
 }
 
-/* Takes sum a * w' off. Where w' is one number, each row has one, which is multiplied outside of the region.
- */
+/* Takes sum a * w' off. Where w' is one number,
+ * each row has one, which is multiplied outside of the region. */
 static tm_code take_right_zeros(state *s, tm_node *product, packed *left, const int32_t *zeros, chain *c) {
     int64_t columns = product->inputs[1]->constant->dims[1];
     tm_value *sums = last(&c->own), *part;

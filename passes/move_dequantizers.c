@@ -103,8 +103,8 @@ static bool reaches_attention(const tm_value *value, int steps) {
     return false;
 }
 
-/* The pair's first node, when the pair goes behind as a whole: all that the second makes is cut into heads.
- */
+/* The pair's first node, when the pair goes behind as a whole:
+ * all that the second makes is cut into heads. */
 static tm_node *pair_of(const tm_node *back, tm_op op) {
     tm_node *quantizer = back->inputs[0]->producer;
     if ((op != TM_OP_Slice && op != TM_OP_Split && op != TM_OP_Gather) || quantizer == NULL ||

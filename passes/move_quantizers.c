@@ -32,8 +32,8 @@ static bool keeps_order(const tm_node *quantizer) {
     return tm_match_number(quantizer->inputs[1], &scale) && scale > 0;
 }
 
-/* A node that moves elements and no view, or a pool of maxima. Those that leave most of them out come first.
- */
+/* A node that moves elements and no view, or a pool of maxima.
+ * Those that leave most of them out come first. */
 static bool moves(const tm_node *node, const tm_node *quantizer) {
     switch (node->op) {
     case TM_OP_MaxPool:

@@ -177,8 +177,8 @@ static tm_code swap_result(tm_node *before, const tm_node *transpose, tm_value *
     return identity ? TM_OK : tm_match_make_transpose(before, x, perm, out);
 }
 
-/* K from K with its last two dims swapped. The transpose may stand between views that merge the leading dims.
- */
+/* K from K with its last two dims swapped. The transpose may stand between views that
+ * merge the leading dims. */
 static tm_code untranspose(tm_node *before, tm_value *kt, tm_value **out) {
     const tm_node *node = kt->producer, *inner = NULL;
     if (node != NULL && node->op == TM_OP_Transpose)

@@ -153,8 +153,8 @@ static void carry_all(finder *f) {
 
 /* ---- does all of it fit? ---- */
 
-/* Known axes in rising order, with the dims of the space; the last axis of the space is the value's last one.
- */
+/* Known axes in rising order, with the dims of the space;
+ * the last axis of the space is the value's last one. */
 static bool fits(const tm_scan_space *s, const tm_value *value) {
     int8_t *axes = s->axes[value->id];
     int before = -1;

@@ -42,8 +42,8 @@ typedef struct transposed {
     int64_t phases;
 } transposed;
 
-/* What of the result to leave out at the edges of an axis: whole steps by less padding, the rest by cropping.
- */
+/* What of the result to leave out at the edges of an axis:
+ * whole steps by less padding, the rest by cropping. */
 static bool read_edges(const tm_node *node, int axis, transposed *t) {
     int64_t stride = t->stride[axis], taps = t->taps[axis], all = t->axes;
     int64_t head = tm_window_item(node, "pads", axis, 0),

@@ -289,8 +289,8 @@ static tm_code rewrite_layer(rewriter *r, const tm_layer *layer, const tm_layer_
 
 /* ---- attentions ---- */
 
-/* The operand's pair stands right behind what makes it, before all that read it: layers may be among those.
- */
+/* The operand's pair stands right behind what makes it,
+ * before all that read it: layers may be among those. */
 static tm_code round_operand(rewriter *r, int observed) {
     tm_value *x = r->loaded->observed.items[observed];
     tm_node *before = x->producer != NULL ? x->producer->next : r->graph->first;

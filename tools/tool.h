@@ -31,8 +31,8 @@ typedef struct tool {
     tm_arena arena;
     tm_diagnostics diagnostics;
     const char *verb;
-    const char
-        *compiler_text; /* diagnostics of a compilation that failed, as the library words them, or NULL */
+    /* diagnostics of a compilation that failed, as the library words them, or NULL */
+    const char *compiler_text;
     tm_code compiler_code;
     const char *temporaries; /* the folder of all temporary folders, or NULL: not made yet */
     TM_VECTOR(struct tool_input) inputs; /* files that were read or will be: never written over */
@@ -59,8 +59,8 @@ int tool_opt_main(tool *tool, int argc, char **argv);
 int tool_targets_main(tool *tool, int argc, char **argv);
 int tool_explain_main(tool *tool, int argc, char **argv);
 
-/* Prints all diagnostics filed so far on stderr, forgets them, and returns the exit code of the first error.
- */
+/* Prints all diagnostics filed so far on stderr,
+ * forgets them, and returns the exit code of the first error. */
 int tool_fail(tool *tool);
 /* Files a diagnostic about a file (or NULL) and returns its code. */
 tm_code tool_report(tool *tool, tm_code code, const char *file, const char *hint, const char *format, ...)
