@@ -67,7 +67,8 @@ static range of_product(range a, range b) {
 static range of_node(const tm_node *node, double product, int depth) {
     range a, b;
     if (node->op == TM_OP_Cast)
-        return node->inputs[0]->type == TAMIS_TYPE_BOOL ? make_range(0, 1) : range_of(node->inputs[0], product, depth);
+        return node->inputs[0]->type == TAMIS_TYPE_BOOL ? make_range(0, 1)
+                                                        : range_of(node->inputs[0], product, depth);
     if (node->op == TM_OP_MatMul || node->op == TM_OP_Gemm || node->op == TM_OP_Einsum)
         return make_range(-product, product);
     if (node->op == TM_OP_Where)

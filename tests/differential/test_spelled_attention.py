@@ -2,8 +2,8 @@
 """Attention as exporters spell it, with what published models put into it, against ONNX Runtime and -O0.
 
 A seed makes a model of several attentions, each of random parts: how heads are split, where K is turned,
-where the factor stands, biases and masks in their order, caps, guards, sinks, taps. Rows that see no key are among
-the inputs, because masks with finite fills say what such a row is: the softmax of what the fill leaves.
+where the factor stands, biases and masks in their order, caps, guards, sinks, taps. Rows that see no key are
+among the inputs, because masks with finite fills say what such a row is: the softmax of what the fill leaves.
 TAMIS_SEEDS=FROM:TO looks further.
 """
 
