@@ -148,6 +148,8 @@ const void *tm_mappings_copy(tm_arena *arena, tm_mappings *mappings, const void 
             !open_copies(arena, mappings) ||
             (mappings->copied + bytes > mappings->window_to && !open_window(arena, mappings, bytes)) ||
             !write_copy(mappings, data, bytes);
+        if (mappings->full && mappings->copies != NULL) /* others need the room */
+            (void)!ftruncate(mappings->copies->descriptor, (off_t)mappings->copied);
         if (!mappings->full) {
             const void *copy = mappings->window + (mappings->copied - mappings->window_from);
             mappings->copied += bytes;

@@ -168,13 +168,17 @@ static void put_bits(writer *w, const tm_constant *constant) {
             put_section(w, step, tm_bits_pack(constant, &form, panel, i, step));
 }
 
+static void note_read(const writer *w, int64_t bytes) {
+    if (w->mappings != NULL)
+        tm_mappings_note_read(w->mappings, (size_t)bytes);
+}
+
 /* Elements as they are, of which there may be as many as in most of the model. */
 static void put_in_pieces(writer *w, const char *data, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += PIECE) {
         int64_t size = bytes - at < PIECE ? bytes - at : PIECE;
         put_section(w, data + at, size);
-        if (w->mappings != NULL)
-            tm_mappings_note_read(w->mappings, (size_t)size);
+        note_read(w, size);
     }
 }
 
@@ -220,7 +224,7 @@ static void put_constants(writer *w, const tm_plan *plan) {
         pad_section(w, entry->argument);
         put_constant(w, entry->constant);
         if (entry->constant->panel != 0 || entry->constant->bits != NULL)
-            tm_mappings_note_read(w->mappings, (size_t)entry->constant->bytes);
+            note_read(w, entry->constant->bytes);
     }
     pad_section(w, plan->weights_bytes);
 }

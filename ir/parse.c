@@ -196,6 +196,9 @@ static tm_code parse_const(tm_parser *p, tm_graph *graph, bool is_slot) {
     TM_TRY(tm_parse_constant(p, &constant));
     if (!is_slot)
         TM_TRY(parse_slot_of(p, &slot, &turned));
+    if (slot != NULL && (constant->type != slot->initial->type ||
+                         tm_constant_count(constant) != tm_constant_count(slot->initial)))
+        return tm_parse_fail(p, "a slot of that type and number of elements");
     if (slot != NULL)
         constant = tm_slot_layout(p->arena, slot, constant, turned);
     tm_value *value = tm_value_create_constant(graph, name, constant);

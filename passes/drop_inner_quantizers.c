@@ -12,7 +12,8 @@
  * recognise them see through no pairs; eight loops over memory take the place of one then, and a variance of
  * 8 bits that of one in float32. The answer is nearer to the model's before it was quantised. What goes into
  * the whole, and what comes out of it, stays quantised; where one node reads x with its pair and another
- * without it, all read it without.
+ * without it, all read it without. A pair that may stand for a Relu, as its range starts at zero and its
+ * operand's does not, stays.
  *
  * Not bit-exact: what the pairs had rounded is not rounded.
  */
@@ -70,7 +71,9 @@ static void take_off(tm_pass_context *context, const inside *in) {
         for (int k = 0; k < in->nodes[i]->input_count; k++) {
             const tm_value *operand = in->nodes[i]->inputs[k];
             tm_value *real = tm_pair_before(operand);
-            if (real != NULL && (in->differs || operand != in->kept) && tm_pass_allow(context))
+            double high;
+            if (real != NULL && !tm_pair_cuts(operand, &high) && (in->differs || operand != in->kept) &&
+                tm_pass_allow(context))
                 tm_node_set_input(in->nodes[i], k, real);
         }
 }

@@ -22,60 +22,6 @@
 
 #define DEEPEST 16
 
-static bool is_never_negative(const tm_value *value, int depth) {
-    const tm_node *node = value->producer;
-    double low;
-    if (node == NULL || depth > DEEPEST)
-        return false;
-    switch (node->op) {
-    case TM_OP_Relu:
-    case TM_OP_Softmax:
-    case TM_OP_Sigmoid:
-    case TM_OP_HardSigmoid:
-    case TM_OP_Exp:
-    case TM_OP_Sqrt:
-    case TM_OP_Abs:
-        return true;
-    case TM_OP_Clip:
-        return tm_infer_input(node, 1) != NULL && tm_match_number(node->inputs[1], &low) && low >= 0;
-    case TM_OP_Mul:
-    case TM_OP_Add:
-        return (node->op == TM_OP_Mul && node->inputs[0] == node->inputs[1]) ||
-               (is_never_negative(node->inputs[0], depth + 1) &&
-                is_never_negative(node->inputs[1], depth + 1));
-    case TM_OP_MaxPool:
-    case TM_OP_AveragePool:
-    case TM_OP_GlobalAveragePool:
-    case TM_OP_GlobalMaxPool:
-    case TM_OP_ReduceMean:
-    case TM_OP_ReduceMax:
-        return is_never_negative(node->inputs[0], depth + 1);
-    default:
-        break;
-    }
-    if (!tm_quantized_is_move(node))
-        return false;
-    for (int i = 0; i < tm_quantized_moved_inputs(node); i++)
-        if (!is_never_negative(node->inputs[i], depth + 1))
-            return false;
-    return true;
-}
-
-/* The largest number of a quantiser of whole numbers whose least one is zero; false: it is not. */
-static bool starts_at_zero(const tm_node *quantizer, double *out_high) {
-    const tm_value *zero = tm_infer_input(quantizer, 2);
-    tamis_type type = quantizer->outputs[0]->type;
-    int bits = tm_type_bits(type);
-    double low = tm_type_is_signed(type) ? -(double)((int64_t)1 << (bits - 1)) : 0, z = 0, scale = 0;
-    if (zero != NULL && (zero->constant == NULL || !tm_constant_double(zero->constant, 0, &z)))
-        return false;
-    *out_high = 0;
-    if (z != low || !tm_match_number(quantizer->inputs[1], &scale))
-        return false;
-    *out_high = (double)(((int64_t)1 << bits) - 1) * scale;
-    return true;
-}
-
 static tm_value *number(const tm_node *before, tamis_type type, double value) {
     return tm_value_create_constant(before->graph, NULL,
                                     tm_constant_create_scalar(before->graph->model->arena, type, value));
@@ -84,7 +30,7 @@ static tm_value *number(const tm_node *before, tamis_type type, double value) {
 static tm_code drop_pair(tm_pass_context *context, tm_node *back, tm_value *real) {
     const tm_node *quantizer = back->inputs[0]->producer;
     double high;
-    bool bounded = starts_at_zero(quantizer, &high) && !is_never_negative(real, 0);
+    bool bounded = tm_pair_cuts(back->outputs[0], &high);
     if (!tm_type_is_integer(quantizer->outputs[0]->type) || !tm_quantized_same(quantizer, back))
         return TM_OK;
     if (!bounded && !tm_rewrite_can_replace(back->outputs[0], real))

@@ -50,7 +50,8 @@ static bool is_along_columns(const tm_value *parameter) {
 static tm_code expand_product(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs, *factors[2], *result;
     if (!are_float(x, 1, 4, 6) || !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) ||
-        !is_along_columns(x[4]) || !is_along_columns(x[5]) || !tm_pass_allow(context))
+        !is_along_columns(x[4]) || !is_along_columns(x[5]) || !tm_match_is_single(x[6]) ||
+        !tm_match_is_single(x[7]) || !tm_pass_allow(context))
         return TM_OK;
     TM_TRY(dequantized(node, x, 1, &factors[0]));
     TM_TRY(dequantized(node, x + 3, x[3]->rank - 1, &factors[1]));
@@ -60,7 +61,8 @@ static tm_code expand_product(tm_pass_context *context, tm_node *node) {
 
 static tm_code expand_convolution(tm_pass_context *context, tm_node *node) {
     tm_value *const *x = node->inputs, *inputs[3] = {NULL}, *bias = tm_infer_input(node, 8), *result;
-    if (!are_float(x, 1, 4, 6) || !tm_pass_allow(context))
+    if (!are_float(x, 1, 4, 6) || !tm_match_is_single(x[1]) || !tm_match_is_single(x[2]) ||
+        !tm_match_is_single(x[6]) || !tm_match_is_single(x[7]) || !tm_pass_allow(context))
         return TM_OK;
     TM_TRY(dequantized(node, x, 1, &inputs[0]));
     TM_TRY(dequantized(node, x + 3, 0, &inputs[1]));
@@ -124,11 +126,12 @@ static tm_dim last_dim(const tm_value *value) {
     return value->dims[value->rank - 1];
 }
 
-/* Can the factor of the result be one of the weights, as they lie? */
+/* Can the factor of the result be one of the weights, as they lie? Those of one axis have rows only. */
 static bool scales_weights(const tm_node *product, const tm_value *factor) {
+    const tm_value *weights = product->inputs[1];
     return factor->constant != NULL &&
-           (tm_match_is_single(factor) || (product->op == TM_OP_MatMulInteger && factor->rank == 1 &&
-                                           factor->dims[0] == last_dim(product->inputs[1])));
+           (tm_match_is_single(factor) || (product->op == TM_OP_MatMulInteger && weights->rank > 1 &&
+                                           factor->rank == 1 && factor->dims[0] == last_dim(weights)));
 }
 
 static tm_code expand_dynamic(tm_pass_context *context, tm_node *node) {

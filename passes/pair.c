@@ -9,7 +9,10 @@
 
 #include "ir/infer.h"
 #include "passes/match.h"
+#include "passes/quantized.h"
 #include "passes/rewrite.h"
+
+#define MOST_VISITS 64 /* of values, in search of what is never negative */
 
 /* A constant of one element, of any type. */
 static bool number_of(const tm_value *value, double *out_number) {
@@ -68,4 +71,89 @@ tm_code tm_pair_around(tm_node *before, const tm_value *like, double by, tm_valu
             graph, NULL, tm_constant_create_scalar(graph->model->arena, scale->type, number / by));
     TM_TRY(make_like(before, like->producer->inputs[0]->producer, scale, x, out));
     return make_like(before, like->producer, scale, *out, out);
+}
+
+/* ---- pairs that took a Relu over ---- */
+
+/* The largest number of a quantiser of whole numbers whose least one is zero; false: it is not. */
+static bool starts_at_zero(const tm_node *quantizer, double *out_high) {
+    const tm_value *zero = tm_infer_input(quantizer, 2);
+    tamis_type type = quantizer->outputs[0]->type;
+    int bits = tm_type_bits(type);
+    double low = tm_type_is_signed(type) ? -(double)((int64_t)1 << (bits - 1)) : 0, z = 0, scale = 0;
+    if (!tm_type_is_integer(type) ||
+        (zero != NULL && (zero->constant == NULL || !tm_constant_double(zero->constant, 0, &z))))
+        return false;
+    *out_high = 0;
+    if (z != low || !tm_match_number(quantizer->inputs[1], &scale))
+        return false;
+    *out_high = (double)(((int64_t)1 << bits) - 1) * scale;
+    return true;
+}
+
+/* Is it one known number, from `least` on? */
+static bool is_number_from(const tm_value *value, double least) {
+    double number;
+    return tm_match_number(value, &number) && number >= least;
+}
+
+/* `visits`: how many values may still be looked at. */
+static bool is_never_negative(const tm_value *value, int *visits) {
+    double low, high;
+    if (is_number_from(value, 0))
+        return true;
+    const tm_node *node = value->producer;
+    if (node == NULL || --*visits < 0)
+        return false;
+    switch (node->op) {
+    case TM_OP_Relu:
+    case TM_OP_Softmax:
+    case TM_OP_Sigmoid:
+    case TM_OP_HardSigmoid:
+    case TM_OP_Exp:
+    case TM_OP_Sqrt:
+    case TM_OP_Abs:
+        return true;
+    case TM_OP_Clip:
+        return tm_infer_input(node, 1) != NULL && tm_match_number(node->inputs[1], &low) && low >= 0 &&
+               (tm_infer_input(node, 2) == NULL || (tm_match_number(node->inputs[2], &high) && high >= 0));
+    case TM_OP_Pow:
+        return tm_match_number(node->inputs[1], &high) && high == 2;
+    case TM_OP_DequantizeLinear:
+        return tm_pair_before(value) != NULL && (starts_at_zero(node->inputs[0]->producer, &high) ||
+                                                 is_never_negative(tm_pair_before(value), visits));
+    case TM_OP_Add:
+        for (int i = 0; i < 2; i++) {
+            const tm_node *other = tm_pair_inside(node->inputs[1 - i])->producer;
+            if (is_number_from(node->inputs[i], 1) && other != NULL &&
+                (other->op == TM_OP_Erf || other->op == TM_OP_Tanh))
+                return true;
+        }
+        return is_never_negative(node->inputs[0], visits) && is_never_negative(node->inputs[1], visits);
+    case TM_OP_Mul:
+        return tm_pair_inside(node->inputs[0]) == tm_pair_inside(node->inputs[1]) ||
+               (is_never_negative(node->inputs[0], visits) && is_never_negative(node->inputs[1], visits));
+    case TM_OP_MaxPool:
+    case TM_OP_AveragePool:
+    case TM_OP_GlobalAveragePool:
+    case TM_OP_GlobalMaxPool:
+    case TM_OP_ReduceMean:
+    case TM_OP_ReduceMax:
+        return is_never_negative(node->inputs[0], visits);
+    default:
+        break;
+    }
+    if (!tm_quantized_is_move(node))
+        return false;
+    for (int i = 0; i < tm_quantized_moved_inputs(node); i++)
+        if (!is_never_negative(node->inputs[i], visits))
+            return false;
+    return true;
+}
+
+bool tm_pair_cuts(const tm_value *value, double *out_high) {
+    const tm_value *real = tm_pair_before(value);
+    int visits = MOST_VISITS;
+    return real != NULL && starts_at_zero(value->producer->inputs[0]->producer, out_high) &&
+           !is_never_negative(real, &visits);
 }

@@ -111,12 +111,13 @@ tm_code tool_symbols_of_map(tool *tool, const char *path, const char *file, size
     uint64_t code_end = 0, last = UINT64_MAX;
     for (const char *line = text; line < text + bytes;) {
         int length = (int)strcspn(line, "\n");
-        map_line found;
-        if (read_line(line, length, &found) && found.spaces == SYMBOL_COLUMN && found.bytes > 0) {
+        map_line found = {0};
+        bool is_line = read_line(line, length, &found);
+        if (is_line && found.spaces == SYMBOL_COLUMN && found.bytes > 0) {
             tool_parts_add(tool, to, tm_arena_format(&tool->arena, "%.*s", found.length, found.name),
                            found.address == last ? 0 : (int64_t)found.bytes);
             last = found.address;
-        } else if (found.spaces == 1 &&
+        } else if (is_line && found.spaces == 1 &&
                    (strncmp(found.name, ".text\n", 6) == 0 || strncmp(found.name, ".plt\n", 5) == 0)) {
             code_end = found.address + found.bytes;
         }

@@ -44,6 +44,7 @@ static tm_code create(tool *tool, const char *model, const tool_compile *compile
     own.options.profile = false;
     own.options.print_after = NULL;
     own.options.weights_file = NULL;
+    own.options.map = NULL;
     TM_TRY(tool_engine_create(tool, model, &own, &options, out));
     tool_value *inputs = TM_NEW_ARRAY(&tool->arena, tool_value, out->input_count + 1);
     tm_code code = tool_make_inputs(out, NULL, sizes, 0, inputs);
@@ -56,10 +57,11 @@ static tm_code create(tool *tool, const char *model, const tool_compile *compile
 
 /* engines[0] in integers, engines[1] in floats: times of a call. */
 static tm_code compare(tool_engine *engines, double *out_times, double *out_ratio) {
-    double times[2][TURNS], ratios[TURNS], first;
+    double times[2][TURNS], ratios[TURNS], first[2];
     for (int i = 0; i < 2; i++)
-        TM_TRY(run(&engines[i], 2, &first));
-    int calls = first > TURN_NS ? 1 : (int)(TURN_NS / (first > 1000 ? first : 1000));
+        TM_TRY(run(&engines[i], 2, &first[i]));
+    double longer = first[0] > first[1] ? first[0] : first[1];
+    int calls = longer > TURN_NS ? 1 : (int)(TURN_NS / (longer > 1000 ? longer : 1000));
     for (int turn = 0; turn < TURNS; turn++) {
         for (int i = 0; i < 2; i++)
             TM_TRY(run(&engines[i], calls, &times[i][turn]));

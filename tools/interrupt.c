@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_OUTPUTS = 16, MOST_TRIES = 100, MOST_DEPTH = 8 };
@@ -78,6 +79,16 @@ static void remove_from(const char *path, wanted wanted) {
     close(folder);
 }
 
+/* One that ignores the signal is killed. */
+static void wait_for(pid_t child) {
+    const struct timespec pause = {0, 10 * 1000 * 1000};
+    for (int tries = 0; tries < MOST_TRIES && waitpid(child, NULL, WNOHANG) == 0; tries++)
+        nanosleep(&pause, NULL);
+    if (kill(child, SIGKILL) == 0)
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            ;
+}
+
 /* Ends the children of the main thread, as Linux lists them: "123 456 ". Where it does not, they are left. */
 static void stop_children(int signal_number) {
     static const char path[] = "/proc/thread-self/children";
@@ -93,8 +104,7 @@ static void stop_children(int signal_number) {
             continue;
         }
         if (child > 0 && kill(child, signal_number == SIGPIPE ? SIGTERM : signal_number) == 0)
-            while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-                ;
+            wait_for(child);
         child = 0;
     }
 }

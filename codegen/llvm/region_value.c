@@ -271,7 +271,7 @@ static bool find_factors(tm_region *r, const tm_node *n, LLVMValueRef *out_facto
     double one = 0;
     if (!r->fast || tm_body_product(r->body) == NULL || maker == NULL || maker->op != TM_OP_Mul ||
         n->inputs[0]->type != TAMIS_TYPE_FLOAT || scale->constant == NULL ||
-        !tm_constant_double(scale->constant, 0, &one) || one != 1)
+        tm_constant_count(scale->constant) != 1 || !tm_constant_double(scale->constant, 0, &one) || one != 1)
         return false;
     for (int i = 0; i < 2; i++)
         out_factors[i] = tm_region_value(r, maker->inputs[i]);
