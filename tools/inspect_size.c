@@ -86,7 +86,8 @@ static void add_tables(tool *tool, const tamis_artifact *a, tool_parts *to) {
     tool_parts_add(tool, to, "inputs and outputs",
                    ports_bytes(a->inputs, a->input_count) + ports_bytes(a->outputs, a->output_count));
     tool_parts_add(tool, to, "weights", a->stored_bytes);
-    tool_parts_add(tool, to, "weights when loaded", a->weights_bytes);
+    if (a->weights_bytes != a->stored_bytes)
+        tool_parts_add(tool, to, "weights when loaded, in memory", a->weights_bytes);
 }
 
 static void print(const char *title, tool_parts *list, bool sorted, int64_t total) {

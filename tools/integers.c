@@ -73,17 +73,37 @@ static tm_code compare(tool_engine *engines, double *out_times, double *out_rati
     return TM_OK;
 }
 
+/* A model without quantisers is the same in both. */
+static bool are_alike(const tool_engine *engines) {
+    const tamis_artifact *a = tamis_model_artifact(engines[0].loaded),
+                         *b = tamis_model_artifact(engines[1].loaded);
+    const char *x = a->node_names, *y = b->node_names;
+    bool alike = a->node_count == b->node_count && a->value_count == b->value_count &&
+                 a->weights_bytes == b->weights_bytes && a->weights_hash == b->weights_hash;
+    for (int32_t i = 0; alike && i < a->node_count; i++) {
+        alike = strcmp(x, y) == 0;
+        x += strlen(x) + 1;
+        y += strlen(y) + 1;
+    }
+    return alike;
+}
+
 tm_code tool_choose_integers(tool *tool, const char *model, tool_compile *compile, const tool_sizes *sizes) {
     tool_engine engines[2];
-    double times[2], ratio;
+    double times[2] = {0}, ratio = 0;
     TM_TRY(create(tool, model, compile, false, sizes, &engines[0]));
     tm_code code = create(tool, model, compile, true, sizes, &engines[1]);
+    bool alike = code == TM_OK && are_alike(engines);
     if (code == TM_OK) {
-        code = compare(engines, times, &ratio);
+        code = alike ? TM_OK : compare(engines, times, &ratio);
         tool_engine_destroy(&engines[1]);
     }
     tool_engine_destroy(&engines[0]);
     TM_TRY(code);
+    if (alike) {
+        fprintf(stderr, "integers: none that floats would take the place of\n");
+        return TM_OK;
+    }
     compile->options.without_integers = ratio > SLOWER;
     fprintf(stderr, "integers: a call takes %.1f us, in floats %.1f us; %s are kept\n", times[0] / 1e3,
             times[1] / 1e3, ratio > SLOWER ? "floats" : "integers");

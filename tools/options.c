@@ -161,6 +161,9 @@ static tm_code set_storage(tool *tool, tool_compile *compile, const char *value)
             return TM_OK;
         }
     compile->choose_storage = strcmp(value, "auto") == 0;
+    if (compile->choose_storage && strcmp(tool->verb, "compile") != 0)
+        return tool_report(tool, TM_E_USAGE, NULL, "tamis compile --storage=auto",
+                           "--storage=auto is of artifacts: it measures before it compiles");
     if (compile->choose_storage)
         return TM_OK;
     return tool_report(tool, TM_E_USAGE, NULL, NULL,

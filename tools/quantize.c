@@ -30,7 +30,9 @@ tm_code tool_quantize_check(tool *tool, const tool_quantize *options) {
                   {"--budget", options->budget}};
     for (size_t i = 0; i < sizeof others / sizeof *others && options->form == NULL; i++)
         if (others[i].value != NULL)
-            return tool_report(tool, TM_E_USAGE, NULL, "--quantize=int8", "%s: nothing is quantised",
+            return tool_report(tool, TM_E_USAGE, NULL,
+                               "--quantize=FORM, --prune=GOAL, --palette=ENTRIES, --tokens=FORM or --storage=auto",
+                               "%s: nothing is quantised or compressed",
                                others[i].name);
     return tool_measures_check(tool, options);
 }

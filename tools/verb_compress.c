@@ -16,9 +16,6 @@ static const tool_option options_table[] = {TOOL_MODEL_OUTPUT_OPTIONS,
 static tm_code change(tool *tool, const char *path, tool_compile *compile, const tool_compress *compress,
                       const tool_quantize *others, tm_model **out_model) {
     tamis_compile_options options;
-    if (compile->choose_storage)
-        return tool_report(tool, TM_E_USAGE, NULL, "tamis compile --storage=auto",
-                           "--storage=auto is of artifacts: a model file has no steps");
     if (!tool_contract_wanted(compress, others))
         return tool_compress_model(tool, path, compile, compress, others, out_model);
     TM_TRY(tool_contract_model(tool, path, compile, compress, others, out_model, &options));

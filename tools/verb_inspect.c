@@ -319,6 +319,11 @@ int tool_inspect_main(tool *tool, int argc, char **argv) {
                           "--html: only --compress makes a page");
         return tool_fail(tool);
     }
+    if (compile.options.map != NULL && !size) {
+        (void)tool_report(tool, TM_E_USAGE, NULL, "tamis inspect --size --map=FILE ARTIFACT",
+                          "--map: only --size reads one");
+        return tool_fail(tool);
+    }
     if (compress || size)
         return (compress ? tool_inspect_weights(tool, path, &compile, json, html)
                          : tool_inspect_size(tool, path, &compile, json)) == TM_OK

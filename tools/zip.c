@@ -125,7 +125,10 @@ tm_code tool_zip_parse(tool *tool, const char *file, const char *data, size_t by
                        tool_zip_entry **out_entries, size_t *out_count) {
     const char *end = find_end(data, bytes);
     if (end == NULL)
-        return damaged(tool, file, "no end record");
+        return bytes > 6 && memcmp(data, "\x93NUMPY", 6) == 0
+                   ? tool_report(tool, TM_E_BAD_DATA, file, "-i NAME=FILE.npy",
+                                 "is one array; an .npz names its inputs")
+                   : damaged(tool, file, "no end record");
     size_t count = (size_t)little(end + 10, 2);
     uint64_t at = little(end + 16, 4);
     if (at > bytes || count == 0xffff)

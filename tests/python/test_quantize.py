@@ -496,4 +496,4 @@ def test_what_cannot_be_quantised(folder, tmp_path):
     message = tamis("quantize", tmp_path / "once.onnx", "-o", tmp_path / "o.onnx", "--quantize=int8-weights", code=2)
     assert "quantised already" in message
     message = tamis("compile", folder / "model.onnx", "-o", tmp_path / "o.so", "--calib", folder / "x.npy", code=2)
-    assert "nothing is quantised" in message
+    assert "nothing is quantised or compressed" in message
