@@ -143,13 +143,13 @@ static tm_code expand_dynamic(tm_pass_context *context, tm_node *node) {
         if (!found || !tm_pass_allow(context))
             continue;
         tm_value *factors[2] = {maker->inputs[0], NULL}, *result;
-        TM_TRY(weights_of(product, node, &factors[1]));
+        TM_TRY(weights_of(product, product, &factors[1]));
         if (rest != NULL && scales_weights(product, rest)) {
-            TM_TRY(tm_match_make_pair(node, TM_OP_Mul, factors[1], rest, &factors[1]));
+            TM_TRY(tm_match_make_pair(product, TM_OP_Mul, factors[1], rest, &factors[1]));
             rest = NULL;
         }
         if (product->op == TM_OP_MatMulInteger)
-            TM_TRY(tm_match_make(node, TM_OP_MatMul, 2, factors, &result));
+            TM_TRY(tm_match_make(product, TM_OP_MatMul, 2, factors, &result));
         else
             TM_TRY(tm_rewrite_convolution(product, TM_OP_Conv, 2, factors, &result));
         if (rest != NULL)
