@@ -268,7 +268,7 @@ static bool measure_columns(tm_arena *arena, const tm_value *weights, const tm_v
 /* A product and what takes its zero points off. */
 typedef struct chain {
     tm_chain own;
-    tm_node *after; /* new nodes stand before it; NULL: at the end */
+    tm_node *after; /* the product as it was: new nodes stand before it */
 } chain;
 
 static tm_code append(chain *c, tm_op op, tm_value *a, tm_value *b) {
@@ -388,7 +388,7 @@ static tm_code multiply_tiles(state *s, tm_node *product, chain *out_chain) {
     bool right = measure_columns(model->arena, weights, tm_infer_input(product, 3), &sums, &zeros);
     packed *left = find_packed(s, product);
     tm_value *factors[2] = {left->tiles, tm_region_tile_weights(product->graph, weights, TAMIS_TYPE_INT8)};
-    chain c = {.after = product->next};
+    chain c = {.after = product};
     tm_node *core = tm_node_create(product->graph, c.after, TM_OP_MatMulInteger, product->name, 2, factors);
     core->file_index = product->file_index;
     core->file_path = product->file_path;
