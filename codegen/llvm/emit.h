@@ -33,6 +33,7 @@ typedef struct tm_emit_index {
 typedef struct tm_emit_cached_dim {
     LLVMValueRef value;
     LLVMValueRef function; /* for which it holds */
+    LLVMBasicBlockRef block;
 } tm_emit_cached_dim;
 
 typedef struct tm_emit_held tm_emit_held;
@@ -56,10 +57,11 @@ typedef struct tm_emit {
     LLVMValueRef function, run, dims;
     LLVMBasicBlockRef fail; /* returns the phi of failing codes */
     LLVMValueRef fail_phi;
-    LLVMValueRef overflow;   /* i1 collected by emit_dim, or NULL */
-    bool dims_unsafe;        /* a helper that may record a failure was called */
-    bool caches_dims;           /* prepare(): a dim computed once serves the rest of the function */
-    bool forgives;              /* prepare(): dims of bodies may fail, so they serve nobody else */
+    LLVMValueRef overflow; /* i1 collected by emit_dim, or NULL */
+    bool dims_unsafe;      /* a helper that may record a failure was called */
+    bool caches_dims; /* prepare(): a dim computed once serves the rest of the function, else of its block:
+                       * dims are graphs, and as trees they may be exponentially large */
+    bool forgives;    /* prepare(): dims of bodies may fail, so they serve nobody else */
     TM_VECTOR(tm_emit_cached_dim) dim_cache; /* by dim number */
     bool *stored;                            /* prepare(): symbols already bound, by number */
     TM_VECTOR(int32_t)

@@ -74,7 +74,8 @@ static LLVMValueRef emit_kind(tm_emit *e, tm_dim dim) {
 static void cache_dim(tm_emit *e, tm_dim dim, LLVMValueRef value) {
     while (e->dim_cache.count <= (size_t)dim->number)
         tm_push(e->arena, &e->dim_cache, (tm_emit_cached_dim){0});
-    e->dim_cache.items[dim->number] = (tm_emit_cached_dim){value, e->function};
+    e->dim_cache.items[dim->number] =
+        (tm_emit_cached_dim){value, e->function, LLVMGetInsertBlock(e->builder)};
 }
 
 void tm_emit_keep_dim(tm_emit *e, tm_dim dim, int32_t entry) {
@@ -89,10 +90,12 @@ LLVMValueRef tm_emit_dim(tm_emit *e, tm_dim dim) {
     size_t number = (size_t)dim->number;
     if (number < e->kept_dims.count && e->kept_dims.items[number] != 0)
         return tm_emit_load(e, e->i64, e->dims, 8 * (int64_t)(e->kept_dims.items[number] - 1));
-    if (e->caches_dims && number < e->dim_cache.count && e->dim_cache.items[number].function == e->function)
-        return e->dim_cache.items[number].value;
+    const tm_emit_cached_dim *cached = number < e->dim_cache.count ? &e->dim_cache.items[number] : NULL;
+    if (cached != NULL && cached->function == e->function &&
+        (e->caches_dims || cached->block == LLVMGetInsertBlock(e->builder)))
+        return cached->value;
     LLVMValueRef value = emit_kind(e, dim);
-    if (e->caches_dims && !e->forgives)
+    if (!e->forgives)
         cache_dim(e, dim, value);
     return value;
 }
@@ -174,6 +177,8 @@ static void bind(tm_emit *e, const tm_symbol *symbol) {
     else
         value = tm_emit_load(e, e->i64, e->dims, 8 * (int64_t)(entry->dims_offset + symbol->index));
     tm_emit_store(e, value, e->dims, 8 * (int64_t)(e->plan->symbol_dims + symbol->number));
+    if (!e->caches_dims)
+        e->dim_cache.count = 0; /* an iteration of a body binds its symbols anew */
 }
 
 void tm_emit_bind_symbols(tm_emit *e, const tm_value *value) {

@@ -90,3 +90,24 @@ def test_a_failure_in_a_part_leaves_all_of_them(tmp_path):
     np.savez(tmp_path / "in.npz", x=np.ones((3, 5), np.float32), at=np.array(3))
     done = subprocess.run([TAMIS, "run", tmp_path / "m.so", "--inputs", tmp_path / "in.npz"], capture_output=True, text=True)
     assert done.returncode == 65 and "Gather '/late/Gather': index 3 is out of range: allowed are -3 to 2" in done.stderr
+
+
+def test_dims_that_share_parts(tmp_path):
+    """Each length is computed from the one before it twice: as many terms as there are nodes, not as there are paths."""
+    nodes = [helper.make_node("NonZero", ["x"], ["found"]), helper.make_node("Shape", ["found"], ["s0"], start=1)]
+    expected = 20
+    for i in range(30):
+        nodes += [helper.make_node("Sub", [f"s{i}", "three"], [f"a{i}"]), helper.make_node("Max", [f"a{i}", "one"], [f"b{i}"]),
+                  helper.make_node("Min", [f"s{i}", "nine"], [f"c{i}"]), helper.make_node("Add", [f"b{i}", f"c{i}"], [f"s{i + 1}"])]
+        expected = max(expected - 3, 1) + min(expected, 9)
+    nodes.append(helper.make_node("Expand", ["x0", "s30"], ["y"]))
+    numbers = {"one": 1, "three": 3, "nine": 9}
+    inits = [numpy_helper.from_array(np.array([value], np.int64), name) for name, value in numbers.items()]
+    inits.append(numpy_helper.from_array(np.array([2.5], np.float32), "x0"))
+    graph = helper.make_graph(nodes, "dims", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])], inits)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=np.ones(20, np.float32))
+    subprocess.run([TAMIS, "compile", "m.onnx", "-o", "m.so"], check=True, timeout=60, cwd=tmp_path)
+    subprocess.run([TAMIS, "run", "m.so", "--inputs", "x.npz", "-o", "y=y.npy"], check=True, timeout=60, cwd=tmp_path)
+    assert np.load(tmp_path / "y.npy").shape == (expected,)
