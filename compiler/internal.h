@@ -40,8 +40,8 @@ typedef struct tm_tuning {
 /* The public call; `tuning` may be NULL. */
 int tm_compile(const tm_source *from, const char *output, const tamis_compile_options *options,
                tm_tuning *tuning, tamis_result **out_result);
-/* Runs `work` with a new result whose arena it may use: memory that gives out ends it with E_OUT_OF_MEMORY.
- */
+/* Runs `work` with a new result whose arena it may use:
+ * memory that gives out ends it with E_OUT_OF_MEMORY. */
 int tm_result_make(tm_code (*work)(tamis_result *result, void *argument), void *argument,
                    tamis_result **out_result);
 /* Writes a text file whole or not at all; "-" is stdout. */

@@ -9,8 +9,8 @@
 
 typedef struct tm_export_options {
     bool external_data; /* weights in a file of their own, OUTPUT.data */
-    int64_t
-        inline_bytes; /* a model file that would be larger gets one too; 2 GiB - 1, what protobuf can read */
+    /* a model file that would be larger gets one too; 2 GiB - 1, what protobuf can read */
+    int64_t inline_bytes;
 } tm_export_options;
 
 void tm_export_options_init(tm_export_options *options);

@@ -20,8 +20,8 @@ typedef struct tm_import_limits {
 typedef struct tm_import_options {
     tm_import_limits limits;
     const char *external_folder; /* NULL: the model's folder */
-    const char
-        *allow_links_in; /* folder in which links in external data are followed, or NULL; --allow-links */
+    /* folder in which links in external data are followed, or NULL; --allow-links */
+    const char *allow_links_in;
 } tm_import_options;
 
 void tm_import_options_init(tm_import_options *options); /* defaults: depth 64, ... */

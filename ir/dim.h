@@ -110,8 +110,8 @@ bool tm_dim_differ(tm_dims *dims, tm_dim a, tm_dim b);
  * facts have pinned since the dim was made become their constants. */
 tm_dim tm_dim_substitute(tm_dims *dims, tm_dim dim, tm_dim (*map)(void *context, tm_symbol *symbol),
                          void *context);
-/* Value under the symbols' values (indexed by number); false on overflow, division by zero, failed broadcast.
- */
+/* Value under the symbols' values (indexed by number);
+ * false on overflow, division by zero, failed broadcast. */
 TM_MUST_USE bool tm_dim_evaluate(tm_dim dim, const int64_t *symbols, int64_t *out_value);
 /* Sets mentioned[number] for every symbol in the dim. */
 void tm_dim_mark_symbols(tm_dim dim, bool *mentioned);

@@ -66,11 +66,11 @@ typedef struct tm_constant { /* dense, row-major; strings: tamis_string records 
     tamis_type stored;        /* of a matrix: what the weights section holds */
     int panel_groups;         /* of a convolution */
     bool panel_channels_last; /* rows [kernel..., C], else [C, kernel...] */
-    const struct tm_bits
-        *bits; /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
+    /* not NULL: weights [N, K] of few bits, packed with their scales (ir/bits.h) */
+    const struct tm_bits *bits;
     const struct tm_sparse *sparse; /* not NULL: tiles of bytes without their zeros (ir/sparse.h) */
-    const tm_weight_slot
-        *slot; /* not NULL: the elements are those of a slot, or of its transpose; they may change */
+    /* not NULL: the elements are those of a slot, or of its transpose; they may change */
+    const tm_weight_slot *slot;
     bool slot_turned;
 } tm_constant;
 #define TM_PANEL_COLUMNS 64
@@ -135,8 +135,8 @@ struct tm_value {
     int64_t element_count;
     bool open_rank; /* in the first inference: there may be fewer leading dims of 1, see ir/ops/open_rank.c */
     TM_VECTOR(tm_use) uses;
-    TM_VECTOR(tm_symbol *)
-    symbols; /* LOAD and FREE symbols that it binds, so that inference finds them again */
+    /* LOAD and FREE symbols that it binds, so that inference finds them again */
+    TM_VECTOR(tm_symbol *) symbols;
 };
 
 /* ---- nodes ---- */
@@ -177,8 +177,8 @@ struct tm_model {
     tm_diagnostics *diagnostics;
     tm_dims *dims;
     const char *file; /* for messages */
-    const tamis_host
-        *host; /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
+    /* whose decode_image evaluations use; NULL: none, so that folding depends on the file only */
+    const tamis_host *host;
     const void *source; /* the bytes that it was imported from, borrowed; NULL: made otherwise */
     size_t source_bytes;
     tm_mappings *mappings; /* files that constants point into; what reads many constants notes it there */
@@ -263,8 +263,8 @@ bool tm_graph_contains(const tm_graph *graph, const tm_graph *inner);
 
 /* Where a node stands, for messages. */
 tm_place tm_node_place(const tm_node *node);
-/* The same as one phrase, for run-time messages: "main node 3: Add '/layer/Add'", "Gather (node 12 of main)".
- */
+/* The same as one phrase, for run-time messages:
+ * "main node 3: Add '/layer/Add'", "Gather (node 12 of main)". */
 const char *tm_node_text(tm_arena *arena, const tm_node *node);
 
 /* Rules that hold between passes: every input defined before use and in scope, arity and attributes as

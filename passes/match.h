@@ -81,8 +81,8 @@ tm_value *tm_match_ones(tm_graph *graph, const tm_value *x, int axis);
 
 /* int8 or uint8. */
 bool tm_match_is_byte(const tm_value *value);
-/* Has a QuantizeLinear or DequantizeLinear a scale for each row: blocks along the last axis as long as that?
- */
+/* Has a QuantizeLinear or DequantizeLinear a scale for each row:
+ * blocks along the last axis as long as that? */
 bool tm_match_is_row_scale(const tm_node *quantizer);
 /* float32 or float64. */
 bool tm_match_is_real(const tm_value *value);

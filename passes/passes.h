@@ -33,8 +33,8 @@ typedef struct tm_pass_context {
 /* May the pass do one more rewrite? Counts it. Ask only when a rewrite is about to happen. */
 bool tm_pass_allow(tm_pass_context *context);
 
-/* Runs inference, then the pipeline (repeating the graph rewrites until nothing changes, at most 4 rounds).
- */
+/* Runs inference, then the pipeline (repeating the graph rewrites until nothing changes,
+ * at most 4 rounds). */
 TM_MUST_USE tm_code tm_passes_run(tm_model *model, const tm_pass_options *options, tm_text *log);
 /* One pass by name, for tests: runs inference before and after. E_USAGE when there is none. */
 TM_MUST_USE tm_code tm_passes_run_one(tm_model *model, const char *name, const tm_pass_options *options);

@@ -27,8 +27,8 @@ typedef struct tm_scan_space {
 
 /* false: the step is no plain recurrence. */
 bool tm_scan_space_find(const tm_node *scan, tm_scan_space *out);
-/* Axes of operand or output `value` of the Scan, given those of its slice and the place of the scanned axis.
- */
+/* Axes of operand or output `value` of the Scan,
+ * given those of its slice and the place of the scanned axis. */
 void tm_scan_whole_axes(const int8_t *slice_axes, int rank, int time_axis, int8_t *out_axes);
 /* Is the node one that sums, averages or takes the largest or smallest along one axis? Which one. */
 bool tm_scan_reduced_axis(const tm_node *node, int *out_axis);

@@ -79,8 +79,8 @@ typedef struct tm_samples {
      * the end. What is wrong with a sample is filed by the source. */
     tm_code (*next)(void *self, const tamis_tensor **out_inputs);
     const char *(*name)(void *self); /* of the sample that `next` gave: "x.npy[12]" */
-    const tm_constant
-        *labels; /* integers, one for each row of the first output in the order of the samples; NULL: none */
+    /* integers, one for each row of the first output in the order of the samples; NULL: none */
+    const tm_constant *labels;
 } tm_samples;
 
 /* Figures of a whole model against float, or of one layer. */

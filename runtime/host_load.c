@@ -100,8 +100,8 @@ static int read_start(const char *path, start *out, tamis_error *error) {
     return 0;
 }
 
-/* Has the file all bytes that its program and section headers promise? Our program headers follow the header.
- */
+/* Has the file all bytes that its program and section headers promise? Our program
+ * headers follow the header. */
 static bool is_whole(const start *file) {
     const Elf64_Ehdr *header = &file->header;
     if (header->e_shnum > 0 &&

@@ -58,8 +58,8 @@ typedef struct tm_padding {
 TM_MUST_USE tm_code tm_attention_padding(tm_draft *draft, const tm_padding *padding, tm_value **out_visible);
 /* j <= past + i, for query i and key j: bool [length, total]. */
 tm_value *tm_attention_causal(tm_draft *draft, tm_value *query, tm_value *past, tm_value *total);
-/* attention_bias [batch or 1, heads or 1, length, total] with the lengths of the operands; NULL stays NULL.
- */
+/* attention_bias [batch or 1, heads or 1, length, total] with the lengths of the operands;
+ * NULL stays NULL. */
 tm_value *tm_attention_bias(tm_draft *draft, tm_value *bias, tm_value *query, tm_value *total);
 /* 0 where `visible` holds, `fill` elsewhere, in the type of `like`; plus `bias` if it is not NULL. */
 tm_value *tm_attention_fill(tm_draft *draft, tm_value *visible, double fill, tm_value *like, tm_value *bias);

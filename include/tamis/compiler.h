@@ -72,11 +72,11 @@ typedef struct tamis_compile_options {
     const float *storage_steps; /* or, for each constant in the artifact's order, what it is rounded to
                                    multiples of; 0: exact */
     size_t storage_step_count;
-    const char *const
-        *slots; /* --slot: names or patterns of constants that stay replaceable (docs/slots.md) */
+    /* --slot: names or patterns of constants that stay replaceable (docs/slots.md) */
+    const char *const *slots;
     size_t slot_count;
-    const char
-        *weights_file;  /* --weights-file: a file beside the output that has the weights, or gets them */
+    /* --weights-file: a file beside the output that has the weights, or gets them */
+    const char *weights_file;
     bool symbols;       /* -g: symbols stay, regions are named after their nodes; lines in NAME.nodes */
     const char *map;    /* --map: gets the linker's list of all symbols with their sizes, regions named as
                            with -g; or NULL. The artifact's bytes are the same without it */

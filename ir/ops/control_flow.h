@@ -18,8 +18,8 @@ bool tm_dim_varies(tm_infer_context *context, tm_dim dim);
 TM_MUST_USE tm_code tm_infer_item(tm_infer_context *context, tm_node *node, const tm_value *from);
 
 /* ---- open_rank.c ---- */
-/* The truth of a condition that is computed from constants, which becomes its known element; NULL: it is not.
- */
+/* The truth of a condition that is computed from constants,
+ * which becomes its known element; NULL: it is not. */
 tm_dim tm_fold_condition(tm_infer_context *context, tm_value *condition);
 /* Is `high` as `low` with dims of 1 before it? */
 bool tm_pads_to(const tm_value *low, const tm_value *high);
