@@ -15,8 +15,8 @@
  * that is filled throughout is uniform, both as before. (It would not be so if all scores that a row sees
  * were below the fill, which stands for less than any score can be.) Smaller fills are left alone.
  * What is added to the scores beside such a fill must be far smaller, and lost in the fill's rounding where
- * it comes behind it: Where(causal, scores, -1e4) + padding, of 0 and -1e4, is left alone, since a row without
- * keys shares its weight among padding and future.
+ * it comes behind it: Where(causal, scores, -1e4) + padding, of 0 and -1e4, is left alone, since a row
+ * without keys shares its weight among padding and future.
  *
  * A factor for each head, [heads, 1, 1], is put on Q. A soft cap, c * tanh(scores / c), is an attribute.
  *

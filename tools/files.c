@@ -3,8 +3,8 @@
  * Whole files, folders and temporary folders for the command.
  *
  * Output files are written beside their place under another name and then renamed, so that a reader never
- * sees half a file and a failure leaves the old one. Temporary folders stand in one folder of the command, and
- * those of the library do by TMPDIR. The arena removes them, with all that is in them, when the command ends;
+ * sees half a file and a failure leaves the old one. Temporary folders stand in one folder of the command,
+ * and those of the library do by TMPDIR. The arena removes them, with all that is in them, when the command ends;
  * interrupt.c does when a signal ends it.
  */
 #ifndef _GNU_SOURCE
